@@ -1,0 +1,106 @@
+//! Who acts, for which tenant, under which correlation, at what time: the first parameter of everything that touches a ledger.
+//! Built by the API's authentication (one file), by command line tools and by projectors; a stream cannot be named without one.
+
+use std::fmt;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
+
+use crate::ids::TenantId;
+
+/// Someone or something that acts, with the roles that the credential granted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    /// The credential's subject.
+    pub subject: Arc<str>,
+    /// The roles of this tenant that the credential grants.
+    pub roles: Arc<[String]>,
+}
+
+impl Actor {
+    /// The product itself: projectors, timers, command line tools. It holds no role.
+    pub fn system() -> Self {
+        Self { subject: "system".into(), roles: Arc::new([]) }
+    }
+
+    /// Whether the credential granted `role`.
+    pub fn has_role(&self, role: &str) -> bool {
+        self.roles.iter().any(|held| held == role)
+    }
+}
+
+/// One unit of work for exactly one tenant.
+///
+/// It is the only door to a tenant's streams: a [`StreamId`] comes from [`TenantContext::stream`] and from nowhere else.
+#[derive(Debug, Clone)]
+pub struct TenantContext {
+    /// The tenant whose ledger this work may touch.
+    pub tenant: TenantId,
+    /// Who acts.
+    pub actor: Actor,
+    /// Ties together everything that one request caused; the request id when the caller stated none.
+    pub correlation_id: Arc<str>,
+    /// The event or message that caused this work, where one did.
+    pub causation_id: Option<Arc<str>>,
+    /// The time at which the work began; decisions see no other clock.
+    pub now: DateTime<Utc>,
+}
+
+impl TenantContext {
+    /// Work of the product itself, as projectors and tools do it.
+    pub fn system(tenant: TenantId, correlation_id: impl Into<Arc<str>>, now: DateTime<Utc>) -> Self {
+        Self {
+            tenant,
+            actor: Actor::system(),
+            correlation_id: correlation_id.into(),
+            causation_id: None,
+            now,
+        }
+    }
+
+    /// Names the stream of aggregate `A` with identifier `id` in this tenant's ledger.
+    pub fn stream<A: Aggregate>(&self, id: impl fmt::Display) -> StreamId {
+        StreamId { tenant: self.tenant.clone(), aggregate_type: A::TYPE, id: id.to_string().into() }
+    }
+}
+
+/// One aggregate's stream in one tenant's ledger.
+///
+/// It cannot be made without a tenant context, so no code path can forget the tenant:
+///
+/// ```compile_fail
+/// let stream = formledger_domain::StreamId {
+///     tenant: "acme".parse().unwrap(),
+///     aggregate_type: "Form",
+///     id: "expense".into(),
+/// };
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct StreamId {
+    tenant: TenantId,
+    aggregate_type: &'static str,
+    id: Arc<str>,
+}
+
+impl StreamId {
+    /// The tenant whose ledger holds the stream.
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// `Aggregate::TYPE` of the stream's aggregate.
+    pub fn aggregate_type(&self) -> &'static str {
+        self.aggregate_type
+    }
+
+    /// The aggregate's own identifier, without the tenant.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The value of the `aggregate_id` column, `<tenant>/<id>`; built here and nowhere else.
+    pub fn aggregate_id(&self) -> String {
+        format!("{}/{}", self.tenant, self.id)
+    }
+}

@@ -1,0 +1,155 @@
+//! Canonical JSON: the one text form in which payloads are stored, hashed and served.
+//! Called when a command becomes events, and by `verify`; it never looks at what the JSON means.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::Error as _;
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+/// The largest integer that every I-JSON reader carries exactly, 2^53 - 1 (RFC 7493 section 2.2).
+pub const INTEGER_MAX: u64 = (1 << 53) - 1;
+
+/// A number at `pointer` that other JSON readers would round.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{number}` cannot be carried exactly by every JSON reader (RFC 7493); send it as a decimal string, \
+     for example `\"{number}\"`"
+)]
+pub struct InexactNumber {
+    /// Where the number stands, as a JSON Pointer (RFC 6901).
+    pub pointer: String,
+    /// The number as it was sent.
+    pub number: String,
+}
+
+/// A JSON text in the canonical form of RFC 8785, shared and immutable.
+///
+/// Cloning is cheap. It serialises as the JSON it holds, not as a string.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CanonicalJson(Arc<str>);
+
+impl CanonicalJson {
+    /// Writes `value` in canonical form.
+    ///
+    /// # Errors
+    /// [`InexactNumber`] for an integer beyond ±(2^53 − 1).
+    pub fn from_value(value: &Value) -> Result<Self, InexactNumber> {
+        refuse_inexact(value, &mut String::new())?;
+        Ok(Self::write(value))
+    }
+
+    /// Canonical form of anything that serialises to JSON with string keys and exact numbers.
+    pub(crate) fn write(value: &impl Serialize) -> Self {
+        let text = serde_json_canonicalizer::to_string(value)
+            .expect("JSON values and event structs have string keys and finite numbers");
+        Self(text.into())
+    }
+
+    /// Takes a text that is known to be canonical because this type wrote it: a stored payload.
+    pub fn from_stored(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The JSON as a tree.
+    pub fn to_value(&self) -> Value {
+        serde_json::from_str(&self.0).expect("a canonical JSON text is JSON")
+    }
+
+    /// SHA-256 of the text, 32 bytes (FIPS 180-4).
+    pub fn sha256(&self) -> [u8; 32] {
+        Sha256::digest(self.0.as_bytes()).into()
+    }
+}
+
+impl fmt::Debug for CanonicalJson {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for CanonicalJson {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let raw: &RawValue = serde_json::from_str(&self.0).map_err(S::Error::custom)?;
+        raw.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for CanonicalJson {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer).map_err(D::Error::custom)?;
+        Ok(Self(raw.get().into()))
+    }
+}
+
+fn refuse_inexact(value: &Value, pointer: &mut String) -> Result<(), InexactNumber> {
+    match value {
+        Value::Number(number) => {
+            let exact = number.is_f64()
+                || number.as_i64().map(i64::unsigned_abs).or(number.as_u64()) <= Some(INTEGER_MAX);
+            if exact {
+                Ok(())
+            } else {
+                Err(InexactNumber { pointer: pointer.clone(), number: number.to_string() })
+            }
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().try_for_each(|(index, item)| below(item, pointer, &index.to_string()))
+        }
+        Value::Object(members) => members.iter().try_for_each(|(name, member)| below(member, pointer, name)),
+        Value::Null | Value::Bool(_) | Value::String(_) => Ok(()),
+    }
+}
+
+fn below(value: &Value, pointer: &mut String, token: &str) -> Result<(), InexactNumber> {
+    // Only containers and numbers need the path; most leaves are strings.
+    if matches!(value, Value::Null | Value::Bool(_) | Value::String(_)) {
+        return Ok(());
+    }
+    let before = pointer.len();
+    pointer.push('/');
+    pointer.push_str(&token.replace('~', "~0").replace('/', "~1"));
+    refuse_inexact(value, pointer)?;
+    pointer.truncate(before);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn members_are_sorted_and_numbers_are_written_as_ecmascript_does() {
+        let value = json!({"b": 1.0, "a": [1e21, 0.1, -0.0], "é": "\u{1f}/"});
+        let json = CanonicalJson::from_value(&value).expect("exact");
+        assert_eq!(json.as_str(), r#"{"a":[1e+21,0.1,0],"b":1,"é":"\u001f/"}"#);
+    }
+
+    #[test]
+    fn an_integer_beyond_i_json_is_refused_with_its_place_and_the_way_out() {
+        let error =
+            CanonicalJson::from_value(&json!({"a": [{"b/c": 9007199254740993u64}]})).expect_err("inexact");
+        assert_eq!(error.pointer, "/a/0/b~1c");
+        assert!(error.to_string().contains("\"9007199254740993\""));
+        assert!(CanonicalJson::from_value(&json!([9007199254740991u64, -9007199254740991i64])).is_ok());
+        assert!(CanonicalJson::from_value(&json!(-9007199254740992i64)).is_err());
+    }
+
+    #[test]
+    fn it_serialises_as_the_json_it_holds() {
+        let json = CanonicalJson::from_value(&json!({"a": 1})).expect("exact");
+        assert_eq!(serde_json::to_string(&[&json]).expect("writes"), r#"[{"a":1}]"#);
+        let back: Vec<CanonicalJson> = serde_json::from_str(r#"[{"a":1}]"#).expect("reads");
+        assert_eq!(back, [json]);
+    }
+}
