@@ -1,1 +1,18 @@
-//! Black-box proof of the product: everything here goes over HTTP and the command line, and nothing private is imported.
+//! Black-box proof of the product: starts the real `formledger` binary and speaks to it over HTTP and the command line.
+//! Used by the test binaries in `tests/tests/`. Nothing of the product is imported here, so whatever passes works from outside.
+
+pub mod client;
+pub mod credentials;
+pub mod definitions;
+pub mod disk;
+pub mod feed;
+pub mod installation;
+pub mod server;
+pub mod sse;
+pub mod va_forms;
+pub mod wait;
+
+pub use client::{Answer, Client};
+pub use feed::Feed;
+pub use installation::{Finished, Installation};
+pub use server::Server;
