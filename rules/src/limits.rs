@@ -1,0 +1,40 @@
+//! Every bound of the language in one place, with its unit and what happens at the bound.
+//!
+//! Read by the parser, the checker, the compiler and the evaluator. Nothing here may depend on who asks: a rule that
+//! compiles on one machine compiles on every machine.
+
+/// Longest source text of one expression, in bytes. A longer one is refused before it is read.
+pub const SOURCE_BYTES_MAX: usize = 64 * 1024;
+
+/// Deepest nesting of one expression, in syntax nodes from root to leaf. A deeper one is refused by the parser, so that
+/// no later pass (all of them recurse) can exhaust the stack.
+pub const NESTING_MAX: u16 = 160;
+
+/// Static cost ceiling of one expression, in cost units (see [`crate::Program::cost`]). A costlier one is refused at
+/// compile time.
+pub const COST_MAX: u64 = 10_000_000;
+
+/// Elements that static cost assumes in a list or map whose size only the submission knows, in elements.
+pub const ELEMENTS_ASSUMED: u64 = 100;
+
+/// Run-time budget that evaluation gets when the embedding program states none, in cost units. An evaluation that needs
+/// more ends in [`crate::ErrorKind::Budget`].
+pub const BUDGET_DEFAULT: u64 = 10_000_000;
+
+/// Longest string or byte string that an operation may produce, in bytes. A longer result is a run-time error.
+pub const TEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Largest list or map that an operation may produce, in elements. A larger result is a run-time error.
+pub const ELEMENTS_MAX: usize = 1_000_000;
+
+/// Compiled size of one regular expression, in bytes. A larger one is refused (at compile time when it is a literal).
+pub const REGEX_BYTES_MAX: usize = 256 * 1024;
+
+/// Rules in one rule set. More are refused at compile time.
+pub const RULES_MAX: usize = 2_000;
+
+/// Rows of one decision table. More are refused at compile time.
+pub const TABLE_ROWS_MAX: usize = 10_000;
+
+/// Problems reported for one rule set; further ones are dropped, because nobody reads the thousandth.
+pub const PROBLEMS_MAX: usize = 200;

@@ -1,0 +1,168 @@
+//! The values of one submission, by slot: filled once, by one walk over the JSON.
+//!
+//! Made by [`crate::Layout::bind`] and [`crate::RuleSet::bind`], read by the evaluator. Only the members that a plan
+//! names are looked at; anything else in the submission costs nothing.
+
+use std::sync::OnceLock;
+
+use serde_json::Value as Json;
+
+use crate::error::{ErrorKind, EvalError};
+use crate::layout::{Branch, Layout, Member, Slot};
+use crate::value::{Value, from_json};
+
+/// What one slot holds.
+#[derive(Clone, Debug)]
+pub(crate) enum Cell<'a> {
+    /// Nothing was bound: reading it is a mistake of the embedding program, told as an error.
+    Unbound,
+    /// The submission has no such member, or an object around it is absent or null.
+    Absent,
+    /// The member is there, but its JSON does not fit its type.
+    Misfit(EvalError),
+    /// The member's value; null only where the type is nullable.
+    Value(Value<'a>),
+}
+
+/// The slots of one submission. `'a` is the life of the JSON and of the layout (or rule set) they were bound with.
+#[derive(Clone, Debug)]
+pub struct Slots<'a> {
+    layout: &'a Layout,
+    cells: Vec<Cell<'a>>,
+}
+
+impl<'a> Slots<'a> {
+    /// Slots of `layout` with nothing bound.
+    pub(crate) fn new(layout: &'a Layout) -> Slots<'a> {
+        Slots { layout, cells: vec![Cell::Unbound; layout.len()] }
+    }
+
+    /// Puts a value into a slot: a variable such as `now`, or a field that was computed. The caller answers for the
+    /// value's type being the slot's.
+    pub fn set(&mut self, slot: Slot, value: Value<'a>) {
+        self.cells[slot.index()] = Cell::Value(value);
+    }
+
+    /// Marks a slot's value as absent.
+    pub fn clear(&mut self, slot: Slot) {
+        self.cells[slot.index()] = Cell::Absent;
+    }
+
+    /// The value in a slot, when there is one.
+    pub fn get(&self, slot: Slot) -> Option<&Value<'a>> {
+        match &self.cells[slot.index()] {
+            Cell::Value(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Binds a JSON value to a slot by the slot's type, with the members under it.
+    pub(crate) fn bind_member(&mut self, member: &'a Member, json: &'a Json) {
+        let ty = &self.layout.info(member.slot).ty;
+        self.cells[member.slot.index()] = match from_json(json, ty) {
+            Ok(value) => Cell::Value(value),
+            Err(error) => Cell::Misfit(error),
+        };
+        if let Some(branch) = &member.branch {
+            self.fill(branch, json);
+        }
+    }
+
+    /// Binds the members that `branch` names from `json`.
+    pub(crate) fn fill(&mut self, branch: &'a Branch, json: &'a Json) {
+        match json {
+            Json::Object(members) if merge_pays(branch.members.len(), members.len()) => {
+                self.merge(branch, members)
+            }
+            Json::Object(members) => {
+                for member in &branch.members {
+                    match members.get(member.name.as_ref()) {
+                        Some(json) => self.bind_member(member, json),
+                        None => self.absent(member),
+                    }
+                }
+            }
+            _ => branch.members.iter().for_each(|member| self.absent(member)),
+        }
+    }
+
+    /// Walks both sides in name order, which is one comparison a member instead of a lookup a field.
+    fn merge(&mut self, branch: &'a Branch, members: &'a serde_json::Map<String, Json>) {
+        let mut wanted = branch.members.iter().peekable();
+        for (name, json) in members {
+            while let Some(member) = wanted.next_if(|member| member.name.as_ref() < name.as_str()) {
+                self.absent(member);
+            }
+            if let Some(member) = wanted.next_if(|member| member.name.as_ref() == name.as_str()) {
+                self.bind_member(member, json);
+            }
+        }
+        wanted.for_each(|member| self.absent(member));
+    }
+
+    /// Marks a member and everything under it as absent.
+    fn absent(&mut self, member: &Member) {
+        self.cells[member.slot.index()] = Cell::Absent;
+        if let Some(branch) = &member.branch {
+            branch.members.iter().for_each(|member| self.absent(member));
+        }
+    }
+
+    /// The cell of a slot.
+    #[inline]
+    pub(crate) fn cell(&self, slot: Slot) -> &Cell<'a> {
+        &self.cells[slot.index()]
+    }
+
+    /// Why a slot has no value.
+    #[cold]
+    pub(crate) fn reason(&self, slot: Slot) -> EvalError {
+        let name = self.layout.info(slot).path.join(".");
+        match self.cell(slot) {
+            Cell::Misfit(error) => EvalError::new(error.kind(), format!("`{name}`: {}", error.message())),
+            Cell::Unbound => EvalError::new(ErrorKind::Unbound, format!("`{name}` was not bound")),
+            Cell::Absent => EvalError::new(ErrorKind::Missing, format!("`{name}` is missing")),
+            Cell::Value(_) => EvalError::new(ErrorKind::Missing, format!("`{name}` is null")),
+        }
+    }
+}
+
+/// Whether to walk both sides in order instead of looking every wanted name up. Needs JSON objects that iterate by name,
+/// which serde_json does unless its `preserve_order` feature is on somewhere in the build.
+fn merge_pays(wanted: usize, present: usize) -> bool {
+    static SORTED: OnceLock<bool> = OnceLock::new();
+    wanted.saturating_mul(4) > present
+        && wanted > 4
+        && *SORTED.get_or_init(|| {
+            let probe = serde_json::Map::from_iter(["b", "a"].map(|name| (name.to_owned(), Json::Null)));
+            probe.keys().eq(["a", "b"])
+        })
+}
+
+/// A set of slots: which ones a program reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SlotSet(Vec<u64>);
+
+impl SlotSet {
+    /// Adds a slot.
+    pub fn insert(&mut self, slot: Slot) {
+        let (word, bit) = (slot.index() / 64, slot.index() % 64);
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        self.0[word] |= 1 << bit;
+    }
+
+    /// Whether a slot is in the set.
+    pub fn contains(&self, slot: Slot) -> bool {
+        self.0.get(slot.index() / 64).is_some_and(|word| word >> (slot.index() % 64) & 1 == 1)
+    }
+
+    /// Adds every slot of `other`.
+    pub fn extend(&mut self, other: &SlotSet) {
+        if self.0.len() < other.0.len() {
+            self.0.resize(other.0.len(), 0);
+        }
+        self.0.iter_mut().zip(&other.0).for_each(|(word, more)| *word |= more);
+    }
+}

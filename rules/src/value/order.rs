@@ -1,0 +1,174 @@
+//! Equality and order of values: CEL's numeric comparison across types, and the order of map keys.
+//!
+//! Used by the comparison overloads, `in`, map lookup and sorting. Numbers compare by mathematical value whatever their
+//! types, without rounding through a double.
+
+use std::cmp::Ordering;
+
+use rust_decimal::Decimal;
+use rust_decimal::prelude::FromPrimitive;
+
+use super::{Kind, List, Map, Value};
+use crate::error::EvalError;
+
+/// 2^63 and 2^64, exact as doubles.
+const TWO_63: f64 = 9_223_372_036_854_775_808.0;
+const TWO_64: f64 = 18_446_744_073_709_551_616.0;
+
+/// The order of two values of the same or of comparable types; `None` when they have none (NaN, other types).
+pub(crate) fn compare(a: &Value<'_>, b: &Value<'_>) -> Option<Ordering> {
+    match (a, b) {
+        (Value::Double(a), Value::Double(b)) => a.partial_cmp(b),
+        (Value::Int(a), Value::Int(b)) => Some(a.cmp(b)),
+        (Value::String(a), Value::String(b)) => Some(a.as_bytes().cmp(b.as_bytes())),
+        (Value::Bool(a), Value::Bool(b)) => Some(a.cmp(b)),
+        (Value::Bytes(a), Value::Bytes(b)) => Some(a.cmp(b)),
+        (Value::Timestamp(a), Value::Timestamp(b)) => Some(a.cmp(b)),
+        (Value::Duration(a), Value::Duration(b)) => Some(a.cmp(b)),
+        (Value::Date(a), Value::Date(b)) => Some(a.cmp(b)),
+        _ => compare_numbers(a, b),
+    }
+}
+
+/// The order of two numbers of any two number types.
+pub(crate) fn compare_numbers(a: &Value<'_>, b: &Value<'_>) -> Option<Ordering> {
+    match (a, b) {
+        (Value::Uint(a), Value::Uint(b)) => Some(a.cmp(b)),
+        (Value::Decimal(a), Value::Decimal(b)) => Some(a.cmp(b)),
+        (Value::Int(a), Value::Uint(b)) => Some(i128::from(*a).cmp(&i128::from(*b))),
+        (Value::Uint(a), Value::Int(b)) => Some(i128::from(*a).cmp(&i128::from(*b))),
+        (Value::Int(a), Value::Decimal(b)) => Some(Decimal::from(*a).cmp(b)),
+        (Value::Uint(a), Value::Decimal(b)) => Some(Decimal::from(*a).cmp(b)),
+        (Value::Int(a), Value::Double(b)) => int_to_double(*a, *b),
+        (Value::Uint(a), Value::Double(b)) => uint_to_double(*a, *b),
+        (Value::Decimal(a), Value::Double(b)) => decimal_to_double(a, *b),
+        (Value::Double(_), Value::Int(_) | Value::Uint(_) | Value::Decimal(_))
+        | (Value::Decimal(_), Value::Int(_) | Value::Uint(_)) => compare_numbers(b, a).map(Ordering::reverse),
+        _ => compare_same(a, b),
+    }
+}
+
+/// The two number types that [`compare`] takes on its fast path.
+fn compare_same(a: &Value<'_>, b: &Value<'_>) -> Option<Ordering> {
+    match (a, b) {
+        (Value::Int(a), Value::Int(b)) => Some(a.cmp(b)),
+        (Value::Double(a), Value::Double(b)) => a.partial_cmp(b),
+        _ => None,
+    }
+}
+
+fn int_to_double(int: i64, double: f64) -> Option<Ordering> {
+    if double.is_nan() {
+        None
+    } else if double >= TWO_63 {
+        Some(Ordering::Less)
+    } else if double < -TWO_63 {
+        Some(Ordering::Greater)
+    } else {
+        // In range, so truncation is exact; equal whole parts are told apart by the fraction.
+        Some(int.cmp(&(double as i64)).then(0.0f64.partial_cmp(&double.fract())?))
+    }
+}
+
+fn uint_to_double(uint: u64, double: f64) -> Option<Ordering> {
+    if double.is_nan() {
+        None
+    } else if double >= TWO_64 {
+        Some(Ordering::Less)
+    } else if double < 0.0 {
+        Some(Ordering::Greater)
+    } else {
+        Some(uint.cmp(&(double as u64)).then(0.0f64.partial_cmp(&double.fract())?))
+    }
+}
+
+/// A decimal beside a double: the double's shortest decimal text is what its author wrote.
+fn decimal_to_double(decimal: &Decimal, double: f64) -> Option<Ordering> {
+    if double.is_nan() {
+        return None;
+    }
+    match Decimal::from_f64(double) {
+        Some(other) => Some(decimal.cmp(&other)),
+        None if double > 0.0 => Some(Ordering::Less),
+        None => Some(Ordering::Greater),
+    }
+}
+
+/// CEL's `==`: numbers by value across types, lists and maps by their elements, different types unequal.
+///
+/// # Errors
+/// [`crate::ErrorKind::Misfit`] when an element read from the submission does not fit its type.
+pub(crate) fn equals(a: &Value<'_>, b: &Value<'_>) -> Result<bool, EvalError> {
+    Ok(match (a, b) {
+        (Value::String(a), Value::String(b)) => **a == **b,
+        (Value::Null, Value::Null) => true,
+        (Value::Type(a), Value::Type(b)) => a == b,
+        (Value::List(a), Value::List(b)) => lists_equal(a, b)?,
+        (Value::Map(a), Value::Map(b)) => maps_equal(a, b)?,
+        (Value::Optional(None), Value::Optional(None)) => true,
+        (Value::Optional(Some(a)), Value::Optional(Some(b))) => equals(a, b)?,
+        _ => compare(a, b) == Some(Ordering::Equal),
+    })
+}
+
+fn lists_equal(a: &List<'_>, b: &List<'_>) -> Result<bool, EvalError> {
+    if a.len() != b.len() {
+        return Ok(false);
+    }
+    for (a, b) in a.iter().zip(b.iter()) {
+        if !equals(&a?, &b?)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn maps_equal(a: &Map<'_>, b: &Map<'_>) -> Result<bool, EvalError> {
+    if a.len() != b.len() {
+        return Ok(false);
+    }
+    for entry in a.entries() {
+        let (key, value) = entry?;
+        let Some(other) = b.get(&key) else { return Ok(false) };
+        if !equals(&value, &other?)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// A total order of map keys: bools, then numbers by value, then strings, then whatever cannot be a key.
+pub(crate) fn key_order(a: &Value<'_>, b: &Value<'_>) -> Ordering {
+    fn class(value: &Value<'_>) -> u8 {
+        match value.kind() {
+            Kind::Bool => 0,
+            Kind::Int | Kind::Uint | Kind::Double | Kind::Decimal => 1,
+            Kind::String => 2,
+            _ => 3,
+        }
+    }
+    // Incomparable values (NaN, other types) are never keys; any fixed answer keeps the search going.
+    class(a).cmp(&class(b)).then_with(|| compare(a, b).unwrap_or(Ordering::Less))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_and_doubles_compare_without_rounding() {
+        let max = Value::Int(i64::MAX);
+        assert_eq!(compare(&max, &Value::Double(TWO_63)), Some(Ordering::Less));
+        assert_eq!(compare(&Value::Double(-TWO_63), &Value::Int(i64::MIN)), Some(Ordering::Equal));
+        assert_eq!(compare(&Value::Int(2), &Value::Double(2.5)), Some(Ordering::Less));
+        assert_eq!(compare(&Value::Int(-2), &Value::Double(-2.5)), Some(Ordering::Greater));
+        assert_eq!(compare(&Value::Uint(1), &Value::Double(f64::NAN)), None);
+    }
+
+    #[test]
+    fn a_decimal_equals_the_double_that_was_written_alike() {
+        let tenth = Value::Decimal(Decimal::new(1, 1));
+        assert_eq!(compare(&tenth, &Value::Double(0.1)), Some(Ordering::Equal));
+        assert_eq!(compare(&Value::Double(1e300), &tenth), Some(Ordering::Greater));
+    }
+}
