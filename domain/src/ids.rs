@@ -169,6 +169,27 @@ place!(
     Sequence
 );
 
+/// A form's published version: 1, 2, 3, …
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct FormVersion(pub u32);
+
+impl FormVersion {
+    /// The version that the first publication gets.
+    pub const FIRST: Self = Self(1);
+
+    /// The version that the next publication gets.
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl fmt::Display for FormVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

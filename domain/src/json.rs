@@ -1,6 +1,15 @@
 //! Canonical JSON: the one text form in which payloads are stored, hashed and served.
 //! Called when a command becomes events, and by `verify`; it never looks at what the JSON means.
 
+mod diff;
+mod exact;
+pub(crate) mod merge;
+mod number;
+pub(crate) mod pointer;
+
+pub use diff::{DIFFERENCES_MAX, FieldDifference, differences};
+pub use exact::{NESTING_MAX, UnreadableJson, parse_exact};
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -86,16 +95,19 @@ impl Serialize for CanonicalJson {
 
 impl<'de> Deserialize<'de> for CanonicalJson {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = Box::<RawValue>::deserialize(deserializer).map_err(D::Error::custom)?;
-        Ok(Self(raw.get().into()))
+        // Whoever wrote it may have written it in another form, for example a tree that a database column went through.
+        let value = Value::deserialize(deserializer)?;
+        Self::from_value(&value).map_err(D::Error::custom)
     }
 }
 
 fn refuse_inexact(value: &Value, pointer: &mut String) -> Result<(), InexactNumber> {
     match value {
         Value::Number(number) => {
-            let exact = number.is_f64()
-                || number.as_i64().map(i64::unsigned_abs).or(number.as_u64()) <= Some(INTEGER_MAX);
+            let exact = match number.as_i64().map(i64::unsigned_abs).or(number.as_u64()) {
+                Some(integer) => integer <= INTEGER_MAX,
+                None => !number.as_f64().is_some_and(number::is_unsafe_integer),
+            };
             if exact {
                 Ok(())
             } else {

@@ -3,10 +3,25 @@
 
 mod aggregate;
 mod context;
+mod form;
 mod ids;
 mod json;
+mod payload;
+mod submission;
+mod tenant;
+mod upcast;
 
 pub use aggregate::{EncodedEvent, LedgerAggregate, UndecodableEvent};
 pub use context::{Actor, StreamId, TenantContext};
-pub use ids::{EventId, FormId, InvalidId, Position, Sequence, SubmissionId, TenantId};
-pub use json::{CanonicalJson, INTEGER_MAX, InexactNumber};
+pub use form::{
+    CompiledForm, DefinitionProblem, Form, FormCommand, FormDefinition, FormError, FormEvent, Refusal,
+    Severity, SourceSpan, VIOLATIONS_MAX, Violation,
+};
+pub use ids::{EventId, FormId, FormVersion, InvalidId, Position, Sequence, SubmissionId, TenantId};
+pub use json::{CanonicalJson, INTEGER_MAX, InexactNumber, NESTING_MAX, UnreadableJson, parse_exact};
+pub use json::{DIFFERENCES_MAX, FieldDifference, differences};
+pub use submission::{
+    FormPin, Submission, SubmissionCommand, SubmissionError, SubmissionEvent, SubmissionState, place_computed,
+};
+pub use tenant::{Tenant, TenantCommand, TenantError, TenantEvent};
+pub use upcast::upcasters;

@@ -1,0 +1,104 @@
+//! A published form version, compiled once: everything that a submission needs, with no look-up by name left.
+//! Made by `Form` (for its problems) and by `api`, which keeps one per version; shared by all requests.
+
+use std::fmt;
+
+use jsonschema::Validator;
+use serde_json::Value;
+
+use super::definition::FormDefinition;
+use super::problem::DefinitionProblem;
+use super::schema;
+use super::violation::{self, Violation};
+use crate::ids::{FormId, FormVersion};
+use crate::json::InexactNumber;
+
+/// A form version, ready to check submissions.
+pub struct CompiledForm {
+    id: FormId,
+    version: FormVersion,
+    title: String,
+    validator: Validator,
+    index: Vec<String>,
+    warnings: Vec<DefinitionProblem>,
+}
+
+/// Why data cannot be accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The data break the schema or a constraint; at least one.
+    Violations(Vec<Violation>),
+    /// A number cannot be kept exactly.
+    Inexact(InexactNumber),
+}
+
+impl CompiledForm {
+    /// Compiles a definition.
+    ///
+    /// # Errors
+    /// Everything that stands in the way of publishing it, with pointers into the definition.
+    pub fn compile(
+        definition: &FormDefinition,
+        id: &FormId,
+        version: FormVersion,
+    ) -> Result<Self, Vec<DefinitionProblem>> {
+        if definition.workflow.is_some() {
+            let message = "workflows are not supported by this version; leave `workflow` out";
+            return Err(vec![DefinitionProblem::error("/workflow", message)]);
+        }
+        let validator = schema::validator(&definition.schema)?;
+        Ok(Self {
+            id: id.clone(),
+            version,
+            title: definition.title.clone(),
+            validator,
+            index: definition.index.clone(),
+            warnings: Vec::new(),
+        })
+    }
+
+    /// The form.
+    pub fn id(&self) -> &FormId {
+        &self.id
+    }
+
+    /// The version.
+    pub fn version(&self) -> FormVersion {
+        self.version
+    }
+
+    /// What people call the form.
+    pub fn title(&self) -> &str {
+        &self.title
+    }
+
+    /// JSON Pointers of the fields that queries may filter and sort by.
+    pub fn index(&self) -> &[String] {
+        &self.index
+    }
+
+    /// What the checker found but does not refuse.
+    pub fn warnings(&self) -> &[DefinitionProblem] {
+        &self.warnings
+    }
+
+    /// Checks data against the form's schema.
+    ///
+    /// # Errors
+    /// [`Refusal::Violations`].
+    pub fn check(&self, data: &Value) -> Result<(), Refusal> {
+        if self.validator.is_valid(data) {
+            return Ok(());
+        }
+        Err(Refusal::Violations(violation::violations(self.validator.iter_errors(data))))
+    }
+}
+
+impl fmt::Debug for CompiledForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CompiledForm")
+            .field("id", &self.id)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,283 @@
+//! The door: request JSON is read once, and only if every reader of it would read the same.
+//! Called by `api` for every body; nothing behind it meets a repeated member, a number that was rounded, or bottomless nesting.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::number;
+use super::pointer;
+use super::{INTEGER_MAX, InexactNumber};
+
+/// The deepest nesting of arrays and objects that is read.
+pub const NESTING_MAX: usize = 64;
+
+/// Why a body cannot be read as JSON that means the same to everyone (RFC 7493).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UnreadableJson {
+    /// It is no JSON text.
+    #[error("not JSON: {0}")]
+    Malformed(String),
+    /// An object names a member twice; readers disagree about which one counts.
+    #[error("the member at `{pointer}` is given twice; give it once")]
+    DuplicateMember {
+        /// The member's place, as a JSON Pointer.
+        pointer: String,
+    },
+    /// Arrays and objects are nested too deeply.
+    #[error("nested deeper than {NESTING_MAX} levels")]
+    TooDeep,
+    /// A number would be rounded.
+    #[error(transparent)]
+    Inexact(#[from] InexactNumber),
+}
+
+impl UnreadableJson {
+    /// Where, as a JSON Pointer; `None` when the text has no structure to point into.
+    pub fn pointer(&self) -> Option<&str> {
+        match self {
+            Self::Malformed(_) | Self::TooDeep => None,
+            Self::DuplicateMember { pointer } => Some(pointer),
+            Self::Inexact(number) => Some(&number.pointer),
+        }
+    }
+}
+
+/// Reads a JSON text exactly: what was sent, or an error.
+///
+/// Decimal numbers are kept as IEEE doubles whose shortest text is the number as sent, so `0.1` and `10.10` are fine and
+/// `0.1234567890123456789` is not.
+///
+/// # Errors
+/// [`UnreadableJson`], with the place and what to send instead.
+pub fn parse_exact(bytes: &[u8]) -> Result<Value, UnreadableJson> {
+    let mut context = Context { depth: 0, decimals: false, problem: None };
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let read = Reader(&mut context)
+        .deserialize(&mut deserializer)
+        .and_then(|value| deserializer.end().map(|()| value));
+    match read {
+        Ok(value) if !context.decimals || !number::any_inexact(bytes) => Ok(value),
+        Ok(_) => Err(locate_inexact(bytes).map_or_else(
+            || UnreadableJson::Malformed("a number cannot be kept exactly".to_owned()),
+            UnreadableJson::Inexact,
+        )),
+        Err(error) => Err(context.problem.map_or_else(|| malformed(bytes, &error), Problem::into_error)),
+    }
+}
+
+/// serde_json stops at a number that is too large for a double; that is no syntax error to the sender.
+fn malformed(bytes: &[u8], error: &serde_json::Error) -> UnreadableJson {
+    match locate_inexact(bytes) {
+        Some(number) => UnreadableJson::Inexact(number),
+        None => UnreadableJson::Malformed(error.to_string()),
+    }
+}
+
+struct Context {
+    depth: usize,
+    /// Whether a number with a fraction or exponent was met: only then is the text looked at again.
+    decimals: bool,
+    problem: Option<Problem>,
+}
+
+/// What is wrong, with its path from the inside out: each level adds its token while the error travels up.
+struct Problem {
+    path: Vec<String>,
+    what: What,
+}
+
+enum What {
+    Duplicate,
+    TooDeep,
+    Integer(String),
+}
+
+impl Problem {
+    fn into_error(self) -> UnreadableJson {
+        let mut place = String::new();
+        self.path.iter().rev().for_each(|token| pointer::push(&mut place, token));
+        match self.what {
+            What::Duplicate => UnreadableJson::DuplicateMember { pointer: place },
+            What::TooDeep => UnreadableJson::TooDeep,
+            What::Integer(number) => UnreadableJson::Inexact(InexactNumber { pointer: place, number }),
+        }
+    }
+}
+
+impl Context {
+    fn fail<E: Error>(&mut self, what: What) -> E {
+        self.problem = Some(Problem { path: Vec::new(), what });
+        E::custom("refused")
+    }
+
+    fn came_through(&mut self, token: impl FnOnce() -> String) {
+        if let Some(problem) = &mut self.problem {
+            problem.path.push(token());
+        }
+    }
+}
+
+struct Reader<'c>(&'c mut Context);
+
+impl<'de> DeserializeSeed<'de> for Reader<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Reader<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+        if value > INTEGER_MAX {
+            return Err(self.0.fail(What::Integer(value.to_string())));
+        }
+        Ok(value.into())
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+        if value.unsigned_abs() > INTEGER_MAX {
+            return Err(self.0.fail(What::Integer(value.to_string())));
+        }
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        self.0.decimals = true;
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let context = self.0;
+        enter(context)?;
+        let mut list = Vec::new();
+        loop {
+            match items.next_element_seed(Reader(context)) {
+                Ok(Some(item)) => list.push(item),
+                Ok(None) => break,
+                Err(error) => {
+                    context.came_through(|| list.len().to_string());
+                    return Err(error);
+                }
+            }
+        }
+        context.depth -= 1;
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+        let context = self.0;
+        enter(context)?;
+        let mut object = Map::new();
+        while let Some(name) = members.next_key::<String>()? {
+            match members.next_value_seed(Reader(context)) {
+                Ok(value) => match object.entry(name) {
+                    serde_json::map::Entry::Vacant(place) => {
+                        place.insert(value);
+                    }
+                    serde_json::map::Entry::Occupied(place) => {
+                        let error = context.fail(What::Duplicate);
+                        context.came_through(|| place.key().clone());
+                        return Err(error);
+                    }
+                },
+                Err(error) => {
+                    context.came_through(|| name);
+                    return Err(error);
+                }
+            }
+        }
+        context.depth -= 1;
+        Ok(Value::Object(object))
+    }
+}
+
+fn enter<E: Error>(context: &mut Context) -> Result<(), E> {
+    context.depth += 1;
+    if context.depth > NESTING_MAX { Err(context.fail(What::TooDeep)) } else { Ok(()) }
+}
+
+/// Finds the first number that a double does not carry as written. Only for texts that hold one, so it may be slow.
+fn locate_inexact(bytes: &[u8]) -> Option<InexactNumber> {
+    let document: &RawValue = serde_json::from_slice(bytes).ok()?;
+    locate_in(document, &mut String::new(), 0)
+}
+
+fn locate_in(raw: &RawValue, place: &mut String, depth: usize) -> Option<InexactNumber> {
+    if depth > NESTING_MAX {
+        return None;
+    }
+    let text = raw.get();
+    let before = place.len();
+    let mut below = |token: &str, raw: &RawValue| {
+        pointer::push(place, token);
+        let found = locate_in(raw, place, depth + 1);
+        place.truncate(before);
+        found
+    };
+    match text.as_bytes().first()? {
+        b'{' => {
+            let Members(members) = serde_json::from_str(text).ok()?;
+            members.into_iter().find_map(|(name, raw)| below(&name, raw))
+        }
+        b'[' => {
+            let items: Vec<&RawValue> = serde_json::from_str(text).ok()?;
+            items.into_iter().enumerate().find_map(|(index, raw)| below(&index.to_string(), raw))
+        }
+        b'-' | b'0'..=b'9' if !number::is_exact(text) => {
+            Some(InexactNumber { pointer: place.clone(), number: text.to_owned() })
+        }
+        _ => None,
+    }
+}
+
+/// An object's members in the order of the text, values unread.
+struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de: 'a, 'a> serde::Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Collect;
+        impl<'de> Visitor<'de> for Collect {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = Vec::new();
+                while let Some(name) = map.next_key::<Cow<'de, str>>()? {
+                    members.push((name, map.next_value()?));
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Collect)
+    }
+}

@@ -1,0 +1,141 @@
+//! Whether a number, as it was written, survives being an IEEE double: the question that the door asks of every decimal.
+
+use super::INTEGER_MAX;
+
+/// Every decimal with this many significant digits survives a double, unless its exponent is extreme (IEEE 754-2019 section 5.12.2).
+const SAFE_DIGITS: usize = 15;
+/// From here on canonical JSON writes integers with an exponent (RFC 8785 section 3.2.2.3), so that nobody takes them for exact ones.
+const EXPONENT_FROM: f64 = 1e21;
+
+/// Whether a number in the JSON text `bytes` does not survive. The text must be well-formed.
+pub(super) fn any_inexact(bytes: &[u8]) -> bool {
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => at = after_string(bytes, at + 1),
+            b'-' | b'0'..=b'9' => {
+                let end = bytes[at..]
+                    .iter()
+                    .position(|byte| !is_number_byte(*byte))
+                    .map_or(bytes.len(), |n| at + n);
+                let token = &bytes[at..end];
+                let short = token.len() <= SAFE_DIGITS && !token.contains(&b'e') && !token.contains(&b'E');
+                if !short && !std::str::from_utf8(token).is_ok_and(is_exact) {
+                    return true;
+                }
+                at = end;
+            }
+            _ => at += 1,
+        }
+    }
+    false
+}
+
+fn after_string(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => return at + 1,
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    at
+}
+
+fn is_number_byte(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E')
+}
+
+/// Whether the JSON number `text` is the shortest decimal of a double, up to zeros, and not an integer that I-JSON leaves open.
+pub(super) fn is_exact(text: &str) -> bool {
+    let Ok(double) = text.parse::<f64>() else { return false };
+    double.is_finite()
+        && !is_unsafe_integer(double)
+        && Decimal::of(text) == Decimal::of(&format!("{double:e}"))
+}
+
+/// Whether canonical JSON would write `double` as an integer beyond ±(2^53 − 1), which other readers round.
+pub(super) fn is_unsafe_integer(double: f64) -> bool {
+    double.fract() == 0.0 && double.abs() > INTEGER_MAX as f64 && double.abs() < EXPONENT_FROM
+}
+
+/// A decimal number as digits without outer zeros, and the power of ten of the digit before the first: one form per value.
+#[derive(PartialEq)]
+struct Decimal {
+    negative: bool,
+    digits: Vec<u8>,
+    magnitude: i64,
+}
+
+impl Decimal {
+    fn of(text: &str) -> Self {
+        let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+        let negative = mantissa.starts_with('-');
+        let mantissa = mantissa.trim_start_matches('-');
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let digits: Vec<u8> = whole.bytes().chain(fraction.bytes()).collect();
+        let leading = digits.iter().take_while(|digit| **digit == b'0').count();
+        let trailing = digits[leading..].iter().rev().take_while(|digit| **digit == b'0').count();
+        let digits = digits[leading..digits.len() - trailing].to_vec();
+        if digits.is_empty() {
+            return Self { negative: false, digits, magnitude: 0 };
+        }
+        // An exponent beyond i64 belongs to no double but zero and infinity; saturating keeps it unequal to theirs.
+        let exponent = exponent.parse::<i64>().unwrap_or(i64::MAX);
+        let magnitude = exponent.saturating_add(whole.len() as i64).saturating_sub(leading as i64);
+        Self { negative, digits, magnitude }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_double_carries_as_written_is_exact() {
+        for exact in [
+            "0",
+            "-0",
+            "0.0",
+            "0.1",
+            "10.10",
+            "1e2",
+            "1E+2",
+            "100e-2",
+            "9007199254740991",
+            "6.02214076e23",
+            "0.30000000000000004",
+            "1.7976931348623157e308",
+            "5e-324",
+            "1e21",
+            "123456789012345.5",
+            "0e999",
+        ] {
+            assert!(is_exact(exact), "{exact}");
+        }
+    }
+
+    #[test]
+    fn what_a_double_rounds_is_not() {
+        for inexact in [
+            "9007199254740993",
+            "0.1234567890123456789",
+            "1e400",
+            "-1e400",
+            "1e-400",
+            "1e16",
+            "0.1000000000000000055511151231257827",
+            "18446744073709551616",
+            "3e-324",
+            "1e99999999999999999999",
+        ] {
+            assert!(!is_exact(inexact), "{inexact}");
+        }
+    }
+
+    #[test]
+    fn digits_inside_strings_are_no_numbers() {
+        assert!(!any_inexact(br#"{"a\"1234567890.1234567890": "9007199254740993.5", "b": [0.5, -1.25e3]}"#));
+        assert!(any_inexact(br#"{"a": "x", "b": [0.5, 0.1234567890123456789]}"#));
+    }
+}

@@ -1,0 +1,194 @@
+//! Decides a submission's commands: which events follow, or why not. Pure; the only inputs are the state and the command.
+
+use std::sync::Arc;
+
+use cqrs_es::Aggregate;
+use cqrs_es::event_sink::EventSink;
+use serde_json::Value;
+
+use super::command::SubmissionCommand;
+use super::event::SubmissionEvent;
+use super::state::{FormPin, Submission, SubmissionState};
+use crate::context::Actor;
+use crate::form::{CompiledForm, Refusal, Violation};
+use crate::json::{CanonicalJson, InexactNumber, merge};
+
+/// The role that may edit and submit other people's drafts.
+const ADMIN: &str = "admin";
+
+/// Why a submission's command was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubmissionError {
+    /// The data break the form's schema or constraints; at least one violation, in document order of the schema.
+    #[error("the data do not fit the form: {} problem(s)", .0.len())]
+    Invalid(Vec<Violation>),
+    /// The data hold a number that cannot be kept exactly.
+    #[error(transparent)]
+    Inexact(#[from] InexactNumber),
+    /// There is a submission with this id.
+    #[error("the submission exists already")]
+    AlreadyExists,
+    /// There is no submission with this id.
+    #[error("there is no such submission")]
+    Missing,
+    /// The submission's state does not allow this.
+    #[error("the submission is `{state}`; this needs `{needed}`")]
+    NotInState {
+        /// The state it is in.
+        state: SubmissionState,
+        /// The state the command needs.
+        needed: SubmissionState,
+    },
+    /// This person may not do this.
+    #[error("only {who} may do this")]
+    NotPermitted {
+        /// Who may, in words.
+        who: String,
+    },
+    /// The command brought another form version than the submission is pinned to.
+    #[error("the submission is pinned to form {pinned}, not {given}")]
+    OtherForm {
+        /// The submission's own.
+        pinned: FormPin,
+        /// The command's.
+        given: FormPin,
+    },
+    /// A rule could not be evaluated within its limits.
+    #[error("{0}")]
+    RuleFailed(String),
+}
+
+impl From<Refusal> for SubmissionError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Violations(violations) => Self::Invalid(violations),
+            Refusal::Inexact(number) => Self::Inexact(number),
+        }
+    }
+}
+
+impl Aggregate for Submission {
+    const TYPE: &'static str = "Submission";
+    type Command = SubmissionCommand;
+    type Event = SubmissionEvent;
+    type Error = SubmissionError;
+    type Services = ();
+
+    async fn handle(
+        &mut self,
+        command: SubmissionCommand,
+        (): &(),
+        sink: &EventSink<Self>,
+    ) -> Result<(), SubmissionError> {
+        for event in self.decide(command)? {
+            sink.write(event, self).await;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, event: SubmissionEvent) {
+        self.fold(event);
+    }
+}
+
+impl Submission {
+    /// The events that follow from `command`; none when it changes nothing.
+    ///
+    /// # Errors
+    /// The reason for the refusal; nothing is recorded then.
+    pub fn decide(&self, command: SubmissionCommand) -> Result<Vec<SubmissionEvent>, SubmissionError> {
+        match command {
+            SubmissionCommand::Submit { form, data, draft, by } => self.submit(&form, &data, draft, &by),
+            SubmissionCommand::Patch { form, patch, by } => self.patch(&form, &patch, &by),
+            SubmissionCommand::SubmitDraft { form, by } => self.submit_draft(&form, &by),
+        }
+    }
+
+    fn submit(
+        &self,
+        form: &CompiledForm,
+        data: &Value,
+        draft: bool,
+        by: &Actor,
+    ) -> Result<Vec<SubmissionEvent>, SubmissionError> {
+        if self.exists() {
+            return Err(SubmissionError::AlreadyExists);
+        }
+        if draft {
+            return Ok(vec![SubmissionEvent::Drafted {
+                data: CanonicalJson::from_value(data)?,
+                form: form.id().clone(),
+                form_version: form.version(),
+                submitter: by.subject.clone(),
+            }]);
+        }
+        accept(form, data, CanonicalJson::from_value, by.subject.clone())
+    }
+
+    fn patch(
+        &self,
+        form: &CompiledForm,
+        patch: &Value,
+        by: &Actor,
+    ) -> Result<Vec<SubmissionEvent>, SubmissionError> {
+        let before = self.draft_of(form, by)?;
+        let mut data = before.to_value();
+        merge::merge(&mut data, patch);
+        let data = CanonicalJson::from_value(&data)?;
+        if data == *before {
+            return Ok(Vec::new());
+        }
+        Ok(vec![SubmissionEvent::Amended {
+            data,
+            form: form.id().clone(),
+            form_version: form.version(),
+            patch: CanonicalJson::from_value(patch)?,
+        }])
+    }
+
+    fn submit_draft(&self, form: &CompiledForm, by: &Actor) -> Result<Vec<SubmissionEvent>, SubmissionError> {
+        let draft = self.draft_of(form, by)?;
+        let submitter = self.submitter().ok_or(SubmissionError::Missing)?.clone();
+        accept(form, &draft.to_value(), |_| Ok(draft.clone()), submitter)
+    }
+
+    /// The draft's data, when there is a draft under this form and `by` may touch it.
+    fn draft_of(&self, form: &CompiledForm, by: &Actor) -> Result<&CanonicalJson, SubmissionError> {
+        let (Some(pin), Some(state), Some(data), Some(submitter)) =
+            (self.pin(), self.state(), self.given_data(), self.submitter())
+        else {
+            return Err(SubmissionError::Missing);
+        };
+        if *state != SubmissionState::DRAFT {
+            return Err(SubmissionError::NotInState { state: state.clone(), needed: SubmissionState::DRAFT });
+        }
+        if *submitter != by.subject && !by.has_role(ADMIN) {
+            return Err(SubmissionError::NotPermitted {
+                who: "the draft's submitter or an `admin`".to_owned(),
+            });
+        }
+        let given = FormPin::of(form);
+        if *pin != given {
+            return Err(SubmissionError::OtherForm { pinned: pin.clone(), given });
+        }
+        Ok(data)
+    }
+}
+
+/// Checks the data, asks the rules, and records both: the outcome stands in the same append as the submission.
+fn accept(
+    form: &CompiledForm,
+    data: &Value,
+    canonical: impl FnOnce(&Value) -> Result<CanonicalJson, InexactNumber>,
+    submitter: Arc<str>,
+) -> Result<Vec<SubmissionEvent>, SubmissionError> {
+    form.check(data)?;
+    let submitted = SubmissionEvent::Submitted {
+        data: canonical(data)?,
+        form: form.id().clone(),
+        form_version: form.version(),
+        state: SubmissionState::SUBMITTED,
+        submitter,
+    };
+    Ok(vec![submitted])
+}

@@ -1,0 +1,219 @@
+//! What happened to a submission, and how it is stored. The event is the contract: a stored shape never changes, it gets a new version.
+
+use std::sync::Arc;
+
+use cqrs_es::DomainEvent;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::state::{Submission, SubmissionState};
+use crate::aggregate::{EncodedEvent, LedgerAggregate, UndecodableEvent};
+use crate::ids::{FormId, FormVersion};
+use crate::json::CanonicalJson;
+use crate::payload::{self, Embedded, PayloadWriter, StoredName};
+
+/// What happened to a submission. Cheap to clone: documents are shared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SubmissionEvent {
+    /// `formledger.submission.drafted`: kept for later, not checked.
+    Drafted {
+        /// The data so far.
+        data: CanonicalJson,
+        /// The form it is made under.
+        form: FormId,
+        /// The form's version, which stays.
+        form_version: FormVersion,
+        /// The subject who made it.
+        submitter: Arc<str>,
+    },
+    /// `formledger.submission.submitted`: accepted under the form's schema and constraints.
+    Submitted {
+        /// The data as accepted.
+        data: CanonicalJson,
+        /// The form it is made under.
+        form: FormId,
+        /// The form's version, which stays.
+        form_version: FormVersion,
+        /// The state it is in now.
+        state: SubmissionState,
+        /// The subject who made it.
+        submitter: Arc<str>,
+    },
+    /// `formledger.submission.rules-evaluated`: what the rules said, recorded so that replay never asks them again.
+    RulesEvaluated {
+        /// Values that rules computed, by JSON Pointer into the data.
+        computed: CanonicalJson,
+        /// The form whose rules ran.
+        form: FormId,
+        /// The version whose rules ran.
+        form_version: FormVersion,
+        /// What each rule said, by rule id.
+        outcomes: CanonicalJson,
+    },
+    /// `formledger.submission.amended`: the data was changed.
+    Amended {
+        /// The whole data after the change.
+        data: CanonicalJson,
+        /// The form it is made under.
+        form: FormId,
+        /// The form's version.
+        form_version: FormVersion,
+        /// The JSON merge patch that was applied (RFC 7396).
+        patch: CanonicalJson,
+    },
+}
+
+impl SubmissionEvent {
+    fn stored_name(&self) -> StoredName {
+        let event_type = match self {
+            Self::Drafted { .. } => "formledger.submission.drafted",
+            Self::Submitted { .. } => "formledger.submission.submitted",
+            Self::RulesEvaluated { .. } => "formledger.submission.rules-evaluated",
+            Self::Amended { .. } => "formledger.submission.amended",
+        };
+        StoredName { event_type, event_version: "1" }
+    }
+
+    fn payload(&self) -> CanonicalJson {
+        match self {
+            Self::Drafted { data, form, form_version, submitter } => PayloadWriter::new(data.as_str().len())
+                .json("data", data)
+                .text("form", form.as_str())
+                .number("form_version", form_version.0)
+                .text("kind", "drafted")
+                .text("submitter", submitter)
+                .finish(),
+            Self::Submitted { data, form, form_version, state, submitter } => {
+                PayloadWriter::new(data.as_str().len())
+                    .json("data", data)
+                    .text("form", form.as_str())
+                    .number("form_version", form_version.0)
+                    .text("kind", "submitted")
+                    .text("state", state.as_str())
+                    .text("submitter", submitter)
+                    .finish()
+            }
+            Self::RulesEvaluated { computed, form, form_version, outcomes } => {
+                PayloadWriter::new(computed.as_str().len() + outcomes.as_str().len())
+                    .json("computed", computed)
+                    .text("form", form.as_str())
+                    .number("form_version", form_version.0)
+                    .text("kind", "rules-evaluated")
+                    .json("outcomes", outcomes)
+                    .finish()
+            }
+            Self::Amended { data, form, form_version, patch } => {
+                PayloadWriter::new(data.as_str().len() + patch.as_str().len())
+                    .json("data", data)
+                    .text("form", form.as_str())
+                    .number("form_version", form_version.0)
+                    .text("kind", "amended")
+                    .json("patch", patch)
+                    .finish()
+            }
+        }
+    }
+}
+
+impl DomainEvent for SubmissionEvent {
+    fn event_type(&self) -> String {
+        self.stored_name().event_type.to_owned()
+    }
+
+    fn event_version(&self) -> String {
+        self.stored_name().event_version.to_owned()
+    }
+}
+
+impl LedgerAggregate for Submission {
+    fn encode(event: &SubmissionEvent) -> EncodedEvent {
+        let StoredName { event_type, event_version } = event.stored_name();
+        EncodedEvent { event_type, event_version, payload: event.payload() }
+    }
+
+    fn decode(
+        event_type: &str,
+        event_version: &str,
+        payload: &CanonicalJson,
+    ) -> Result<SubmissionEvent, UndecodableEvent> {
+        payload::decode(event_type, event_version, payload, SubmissionEvent::stored_name, |text| {
+            serde_json::from_str::<Stored<Embedded<'_>>>(text)
+                .map_err(|error| error.to_string())?
+                .into_event()
+                .map_err(|missing| missing.to_owned())
+        })
+    }
+}
+
+/// Every member of every payload. Flat, because a tagged enum would buffer the documents inside and lose their text.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, bound(deserialize = "J: Deserialize<'de>"))]
+struct Stored<J> {
+    kind: Kind,
+    form: FormId,
+    form_version: FormVersion,
+    #[serde(default, deserialize_with = "payload::present")]
+    computed: Option<J>,
+    #[serde(default, deserialize_with = "payload::present")]
+    data: Option<J>,
+    #[serde(default, deserialize_with = "payload::present")]
+    outcomes: Option<J>,
+    #[serde(default, deserialize_with = "payload::present")]
+    patch: Option<J>,
+    state: Option<SubmissionState>,
+    submitter: Option<Arc<str>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Kind {
+    Drafted,
+    Submitted,
+    RulesEvaluated,
+    Amended,
+}
+
+impl<J: Into<CanonicalJson>> Stored<J> {
+    fn into_event(self) -> Result<SubmissionEvent, &'static str> {
+        let Self { form, form_version, .. } = self;
+        let json = |document: Option<J>, missing| document.map(Into::into).ok_or(missing);
+        Ok(match self.kind {
+            Kind::Drafted => SubmissionEvent::Drafted {
+                data: json(self.data, "`data` is missing")?,
+                form,
+                form_version,
+                submitter: self.submitter.ok_or("`submitter` is missing")?,
+            },
+            Kind::Submitted => SubmissionEvent::Submitted {
+                data: json(self.data, "`data` is missing")?,
+                form,
+                form_version,
+                state: self.state.ok_or("`state` is missing")?,
+                submitter: self.submitter.ok_or("`submitter` is missing")?,
+            },
+            Kind::RulesEvaluated => SubmissionEvent::RulesEvaluated {
+                computed: json(self.computed, "`computed` is missing")?,
+                form,
+                form_version,
+                outcomes: json(self.outcomes, "`outcomes` is missing")?,
+            },
+            Kind::Amended => SubmissionEvent::Amended {
+                data: json(self.data, "`data` is missing")?,
+                form,
+                form_version,
+                patch: json(self.patch, "`patch` is missing")?,
+            },
+        })
+    }
+}
+
+impl Serialize for SubmissionEvent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.payload().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for SubmissionEvent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Stored::<CanonicalJson>::deserialize(deserializer)?.into_event().map_err(serde::de::Error::custom)
+    }
+}

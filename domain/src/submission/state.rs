@@ -1,0 +1,156 @@
+//! A submission folded from its stream: what the next decision needs, and what reads "as of then" show.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::sync::Arc;
+
+use super::event::SubmissionEvent;
+use crate::form::CompiledForm;
+use crate::ids::{FormId, FormVersion};
+use crate::json::{CanonicalJson, pointer};
+
+/// The form version that a submission was made under and stays under.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FormPin {
+    /// The form.
+    pub form: FormId,
+    /// Its version.
+    pub version: FormVersion,
+}
+
+impl FormPin {
+    /// The pin of a submission made under `form`.
+    pub fn of(form: &CompiledForm) -> Self {
+        Self { form: form.id().clone(), version: form.version() }
+    }
+}
+
+impl fmt::Display for FormPin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` version {}", self.form, self.version)
+    }
+}
+
+/// The name of a state that a submission can be in: `draft`, `submitted`, or a state of the form's workflow.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SubmissionState(Cow<'static, str>);
+
+impl SubmissionState {
+    /// Kept, not checked yet, still the submitter's own.
+    pub const DRAFT: Self = Self(Cow::Borrowed("draft"));
+    /// Submitted; final in a form without a workflow.
+    pub const SUBMITTED: Self = Self(Cow::Borrowed("submitted"));
+
+    /// The name as clients see it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SubmissionState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A submission, folded from its stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submission {
+    made: Option<Made>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Made {
+    pin: FormPin,
+    state: SubmissionState,
+    submitter: Arc<str>,
+    data: CanonicalJson,
+    rules: Option<RuleRecord>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct RuleRecord {
+    computed: CanonicalJson,
+    outcomes: CanonicalJson,
+}
+
+impl Submission {
+    /// Whether the submission exists.
+    pub fn exists(&self) -> bool {
+        self.made.is_some()
+    }
+
+    /// The form version it is pinned to; `None` before it exists.
+    pub fn pin(&self) -> Option<&FormPin> {
+        self.made.as_ref().map(|made| &made.pin)
+    }
+
+    /// The state it is in; `None` before it exists.
+    pub fn state(&self) -> Option<&SubmissionState> {
+        self.made.as_ref().map(|made| &made.state)
+    }
+
+    /// Who made it; `None` before it exists.
+    pub fn submitter(&self) -> Option<&Arc<str>> {
+        self.made.as_ref().map(|made| &made.submitter)
+    }
+
+    /// The data as it was given, without computed fields; `None` before it exists.
+    pub fn given_data(&self) -> Option<&CanonicalJson> {
+        self.made.as_ref().map(|made| &made.data)
+    }
+
+    /// The data with computed fields in place, as clients see it; `None` before it exists.
+    pub fn data(&self) -> Option<Value> {
+        let made = self.made.as_ref()?;
+        let mut data = made.data.to_value();
+        if let Some(rules) = &made.rules {
+            place_computed(&mut data, &rules.computed);
+        }
+        Some(data)
+    }
+
+    /// What the rules said, `{ "<rule id>": {"matched": bool, "value": {…}} }`; `None` while no rule was asked.
+    pub fn outcomes(&self) -> Option<&CanonicalJson> {
+        self.made.as_ref()?.rules.as_ref().map(|rules| &rules.outcomes)
+    }
+
+    /// Folds one event. Total: a stored event was accepted once, so nothing is checked here.
+    pub(super) fn fold(&mut self, event: SubmissionEvent) {
+        match event {
+            SubmissionEvent::Drafted { data, form, form_version, submitter } => {
+                let pin = FormPin { form, version: form_version };
+                self.made = Some(Made { pin, state: SubmissionState::DRAFT, submitter, data, rules: None });
+            }
+            SubmissionEvent::Submitted { data, form, form_version, state, submitter } => {
+                let pin = FormPin { form, version: form_version };
+                self.made = Some(Made { pin, state, submitter, data, rules: None });
+            }
+            SubmissionEvent::RulesEvaluated { computed, outcomes, .. } => {
+                if let Some(made) = &mut self.made {
+                    made.rules = Some(RuleRecord { computed, outcomes });
+                }
+            }
+            SubmissionEvent::Amended { data, .. } => {
+                if let Some(made) = &mut self.made {
+                    made.data = data;
+                }
+            }
+        }
+    }
+}
+
+/// Puts the values of a `rules-evaluated` event's `computed` (JSON Pointer → value) into `data`.
+///
+/// A pointer whose parent is missing or no object is left out: there is no place for the value.
+pub fn place_computed(data: &mut Value, computed: &CanonicalJson) {
+    if let Value::Object(computed) = computed.to_value() {
+        for (target, value) in computed {
+            pointer::put(data, &target, value);
+        }
+    }
+}
