@@ -1,0 +1,3 @@
+module formledger.invalid/bench/go
+
+go 1.22

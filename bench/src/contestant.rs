@@ -1,0 +1,284 @@
+//! A server under comparison: how to start it on a port of its own, make it ready for submissions, and end it.
+//!
+//! `compare` and `figures` start one at a time, each with fresh data in a temporary folder, so that no contestant runs
+//! beside another or pays for an earlier round's history. Only processes started here are ever ended here.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::connection::Connection;
+use crate::process_cpu::ProcessCpu;
+use crate::request::RequestTemplate;
+use crate::template::{Random, Template};
+
+/// The line that every contestant prints once it accepts connections.
+const READY_LINE: &str = "listening on http://";
+/// A server that is not ready by then is broken.
+const READY_MAX: Duration = Duration::from_secs(60);
+/// After a polite request to stop, a server is killed.
+const STOP_MAX: Duration = Duration::from_secs(20);
+/// How long a server may go on with what it put off (read models) before the next round starts anyway.
+const SETTLE_MAX: Duration = Duration::from_secs(120);
+/// How often settling is looked at, and how much CPU in such a step still counts as rest.
+const SETTLE_STEP: Duration = Duration::from_millis(500);
+const SETTLED_CPU_US: u64 = 20_000;
+
+/// The form of the comparison: 25 fields, 3 rules.
+const FORM: &str = include_str!("../data/form.json");
+/// A submission to it, 1 KB, with placeholders.
+const SUBMISSION: &str = include_str!("../data/submission.json");
+const FORM_PATH: &str = "/v1/forms/benchmark";
+const TENANT: &str = "benchmark";
+
+/// A program that can be started.
+#[derive(Debug, Clone)]
+pub struct Contestant {
+    /// How tables name it.
+    pub name: String,
+    /// Path of the program.
+    pub program: PathBuf,
+    /// Its arguments, in front of those that `kind` adds.
+    pub arguments: Vec<String>,
+    /// What it needs to be ready.
+    pub kind: Kind,
+}
+
+/// What a contestant needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Formledger: data folder, secret, token, and the published form.
+    Formledger,
+    /// Anything that takes `--listen` and answers every POST.
+    Bare,
+}
+
+/// A started contestant. Dropping it stops the process and deletes its data.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    target: SocketAddr,
+    headers: Vec<(String, String)>,
+    _data: TempDir,
+}
+
+impl Contestant {
+    /// Starts it with fresh data under `data_root` and waits until it takes submissions.
+    ///
+    /// # Errors
+    /// It does not start, does not say where it listens, or refuses the form; the message holds its last words.
+    pub fn start(&self, data_root: &Path) -> Result<Running> {
+        let data = TempDir::new_in(data_root).context("a folder for the contestant's data")?;
+        let secret = secret();
+        let errors = data.path().join("stderr.log");
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).args(["--listen", "127.0.0.1:0"]);
+        if self.kind == Kind::Formledger {
+            command.arg("--data").arg(data.path().join("ledger")).args(["--jwt-secret", &secret]);
+        }
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&errors)?)
+            .spawn()
+            .with_context(|| format!("starting {}", self.program.display()))?;
+        let mut running =
+            Running { child, target: ([127, 0, 0, 1], 0).into(), headers: Vec::new(), _data: data };
+        self.make_ready(&mut running, &secret)
+            .with_context(|| format!("{} said:\n{}", self.name, last_words(&errors)))?;
+        Ok(running)
+    }
+
+    fn make_ready(&self, running: &mut Running, secret: &str) -> Result<()> {
+        running.target = running.listening_on()?;
+        if self.kind == Kind::Formledger {
+            let token = self.token(secret)?;
+            running.headers.push(("Authorization".into(), format!("Bearer {token}")));
+            running.once("PUT", FORM_PATH, Some(FORM), 200)?;
+            running.once("POST", &format!("{FORM_PATH}/publish"), None, 201)?;
+        }
+        Ok(())
+    }
+
+    fn token(&self, secret: &str) -> Result<String> {
+        let roles = "admin,designer,submitter";
+        let minted = Command::new(&self.program)
+            .args(["token", "--tenant", TENANT, "--subject", "bench", "--roles", roles, "--ttl", "12h"])
+            .env("FORMLEDGER_JWT_SECRET", secret)
+            .output()
+            .context("minting a token")?;
+        let said = String::from_utf8_lossy(&minted.stderr);
+        ensure!(minted.status.success(), "`token` failed with {}: {said}", minted.status);
+        let token = String::from_utf8(minted.stdout).context("the token is not text")?;
+        Ok(token.trim().to_owned())
+    }
+}
+
+impl Running {
+    /// Where it listens.
+    pub fn target(&self) -> SocketAddr {
+        self.target
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What the load sends it: a different submission every time.
+    ///
+    /// # Errors
+    /// The built-in submission has a bad placeholder.
+    pub fn submission(&self) -> Result<RequestTemplate> {
+        self.request("POST", &format!("{FORM_PATH}/submissions"), Some(SUBMISSION))
+    }
+
+    /// Waits until it has done what it put off while answering (read models follow the ledger), and says what that cost.
+    ///
+    /// # Errors
+    /// The process is gone.
+    pub fn settle(&self) -> Result<ProcessCpu> {
+        let start = Instant::now();
+        let before = ProcessCpu::of_tree(self.pid())?;
+        let mut last = before;
+        loop {
+            std::thread::sleep(SETTLE_STEP);
+            let now = ProcessCpu::of_tree(self.pid())?;
+            if (now - last).busy_us() <= SETTLED_CPU_US || start.elapsed() > SETTLE_MAX {
+                return Ok(now - before);
+            }
+            last = now;
+        }
+    }
+
+    /// Reads its output up to the line that says where it listens; the rest is drained so that it never blocks on it.
+    fn listening_on(&mut self) -> Result<SocketAddr> {
+        let output = self.child.stdout.take().context("its output was taken twice")?;
+        let (found, finding) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if let Some((_, address)) = line.split_once(READY_LINE) {
+                    // Nobody waits any more after READY_MAX; draining goes on.
+                    let _late = found.send(address.trim_end_matches('/').to_owned());
+                }
+            }
+        });
+        let address = finding.recv_timeout(READY_MAX).with_context(|| format!("no line `{READY_LINE}…`"))?;
+        address.parse().with_context(|| format!("`{address}` is not an address"))
+    }
+
+    fn request(&self, method: &str, path: &str, body: Option<&str>) -> Result<RequestTemplate> {
+        RequestTemplate::new(method, path, &self.target.to_string(), &self.headers, body)
+    }
+
+    /// Sends one request on a connection of its own and insists on the status.
+    fn once(&self, method: &str, path: &str, body: Option<&str>, expected: u16) -> Result<()> {
+        let (mut bytes, mut scratch) = (Vec::new(), Vec::new());
+        let request = self.request(method, path, body)?;
+        request.render(0, &mut Random::from_entropy(), &mut bytes, &mut scratch);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let mut connection = Connection::open(self.target).await?;
+            let answer = connection.exchange(&bytes).await?;
+            if answer.status != expected {
+                let body = String::from_utf8_lossy(connection.body());
+                bail!("{method} {path} answered {} instead of {expected}: {body}", answer.status);
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Ok(pid) = i32::try_from(self.child.id()) {
+            // Fails only when it has ended by itself, which is what is wanted.
+            let _gone = Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::TERM));
+        }
+        let start = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) && start.elapsed() < STOP_MAX {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // Both fail only when it has ended.
+        let _gone = self.child.kill();
+        let _waited = self.child.wait();
+    }
+}
+
+fn secret() -> String {
+    let template = Template::parse("{{uuid}}{{uuid}}").expect("the placeholders are known");
+    let mut secret = Vec::new();
+    template.expand(0, &mut Random::from_entropy(), &mut secret);
+    String::from_utf8(secret).expect("uuids are ASCII")
+}
+
+fn last_words(log: &Path) -> String {
+    const LINES: usize = 20;
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LINES)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    fn leaves(schema: &Value) -> usize {
+        match schema["properties"].as_object() {
+            Some(properties) => properties.values().map(leaves).sum(),
+            None => 1,
+        }
+    }
+
+    fn submission(sequence: u64) -> Vec<u8> {
+        let mut body = Vec::new();
+        Template::parse(SUBMISSION).unwrap().expand(sequence, &mut Random::from_seed(sequence), &mut body);
+        body
+    }
+
+    #[test]
+    fn the_form_has_25_fields_and_3_rules() {
+        let form: Value = serde_json::from_str(FORM).unwrap();
+        assert_eq!(leaves(&form["schema"]), 25);
+        assert_eq!(form["rules"].as_array().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn a_submission_is_one_kilobyte_fills_every_field_and_is_never_the_same() {
+        let form: Value = serde_json::from_str(FORM).unwrap();
+        let mut seen = HashSet::new();
+        for sequence in 0..200 {
+            let body = submission(sequence);
+            assert!((950..=1_100).contains(&body.len()), "{} bytes", body.len());
+            let value: Value = serde_json::from_slice(&body).unwrap();
+            for field in form["schema"]["properties"].as_object().unwrap().keys() {
+                assert!(value["data"].get(field).is_some(), "`{field}` is missing");
+            }
+            assert!(seen.insert(body));
+        }
+    }
+
+    #[test]
+    fn a_program_that_never_listens_is_reported_with_its_last_words() {
+        let contestant = Contestant {
+            name: "broken".into(),
+            program: "sh".into(),
+            arguments: vec!["-c".into(), "echo out of order >&2".into(), "ignored".into()],
+            kind: Kind::Bare,
+        };
+        let error = format!("{:#}", contestant.start(&std::env::temp_dir()).unwrap_err());
+        assert!(error.contains("out of order"), "{error}");
+    }
+}
