@@ -1,29 +1,72 @@
 //! What can go wrong when recording and reading; "the rules said no" is a different type, the aggregate's own.
 
+use std::sync::Arc;
+
 use formledger_domain::Sequence;
 
 /// The ledger could not be reached, written or read. Nothing that failed with it was acknowledged.
-#[derive(Debug, thiserror::Error)]
+///
+/// It can be cloned, because every command of a batch that failed hears why.
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The database refused or failed.
     #[error("the ledger's database failed")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] Arc<sqlx::Error>),
     /// The database has no space left; writes are refused until there is.
     #[error("the ledger's storage is full")]
     StorageFull,
     /// More commands wait than the queue may hold; try again after a moment.
     #[error("too many commands are waiting to be recorded")]
     QueueFull,
+    /// Another process wrote to the ledger all the time; try again after a moment.
+    #[error("the ledger is busy with another writer")]
+    Busy,
     /// The writer has stopped, because the process is ending.
     #[error("the ledger is closing")]
     Closed,
+    /// The database was migrated by a newer binary.
+    #[error("the ledger has schema version {found}, this binary knows up to {known}: use a newer formledger")]
+    NewerSchema {
+        /// The version in the database.
+        found: i64,
+        /// The newest version that this binary can read.
+        known: i64,
+    },
+    /// A stream of one tenant was used with the ledger of another: a defect of the caller, refused before anything is read.
+    #[error("the stream belongs to another tenant's ledger")]
+    ForeignStream,
     /// What is stored contradicts itself: a gap, a hash that differs, an event that no code can read.
     #[error("the ledger is damaged: {0}")]
     Damaged(String),
 }
 
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match error
+            .as_database_error()
+            .and_then(|error| error.code())
+            .as_deref()
+            .and_then(sqlite_primary_code)
+        {
+            Some(SQLITE_FULL) => Self::StorageFull,
+            Some(SQLITE_BUSY) => Self::Busy,
+            _ => Self::Database(Arc::new(error)),
+        }
+    }
+}
+
+/// <https://www.sqlite.org/rescode.html>: the database could not get the lock within the busy timeout.
+const SQLITE_BUSY: i32 = 5;
+/// The same list: a write could not complete because the disk is full.
+const SQLITE_FULL: i32 = 13;
+
+/// The primary result code is the low byte of an extended one.
+fn sqlite_primary_code(code: &str) -> Option<i32> {
+    code.parse::<i32>().ok().map(|code| code & 0xff)
+}
+
 /// Why an append was not recorded.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum AppendError {
     /// The stream is not where the caller expected it to be.
     #[error("the stream is at sequence {actual}, not at {expected}")]

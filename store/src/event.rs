@@ -6,6 +6,8 @@ use chrono::{DateTime, Utc};
 use formledger_domain::{CanonicalJson, EventId, Position, Sequence, TenantId};
 use serde::{Deserialize, Serialize};
 
+use crate::error::StoreError;
+
 /// Who and what stands behind an event. Strings only, so that a stock postgres-es repository can read it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
@@ -55,5 +57,46 @@ impl RecordedEvent {
     /// Type and version as feeds name them, for example `formledger.submission.submitted.v1`.
     pub fn versioned_type(&self) -> String {
         format!("{}.v{}", self.event_type, self.event_version)
+    }
+}
+
+/// An event as the database holds it: metadata is still the text that the leaf hash commits to.
+#[derive(Debug)]
+pub(crate) struct StoredEvent {
+    pub(crate) tenant: TenantId,
+    pub(crate) position: Position,
+    pub(crate) aggregate_type: String,
+    pub(crate) aggregate_id: String,
+    pub(crate) sequence: Sequence,
+    pub(crate) event_id: EventId,
+    pub(crate) event_type: String,
+    pub(crate) event_version: String,
+    pub(crate) recorded_at: DateTime<Utc>,
+    pub(crate) metadata: String,
+    pub(crate) payload: CanonicalJson,
+    pub(crate) leaf_hash: [u8; 32],
+}
+
+impl StoredEvent {
+    /// Reads the metadata; everything else is as it was.
+    pub(crate) fn into_recorded(self) -> Result<RecordedEvent, StoreError> {
+        let metadata = serde_json::from_str(&self.metadata).map_err(|error| {
+            let (tenant, position) = (&self.tenant, self.position);
+            StoreError::Damaged(format!("metadata of event {position} of `{tenant}` cannot be read: {error}"))
+        })?;
+        Ok(RecordedEvent {
+            tenant: self.tenant,
+            position: self.position,
+            aggregate_type: self.aggregate_type,
+            aggregate_id: self.aggregate_id,
+            sequence: self.sequence,
+            event_id: self.event_id,
+            event_type: self.event_type,
+            event_version: self.event_version,
+            recorded_at: self.recorded_at,
+            metadata,
+            payload: self.payload,
+            leaf_hash: self.leaf_hash,
+        })
     }
 }

@@ -1,10 +1,20 @@
 //! Runs one command on one aggregate: load, decide, append, and again when another command was faster.
 
-use chrono::{DateTime, Utc};
-use formledger_domain::{LedgerAggregate, Position, Sequence, StreamId};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::Duration;
 
-use crate::error::ExecuteError;
-use crate::ledger::{Expectation, FirstOutcome, Idempotency, TenantLedger};
+use chrono::{DateTime, Utc};
+use cqrs_es::event_sink::EventSink;
+use formledger_domain::{EncodedEvent, LedgerAggregate, Position, Sequence, StreamId};
+
+use crate::append::{Append, Appended, Expectation, FirstOutcome, Idempotency};
+use crate::error::{AppendError, ExecuteError, StoreError};
+use crate::ledger::TenantLedger;
+
+/// How often a command that stated no expectation is decided, when other commands keep being faster; then it fails with the conflict.
+const DECISIONS_MAX: u32 = 8;
+/// The longest pause before the second decision; it doubles with each further one.
+const RETRY_PAUSE_MAX: Duration = Duration::from_millis(2);
 
 /// How a command is to be executed.
 pub struct ExecuteOptions<A: LedgerAggregate> {
@@ -31,7 +41,7 @@ pub enum Executed<A: LedgerAggregate> {
         position: Position,
         /// The stream's sequence after it.
         sequence: Sequence,
-        /// When.
+        /// When; the context's time when it recorded none.
         recorded_at: DateTime<Utc>,
     },
     /// An earlier request with the same idempotency key did it.
@@ -42,19 +52,126 @@ impl TenantLedger {
     /// Loads the stream, lets the aggregate decide, appends its events.
     ///
     /// With [`Expectation::Any`] a sequence conflict is decided again on the newer state, a bounded number of times with jitter.
+    /// A request that was recorded before gets its first outcome again, also when the aggregate would refuse it by now.
     ///
     /// # Errors
     /// [`ExecuteError::Refused`] with the aggregate's own reason, or why it could not be recorded.
     pub async fn execute<A>(
         &self,
-        _stream: &StreamId,
-        _command: A::Command,
-        _services: &A::Services,
-        _options: ExecuteOptions<A>,
+        stream: &StreamId,
+        command: A::Command,
+        services: &A::Services,
+        options: ExecuteOptions<A>,
     ) -> Result<Executed<A>, ExecuteError<A::Error>>
     where
         A: LedgerAggregate,
     {
-        todo!()
+        let settled = self.decide_until_settled(stream, command, services, &options).await;
+        // An append finds a repeated key by itself, so the key is looked up only when there was no append: the happy path reads nothing.
+        let appended_nothing = match &settled {
+            Ok(Executed::Now { events, .. }) => events.is_empty(),
+            Ok(Executed::Before(_)) => false,
+            Err(ExecuteError::Refused(_) | ExecuteError::Append(AppendError::Conflict { .. })) => true,
+            Err(ExecuteError::Append(_)) => false,
+        };
+        if appended_nothing
+            && let Some(idempotency) = &options.idempotency
+            && let Some(first) = self.first_outcome(idempotency).await?
+        {
+            return Ok(Executed::Before(first));
+        }
+        settled
     }
+
+    async fn decide_until_settled<A>(
+        &self,
+        stream: &StreamId,
+        command: A::Command,
+        services: &A::Services,
+        options: &ExecuteOptions<A>,
+    ) -> Result<Executed<A>, ExecuteError<A::Error>>
+    where
+        A: LedgerAggregate,
+    {
+        let retries = if options.expectation == Expectation::Any { DECISIONS_MAX - 1 } else { 0 };
+        for retry in 0..retries {
+            match self.decide_and_append(stream, command.clone(), services, options).await {
+                Err(ExecuteError::Append(AppendError::Conflict { .. })) => pause(retry).await,
+                settled => return settled,
+            }
+        }
+        self.decide_and_append(stream, command, services, options).await
+    }
+
+    async fn decide_and_append<A>(
+        &self,
+        stream: &StreamId,
+        command: A::Command,
+        services: &A::Services,
+        options: &ExecuteOptions<A>,
+    ) -> Result<Executed<A>, ExecuteError<A::Error>>
+    where
+        A: LedgerAggregate,
+    {
+        let (mut aggregate, expected) = self.replay::<A>(stream, options.expectation).await?;
+        let sink = EventSink::default();
+        // The sink applies each event to the aggregate as it is written: applying them here again would count them twice.
+        aggregate.handle(command, services, &sink).await.map_err(ExecuteError::Refused)?;
+        let events = sink.collect().await;
+        if events.is_empty() {
+            let head = self.head().await.map_err(AppendError::from)?;
+            let (position, recorded_at) = (head.position, self.now());
+            return Ok(Executed::Now { aggregate, events, position, sequence: expected, recorded_at });
+        }
+        let idempotency =
+            options.idempotency.as_ref().map(|key| (key.clone(), (options.outcome)(&aggregate, &events)));
+        let append = Append {
+            stream: stream.clone(),
+            expected,
+            events: events.iter().map(A::encode).collect::<Vec<EncodedEvent>>(),
+            topic: options.topic.clone(),
+            idempotency,
+        };
+        Ok(match self.append_seen(append, true).await? {
+            Appended::Recorded { position, sequence, recorded_at } => {
+                Executed::Now { aggregate, events, position, sequence, recorded_at }
+            }
+            Appended::Replayed(first) => Executed::Before(first),
+        })
+    }
+
+    /// The aggregate's state and the sequence it stands for.
+    async fn replay<A>(
+        &self,
+        stream: &StreamId,
+        expectation: Expectation,
+    ) -> Result<(A, Sequence), AppendError>
+    where
+        A: LedgerAggregate,
+    {
+        let mut aggregate = A::default();
+        let mut actual = Sequence::START;
+        if expectation == Expectation::NoStream {
+            return Ok((aggregate, actual));
+        }
+        for event in self.load(stream).await? {
+            let decoded = A::decode(&event.event_type, &event.event_version, &event.payload);
+            aggregate.apply(decoded.map_err(|error| StoreError::Damaged(error.to_string()))?);
+            actual = event.sequence;
+        }
+        match expectation {
+            Expectation::Exact(expected) if expected != actual => {
+                Err(AppendError::Conflict { expected, actual })
+            }
+            _ => Ok((aggregate, actual)),
+        }
+    }
+}
+
+/// Waits a random part of the pause, so that commands that collided do not collide again.
+async fn pause(retry: u32) {
+    // Every `RandomState` has new keys; it spares a dependency where nothing secret depends on the number.
+    let random = RandomState::new().build_hasher().finish();
+    let pause_max = RETRY_PAUSE_MAX * 2u32.pow(retry);
+    tokio::time::sleep(pause_max.mul_f64(random as f64 / u64::MAX as f64)).await;
 }

@@ -1,101 +1,18 @@
-//! The front of the ledger: what callers may ask of it.
+//! One tenant's ledger: the only way to its streams, positions and keys. Made by `Store::ledger` for a `TenantContext`.
+//! What other tenants have cannot be asked for here.
 
-use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use formledger_domain::{EncodedEvent, Position, Sequence, StreamId, TenantContext, TenantId};
-use tokio::sync::watch;
+use formledger_domain::{Position, StreamId, TenantContext, TenantId};
+use tokio::sync::{oneshot, watch};
 
+use crate::append::{Append, Appended, FirstOutcome, Idempotency};
+use crate::backend::Head;
 use crate::error::{AppendError, StoreError};
-use crate::event::RecordedEvent;
-use crate::wake::Moved;
-
-/// Limits of a store.
-#[derive(Debug, Clone)]
-pub struct StoreSettings {
-    /// Commands that may wait for the writer; at the limit an append fails with [`StoreError::QueueFull`].
-    pub append_queue_max: usize,
-    /// Commands per transaction; 1 gives one transaction per command, for comparison.
-    pub append_batch_max: usize,
-    /// Connections that read streams and ranges.
-    pub read_connections_max: u32,
-    /// How long a reader waits for a connection before it fails.
-    pub acquire_timeout: Duration,
-}
-
-impl Default for StoreSettings {
-    fn default() -> Self {
-        Self {
-            append_queue_max: 8192,
-            append_batch_max: 512,
-            read_connections_max: 4,
-            acquire_timeout: Duration::from_secs(5),
-        }
-    }
-}
-
-/// What the caller knows of a stream before it appends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expectation {
-    /// Nothing: decide on what is there, and again if that moved meanwhile.
-    Any,
-    /// The stream does not exist: nothing is loaded before the command decides.
-    NoStream,
-    /// The stream is at exactly this sequence, as the caller saw it (`If-Match`).
-    Exact(Sequence),
-}
-
-/// A client's promise that a repeated request is the same one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Idempotency {
-    /// The client's key, 1 to 255 bytes.
-    pub key: String,
-    /// SHA-256 over method, path and body of the request.
-    pub request_hash: [u8; 32],
-}
-
-/// The answer that the first request with an idempotency key got.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FirstOutcome {
-    /// What the caller stored with the append; JSON text.
-    pub outcome: String,
-    /// The position of the last event that the first request recorded.
-    pub position: Position,
-    /// The stream's sequence after it.
-    pub sequence: Sequence,
-}
-
-/// Events of one stream to be recorded together, or not at all.
-#[derive(Debug, Clone)]
-pub struct Append {
-    /// The stream.
-    pub stream: StreamId,
-    /// The sequence the stream must be at.
-    pub expected: Sequence,
-    /// At least one event.
-    pub events: Vec<EncodedEvent>,
-    /// See [`crate::Metadata::topic`].
-    pub topic: Option<std::sync::Arc<str>>,
-    /// The client's key and the outcome to remember under it, where it gave one.
-    pub idempotency: Option<(Idempotency, String)>,
-}
-
-/// What the ledger answers to an append.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Appended {
-    /// The events are durable.
-    Recorded {
-        /// The position of the last one.
-        position: Position,
-        /// The stream's sequence after it.
-        sequence: Sequence,
-        /// When.
-        recorded_at: DateTime<Utc>,
-    },
-    /// The same request was recorded before; nothing was appended now.
-    Replayed(FirstOutcome),
-}
+use crate::event::{Metadata, RecordedEvent, StoredEvent};
+use crate::store::Inner;
+use crate::writer::{Command, replay};
 
 /// Where a ledger ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,6 +27,15 @@ pub struct LedgerHead {
     pub recorded_at: Option<DateTime<Utc>>,
 }
 
+impl LedgerHead {
+    pub(crate) fn new(tenant: TenantId, head: &Head) -> Self {
+        let recorded_at = (head.position > Position::START)
+            .then(|| DateTime::from_timestamp_micros(head.recorded_at))
+            .flatten();
+        Self { tenant, position: head.position, root_hash: head.frontier.root(), recorded_at }
+    }
+}
+
 /// Positions `after < p <= up_to` of one ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedgerRange {
@@ -121,98 +47,87 @@ pub struct LedgerRange {
     pub up_to: Position,
 }
 
-/// Which events of a ledger a reader wants; an empty filter wants all.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct EventFilter {
-    /// Only events about this topic.
-    pub topic: Option<String>,
-    /// Only events of this stream: aggregate type and id.
-    pub stream: Option<(String, String)>,
-    /// Only these types, with or without version suffix; empty for all.
-    pub types: Vec<String>,
-}
-
-impl EventFilter {
-    /// Whether `event` is wanted.
-    pub fn wants(&self, _event: &RecordedEvent) -> bool {
-        todo!()
-    }
-}
-
-/// All tenants' ledgers in one database. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Store {}
-
-impl Store {
-    /// Opens the embedded store in the file `path`, creates it if missing, applies migrations and starts the writer.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`] when the file cannot be opened, is newer than this binary or not a ledger.
-    pub async fn open_sqlite(_path: &Path, _settings: StoreSettings) -> Result<Self, StoreError> {
-        todo!()
-    }
-
-    /// The ledger of the context's tenant, and of no other.
-    pub fn ledger(&self, _context: &TenantContext) -> TenantLedger {
-        todo!()
-    }
-
-    /// The heads of all ledgers, for projectors and tools.
-    pub async fn heads(&self) -> Result<Vec<LedgerHead>, StoreError> {
-        todo!()
-    }
-
-    /// The events of several ledgers' ranges in one read, by tenant and then position. For projectors and tools.
-    pub async fn read_ranges(&self, _ranges: &[LedgerRange]) -> Result<Vec<RecordedEvent>, StoreError> {
-        todo!()
-    }
-
-    /// Follows which ledgers move, for projectors.
-    pub fn moved(&self) -> Moved {
-        todo!()
-    }
-
-    /// Stops taking appends, records what waits, closes the database.
-    pub async fn close(&self) {
-        todo!()
-    }
-}
-
 /// One tenant's ledger, in the name of one actor. Exists only for a [`TenantContext`].
 #[derive(Debug, Clone)]
-pub struct TenantLedger {}
+pub struct TenantLedger {
+    store: Arc<Inner>,
+    tenant: TenantId,
+    actor: Arc<str>,
+    correlation_id: Arc<str>,
+    causation_id: Option<Arc<str>>,
+    now: DateTime<Utc>,
+}
 
 impl TenantLedger {
+    pub(crate) fn new(store: Arc<Inner>, context: &TenantContext) -> Self {
+        Self {
+            store,
+            tenant: context.tenant.clone(),
+            actor: context.actor.subject.clone(),
+            correlation_id: context.correlation_id.clone(),
+            causation_id: context.causation_id.clone(),
+            now: context.now,
+        }
+    }
+
     /// Records events of one stream; answers when they are durable.
+    ///
+    /// A future that is dropped after its first poll may still record: retry with the same idempotency key.
     ///
     /// # Errors
     /// [`AppendError::Conflict`] when the stream is elsewhere, [`AppendError::KeyReused`], or the store failed.
-    pub async fn append(&self, _append: Append) -> Result<Appended, AppendError> {
-        todo!()
+    ///
+    /// # Panics
+    /// When `append` has no events.
+    pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        self.append_seen(append, false).await
+    }
+
+    /// As [`TenantLedger::append`]; `seen` promises that the caller loaded the stream up to `append.expected`.
+    pub(crate) async fn append_seen(&self, append: Append, seen: bool) -> Result<Appended, AppendError> {
+        assert!(!append.events.is_empty(), "an append records at least one event");
+        self.own(&append.stream)?;
+        let metadata = Metadata {
+            actor: self.actor.clone(),
+            causation_id: self.causation_id.clone(),
+            correlation_id: self.correlation_id.clone(),
+            topic: append.topic.clone(),
+        };
+        // A full queue is said before the work of hashing, and at once: waiting here would only hide the overload.
+        let place = self.store.queue_place()?;
+        let (sender, answer) = oneshot::channel();
+        place.send(Command::new(append, seen, &metadata, sender));
+        answer.await.unwrap_or(Err(StoreError::Closed.into()))
     }
 
     /// All events of one stream in order; empty when there is no such stream.
-    pub async fn load(&self, _stream: &StreamId) -> Result<Vec<RecordedEvent>, StoreError> {
-        todo!()
+    pub async fn load(&self, stream: &StreamId) -> Result<Vec<RecordedEvent>, StoreError> {
+        self.own(stream)?;
+        recorded(self.store.reader.load(stream).await?)
     }
 
     /// Up to `limit` events after a position, in order.
-    pub async fn read_after(
-        &self,
-        _after: Position,
-        _limit: usize,
-    ) -> Result<Vec<RecordedEvent>, StoreError> {
-        todo!()
+    pub async fn read_after(&self, after: Position, limit: usize) -> Result<Vec<RecordedEvent>, StoreError> {
+        recorded(self.store.reader.read_after(&self.tenant, after, limit).await?)
     }
 
     /// Where the ledger ends now.
     pub async fn head(&self) -> Result<LedgerHead, StoreError> {
-        todo!()
+        let head = self.store.reader.head(&self.tenant).await?.unwrap_or_default();
+        Ok(LedgerHead::new(self.tenant.clone(), &head))
     }
 
     /// The newest position known to this process, and a signal each time it moves.
+    ///
+    /// Appends of other processes are noticed within [`crate::POLL_INTERVAL`].
     pub async fn follow(&self) -> Result<watch::Receiver<Position>, StoreError> {
-        todo!()
+        // Listen first, then read: a move in between is heard, not lost.
+        let receiver = self.store.wake.follow(&self.tenant);
+        if *receiver.borrow() == Position::START {
+            let head = self.head().await?;
+            self.store.wake.catch_up(&self.tenant, head.position);
+        }
+        Ok(receiver)
     }
 
     /// The outcome of an earlier request with the same key.
@@ -221,8 +136,26 @@ impl TenantLedger {
     /// [`AppendError::KeyReused`] when the key was used for another request.
     pub async fn first_outcome(
         &self,
-        _idempotency: &Idempotency,
+        idempotency: &Idempotency,
     ) -> Result<Option<FirstOutcome>, AppendError> {
-        todo!()
+        let remembered = self.store.reader.remembered(&self.tenant, idempotency).await?;
+        match remembered.map(|remembered| replay(&remembered, idempotency)).transpose()? {
+            Some(Appended::Replayed(first)) => Ok(Some(first)),
+            Some(Appended::Recorded { .. }) | None => Ok(None),
+        }
     }
+
+    /// The time at which the context's work began.
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.now
+    }
+
+    /// The wall between tenants, should a caller mix up two contexts.
+    fn own(&self, stream: &StreamId) -> Result<(), StoreError> {
+        if *stream.tenant() == self.tenant { Ok(()) } else { Err(StoreError::ForeignStream) }
+    }
+}
+
+pub(crate) fn recorded(events: Vec<StoredEvent>) -> Result<Vec<RecordedEvent>, StoreError> {
+    events.into_iter().map(StoredEvent::into_recorded).collect()
 }

@@ -1,17 +1,27 @@
 //! The ledger: appends with group commit, streams, ordered reads and wake-ups, on SQLite.
 //! Called by `projections` (to follow) and `api` (to execute commands and serve feeds); it never knows what an event means.
 
+mod append;
 mod error;
 mod event;
 mod execute;
+mod filter;
 mod ledger;
+mod store;
 mod wake;
 
+mod backend;
+mod envelope;
+mod merkle;
+mod sqlite;
+mod writer;
+
+pub use append::{Append, Appended, Expectation, FirstOutcome, Idempotency};
 pub use error::{AppendError, ExecuteError, StoreError};
 pub use event::{Metadata, RecordedEvent};
 pub use execute::{ExecuteOptions, Executed};
-pub use ledger::{
-    Append, Appended, EventFilter, Expectation, FirstOutcome, Idempotency, LedgerHead, LedgerRange, Store,
-    StoreSettings, TenantLedger,
-};
+pub use filter::EventFilter;
+pub use ledger::{LedgerHead, LedgerRange, TenantLedger};
+pub use store::{Store, StoreSettings};
 pub use wake::Moved;
+pub use writer::POLL_INTERVAL;

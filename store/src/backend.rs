@@ -1,0 +1,126 @@
+//! What a database must do for the writer: read heads, streams and keys, and record one batch in one transaction.
+//! Implemented once per database (`sqlite`), called only by `writer`; decides nothing, hashes nothing, counts nothing.
+
+use std::future::Future;
+
+use formledger_domain::{EventId, Position, Sequence, StreamId, TenantId};
+
+use crate::append::FirstOutcome;
+use crate::error::StoreError;
+use crate::merkle::{Frontier, Hash};
+
+/// Microseconds since 1970-01-01T00:00:00Z.
+pub(crate) type Micros = i64;
+
+/// Where a ledger ends, with all that is needed to append to it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Head {
+    pub(crate) position: Position,
+    pub(crate) recorded_at: Micros,
+    pub(crate) frontier: Frontier,
+}
+
+/// A ledger's move from one position to the next, compared and set.
+#[derive(Debug)]
+pub(crate) struct HeadMove {
+    pub(crate) tenant: TenantId,
+    /// Where the ledger must be; [`Position::START`] when it must not exist.
+    pub(crate) from: Position,
+    pub(crate) to: Head,
+}
+
+/// A row of `events`.
+#[derive(Debug)]
+pub(crate) struct EventRow<'a> {
+    pub(crate) stream: &'a StreamId,
+    /// [`StreamId::aggregate_id`], built once per command.
+    pub(crate) aggregate_id: &'a str,
+    pub(crate) sequence: Sequence,
+    pub(crate) event_type: &'static str,
+    pub(crate) event_version: &'static str,
+    pub(crate) payload: &'a str,
+    pub(crate) metadata: &'a str,
+    pub(crate) position: Position,
+    pub(crate) event_id: EventId,
+    pub(crate) recorded_at: Micros,
+    pub(crate) leaf_hash: Hash,
+}
+
+/// A row of `idempotency`.
+#[derive(Debug)]
+pub(crate) struct OutcomeRow<'a> {
+    pub(crate) tenant: &'a TenantId,
+    pub(crate) key: &'a str,
+    pub(crate) request_hash: [u8; 32],
+    pub(crate) outcome: &'a str,
+    pub(crate) position: Position,
+    pub(crate) sequence: Sequence,
+    pub(crate) recorded_at: Micros,
+}
+
+/// What one transaction records.
+#[derive(Debug, Default)]
+pub(crate) struct Batch<'a> {
+    /// One per tenant.
+    pub(crate) heads: Vec<HeadMove>,
+    /// By tenant in position order.
+    pub(crate) events: Vec<EventRow<'a>>,
+    pub(crate) outcomes: Vec<OutcomeRow<'a>>,
+}
+
+/// What became of a batch's statements.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Applied {
+    /// Everything waits for the commit, except what belongs to these tenants: their heads had moved, nothing of them was written.
+    Open {
+        /// Tenants to re-read and try again; normally none.
+        moved: Vec<TenantId>,
+    },
+    /// A stream or a key was already there. The transaction is rolled back, nothing was written.
+    Collided,
+}
+
+/// A remembered first outcome, with the request that got it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Remembered {
+    pub(crate) request_hash: [u8; 32],
+    pub(crate) first: FirstOutcome,
+}
+
+/// One connection that writes.
+pub(crate) trait Backend: Send + 'static {
+    /// The heads of those of `tenants` that have a ledger, in any order.
+    fn heads(
+        &mut self,
+        tenants: &[TenantId],
+    ) -> impl Future<Output = Result<Vec<(TenantId, Head)>, StoreError>> + Send;
+
+    /// The sequence of each stream, in the order asked; [`Sequence::START`] for a stream without events.
+    fn sequences(
+        &mut self,
+        streams: &[&StreamId],
+    ) -> impl Future<Output = Result<Vec<Sequence>, StoreError>> + Send;
+
+    /// What is remembered under each tenant's key, in the order asked.
+    fn remembered(
+        &mut self,
+        keys: &[(&TenantId, &str)],
+    ) -> impl Future<Output = Result<Vec<Option<Remembered>>, StoreError>> + Send;
+
+    /// Begins a transaction and writes the batch into it.
+    fn apply(&mut self, batch: &Batch<'_>) -> impl Future<Output = Result<Applied, StoreError>> + Send;
+
+    /// Makes what [`Backend::apply`] left open durable.
+    fn commit(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// After any error: leaves no transaction behind, so that the next batch starts clean.
+    fn recover(&mut self) -> impl Future<Output = ()> + Send;
+
+    /// Whether anyone else wrote since this was last asked; the ledgers' newest positions if so.
+    fn moved_elsewhere(
+        &mut self,
+    ) -> impl Future<Output = Result<Vec<(TenantId, Position)>, StoreError>> + Send;
+
+    /// Closes the connection in good order.
+    fn close(self) -> impl Future<Output = ()> + Send;
+}

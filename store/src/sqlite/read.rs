@@ -1,0 +1,204 @@
+//! The reading side: a pool of read-only connections beside the writer's, so that reads never wait for a commit.
+//! Called by the front; every statement reads one consistent snapshot.
+
+use std::path::Path;
+
+use chrono::DateTime;
+use formledger_domain::{CanonicalJson, EventId, Position, Sequence, StreamId, TenantId};
+use sqlx::Row;
+use sqlx::sqlite::{SqlitePool, SqlitePoolOptions, SqliteRow};
+use uuid::Uuid;
+
+use super::reader_options;
+use crate::append::{FirstOutcome, Idempotency};
+use crate::backend::{Head, Remembered};
+use crate::error::StoreError;
+use crate::event::StoredEvent;
+use crate::ledger::LedgerRange;
+use crate::merkle::Frontier;
+use crate::store::StoreSettings;
+
+/// The connections that read.
+#[derive(Debug, Clone)]
+pub(crate) struct SqliteReader {
+    pool: SqlitePool,
+}
+
+/// The columns that [`event_from_row`] reads, in its order.
+macro_rules! event_columns {
+    () => {
+        "position, aggregate_type, aggregate_id, sequence, event_id, event_type, event_version, recorded_at, \
+         metadata, payload, leaf_hash"
+    };
+}
+
+impl SqliteReader {
+    /// Reads the file that a writer of this process opened before.
+    pub(crate) fn open(path: &Path, settings: &StoreSettings) -> Self {
+        let pool = SqlitePoolOptions::new()
+            .max_connections(settings.read_connections_max)
+            .acquire_timeout(settings.acquire_timeout)
+            // A connection to a local file does not go stale: no ping before each use, no renewal.
+            .test_before_acquire(false)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_lazy_with(reader_options(path));
+        Self { pool }
+    }
+
+    pub(crate) async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    pub(crate) async fn load(&self, stream: &StreamId) -> Result<Vec<StoredEvent>, StoreError> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            event_columns!(),
+            " FROM events WHERE aggregate_type = ? AND aggregate_id = ? ORDER BY sequence"
+        );
+        let query = sqlx::query(SQL).bind(stream.aggregate_type()).bind(stream.aggregate_id());
+        let rows = query.fetch_all(&self.pool).await?;
+        rows.iter().map(|row| event_from_row(row, stream.tenant())).collect()
+    }
+
+    pub(crate) async fn read_after(
+        &self,
+        tenant: &TenantId,
+        after: Position,
+        limit: usize,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            event_columns!(),
+            " FROM events WHERE tenant_id = ? AND position > ? ORDER BY position LIMIT ?"
+        );
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let query = sqlx::query(SQL).bind(tenant.as_str()).bind(after.0 as i64).bind(limit);
+        let rows = query.fetch_all(&self.pool).await?;
+        rows.iter().map(|row| event_from_row(row, tenant)).collect()
+    }
+
+    /// The ranges' events by tenant and then position.
+    pub(crate) async fn read_ranges(&self, ranges: &[LedgerRange]) -> Result<Vec<StoredEvent>, StoreError> {
+        // CROSS JOIN fixes the order of the loops: ranges outside, the index on positions inside.
+        const SQL: &str = concat!(
+            "SELECT ",
+            event_columns!(),
+            ", range.key FROM json_each(?) range CROSS JOIN events \
+             ON tenant_id = range.value ->> 0 AND position > range.value ->> 1 AND position <= range.value ->> 2"
+        );
+        let mut ranges: Vec<&LedgerRange> = ranges.iter().collect();
+        ranges.sort_by(|a, b| (&a.tenant, a.after).cmp(&(&b.tenant, b.after)));
+        let asked: Vec<_> = ranges.iter().map(|range| (&range.tenant, range.after, range.up_to)).collect();
+        let asked = serde_json::to_string(&asked).expect("strings and numbers serialise");
+        let rows = sqlx::query(SQL).bind(asked).fetch_all(&self.pool).await?;
+        let mut events = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let range: i64 = row.try_get(11)?;
+            events.push((range, event_from_row(row, &ranges[range as usize].tenant)?));
+        }
+        // They come in this order already; SQL does not promise it, and a sort of sorted rows costs one pass.
+        events.sort_by_key(|(range, event)| (*range, event.position));
+        Ok(events.into_iter().map(|(_, event)| event).collect())
+    }
+
+    pub(crate) async fn heads(&self) -> Result<Vec<(TenantId, Head)>, StoreError> {
+        let rows =
+            sqlx::query("SELECT tenant_id, position, recorded_at, frontier FROM ledgers ORDER BY tenant_id")
+                .fetch_all(&self.pool)
+                .await?;
+        rows.iter().map(head_from_row).collect()
+    }
+
+    /// `None` for a tenant without events.
+    pub(crate) async fn head(&self, tenant: &TenantId) -> Result<Option<Head>, StoreError> {
+        let row =
+            sqlx::query("SELECT tenant_id, position, recorded_at, frontier FROM ledgers WHERE tenant_id = ?")
+                .bind(tenant.as_str())
+                .fetch_optional(&self.pool)
+                .await?;
+        row.map(|row| Ok(head_from_row(&row)?.1)).transpose()
+    }
+
+    pub(crate) async fn remembered(
+        &self,
+        tenant: &TenantId,
+        idempotency: &Idempotency,
+    ) -> Result<Option<Remembered>, StoreError> {
+        let row = sqlx::query(
+            "SELECT request_hash, outcome, position, sequence FROM idempotency \
+             WHERE tenant_id = ? AND idempotency_key = ?",
+        )
+        .bind(tenant.as_str())
+        .bind(&idempotency.key)
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|row| remembered_from_row(&row)).transpose()?.flatten())
+    }
+}
+
+fn event_from_row(row: &SqliteRow, tenant: &TenantId) -> Result<StoredEvent, StoreError> {
+    let position = position(row.try_get(0)?);
+    let damaged = |what: &str| StoreError::Damaged(format!("event {position} of `{tenant}` has {what}"));
+    let aggregate_id: &str = row.try_get(2)?;
+    let aggregate_id = aggregate_id
+        .strip_prefix(tenant.as_str())
+        .and_then(|rest| rest.strip_prefix('/'))
+        .ok_or_else(|| damaged("a stream of another tenant"))?;
+    let event_id = Uuid::from_slice(row.try_get(4)?).map_err(|_| damaged("an id that is no UUID"))?;
+    let recorded_at = DateTime::from_timestamp_micros(row.try_get(7)?).ok_or_else(|| damaged("no time"))?;
+    let leaf_hash: &[u8] = row.try_get(10)?;
+    Ok(StoredEvent {
+        tenant: tenant.clone(),
+        position,
+        aggregate_type: row.try_get(1)?,
+        aggregate_id: aggregate_id.to_owned(),
+        sequence: sequence(row.try_get(3)?),
+        event_id: EventId(event_id),
+        event_type: row.try_get(5)?,
+        event_version: row.try_get(6)?,
+        recorded_at,
+        metadata: row.try_get(8)?,
+        payload: CanonicalJson::from_stored(row.try_get::<&str, _>(9)?),
+        leaf_hash: leaf_hash.try_into().map_err(|_| damaged("a leaf hash that is not 32 bytes"))?,
+    })
+}
+
+pub(super) fn head_from_row(row: &SqliteRow) -> Result<(TenantId, Head), StoreError> {
+    let tenant = tenant(row.try_get(0)?)?;
+    let position = position(row.try_get(1)?);
+    let frontier = Frontier::from_stored(position.0, row.try_get(3)?).ok_or_else(|| {
+        StoreError::Damaged(format!("the frontier of `{tenant}` does not fit position {position}"))
+    })?;
+    Ok((tenant, Head { position, recorded_at: row.try_get(2)?, frontier }))
+}
+
+/// `None` when the row is the empty side of a left join.
+pub(super) fn remembered_from_row(row: &SqliteRow) -> Result<Option<Remembered>, StoreError> {
+    let Some(request_hash): Option<&[u8]> = row.try_get(0)? else {
+        return Ok(None);
+    };
+    let request_hash = request_hash
+        .try_into()
+        .map_err(|_| StoreError::Damaged("a remembered request hash is not 32 bytes".into()))?;
+    let first = FirstOutcome {
+        outcome: row.try_get(1)?,
+        position: position(row.try_get(2)?),
+        sequence: sequence(row.try_get(3)?),
+    };
+    Ok(Some(Remembered { request_hash, first }))
+}
+
+pub(super) fn tenant(stored: &str) -> Result<TenantId, StoreError> {
+    stored.parse().map_err(|error| StoreError::Damaged(format!("a stored tenant is none: {error}")))
+}
+
+/// SQLite's integers are signed; a check constraint keeps places at 1 and above.
+pub(super) fn position(stored: i64) -> Position {
+    Position(stored.unsigned_abs())
+}
+
+/// As [`position`].
+pub(super) fn sequence(stored: i64) -> Sequence {
+    Sequence(stored.unsigned_abs())
+}

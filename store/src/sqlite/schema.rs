@@ -1,0 +1,40 @@
+//! The ledger's schema: migrations embedded in the binary, applied at open, each with a checksum.
+//! Called by `SqliteBackend::open`; an applied migration is never edited.
+
+use std::borrow::Cow;
+
+use sqlx::migrate::{Migrate, MigrateError, Migration, MigrationType, Migrator};
+use sqlx::sqlite::SqliteConnection;
+
+use crate::error::StoreError;
+
+/// Number, name and text of every migration, in order.
+const MIGRATIONS: [(i64, &str, &str); 1] =
+    [(1, "ledger", include_str!("../../../migrations/sqlite/ledger/0001_ledger.sql"))];
+
+/// Brings the database to this binary's schema.
+///
+/// # Errors
+/// [`StoreError::NewerSchema`] when a newer binary was here; [`StoreError::Database`] when an applied migration differs from ours.
+pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    let known = MIGRATIONS.last().map_or(0, |(version, _, _)| *version);
+    connection.ensure_migrations_table().await.map_err(failed)?;
+    let applied = connection.list_applied_migrations().await.map_err(failed)?;
+    if let Some(newest) = applied.last()
+        && newest.version > known
+    {
+        return Err(StoreError::NewerSchema { found: newest.version, known });
+    }
+    migrator().run_direct(connection).await.map_err(failed)
+}
+
+fn migrator() -> Migrator {
+    let migrations = MIGRATIONS.iter().map(|(version, name, sql)| {
+        Migration::new(*version, Cow::Borrowed(name), MigrationType::Simple, Cow::Borrowed(sql), false)
+    });
+    Migrator { migrations: migrations.collect(), ..Migrator::DEFAULT }
+}
+
+fn failed(error: MigrateError) -> StoreError {
+    sqlx::Error::from(error).into()
+}

@@ -1,0 +1,244 @@
+//! The writing side: one connection, one transaction per batch, rows in chunks whose statements stay prepared.
+//! Driven by `writer`; holds SQL and nothing else.
+
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use formledger_domain::{Position, Sequence, StreamId, TenantId};
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteConnection};
+use sqlx::{Connection, Executor, Row, Sqlite};
+
+use super::read::{head_from_row, position, remembered_from_row, sequence, tenant};
+use super::{schema, writer_options};
+use crate::backend::{Applied, Backend, Batch, EventRow, Head, HeadMove, OutcomeRow, Remembered};
+use crate::error::StoreError;
+
+/// Rows per statement are powers of two up to this, so that a handful of prepared statements serves every batch.
+const CHUNK_ROWS_MAX: usize = 64;
+const CHUNK_SIZES: usize = CHUNK_ROWS_MAX.ilog2() as usize + 1;
+
+/// The connection that writes.
+#[derive(Debug)]
+pub(crate) struct SqliteBackend {
+    path: PathBuf,
+    /// `None` after a failure that may have left a transaction behind; opened again on next use.
+    connection: Option<SqliteConnection>,
+    /// `PRAGMA data_version`: changes when another connection writes, and not when this one does.
+    data_version: i64,
+}
+
+impl SqliteBackend {
+    /// Opens or creates the file and brings its schema up to date.
+    pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
+        let mut backend = Self { path: path.to_owned(), connection: None, data_version: 0 };
+        schema::migrate(backend.connection().await?).await?;
+        backend.moved_elsewhere().await?;
+        Ok(backend)
+    }
+
+    async fn connection(&mut self) -> Result<&mut SqliteConnection, StoreError> {
+        let connection = match self.connection.take() {
+            Some(open) => open,
+            None => SqliteConnection::connect_with(&writer_options(&self.path)).await?,
+        };
+        Ok(self.connection.insert(connection))
+    }
+}
+
+impl Backend for SqliteBackend {
+    async fn heads(&mut self, tenants: &[TenantId]) -> Result<Vec<(TenantId, Head)>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT tenant_id, position, recorded_at, frontier FROM ledgers \
+             WHERE tenant_id IN (SELECT value FROM json_each(?))",
+        )
+        .bind(json(tenants))
+        .fetch_all(self.connection().await?)
+        .await?;
+        rows.iter().map(head_from_row).collect()
+    }
+
+    async fn sequences(&mut self, streams: &[&StreamId]) -> Result<Vec<Sequence>, StoreError> {
+        let keys: Vec<_> =
+            streams.iter().map(|stream| (stream.aggregate_type(), stream.aggregate_id())).collect();
+        let rows = sqlx::query(
+            "SELECT (SELECT coalesce(max(sequence), 0) FROM events \
+                     WHERE aggregate_type = asked.value ->> 0 AND aggregate_id = asked.value ->> 1) \
+             FROM json_each(?) asked ORDER BY asked.key",
+        )
+        .bind(json(&keys))
+        .fetch_all(self.connection().await?)
+        .await?;
+        rows.iter().map(|row| Ok(sequence(row.try_get(0)?))).collect()
+    }
+
+    async fn remembered(
+        &mut self,
+        keys: &[(&TenantId, &str)],
+    ) -> Result<Vec<Option<Remembered>>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT request_hash, outcome, position, sequence FROM json_each(?) asked \
+             LEFT JOIN idempotency ON tenant_id = asked.value ->> 0 AND idempotency_key = asked.value ->> 1 \
+             ORDER BY asked.key",
+        )
+        .bind(json(keys))
+        .fetch_all(self.connection().await?)
+        .await?;
+        rows.iter().map(remembered_from_row).collect()
+    }
+
+    async fn apply(&mut self, batch: &Batch<'_>) -> Result<Applied, StoreError> {
+        let connection = self.connection().await?;
+        connection.execute("BEGIN IMMEDIATE").await?;
+        let moved = move_heads(connection, &batch.heads).await?;
+        let events: Vec<&EventRow<'_>> =
+            batch.events.iter().filter(|event| !moved.contains(event.stream.tenant())).collect();
+        let outcomes: Vec<&OutcomeRow<'_>> =
+            batch.outcomes.iter().filter(|outcome| !moved.contains(outcome.tenant)).collect();
+        let inserted = insert(connection, &INSERT_EVENTS, &events, bind_event).await?
+            && insert(connection, &INSERT_OUTCOMES, &outcomes, bind_outcome).await?;
+        if inserted {
+            return Ok(Applied::Open { moved });
+        }
+        connection.execute("ROLLBACK").await?;
+        Ok(Applied::Collided)
+    }
+
+    async fn commit(&mut self) -> Result<(), StoreError> {
+        self.connection().await?.execute("COMMIT").await?;
+        Ok(())
+    }
+
+    async fn recover(&mut self) {
+        // After a failed COMMIT nobody knows what the file holds; only a new connection reads it afresh.
+        if let Some(connection) = self.connection.take()
+            && let Err(error) = connection.close().await
+        {
+            tracing::warn!(error = &error as &dyn std::error::Error, "cannot close the failed connection");
+        }
+    }
+
+    async fn moved_elsewhere(&mut self) -> Result<Vec<(TenantId, Position)>, StoreError> {
+        let before = self.connection.is_some().then_some(self.data_version);
+        let connection = self.connection().await?;
+        let version = sqlx::query("PRAGMA data_version").fetch_one(&mut *connection).await?.try_get(0)?;
+        if Some(version) == before {
+            return Ok(Vec::new());
+        }
+        let rows = sqlx::query("SELECT tenant_id, position FROM ledgers").fetch_all(connection).await?;
+        self.data_version = version;
+        rows.iter().map(|row| Ok((tenant(row.try_get(0)?)?, position(row.try_get(1)?)))).collect()
+    }
+
+    async fn close(mut self) {
+        self.recover().await;
+    }
+}
+
+/// Compares and sets every head; gives the tenants that were elsewhere.
+async fn move_heads(
+    connection: &mut SqliteConnection,
+    heads: &[HeadMove],
+) -> Result<Vec<TenantId>, StoreError> {
+    let mut moved = Vec::new();
+    for head in heads {
+        let (sql, first) =
+            if head.from == Position::START { (CREATE_LEDGER, true) } else { (MOVE_LEDGER, false) };
+        let query = sqlx::query(sql)
+            .bind(head.to.position.0 as i64)
+            .bind(head.to.recorded_at)
+            .bind(head.to.frontier.to_stored())
+            .bind(head.tenant.as_str());
+        let query = if first { query } else { query.bind(head.from.0 as i64) };
+        if query.execute(&mut *connection).await?.rows_affected() == 0 {
+            moved.push(head.tenant.clone());
+        }
+    }
+    Ok(moved)
+}
+
+const CREATE_LEDGER: &str = "INSERT INTO ledgers (position, recorded_at, frontier, tenant_id) VALUES (?, ?, ?, ?) \
+                             ON CONFLICT DO NOTHING";
+const MOVE_LEDGER: &str = "UPDATE ledgers SET position = ?, recorded_at = ?, frontier = ? \
+                           WHERE tenant_id = ? AND position = ?";
+
+type Binding<'q> = Query<'q, Sqlite, SqliteArguments<'q>>;
+
+/// One statement text per power of two of rows.
+struct Chunked([String; CHUNK_SIZES]);
+
+impl Chunked {
+    fn new(insert: &str, columns: usize) -> Self {
+        let row = format!("({})", vec!["?"; columns].join(", "));
+        Self(std::array::from_fn(|log| {
+            let rows = vec![row.as_str(); 1 << log].join(", ");
+            format!("{insert} VALUES {rows} ON CONFLICT DO NOTHING")
+        }))
+    }
+}
+
+static INSERT_EVENTS: LazyLock<Chunked> = LazyLock::new(|| {
+    Chunked::new(
+        "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, \
+         tenant_id, position, event_id, recorded_at, leaf_hash)",
+        12,
+    )
+});
+
+static INSERT_OUTCOMES: LazyLock<Chunked> = LazyLock::new(|| {
+    Chunked::new(
+        "INSERT INTO idempotency (tenant_id, idempotency_key, request_hash, outcome, position, sequence, recorded_at)",
+        7,
+    )
+});
+
+/// Inserts all rows; `false` when one of them was already there.
+async fn insert<'q, R>(
+    connection: &mut SqliteConnection,
+    chunked: &'static Chunked,
+    rows: &[&'q R],
+    bind: fn(Binding<'q>, &'q R) -> Binding<'q>,
+) -> Result<bool, StoreError> {
+    let mut rest = rows;
+    while !rest.is_empty() {
+        let log = rest.len().min(CHUNK_ROWS_MAX).ilog2() as usize;
+        let (chunk, after) = rest.split_at(1 << log);
+        let query = chunk.iter().fold(sqlx::query(&chunked.0[log]), |query, row| bind(query, row));
+        if query.execute(&mut *connection).await?.rows_affected() != chunk.len() as u64 {
+            return Ok(false);
+        }
+        rest = after;
+    }
+    Ok(true)
+}
+
+fn bind_event<'q>(query: Binding<'q>, event: &'q EventRow<'q>) -> Binding<'q> {
+    query
+        .bind(event.stream.aggregate_type())
+        .bind(event.aggregate_id)
+        .bind(event.sequence.0 as i64)
+        .bind(event.event_type)
+        .bind(event.event_version)
+        .bind(event.payload)
+        .bind(event.metadata)
+        .bind(event.stream.tenant().as_str())
+        .bind(event.position.0 as i64)
+        .bind(event.event_id.0.as_bytes().as_slice())
+        .bind(event.recorded_at)
+        .bind(event.leaf_hash.as_slice())
+}
+
+fn bind_outcome<'q>(query: Binding<'q>, outcome: &'q OutcomeRow<'q>) -> Binding<'q> {
+    query
+        .bind(outcome.tenant.as_str())
+        .bind(outcome.key)
+        .bind(outcome.request_hash.as_slice())
+        .bind(outcome.outcome)
+        .bind(outcome.position.0 as i64)
+        .bind(outcome.sequence.0 as i64)
+        .bind(outcome.recorded_at)
+}
+
+fn json(value: &(impl serde::Serialize + ?Sized)) -> String {
+    serde_json::to_string(value).expect("strings and arrays serialise")
+}

@@ -1,0 +1,125 @@
+//! All tenants' ledgers in one database: opened once by the composition root, shared by everyone.
+//! Starts the writer; hands out `TenantLedger`s; what crosses tenants here is for projectors and tools only.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use formledger_domain::TenantContext;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
+
+use crate::backend::Backend;
+use crate::error::StoreError;
+use crate::event::RecordedEvent;
+use crate::ledger::{LedgerHead, LedgerRange, TenantLedger, recorded};
+use crate::sqlite::{SqliteBackend, SqliteReader};
+use crate::wake::{Moved, Wake};
+use crate::writer::{Command, Writer};
+
+/// Limits of a store.
+#[derive(Debug, Clone)]
+pub struct StoreSettings {
+    /// Commands that may wait for the writer; at the limit an append fails with [`StoreError::QueueFull`].
+    pub append_queue_max: usize,
+    /// Commands per transaction; 1 gives one transaction per command, for comparison.
+    pub append_batch_max: usize,
+    /// Connections that read streams and ranges.
+    pub read_connections_max: u32,
+    /// How long a reader waits for a connection before it fails.
+    pub acquire_timeout: Duration,
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self {
+            append_queue_max: 8192,
+            append_batch_max: 512,
+            read_connections_max: 4,
+            acquire_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// All tenants' ledgers in one database. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+/// What every handle shares. The writer task holds none of it, so that dropping the last handle ends the writer.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    queue: mpsc::Sender<Command>,
+    pub(crate) reader: SqliteReader,
+    pub(crate) wake: Arc<Wake>,
+    stop: Arc<Notify>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Inner {
+    /// A place in the writer's queue, or why there is none.
+    pub(crate) fn queue_place(&self) -> Result<mpsc::Permit<'_, Command>, StoreError> {
+        self.queue.try_reserve().map_err(|refused| match refused {
+            TrySendError::Full(()) => StoreError::QueueFull,
+            TrySendError::Closed(()) => StoreError::Closed,
+        })
+    }
+}
+
+impl Store {
+    /// Opens the embedded store in the file `path`, creates it if missing, applies migrations and starts the writer.
+    ///
+    /// # Errors
+    /// [`StoreError::NewerSchema`] when a newer binary wrote the file, [`StoreError::Database`] when it cannot be opened or is not a
+    /// ledger.
+    pub async fn open_sqlite(path: &Path, settings: StoreSettings) -> Result<Self, StoreError> {
+        let backend = SqliteBackend::open(path).await?;
+        let reader = SqliteReader::open(path, &settings);
+        Ok(Self::start(backend, reader, &settings))
+    }
+
+    pub(crate) fn start(backend: impl Backend, reader: SqliteReader, settings: &StoreSettings) -> Self {
+        let (queue, commands) = mpsc::channel(settings.append_queue_max);
+        let (wake, stop) = (Arc::<Wake>::default(), Arc::<Notify>::default());
+        let writer = Writer::new(backend, commands, stop.clone(), wake.clone(), settings.append_batch_max);
+        let writer = Mutex::new(Some(tokio::spawn(writer.run())));
+        Self { inner: Arc::new(Inner { queue, reader, wake, stop, writer }) }
+    }
+
+    /// The ledger of the context's tenant, and of no other.
+    pub fn ledger(&self, context: &TenantContext) -> TenantLedger {
+        TenantLedger::new(self.inner.clone(), context)
+    }
+
+    /// The heads of all ledgers, by tenant. For projectors and tools.
+    pub async fn heads(&self) -> Result<Vec<LedgerHead>, StoreError> {
+        let heads = self.inner.reader.heads().await?;
+        Ok(heads.into_iter().map(|(tenant, head)| LedgerHead::new(tenant, &head)).collect())
+    }
+
+    /// The events of several ledgers' ranges in one read, by tenant and then position. For projectors and tools.
+    ///
+    /// There is no limit but the ranges': positions have no gaps, so `up_to - after` bounds the rows.
+    pub async fn read_ranges(&self, ranges: &[LedgerRange]) -> Result<Vec<RecordedEvent>, StoreError> {
+        recorded(self.inner.reader.read_ranges(ranges).await?)
+    }
+
+    /// Follows which ledgers move from now on, for projectors. Take it before [`Store::heads`].
+    pub fn moved(&self) -> Moved {
+        self.inner.wake.moved()
+    }
+
+    /// Stops taking appends, records what waits, closes the database. Appends from now on fail with [`StoreError::Closed`].
+    pub async fn close(&self) {
+        self.inner.stop.notify_one();
+        let writer = self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer
+            && let Err(panic) = writer.await
+        {
+            tracing::error!(error = &panic as &dyn std::error::Error, "the writer did not end well");
+        }
+        self.inner.reader.close().await;
+    }
+}

@@ -1,0 +1,239 @@
+//! The one task that appends: takes what queued while the last batch committed, records it in one transaction, answers.
+//! Started by `Store`; the same for every database, which it only knows as a [`Backend`]. It never decides for the business.
+
+mod command;
+mod plan;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+use formledger_domain::{Position, Sequence, StreamId, TenantId};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, timeout_at};
+
+pub(crate) use command::Command;
+pub(crate) use plan::replay;
+use plan::{Facts, Plan, plan};
+
+use crate::append::Appended;
+use crate::backend::{Applied, Backend, Head};
+use crate::error::{AppendError, StoreError};
+use crate::wake::Wake;
+
+/// How often the writer looks for appends of other processes, and forgets followers that left.
+pub const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// How often one batch is planned again because another process was faster; then its commands fail with [`StoreError::Busy`].
+const BATCH_ATTEMPTS_MAX: usize = 16;
+/// Ledgers whose heads are kept in memory, about 1 KB each; at the limit all are forgotten and read again when needed.
+const HEADS_CACHED_MAX: usize = 65_536;
+
+/// Owns the writing connection and the newest known heads.
+pub(crate) struct Writer<B> {
+    backend: B,
+    queue: mpsc::Receiver<Command>,
+    stop: Arc<Notify>,
+    wake: Arc<Wake>,
+    batch_max: usize,
+    /// Heads as of this process's last commit or read. A wrong one is found by compare-and-set.
+    heads: HashMap<TenantId, Head>,
+}
+
+impl<B: Backend> Writer<B> {
+    pub(crate) fn new(
+        backend: B,
+        queue: mpsc::Receiver<Command>,
+        stop: Arc<Notify>,
+        wake: Arc<Wake>,
+        batch_max: usize,
+    ) -> Self {
+        Self { backend, queue, stop, wake, batch_max, heads: HashMap::new() }
+    }
+
+    /// Runs until the queue is closed and empty, then closes the connection.
+    pub(crate) async fn run(mut self) {
+        let mut next_poll = Instant::now() + POLL_INTERVAL;
+        let stop = self.stop.clone();
+        loop {
+            let mut commands = Vec::with_capacity(self.batch_max.min(self.queue.len().max(1)));
+            tokio::select! {
+                biased;
+                () = stop.notified() => self.queue.close(),
+                taken = timeout_at(next_poll, self.queue.recv_many(&mut commands, self.batch_max)) => match taken {
+                    Ok(0) => break,
+                    Ok(_) => self.record(commands).await,
+                    Err(_idle) => {}
+                }
+            }
+            if next_poll <= Instant::now() {
+                self.poll().await;
+                next_poll = Instant::now() + POLL_INTERVAL;
+            }
+        }
+        self.backend.close().await;
+    }
+
+    /// Records a batch and answers all of it, whatever happens.
+    async fn record(&mut self, mut commands: Vec<Command>) {
+        metrics::gauge!("formledger_append_queue_depth").set(self.queue.len() as f64);
+        metrics::histogram!("formledger_append_batch_commands").record(commands.len() as f64);
+        if let Err(error) = self.try_record(&mut commands).await {
+            // What the database did is unknown: forget what was believed about it, and let every client ask again.
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                commands = commands.len(),
+                "append failed"
+            );
+            metrics::counter!("formledger_append_failures_total").increment(1);
+            self.heads.clear();
+            self.backend.recover().await;
+            for command in commands {
+                answer(command, Err(error.clone().into()));
+            }
+        }
+    }
+
+    /// Answers and removes the commands it could settle; those that remain when it fails share its error.
+    async fn try_record(&mut self, commands: &mut Vec<Command>) -> Result<(), StoreError> {
+        let mut facts = Facts::default();
+        self.read_unseen_sequences(commands, &mut facts).await?;
+        for _ in 0..BATCH_ATTEMPTS_MAX {
+            self.read_missing_heads(commands).await?;
+            let Plan { batch, verdicts } = plan(commands, &self.heads, &facts, Utc::now().timestamp_micros());
+            if batch.events.is_empty() {
+                settle(commands, verdicts, &[]);
+                return Ok(());
+            }
+            let applied = self.backend.apply(&batch).await?;
+            let Applied::Open { moved } = applied else {
+                drop(batch);
+                self.read_facts(commands, &mut facts).await?;
+                continue;
+            };
+            let began = Instant::now();
+            self.backend.commit().await?;
+            metrics::histogram!("formledger_append_commit_seconds").record(began.elapsed().as_secs_f64());
+            let heads = batch.heads.into_iter().map(|head| (head.tenant, head.to));
+            let events = batch.events.len();
+            self.committed(heads.filter(|(tenant, _)| !moved.contains(tenant)).collect(), events);
+            settle(commands, verdicts, &moved);
+            if moved.is_empty() {
+                return Ok(());
+            }
+            for tenant in &moved {
+                self.heads.remove(tenant);
+            }
+        }
+        Err(StoreError::Busy)
+    }
+
+    fn committed(&mut self, heads: Vec<(TenantId, Head)>, events: usize) {
+        metrics::counter!("formledger_appended_events_total").increment(events as u64);
+        let newest: Vec<_> = heads.iter().map(|(tenant, head)| (tenant.clone(), head.position)).collect();
+        if self.heads.len() + heads.len() > HEADS_CACHED_MAX {
+            self.heads.clear();
+        }
+        self.heads.extend(heads);
+        self.wake.announce(&newest);
+    }
+
+    async fn read_missing_heads(&mut self, commands: &[Command]) -> Result<(), StoreError> {
+        let missing: HashSet<&TenantId> = commands
+            .iter()
+            .map(|command| command.stream.tenant())
+            .filter(|tenant| !self.heads.contains_key(*tenant))
+            .collect();
+        if !missing.is_empty() {
+            let missing: Vec<TenantId> = missing.into_iter().cloned().collect();
+            self.heads.extend(self.backend.heads(&missing).await?);
+        }
+        Ok(())
+    }
+
+    /// Looks up streams that a caller claims to be long without having read them.
+    async fn read_unseen_sequences(
+        &mut self,
+        commands: &[Command],
+        facts: &mut Facts,
+    ) -> Result<(), StoreError> {
+        let unseen = commands
+            .iter()
+            .filter(|command| command.expected > Sequence::START && !command.expected_seen)
+            .map(|command| &command.stream);
+        self.read_sequences(unseen.collect(), facts).await
+    }
+
+    /// Reads everything that could have collided.
+    async fn read_facts(&mut self, commands: &[Command], facts: &mut Facts) -> Result<(), StoreError> {
+        self.read_sequences(commands.iter().map(|command| &command.stream).collect(), facts).await?;
+        let keys: HashSet<(&TenantId, &str)> = commands
+            .iter()
+            .filter_map(|command| command.key().map(|key| (command.stream.tenant(), key)))
+            .collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let keys: Vec<_> = keys.into_iter().collect();
+        let remembered = self.backend.remembered(&keys).await?;
+        let known = keys.into_iter().zip(remembered);
+        facts.remembered = known
+            .filter_map(|((tenant, key), first)| Some(((tenant.clone(), key.to_owned()), first?)))
+            .collect();
+        Ok(())
+    }
+
+    async fn read_sequences(
+        &mut self,
+        streams: HashSet<&StreamId>,
+        facts: &mut Facts,
+    ) -> Result<(), StoreError> {
+        if streams.is_empty() {
+            return Ok(());
+        }
+        let streams: Vec<_> = streams.into_iter().collect();
+        let sequences = self.backend.sequences(&streams).await?;
+        facts.sequences.extend(streams.into_iter().cloned().zip(sequences));
+        Ok(())
+    }
+
+    /// Notices what other processes appended, so that followers here wake up.
+    async fn poll(&mut self) {
+        self.wake.sweep();
+        match self.backend.moved_elsewhere().await {
+            Ok(heads) => {
+                let known = |(tenant, position): &(TenantId, Position)| {
+                    self.heads.get(tenant).is_some_and(|head| head.position == *position)
+                };
+                let moved: Vec<_> = heads.into_iter().filter(|head| !known(head)).collect();
+                self.wake.announce(&moved);
+            }
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot look for other writers' appends"
+                );
+                self.backend.recover().await;
+            }
+        }
+    }
+}
+
+/// Answers every command but those of `moved` tenants, which stay for another attempt.
+fn settle(commands: &mut Vec<Command>, verdicts: Vec<Result<Appended, AppendError>>, moved: &[TenantId]) {
+    for (command, verdict) in std::mem::take(commands).into_iter().zip(verdicts) {
+        if moved.contains(command.stream.tenant()) {
+            commands.push(command);
+        } else {
+            answer(command, verdict);
+        }
+    }
+}
+
+fn answer(command: Command, verdict: Result<Appended, AppendError>) {
+    if let Err(AppendError::Conflict { .. } | AppendError::KeyReused) = &verdict {
+        metrics::counter!("formledger_append_rejections_total").increment(1);
+    }
+    // A caller that went away does not undo what was recorded.
+    let _gone = command.answer.send(verdict);
+}

@@ -1,0 +1,72 @@
+//! A command on its way to the writer, with everything computed that needs no position.
+//! Made by the front in the caller's task, so that hashing a payload is not the one writer's work.
+
+use formledger_domain::{CanonicalJson, EncodedEvent, EventId, Sequence, StreamId};
+use serde_json::value::RawValue;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use crate::append::{Append, Appended, Idempotency};
+use crate::envelope::{OpenLeaf, Opening, hex};
+use crate::error::AppendError;
+use crate::event::Metadata;
+
+/// Where a command's answer goes.
+pub(crate) type Answer = oneshot::Sender<Result<Appended, AppendError>>;
+
+/// Events to be recorded together, ready but for their places.
+#[derive(Debug)]
+pub(crate) struct Command {
+    pub(crate) stream: StreamId,
+    /// [`StreamId::aggregate_id`], built once.
+    pub(crate) aggregate_id: String,
+    pub(crate) expected: Sequence,
+    /// Whether the caller saw an event at `expected`. Events are immutable, so seen once is there for ever:
+    /// the writer need not look whether the stream is that long, only whether it is longer.
+    pub(crate) expected_seen: bool,
+    /// Canonical JSON.
+    pub(crate) metadata: Box<RawValue>,
+    pub(crate) events: Vec<PreparedEvent>,
+    pub(crate) idempotency: Option<(Idempotency, String)>,
+    pub(crate) answer: Answer,
+}
+
+/// An event with its identity, and its leaf but for the end.
+#[derive(Debug)]
+pub(crate) struct PreparedEvent {
+    pub(crate) event_id: EventId,
+    pub(crate) event_type: &'static str,
+    pub(crate) event_version: &'static str,
+    pub(crate) payload: CanonicalJson,
+    pub(crate) leaf: OpenLeaf,
+}
+
+impl Command {
+    pub(crate) fn new(append: Append, expected_seen: bool, metadata: &Metadata, answer: Answer) -> Self {
+        let metadata = serde_json::value::to_raw_value(metadata).expect("metadata holds only strings");
+        let Append { stream, expected, events, topic: _, idempotency } = append;
+        let events = events.into_iter().map(|event| prepare(&stream, event, &metadata)).collect();
+        let aggregate_id = stream.aggregate_id();
+        Self { stream, aggregate_id, expected, expected_seen, metadata, events, idempotency, answer }
+    }
+
+    /// The tenant's idempotency key, where the client gave one.
+    pub(crate) fn key(&self) -> Option<&str> {
+        self.idempotency.as_ref().map(|(idempotency, _)| idempotency.key.as_str())
+    }
+}
+
+fn prepare(stream: &StreamId, event: EncodedEvent, metadata: &RawValue) -> PreparedEvent {
+    let EncodedEvent { event_type, event_version, payload } = event;
+    let event_id = EventId(Uuid::now_v7());
+    let leaf = OpenLeaf::new(&Opening {
+        aggregate_id: stream.id(),
+        aggregate_type: stream.aggregate_type(),
+        event_id,
+        event_type,
+        event_version,
+        metadata,
+        payload_sha256: hex(&payload.sha256()),
+    });
+    PreparedEvent { event_id, event_type, event_version, payload, leaf }
+}
