@@ -9,6 +9,7 @@ pub mod feed;
 pub mod installation;
 pub mod server;
 pub mod sse;
+pub mod stage;
 pub mod va_forms;
 pub mod wait;
 
@@ -16,3 +17,4 @@ pub use client::{Answer, Client};
 pub use feed::Feed;
 pub use installation::{Finished, Installation};
 pub use server::Server;
+pub use stage::Stage;
