@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use formledger_domain::{EncodedEvent, LedgerAggregate, Position, Sequence, StreamId};
 
@@ -17,7 +18,7 @@ const DECISIONS_MAX: u32 = 8;
 const RETRY_PAUSE_MAX: Duration = Duration::from_millis(2);
 
 /// How a command is to be executed.
-pub struct ExecuteOptions<A: LedgerAggregate> {
+pub struct ExecuteOptions<'a, A: LedgerAggregate> {
     /// What the caller knows of the stream.
     pub expectation: Expectation,
     /// The client's idempotency key, where it gave one.
@@ -25,8 +26,11 @@ pub struct ExecuteOptions<A: LedgerAggregate> {
     /// See [`crate::Metadata::topic`].
     pub topic: Option<std::sync::Arc<str>>,
     /// Renders the outcome to remember under the idempotency key; called only when there is one.
-    pub outcome: fn(&A, &[A::Event]) -> String,
+    pub outcome: &'a RenderOutcome<A>,
 }
+
+/// Renders what a command's answer says, from the state after it and what it recorded.
+pub type RenderOutcome<A> = dyn Fn(&A, &[<A as Aggregate>::Event]) -> String + Send + Sync;
 
 /// A command that took effect, now or before.
 #[derive(Debug)]
@@ -61,7 +65,7 @@ impl TenantLedger {
         stream: &StreamId,
         command: A::Command,
         services: &A::Services,
-        options: ExecuteOptions<A>,
+        options: ExecuteOptions<'_, A>,
     ) -> Result<Executed<A>, ExecuteError<A::Error>>
     where
         A: LedgerAggregate,
@@ -88,7 +92,7 @@ impl TenantLedger {
         stream: &StreamId,
         command: A::Command,
         services: &A::Services,
-        options: &ExecuteOptions<A>,
+        options: &ExecuteOptions<'_, A>,
     ) -> Result<Executed<A>, ExecuteError<A::Error>>
     where
         A: LedgerAggregate,
@@ -108,7 +112,7 @@ impl TenantLedger {
         stream: &StreamId,
         command: A::Command,
         services: &A::Services,
-        options: &ExecuteOptions<A>,
+        options: &ExecuteOptions<'_, A>,
     ) -> Result<Executed<A>, ExecuteError<A::Error>>
     where
         A: LedgerAggregate,

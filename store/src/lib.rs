@@ -19,7 +19,7 @@ mod writer;
 pub use append::{Append, Appended, Expectation, FirstOutcome, Idempotency};
 pub use error::{AppendError, ExecuteError, StoreError};
 pub use event::{Metadata, RecordedEvent};
-pub use execute::{ExecuteOptions, Executed};
+pub use execute::{ExecuteOptions, Executed, RenderOutcome};
 pub use filter::EventFilter;
 pub use ledger::{LedgerHead, LedgerRange, TenantLedger};
 pub use store::{Store, StoreSettings};
