@@ -13,9 +13,11 @@ use crate::error::{AppendError, ExecuteError, StoreError};
 use crate::ledger::TenantLedger;
 
 /// How often a command that stated no expectation is decided, when other commands keep being faster; then it fails with the conflict.
-const DECISIONS_MAX: u32 = 8;
-/// The longest pause before the second decision; it doubles with each further one.
-const RETRY_PAUSE_MAX: Duration = Duration::from_millis(2);
+const DECISIONS_MAX: u32 = 12;
+/// The longest pause before the second decision; it doubles with each further one, [`RETRY_PAUSE_DOUBLINGS_MAX`] times.
+const RETRY_PAUSE: Duration = Duration::from_millis(2);
+/// Bounds a pause to 64 ms and all pauses of a command to half a second.
+const RETRY_PAUSE_DOUBLINGS_MAX: u32 = 5;
 
 /// How a command is to be executed.
 pub struct ExecuteOptions<'a, A: LedgerAggregate> {
@@ -176,6 +178,6 @@ impl TenantLedger {
 async fn pause(retry: u32) {
     // Every `RandomState` has new keys; it spares a dependency where nothing secret depends on the number.
     let random = RandomState::new().build_hasher().finish();
-    let pause_max = RETRY_PAUSE_MAX * 2u32.pow(retry);
+    let pause_max = RETRY_PAUSE * 2u32.pow(retry.min(RETRY_PAUSE_DOUBLINGS_MAX));
     tokio::time::sleep(pause_max.mul_f64(random as f64 / u64::MAX as f64)).await;
 }

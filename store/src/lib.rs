@@ -8,11 +8,15 @@ mod execute;
 mod filter;
 mod ledger;
 mod store;
+mod verify;
 mod wake;
 
 mod backend;
 mod envelope;
 mod merkle;
+
+#[cfg(test)]
+mod contract;
 mod sqlite;
 mod writer;
 
@@ -23,5 +27,6 @@ pub use execute::{ExecuteOptions, Executed, RenderOutcome};
 pub use filter::EventFilter;
 pub use ledger::{LedgerHead, LedgerRange, TenantLedger};
 pub use store::{Store, StoreSettings};
+pub use verify::{Difference, VerifyProgress, VerifyReport};
 pub use wake::Moved;
 pub use writer::POLL_INTERVAL;

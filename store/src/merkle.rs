@@ -143,7 +143,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_root_equals_the_naive_tree_and_survives_storage(leaves in proptest::collection::vec(any::<Hash>(), 0..200)) {
+        fn every_root_equals_the_naive_tree_and_survives_storage(leaves in proptest::collection::vec(any::<Hash>(), 0..70)) {
             let mut tree = Frontier::default();
             for (n, leaf) in leaves.iter().enumerate() {
                 tree.append(*leaf);

@@ -5,12 +5,15 @@ mod read;
 mod schema;
 mod write;
 
+#[cfg(test)]
+mod contract;
+
 use std::path::Path;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
-pub(crate) use read::SqliteReader;
+pub(crate) use read::{SqliteReader, StreamPlace};
 pub(crate) use write::SqliteBackend;
 
 /// How long a connection waits for another process's lock before it fails with `StoreError::Busy`.

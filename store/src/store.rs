@@ -111,6 +111,10 @@ impl Store {
         self.inner.wake.moved()
     }
 
+    pub(crate) fn reader(&self) -> &SqliteReader {
+        &self.inner.reader
+    }
+
     /// Stops taking appends, records what waits, closes the database. Appends from now on fail with [`StoreError::Closed`].
     pub async fn close(&self) {
         self.inner.stop.notify_one();
@@ -121,5 +125,21 @@ impl Store {
             tracing::error!(error = &panic as &dyn std::error::Error, "the writer did not end well");
         }
         self.inner.reader.close().await;
+    }
+}
+
+#[cfg(test)]
+impl Store {
+    /// Commands that wait for the writer.
+    pub(crate) fn queued(&self) -> usize {
+        self.inner.queue.max_capacity() - self.inner.queue.capacity()
+    }
+
+    /// Ends the writer where it stands, as a crash of the process would.
+    pub(crate) async fn kill(&self) {
+        let writer = self.inner.writer.lock().expect("no test panics while it holds this").take();
+        let writer = writer.expect("the writer runs");
+        writer.abort();
+        writer.await.expect_err("was aborted");
     }
 }

@@ -24,6 +24,15 @@ pub(crate) struct SqliteReader {
     pool: SqlitePool,
 }
 
+/// Where one event of a stream stands.
+#[derive(Debug, Clone)]
+pub(crate) struct StreamPlace {
+    /// The value of the column, with the tenant.
+    pub(crate) aggregate_id: String,
+    pub(crate) sequence: Sequence,
+    pub(crate) position: Position,
+}
+
 /// The columns that [`event_from_row`] reads, in its order.
 macro_rules! event_columns {
     () => {
@@ -100,6 +109,39 @@ impl SqliteReader {
         // They come in this order already; SQL does not promise it, and a sort of sorted rows costs one pass.
         events.sort_by_key(|(range, event)| (*range, event.position));
         Ok(events.into_iter().map(|(_, event)| event).collect())
+    }
+
+    /// Up to `limit` places of the tenant's streams of one type after a place, stream by stream in order of sequence.
+    pub(crate) async fn stream_places(
+        &self,
+        tenant: &TenantId,
+        aggregate_type: &str,
+        after: Option<&StreamPlace>,
+        limit: u64,
+    ) -> Result<Vec<StreamPlace>, StoreError> {
+        // Stream ids of the tenant lie between `<tenant>/` and `<tenant>0`: `0` follows `/`.
+        let (after_id, after_sequence) = match after {
+            Some(place) => (place.aggregate_id.clone(), place.sequence.0 as i64),
+            None => (format!("{tenant}/"), 0),
+        };
+        let rows = sqlx::query(
+            "SELECT aggregate_id, sequence, position FROM events \
+             WHERE aggregate_type = ?1 AND (aggregate_id, sequence) > (?2, ?3) AND aggregate_id < ?4 \
+             ORDER BY aggregate_id, sequence LIMIT ?5",
+        )
+        .bind(aggregate_type)
+        .bind(after_id)
+        .bind(after_sequence)
+        .bind(format!("{tenant}0"))
+        .bind(limit as i64)
+        .fetch_all(&self.pool)
+        .await?;
+        let place = |row: &SqliteRow| {
+            let (aggregate_id, sequence, position) =
+                (row.try_get(0)?, self::sequence(row.try_get(1)?), self::position(row.try_get(2)?));
+            Ok(StreamPlace { aggregate_id, sequence, position })
+        };
+        rows.iter().map(place).collect()
     }
 
     pub(crate) async fn heads(&self) -> Result<Vec<(TenantId, Head)>, StoreError> {

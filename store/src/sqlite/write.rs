@@ -37,7 +37,7 @@ impl SqliteBackend {
         Ok(backend)
     }
 
-    async fn connection(&mut self) -> Result<&mut SqliteConnection, StoreError> {
+    pub(super) async fn connection(&mut self) -> Result<&mut SqliteConnection, StoreError> {
         let connection = match self.connection.take() {
             Some(open) => open,
             None => SqliteConnection::connect_with(&writer_options(&self.path)).await?,

@@ -1,0 +1,167 @@
+//! What every database must promise, as tests: one list of sentences, run against each backend by [`contract_suite`].
+//! A backend brings a [`Database`]; the tests reach it through the store, and through its own SQL only where the promise is the database's.
+
+pub(crate) mod conflict;
+pub(crate) mod execution;
+pub(crate) mod fault;
+pub(crate) mod idempotency;
+pub(crate) mod immutability;
+pub(crate) mod order;
+pub(crate) mod tally;
+pub(crate) mod wakeup;
+pub(crate) mod wall;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use chrono::DateTime;
+use formledger_domain::{CanonicalJson, EncodedEvent, Position, Sequence, StreamId, TenantContext};
+
+use crate::backend::Backend;
+use crate::sqlite::SqliteReader;
+use crate::{Append, Appended, Idempotency, Store, StoreSettings};
+pub(crate) use fault::{Faults, Faulty};
+use tally::Tally;
+
+/// One fresh, empty database, gone when dropped.
+pub(crate) trait Database: Sized + Send + Sync + 'static {
+    /// Its writing connection.
+    type Backend: Backend;
+
+    /// Creates and migrates it.
+    fn create() -> impl Future<Output = Self> + Send;
+
+    /// Another writing connection.
+    fn backend(&self) -> impl Future<Output = Self::Backend> + Send;
+
+    /// Another set of reading connections.
+    fn reader(&self, settings: &StoreSettings) -> SqliteReader;
+
+    /// Runs a statement as someone with full access would, beside the store.
+    fn sql(&self, statement: &str) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// Leaves `backend` no room to write, or gives it room again.
+    fn set_full(backend: &mut Self::Backend, full: bool) -> impl Future<Output = ()> + Send;
+
+    /// A store on it, as a process would open it.
+    fn open(&self) -> impl Future<Output = Store> + Send {
+        self.open_with(StoreSettings::default())
+    }
+
+    /// As [`Database::open`], with other limits.
+    fn open_with(&self, settings: StoreSettings) -> impl Future<Output = Store> + Send {
+        async move { Store::start(self.backend().await, self.reader(&settings), &settings) }
+    }
+
+    /// A store whose database fails or waits where the test says.
+    fn open_faulty(&self, settings: StoreSettings) -> impl Future<Output = (Store, Arc<Faults>)> + Send {
+        async move {
+            let faults = Arc::new(Faults::default());
+            let backend = Faulty::<Self>::new(self.backend().await, faults.clone());
+            (Store::start(backend, self.reader(&settings), &settings), faults)
+        }
+    }
+}
+
+/// Defines one test per promise for the database `$database`.
+macro_rules! contract_suite {
+    ($database:ty) => {
+        $crate::contract::contract_suite! { $database:
+            order::concurrent_appends_number_every_ledger_without_gaps,
+            order::a_stream_is_loaded_in_its_own_order,
+            order::pages_and_ranges_hold_exactly_what_was_asked,
+            order::a_reopened_ledger_goes_on_with_the_right_tree,
+            order::recorded_time_never_goes_back_when_the_clock_does,
+            order::two_processes_share_one_ledger_without_gaps,
+            conflict::an_append_fails_when_the_stream_is_elsewhere,
+            conflict::a_conflict_in_a_batch_fails_its_own_command_only,
+            conflict::the_second_of_one_batch_sees_the_first,
+            conflict::a_ledger_moved_by_another_process_is_retried_alone,
+            conflict::a_batch_is_what_queued_meanwhile_and_no_more_than_its_limit,
+            idempotency::a_repeated_request_gets_the_first_outcome,
+            idempotency::the_same_key_for_another_request_is_refused,
+            idempotency::concurrent_repetitions_record_once,
+            idempotency::repetitions_in_one_batch_record_once,
+            idempotency::a_refused_append_does_not_use_up_its_key,
+            immutability::the_database_refuses_to_change_or_remove_an_event,
+            wall::tenants_hold_equal_positions_streams_and_keys_apart,
+            wall::a_foreign_stream_is_refused,
+            fault::a_writer_killed_before_its_commit_leaves_nothing,
+            fault::a_failed_commit_acknowledges_nothing_and_the_writer_goes_on,
+            fault::an_answer_lost_after_the_commit_is_given_to_the_retry,
+            fault::full_storage_acknowledges_nothing_and_recovers,
+            fault::a_full_queue_refuses_at_once,
+            fault::closing_records_what_waits_and_refuses_the_rest,
+            wakeup::a_follower_starts_at_the_head_and_hears_each_move,
+            wakeup::a_listener_hears_every_moved_ledger_once,
+            wakeup::appends_of_another_process_wake_followers_here,
+            execution::a_replayed_state_is_the_live_state,
+            execution::no_stream_loads_nothing_and_expects_nothing,
+            execution::an_exact_expectation_is_checked_before_deciding,
+            execution::commands_that_race_are_decided_again,
+            execution::a_repeated_command_gets_its_first_outcome_even_if_refused_by_now,
+            execution::an_accepted_command_without_events_moves_nothing,
+        }
+    };
+    ($database:ty: $($group:ident :: $promise:ident),* $(,)?) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                use $crate::contract::Database as _;
+                let database = <$database>::create().await;
+                $crate::contract::$group::$promise(&database).await;
+            }
+        )*
+    };
+}
+pub(crate) use contract_suite;
+
+/// Work in the name of `tenant`.
+pub(crate) fn context(tenant: &str) -> TenantContext {
+    TenantContext::system(tenant.parse().expect("slug"), "request-1", DateTime::UNIX_EPOCH)
+}
+
+/// The stream of the tally `id` in `tenant`'s ledger.
+pub(crate) fn stream(tenant: &str, id: &str) -> StreamId {
+    context(tenant).stream::<Tally>(id)
+}
+
+/// `count` events for a stream at `expected`.
+pub(crate) fn events(stream: &StreamId, expected: u64, count: usize) -> Append {
+    let event = EncodedEvent {
+        event_type: "formledger.tally.added",
+        event_version: "1",
+        payload: CanonicalJson::from_stored(r#"{"Added":{"amount":1}}"#),
+    };
+    Append {
+        stream: stream.clone(),
+        expected: Sequence(expected),
+        events: vec![event; count],
+        topic: None,
+        idempotency: None,
+    }
+}
+
+/// As [`events`], under an idempotency key of the request `request`.
+pub(crate) fn keyed(stream: &StreamId, expected: u64, key: &str, request: u8) -> Append {
+    let idempotency = Idempotency { key: key.into(), request_hash: [request; 32] };
+    Append {
+        idempotency: Some((idempotency, format!(r#"{{"by":{request}}}"#))),
+        ..events(stream, expected, 1)
+    }
+}
+
+/// Appends that must succeed; gives the position.
+pub(crate) async fn append(store: &Store, append: Append) -> Position {
+    let context = context(append.stream.tenant().as_str());
+    match store.ledger(&context).append(append).await.expect("appends") {
+        Appended::Recorded { position, .. } => position,
+        Appended::Replayed(first) => panic!("was recorded before: {first:?}"),
+    }
+}
+
+/// The ledger's positions, read back.
+pub(crate) async fn positions(store: &Store, tenant: &str) -> Vec<u64> {
+    let events = store.ledger(&context(tenant)).read_after(Position::START, usize::MAX).await.expect("reads");
+    events.iter().map(|event| event.position.0).collect()
+}

@@ -1,0 +1,92 @@
+//! Promise: a stream moves only from where the caller saw it, and a conflict is nobody else's affair.
+
+use formledger_domain::{Position, Sequence};
+
+use super::{Database, append, context, events, stream};
+use crate::{AppendError, Appended, StoreSettings};
+
+fn conflict(answer: &Result<Appended, AppendError>) -> (u64, u64) {
+    match answer {
+        Err(AppendError::Conflict { expected: Sequence(expected), actual: Sequence(actual) }) => {
+            (*expected, *actual)
+        }
+        other => panic!("no conflict: {other:?}"),
+    }
+}
+
+fn position(answer: &Result<Appended, AppendError>) -> Position {
+    match answer {
+        Ok(Appended::Recorded { position, .. }) => *position,
+        other => panic!("not recorded: {other:?}"),
+    }
+}
+
+pub(crate) async fn an_append_fails_when_the_stream_is_elsewhere(database: &impl Database) {
+    let store = database.open().await;
+    let ledger = store.ledger(&context("acme"));
+    let stream = stream("acme", "s");
+    append(&store, events(&stream, 0, 3)).await;
+    for expected in [0, 2, 4, 9] {
+        assert_eq!(conflict(&ledger.append(events(&stream, expected, 1)).await), (expected, 3));
+    }
+    let missing = super::stream("acme", "missing");
+    assert_eq!(conflict(&ledger.append(events(&missing, 1, 1)).await), (1, 0));
+    assert_eq!(append(&store, events(&stream, 3, 1)).await, Position(4));
+}
+
+pub(crate) async fn a_conflict_in_a_batch_fails_its_own_command_only(database: &impl Database) {
+    let (store, faults) = database.open_faulty(StoreSettings::default()).await;
+    append(&store, events(&stream("acme", "taken"), 0, 2)).await;
+    let appends = vec![
+        events(&stream("acme", "left"), 0, 1),
+        events(&stream("acme", "taken"), 0, 1),
+        events(&stream("acme", "right"), 0, 2),
+        events(&stream("acme", "taken"), 5, 1),
+        events(&stream("other", "right"), 0, 1),
+    ];
+    let answers = faults.while_busy(&store, appends).await;
+    assert_eq!(position(&answers[0]), Position(3));
+    assert_eq!(conflict(&answers[1]), (0, 2));
+    assert_eq!(position(&answers[2]), Position(5));
+    assert_eq!(conflict(&answers[3]), (5, 2));
+    assert_eq!(position(&answers[4]), Position(1));
+}
+
+pub(crate) async fn the_second_of_one_batch_sees_the_first(database: &impl Database) {
+    let (store, faults) = database.open_faulty(StoreSettings::default()).await;
+    let stream = stream("acme", "s");
+    let appends =
+        vec![events(&stream, 0, 2), events(&stream, 0, 1), events(&stream, 2, 1), events(&stream, 9, 1)];
+    let answers = faults.while_busy(&store, appends).await;
+    assert_eq!(position(&answers[0]), Position(2));
+    assert_eq!(conflict(&answers[1]), (0, 2));
+    assert_eq!(position(&answers[2]), Position(3));
+    assert_eq!(conflict(&answers[3]).0, 9);
+}
+
+pub(crate) async fn a_ledger_moved_by_another_process_is_retried_alone(database: &impl Database) {
+    let (store, faults) = database.open_faulty(StoreSettings::default()).await;
+    let elsewhere = database.open().await;
+    for tenant in ["moved", "still"] {
+        append(&store, events(&stream(tenant, "before"), 0, 1)).await;
+    }
+    append(&elsewhere, events(&stream("moved", "elsewhere"), 0, 3)).await;
+    append(&elsewhere, events(&stream("new", "elsewhere"), 0, 1)).await;
+
+    let tried_before = faults.batches().len();
+    let appends = ["moved", "still", "new"].map(|tenant| events(&stream(tenant, "here"), 0, 1)).to_vec();
+    let answers = faults.while_busy(&store, appends).await;
+    let positions: Vec<_> = answers.iter().map(|answer| position(answer).0).collect();
+    assert_eq!(positions, [5, 2, 2]);
+    assert_eq!(faults.batches()[tried_before..], [1, 3, 1], "the opener, the batch, the moved ledger alone");
+}
+
+pub(crate) async fn a_batch_is_what_queued_meanwhile_and_no_more_than_its_limit(database: &impl Database) {
+    let settings = StoreSettings { append_batch_max: 4, ..StoreSettings::default() };
+    let (store, faults) = database.open_faulty(settings).await;
+    let appends = (0..10).map(|n| events(&stream("acme", &format!("{n}")), 0, 1)).collect();
+    let answers = faults.while_busy(&store, appends).await;
+    let positions: Vec<_> = answers.iter().map(|answer| position(answer).0).collect();
+    assert_eq!(positions, (1..=10).collect::<Vec<_>>(), "in the order in which they queued");
+    assert_eq!(faults.batches(), [1, 4, 4, 2]);
+}

@@ -1,0 +1,162 @@
+//! Promise: a command is decided on the stream as it is, its events count once, and its repetition changes nothing.
+
+use formledger_domain::{LedgerAggregate, Sequence};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use super::fault::Fault;
+use super::tally::{AlreadyClosed, Command, Tally};
+use super::{Database, append, context, events, positions, stream};
+use crate::{
+    AppendError, ExecuteError, ExecuteOptions, Executed, Expectation, Idempotency, Store, StoreSettings,
+};
+
+fn expecting(expectation: Expectation) -> ExecuteOptions<Tally> {
+    ExecuteOptions {
+        expectation,
+        idempotency: None,
+        topic: None,
+        outcome: |tally, events| format!(r#"{{"total":{},"events":{}}}"#, tally.total, events.len()),
+    }
+}
+
+fn keyed(key: &str) -> ExecuteOptions<Tally> {
+    let idempotency = Some(Idempotency { key: key.into(), request_hash: [1; 32] });
+    ExecuteOptions { idempotency, ..expecting(Expectation::Any) }
+}
+
+async fn execute(
+    store: &Store,
+    id: &str,
+    command: Command,
+    options: ExecuteOptions<Tally>,
+) -> Result<Executed<Tally>, ExecuteError<AlreadyClosed>> {
+    store.ledger(&context("acme")).execute(&stream("acme", id), command, &(), options).await
+}
+
+async fn replayed(store: &Store, id: &str) -> Tally {
+    let mut tally = Tally::default();
+    for event in store.ledger(&context("acme")).load(&stream("acme", id)).await.expect("loads") {
+        let event = Tally::decode(&event.event_type, &event.event_version, &event.payload).expect("decodes");
+        cqrs_es::Aggregate::apply(&mut tally, event);
+    }
+    tally
+}
+
+pub(crate) async fn a_replayed_state_is_the_live_state(database: &impl Database) {
+    let store = database.open().await;
+    // cqrs-es 0.5.0's own snapshot and aggregate stores make 6 or 8 of these four.
+    for expected in 1..=4 {
+        let executed = execute(&store, "four", Command::Add(1), expecting(Expectation::Any)).await;
+        let Ok(Executed::Now { aggregate, sequence, .. }) = executed else { panic!("{executed:?}") };
+        assert_eq!((aggregate.total, sequence), (expected, Sequence(expected)));
+    }
+    assert_eq!(replayed(&store, "four").await.total, 4);
+
+    let commands = proptest::collection::vec(prop_oneof![(0u64..9).prop_map(Some), Just(None)], 1..8);
+    let runtime = tokio::runtime::Handle::current();
+    let run = move |(case, commands): (u64, Vec<Option<u64>>)| {
+        runtime.block_on(async {
+            let id = format!("case-{case}");
+            let mut live = Tally::default();
+            for command in commands {
+                let command = command.map_or(Command::Close, Command::Add);
+                match execute(&store, &id, command, expecting(Expectation::Any)).await {
+                    Ok(Executed::Now { aggregate, .. }) => live = aggregate,
+                    Err(ExecuteError::Refused(AlreadyClosed)) => assert!(live.closed),
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert_eq!(replayed(&store, &id).await, live);
+        });
+        Ok(())
+    };
+    tokio::task::spawn_blocking(move || {
+        let mut runner =
+            TestRunner::new(Config { cases: 32, failure_persistence: None, ..Config::default() });
+        runner.run(&(any::<u64>(), commands), run).expect("replay equals live");
+    })
+    .await
+    .expect("runs");
+}
+
+pub(crate) async fn no_stream_loads_nothing_and_expects_nothing(database: &impl Database) {
+    let store = database.open().await;
+    let executed = execute(&store, "s", Command::Add(1), expecting(Expectation::NoStream)).await;
+    assert!(matches!(executed, Ok(Executed::Now { sequence: Sequence(1), .. })), "{executed:?}");
+    let again = execute(&store, "s", Command::Add(1), expecting(Expectation::NoStream)).await;
+    let Err(ExecuteError::Append(AppendError::Conflict { expected, actual })) = again else {
+        panic!("{again:?}")
+    };
+    assert_eq!((expected, actual), (Sequence(0), Sequence(1)));
+}
+
+pub(crate) async fn an_exact_expectation_is_checked_before_deciding(database: &impl Database) {
+    let store = database.open().await;
+    append(&store, events(&stream("acme", "s"), 0, 2)).await;
+    execute(&store, "s", Command::Close, expecting(Expectation::Exact(Sequence(2)))).await.expect("executes");
+    for stale in [0, 2, 9] {
+        let answer =
+            execute(&store, "s", Command::Add(1), expecting(Expectation::Exact(Sequence(stale)))).await;
+        // The closed tally would refuse; that the caller saw an older one is the more useful answer.
+        let Err(ExecuteError::Append(AppendError::Conflict { actual, .. })) = answer else {
+            panic!("{answer:?}")
+        };
+        assert_eq!(actual, Sequence(3));
+    }
+}
+
+pub(crate) async fn commands_that_race_are_decided_again(database: &impl Database) {
+    const RACERS: usize = 3;
+    let (store, faults) = database.open_faulty(StoreSettings::default()).await;
+    append(&store, events(&stream("acme", "s"), 0, 1)).await;
+    let race = || async {
+        let executed = execute(&store, "s", Command::Add(1), expecting(Expectation::Any)).await;
+        assert!(matches!(executed, Ok(Executed::Now { .. })), "{executed:?}");
+    };
+    // All of them decide on the same state and wait in the queue together, so that all but one must decide again.
+    faults.next(Fault::HoldBeforeStatements);
+    let release_when_queued = async {
+        while store.queued() < RACERS {
+            tokio::task::yield_now().await;
+        }
+        faults.release();
+    };
+    let race_while_busy = async {
+        faults.held().await;
+        tokio::join!(race(), race(), race(), release_when_queued)
+    };
+    tokio::join!(append(&store, events(&stream("busy", "s"), 0, 1)), race_while_busy);
+    assert_eq!(replayed(&store, "s").await.total, 1 + RACERS as u64);
+    assert_eq!(positions(&store, "acme").await, [1, 2, 3, 4]);
+}
+
+pub(crate) async fn a_repeated_command_gets_its_first_outcome_even_if_refused_by_now(
+    database: &impl Database,
+) {
+    let store = database.open().await;
+    execute(&store, "s", Command::Add(7), keyed("add")).await.expect("executes");
+    execute(&store, "s", Command::Close, keyed("close")).await.expect("executes");
+    for (command, key, outcome) in [
+        (Command::Add(7), "add", r#"{"total":7,"events":1}"#),
+        (Command::Close, "close", r#"{"total":7,"events":1}"#),
+    ] {
+        let Ok(Executed::Before(first)) = execute(&store, "s", command, keyed(key)).await else {
+            panic!("`{key}` was not recognised");
+        };
+        assert_eq!(first.outcome, outcome);
+    }
+    let other = Idempotency { key: "add".into(), request_hash: [2; 32] };
+    let options = ExecuteOptions { idempotency: Some(other), ..expecting(Expectation::Any) };
+    let reused = execute(&store, "s", Command::Add(8), options).await;
+    assert!(matches!(reused, Err(ExecuteError::Append(AppendError::KeyReused))), "{reused:?}");
+    assert_eq!(positions(&store, "acme").await, [1, 2]);
+}
+
+pub(crate) async fn an_accepted_command_without_events_moves_nothing(database: &impl Database) {
+    let store = database.open().await;
+    append(&store, events(&stream("acme", "other"), 0, 5)).await;
+    let executed = execute(&store, "s", Command::DoNothing, expecting(Expectation::Any)).await;
+    let Ok(Executed::Now { position, sequence, events, .. }) = executed else { panic!("{executed:?}") };
+    assert_eq!((position.0, sequence.0, events.len()), (5, 0, 0));
+}

@@ -1,0 +1,142 @@
+//! SQLite keeps the ledger's contract, and a few promises of its own.
+
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Executor};
+use tempfile::TempDir;
+
+use super::{SqliteBackend, SqliteReader};
+use crate::contract::{Database, append, contract_suite, events, stream};
+use crate::{Store, StoreError, StoreSettings};
+
+struct SqliteFile {
+    folder: TempDir,
+}
+
+impl SqliteFile {
+    fn path(&self) -> std::path::PathBuf {
+        self.folder.path().join("ledger.db")
+    }
+}
+
+impl Database for SqliteFile {
+    type Backend = SqliteBackend;
+
+    async fn create() -> Self {
+        Self { folder: tempfile::tempdir().expect("a temporary folder") }
+    }
+
+    async fn backend(&self) -> SqliteBackend {
+        SqliteBackend::open(&self.path()).await.expect("opens")
+    }
+
+    fn reader(&self, settings: &StoreSettings) -> SqliteReader {
+        SqliteReader::open(&self.path(), settings)
+    }
+
+    async fn sql(&self, statement: &str) -> Result<(), sqlx::Error> {
+        let mut connection = SqliteConnectOptions::new().filename(self.path()).connect().await?;
+        connection.execute(statement).await.map(drop)
+    }
+
+    async fn set_full(backend: &mut SqliteBackend, full: bool) {
+        // SQLite reads a limit below the present size as the present size.
+        let pages = if full { 1 } else { u32::MAX - 1 };
+        let connection = backend.connection().await.expect("opens");
+        connection.execute(format!("PRAGMA max_page_count = {pages}").as_str()).await.expect("limits");
+    }
+}
+
+contract_suite!(SqliteFile);
+
+#[tokio::test]
+async fn replacing_an_event_is_refused_like_removing_it() {
+    let database = SqliteFile::create().await;
+    let store = database.open().await;
+    append(&store, events(&stream("acme", "s"), 0, 1)).await;
+    // SQLite asks delete triggers about a REPLACE only on connections with recursive triggers, as ours have.
+    let mut ours = database.backend().await;
+    let replace = "INSERT OR REPLACE INTO events SELECT * FROM events";
+    let refused = ours.connection().await.expect("opens").execute(replace).await;
+    assert!(refused.expect_err("is refused").to_string().contains("immutable"));
+}
+
+#[tokio::test]
+async fn a_file_of_a_newer_binary_is_one_clear_error() {
+    let database = SqliteFile::create().await;
+    database.open().await.close().await;
+    let later = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                 VALUES (7, 'later', true, x'00', 0)";
+    database.sql(later).await.expect("inserts");
+    let error = Store::open_sqlite(&database.path(), StoreSettings::default()).await.expect_err("refuses");
+    assert!(matches!(error, StoreError::NewerSchema { found: 7, known: 1 }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_file_whose_migration_was_edited_is_refused() {
+    let database = SqliteFile::create().await;
+    database.open().await.close().await;
+    database.sql("UPDATE _sqlx_migrations SET checksum = x'00'").await.expect("updates");
+    let error = Store::open_sqlite(&database.path(), StoreSettings::default()).await.expect_err("refuses");
+    assert!(matches!(error, StoreError::Database(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_refused_and_left_alone() {
+    let database = SqliteFile::create().await;
+    let text = "not a database, however long it is. ".repeat(40);
+    std::fs::write(database.path(), &text).expect("writes");
+    let error = Store::open_sqlite(&database.path(), StoreSettings::default()).await.expect_err("refuses");
+    assert!(matches!(error, StoreError::Database(_)), "{error:?}");
+    assert_eq!(std::fs::read_to_string(database.path()).expect("reads"), text);
+}
+
+/// What someone with full access does, and how the differences that follow begin.
+const TAMPERINGS: [(&str, &[&str]); 9] = [
+    (
+        "UPDATE events SET payload = '{}' WHERE position = 2",
+        &["2: the leaf hash", "ledger: the ledger's root"],
+    ),
+    (
+        r#"UPDATE events SET metadata = '{"actor":"system","correlationid":"request-1","new":""}' WHERE position = 3"#,
+        &["3: the leaf hash", "ledger: the ledger's root"],
+    ),
+    ("UPDATE events SET leaf_hash = zeroblob(32) WHERE position = 1", &["1: the leaf hash"]),
+    (
+        "UPDATE events SET recorded_at = 7 WHERE position = 2",
+        &["2: recorded before", "2: the leaf hash", "ledger: the ledger's root"],
+    ),
+    (
+        "DELETE FROM events WHERE position = 2",
+        &["2: positions 2 to 2 are missing", "3: sequence 3", "ledger: the ledger's root"],
+    ),
+    (
+        "DELETE FROM events WHERE position >= 3",
+        &["3: positions 3 to 4 are missing", "ledger: the ledger's root"],
+    ),
+    ("UPDATE ledgers SET position = 3", &["ledger: the frontier"]),
+    ("UPDATE ledgers SET position = 2", &["ledger: the ledger's root", "3: the ledger ends at 2"]),
+    ("DROP TRIGGER ledgers_refuse_delete; DELETE FROM ledgers", &["1: the ledger ends at 0"]),
+];
+
+#[tokio::test]
+async fn verify_names_every_difference_that_tampering_leaves() {
+    for (statement, expected) in TAMPERINGS {
+        let database = SqliteFile::create().await;
+        let store = database.open().await;
+        append(&store, events(&stream("acme", "s"), 0, 3)).await;
+        append(&store, events(&stream("acme", "t"), 0, 1)).await;
+        let drops = "DROP TRIGGER events_refuse_update; DROP TRIGGER events_refuse_delete;";
+        database.sql(&format!("{drops} {statement}")).await.expect("tampers");
+
+        let report = store.verify(&"acme".parse().expect("slug"), |_| {}).await.expect("reads");
+        let found = report.differences.iter().map(|difference| {
+            let place = difference.position.map_or("ledger".to_owned(), |position| position.to_string());
+            format!("{place}: {}", difference.what)
+        });
+        let found: Vec<_> = found.collect();
+        for expected in expected {
+            assert!(found.iter().any(|found| found.starts_with(expected)), "`{statement}` gives {found:#?}");
+        }
+        assert_eq!(report.differences_count as usize, found.len());
+    }
+}
