@@ -1,14 +1,19 @@
 //! A form: a draft definition, published versions that never change, and whether it still takes submissions.
 //! Called through `store`; `api` also compiles published versions once and keeps them.
 
+mod ast;
 mod command;
 mod compiled;
 mod definition;
 mod event;
+mod mend;
 mod problem;
-mod schema;
+mod references;
+mod shape;
+mod validator;
 mod violation;
 
+pub use ast::{ANY_ITEM, Constraints, Field, FieldKind};
 pub use command::{Form, FormCommand, FormError};
 pub use compiled::{CompiledForm, Refusal};
 pub use definition::FormDefinition;

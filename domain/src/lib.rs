@@ -14,8 +14,8 @@ mod upcast;
 pub use aggregate::{EncodedEvent, LedgerAggregate, UndecodableEvent};
 pub use context::{Actor, StreamId, TenantContext};
 pub use form::{
-    CompiledForm, DefinitionProblem, Form, FormCommand, FormDefinition, FormError, FormEvent, Refusal,
-    Severity, SourceSpan, VIOLATIONS_MAX, Violation,
+    ANY_ITEM, CompiledForm, Constraints, DefinitionProblem, Field, FieldKind, Form, FormCommand,
+    FormDefinition, FormError, FormEvent, Refusal, Severity, SourceSpan, VIOLATIONS_MAX, Violation,
 };
 pub use ids::{EventId, FormId, FormVersion, InvalidId, Position, Sequence, SubmissionId, TenantId};
 pub use json::{CanonicalJson, INTEGER_MAX, InexactNumber, NESTING_MAX, UnreadableJson, parse_exact};

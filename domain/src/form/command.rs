@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::compiled::CompiledForm;
 use super::definition::{DEFINITION_BYTES_MAX, FormDefinition};
 use super::event::FormEvent;
-use super::problem::{DefinitionProblem, Severity};
+use super::problem::DefinitionProblem;
 use crate::ids::{FormId, FormVersion};
 use crate::json::{CanonicalJson, InexactNumber};
 
@@ -179,13 +179,6 @@ impl FormDefinition {
         FormDefinition::parse(definition)
             .and_then(|parsed| CompiledForm::compile(&parsed, form, FormVersion::FIRST))
             .map_or_else(|problems| problems, |compiled| compiled.warnings().to_vec())
-    }
-}
-
-impl DefinitionProblem {
-    /// Whether it stands in the way of publishing.
-    pub fn is_error(&self) -> bool {
-        self.severity == Severity::Error
     }
 }
 

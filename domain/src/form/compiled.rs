@@ -2,13 +2,17 @@
 //! Made by `Form` (for its problems) and by `api`, which keeps one per version; shared by all requests.
 
 use std::fmt;
+use std::sync::Arc;
 
+use formledger_rules::Layout;
 use jsonschema::Validator;
 use serde_json::Value;
 
+use super::ast::Field;
 use super::definition::FormDefinition;
 use super::problem::DefinitionProblem;
-use super::schema;
+use super::shape;
+use super::validator::{self, Checked};
 use super::violation::{self, Violation};
 use crate::ids::{FormId, FormVersion};
 use crate::json::InexactNumber;
@@ -19,6 +23,8 @@ pub struct CompiledForm {
     version: FormVersion,
     title: String,
     validator: Validator,
+    fields: Field,
+    layout: Layout,
     index: Vec<String>,
     warnings: Vec<DefinitionProblem>,
 }
@@ -46,14 +52,24 @@ impl CompiledForm {
             let message = "workflows are not supported by this version; leave `workflow` out";
             return Err(vec![DefinitionProblem::error("/workflow", message)]);
         }
-        let validator = schema::validator(&definition.schema)?;
+        let Checked { schema, draft, validator, warnings } = validator::check(&definition.schema)?;
+        let mut fields = shape::fields(&schema, draft)
+            .map_err(|error| vec![DefinitionProblem::error("/schema", error.to_string())])?;
+        let layout = Layout::new(Arc::new(fields.object_type()));
+        fields.bind(&|path| layout.slot(path));
+        let problems = index_problems(&definition.index, &fields);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
         Ok(Self {
+            fields,
+            layout,
             id: id.clone(),
             version,
             title: definition.title.clone(),
             validator,
             index: definition.index.clone(),
-            warnings: Vec::new(),
+            warnings,
         })
     }
 
@@ -77,6 +93,16 @@ impl CompiledForm {
         &self.index
     }
 
+    /// The form's fields, as a tree.
+    pub fn fields(&self) -> &Field {
+        &self.fields
+    }
+
+    /// The slots of the fields, as rules and bindings use them.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
     /// What the checker found but does not refuse.
     pub fn warnings(&self) -> &[DefinitionProblem] {
         &self.warnings
@@ -92,6 +118,24 @@ impl CompiledForm {
         }
         Err(Refusal::Violations(violation::violations(self.validator.iter_errors(data))))
     }
+}
+
+fn index_problems(index: &[String], fields: &Field) -> Vec<DefinitionProblem> {
+    let problem = |(place, pointer): (usize, &String)| {
+        let message = match fields.find(pointer) {
+            Some(field) if field.slot.is_none() => {
+                "an indexed field has one value per submission; this one is inside a list"
+            }
+            Some(field) if !field.kind.is_scalar() => {
+                "an indexed field holds a text, a number or a truth value; this one may hold more"
+            }
+            Some(_) => return None,
+            None => "the schema has no field here; name one that it describes",
+        };
+        let message = format!("`{}`: {message}", violation::clip(pointer));
+        Some(DefinitionProblem::error(format!("/index/{place}"), message))
+    };
+    index.iter().enumerate().filter_map(problem).collect()
 }
 
 impl fmt::Debug for CompiledForm {

@@ -39,4 +39,12 @@ impl DefinitionProblem {
     pub(crate) fn error(pointer: impl Into<String>, message: impl Into<String>) -> Self {
         Self { pointer: pointer.into(), message: message.into(), span: None, severity: Severity::Error }
     }
+    pub(crate) fn warning(pointer: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(pointer, message) }
+    }
+
+    /// Whether it stands in the way of publishing.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
 }

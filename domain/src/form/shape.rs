@@ -1,0 +1,258 @@
+//! Reads a JSON Schema of any draft into the tree of fields: through references, `allOf` and alternatives, bounded in depth and size.
+//! Called when a form is compiled. Where a schema says more than a tree can hold, the field is marked `conditional`, never guessed.
+
+use std::collections::BTreeMap;
+use std::ptr;
+
+use jsonschema::Draft;
+use serde_json::{Map, Value};
+
+use self::types::Types;
+use super::ast::{ANY_ITEM, Constraints, Field, FieldKind};
+use super::references::{References, resource_id};
+use crate::json::pointer;
+
+mod combine;
+mod types;
+
+/// The most fields of a form, and the most sub-schemas read to find them.
+const FIELDS_MAX: usize = 20_000;
+/// The deepest field, in levels of objects and lists; below it a field is [`FieldKind::Any`].
+const FIELD_DEPTH_MAX: usize = 32;
+
+/// The schema describes more than [`FIELDS_MAX`] fields.
+#[derive(Debug, thiserror::Error)]
+#[error("the schema describes more than {FIELDS_MAX} fields; split the form")]
+pub(super) struct TooManyFields;
+
+/// The fields that `schema` describes.
+pub(super) fn fields(schema: &Value, draft: Draft) -> Result<Field, TooManyFields> {
+    let mut reader =
+        Reader { references: References::of(schema), draft, base: schema, active: Vec::new(), read: 0 };
+    let shape = reader.shape(schema, 0);
+    if reader.read > FIELDS_MAX { Err(TooManyFields) } else { Ok(shape.into_field("", "", true)) }
+}
+
+/// What is known about one place in the data.
+#[derive(Debug, Clone, Default)]
+struct Shape {
+    /// The types that the schema allows; `None` when it does not say.
+    types: Option<Types>,
+    /// The types that other keywords speak about, for schemas that leave `type` out.
+    implied: Types,
+    title: Option<String>,
+    description: Option<String>,
+    default: Option<Value>,
+    format: Option<String>,
+    options: Option<Vec<Value>>,
+    constraints: Constraints,
+    members: BTreeMap<String, Member>,
+    closed: bool,
+    item: Option<Box<Shape>>,
+    conditional: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Member {
+    shape: Shape,
+    required: bool,
+}
+
+struct Reader<'s> {
+    references: References<'s>,
+    draft: Draft,
+    /// The resource in which references are read.
+    base: &'s Value,
+    /// The targets of the references that are being followed, to stop at one that comes back to itself.
+    active: Vec<&'s Value>,
+    /// Sub-schemas read so far.
+    read: usize,
+}
+
+impl<'s> Reader<'s> {
+    fn shape(&mut self, schema: &'s Value, depth: usize) -> Shape {
+        self.read += 1;
+        let Value::Object(keywords) = schema else { return Shape::default() };
+        if depth > FIELD_DEPTH_MAX || self.read > FIELDS_MAX {
+            return Shape::default();
+        }
+        let outer = self.base;
+        if resource_id(schema).is_some() {
+            self.base = schema;
+        }
+        let referred = self.referred(keywords, depth);
+        // Before 2019-09 a reference stands alone; what is written beside it can still be read as annotation.
+        let alone = referred.is_some() && self.draft < Draft::Draft201909;
+        let own = if alone { annotations(keywords) } else { self.own(keywords, depth) };
+        self.base = outer;
+        match referred {
+            Some(referred) => own.meet(referred),
+            None => own,
+        }
+    }
+
+    fn referred(&mut self, keywords: &'s Map<String, Value>, depth: usize) -> Option<Shape> {
+        let reference =
+            ["$ref", "$dynamicRef", "$recursiveRef"].iter().find_map(|name| keywords.get(*name)?.as_str())?;
+        let unknown = Shape { conditional: true, ..Shape::default() };
+        let Some(target) = self.references.resolve(reference, self.base) else { return Some(unknown) };
+        if self.active.iter().any(|active| ptr::eq(*active, target.schema)) {
+            return Some(unknown);
+        }
+        let outer = std::mem::replace(&mut self.base, target.base);
+        self.active.push(target.schema);
+        let shape = self.shape(target.schema, depth);
+        self.active.pop();
+        self.base = outer;
+        Some(shape)
+    }
+
+    fn own(&mut self, keywords: &'s Map<String, Value>, depth: usize) -> Shape {
+        let mut shape = annotations(keywords);
+        shape.types = keywords.get("type").and_then(types::declared);
+        shape.implied = types::implied(keywords);
+        shape.format = text(keywords, "format");
+        shape.options = options(keywords);
+        shape.constraints = constraints(keywords);
+        self.members(keywords, &mut shape, depth);
+        self.items(keywords, &mut shape, depth);
+        self.combined(keywords, shape, depth)
+    }
+
+    fn members(&mut self, keywords: &'s Map<String, Value>, shape: &mut Shape, depth: usize) {
+        if let Some(Value::Object(properties)) = keywords.get("properties") {
+            for (name, schema) in properties {
+                let member = Member { shape: self.shape(schema, depth + 1), required: false };
+                shape.members.insert(name.clone(), member);
+            }
+        }
+        if let Some(Value::Array(required)) = keywords.get("required") {
+            for name in required.iter().filter_map(Value::as_str) {
+                shape
+                    .members
+                    .entry(name.to_owned())
+                    .or_insert_with(|| Member { shape: Shape::default(), required: true })
+                    .required = true;
+            }
+        }
+        let closing = ["additionalProperties", "unevaluatedProperties"];
+        shape.closed = closing.iter().any(|name| keywords.get(*name) == Some(&Value::Bool(false)))
+            && !keywords.contains_key("patternProperties");
+    }
+
+    fn items(&mut self, keywords: &'s Map<String, Value>, shape: &mut Shape, depth: usize) {
+        // A list of schemas describes a tuple; its items differ, and the tree says nothing about them.
+        if keywords.contains_key("prefixItems") {
+            return;
+        }
+        if let Some(items @ Value::Object(_)) = keywords.get("items") {
+            shape.item = Some(Box::new(self.shape(items, depth + 1)));
+        }
+    }
+
+    fn combined(&mut self, keywords: &'s Map<String, Value>, mut shape: Shape, depth: usize) -> Shape {
+        for schema in list(keywords, "allOf") {
+            shape = shape.meet(self.shape(schema, depth));
+        }
+        for keyword in ["anyOf", "oneOf"] {
+            let branches: Vec<Shape> =
+                list(keywords, keyword).iter().map(|schema| self.shape(schema, depth)).collect();
+            shape = shape.meet_alternatives(branches);
+        }
+        let conditional: Vec<Shape> = ["then", "else"]
+            .iter()
+            .filter_map(|keyword| keywords.get(*keyword))
+            .map(|schema| self.shape(schema, depth))
+            .collect();
+        if !conditional.is_empty() && keywords.contains_key("if") {
+            shape = shape.meet_optional(conditional);
+        }
+        for keyword in ["dependencies", "dependentSchemas"] {
+            if let Some(Value::Object(dependents)) = keywords.get(keyword) {
+                let schemas = dependents.values().filter(|schema| schema.is_object());
+                let schemas: Vec<Shape> = schemas.map(|schema| self.shape(schema, depth)).collect();
+                shape = shape.meet_optional(schemas);
+            }
+        }
+        shape
+    }
+}
+
+impl Shape {
+    fn into_field(self, name: &str, place: &str, required: bool) -> Field {
+        let types = self.types.unwrap_or(self.implied).narrowed_to(self.options.as_deref());
+        let kind = types.kind(self.closed);
+        let children = match kind {
+            FieldKind::Object | FieldKind::Open => self
+                .members
+                .into_iter()
+                .map(|(name, member)| {
+                    member.shape.into_field(&name, &pointer::child(place, &name), member.required)
+                })
+                .collect(),
+            FieldKind::List => self
+                .item
+                .map(|item| item.into_field(ANY_ITEM, &pointer::child(place, ANY_ITEM), false))
+                .into_iter()
+                .collect(),
+            _ => Vec::new(),
+        };
+        Field {
+            name: name.into(),
+            pointer: place.into(),
+            title: self.title,
+            description: self.description,
+            kind,
+            nullable: types.contains(Types::NULL),
+            required,
+            conditional: self.conditional,
+            format: self.format,
+            options: self.options.map(Into::into),
+            default: self.default,
+            constraints: self.constraints,
+            children,
+            slot: None,
+        }
+    }
+}
+
+fn annotations(keywords: &Map<String, Value>) -> Shape {
+    Shape {
+        title: text(keywords, "title"),
+        description: text(keywords, "description"),
+        default: keywords.get("default").cloned(),
+        ..Shape::default()
+    }
+}
+
+fn options(keywords: &Map<String, Value>) -> Option<Vec<Value>> {
+    match (keywords.get("const"), keywords.get("enum")) {
+        (Some(only), _) => Some(vec![only.clone()]),
+        (None, Some(Value::Array(options))) => Some(options.clone()),
+        _ => None,
+    }
+}
+
+fn constraints(keywords: &Map<String, Value>) -> Constraints {
+    let number = |name: &str| keywords.get(name).and_then(Value::as_f64);
+    let count = |name: &str| keywords.get(name).and_then(Value::as_u64);
+    Constraints {
+        // An exclusive bound is still a bound; in draft 4 it is a flag beside the bound.
+        minimum: number("minimum").or(number("exclusiveMinimum")),
+        maximum: number("maximum").or(number("exclusiveMaximum")),
+        multiple_of: number("multipleOf"),
+        min_length: count("minLength"),
+        max_length: count("maxLength"),
+        pattern: text(keywords, "pattern"),
+        min_items: count("minItems"),
+        max_items: count("maxItems"),
+    }
+}
+
+fn text(keywords: &Map<String, Value>, name: &str) -> Option<String> {
+    keywords.get(name)?.as_str().map(str::to_owned)
+}
+
+fn list<'s>(keywords: &'s Map<String, Value>, name: &str) -> &'s [Value] {
+    keywords.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}

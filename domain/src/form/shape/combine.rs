@@ -1,0 +1,154 @@
+//! Combines what several schemas say about one place: all of them hold (`meet`), or one of several does (`join`).
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::super::ast::Constraints;
+use super::types::Types;
+use super::{Member, Shape};
+
+impl Shape {
+    /// Both hold. What only one says counts; where both name a text or a bound, `self` is nearer to the field and wins.
+    pub(super) fn meet(mut self, other: Self) -> Self {
+        self.types = match (self.types, other.types) {
+            // Contradicting types admit no value; the validator says so, the tree just does not choose.
+            (Some(one), Some(two)) => Some(one.intersection(two)),
+            (one, two) => one.or(two),
+        };
+        self.implied = self.implied.union(other.implied);
+        self.title = self.title.or(other.title);
+        self.description = self.description.or(other.description);
+        self.default = self.default.or(other.default);
+        self.format = self.format.or(other.format);
+        self.options = meet_options(self.options, other.options);
+        self.constraints = meet_constraints(self.constraints, other.constraints);
+        for (name, member) in other.members {
+            let met = match self.members.remove(&name) {
+                Some(own) => {
+                    Member { shape: own.shape.meet(member.shape), required: own.required || member.required }
+                }
+                None => member,
+            };
+            self.members.insert(name, met);
+        }
+        self.closed |= other.closed;
+        self.item = match (self.item, other.item) {
+            (Some(one), Some(two)) => Some(Box::new(one.meet(*two))),
+            (one, two) => one.or(two),
+        };
+        self.conditional |= other.conditional;
+        self
+    }
+
+    /// One of `branches` holds too.
+    pub(super) fn meet_alternatives(self, branches: Vec<Self>) -> Self {
+        let several = branches.len() > 1;
+        match branches.into_iter().reduce(Self::join) {
+            Some(mut joined) => {
+                joined.conditional |= several;
+                self.meet(joined)
+            }
+            None => self,
+        }
+    }
+
+    /// Each of `branches` may hold: they tell of further members, and demand nothing.
+    pub(super) fn meet_optional(self, branches: Vec<Self>) -> Self {
+        branches.into_iter().fold(self, |shape, branch| {
+            let optional = Self { conditional: true, ..Self::default() };
+            shape.meet(optional.join(branch))
+        })
+    }
+
+    /// One or the other holds: types and options add up, what only one says is no promise.
+    fn join(self, other: Self) -> Self {
+        let (left, right) = (self.meant_types(), other.meant_types());
+        let (left_objects, right_objects) = (admits_objects(left), admits_objects(right));
+        Self {
+            types: left.zip(right).map(|(one, two)| one.union(two)),
+            implied: self.implied.union(other.implied),
+            title: agreed(self.title, other.title),
+            description: agreed(self.description, other.description),
+            default: agreed(self.default, other.default),
+            format: agreed(self.format, other.format),
+            options: self.options.zip(other.options).map(|(one, two)| join_options(one, two)),
+            constraints: agreed(Some(self.constraints), Some(other.constraints)).unwrap_or_default(),
+            members: join_members((self.members, left_objects), (other.members, right_objects)),
+            closed: (self.closed || !left_objects) && (other.closed || !right_objects),
+            item: match (self.item, other.item) {
+                (Some(one), Some(two)) => Some(Box::new(one.join(*two))),
+                (one, two) => one.or(two),
+            },
+            conditional: self.conditional || other.conditional,
+        }
+    }
+
+    /// The types a branch names, or the ones its other keywords are about; `None` when it says nothing at all.
+    fn meant_types(&self) -> Option<Types> {
+        self.types.or(Some(self.implied)).filter(|types| *types != Types::NONE)
+    }
+}
+
+fn admits_objects(types: Option<Types>) -> bool {
+    types.is_none_or(|types| types.contains(Types::OBJECT))
+}
+
+/// What both say; `None` when they say different things or one says nothing.
+fn agreed<T: PartialEq>(one: Option<T>, two: Option<T>) -> Option<T> {
+    one.filter(|value| Some(value) == two.as_ref())
+}
+
+/// The members of either side. One is required when every side that admits objects requires it.
+fn join_members(
+    (one, one_objects): (BTreeMap<String, Member>, bool),
+    (mut two, two_objects): (BTreeMap<String, Member>, bool),
+) -> BTreeMap<String, Member> {
+    let mut joined = BTreeMap::new();
+    for (name, member) in one {
+        let member = match two.remove(&name) {
+            Some(other) => {
+                Member { shape: member.shape.join(other.shape), required: member.required && other.required }
+            }
+            None => Member { required: member.required && !two_objects, ..member },
+        };
+        joined.insert(name, member);
+    }
+    let only_two = two
+        .into_iter()
+        .map(|(name, member)| (name, Member { required: member.required && !one_objects, ..member }));
+    joined.extend(only_two);
+    joined
+}
+
+fn meet_options(one: Option<Vec<Value>>, two: Option<Vec<Value>>) -> Option<Vec<Value>> {
+    match (one, two) {
+        (Some(mut one), Some(two)) => {
+            one.retain(|option| two.contains(option));
+            Some(one)
+        }
+        (one, two) => one.or(two),
+    }
+}
+
+fn join_options(mut one: Vec<Value>, two: Vec<Value>) -> Vec<Value> {
+    for option in two {
+        if !one.contains(&option) {
+            one.push(option);
+        }
+    }
+    one
+}
+
+fn meet_constraints(one: Constraints, two: Constraints) -> Constraints {
+    Constraints {
+        minimum: one.minimum.or(two.minimum),
+        maximum: one.maximum.or(two.maximum),
+        multiple_of: one.multiple_of.or(two.multiple_of),
+        min_length: one.min_length.or(two.min_length),
+        max_length: one.max_length.or(two.max_length),
+        pattern: one.pattern.or(two.pattern),
+        min_items: one.min_items.or(two.min_items),
+        max_items: one.max_items.or(two.max_items),
+    }
+}

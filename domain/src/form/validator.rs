@@ -1,0 +1,145 @@
+//! From a form's JSON Schema to a validator: which draft it is written in and whether it is a schema at all.
+//! Nothing is ever fetched: a schema stands on its own.
+
+use jsonschema::error::ValidationErrorKind;
+use jsonschema::{Draft, ValidationError, Validator};
+use serde_json::Value;
+
+use super::mend;
+use super::problem::DefinitionProblem;
+use super::references::References;
+use super::violation::{self, Violation};
+
+/// How often a schema is mended and looked at again; each round mends every place that the last one told.
+const MENDING_ROUNDS_MAX: usize = 10;
+
+/// A schema that can be used.
+pub(super) struct Checked {
+    /// The schema, mended where it broke its meta-schema without harm.
+    pub(super) schema: Value,
+    /// The draft it is written in.
+    pub(super) draft: Draft,
+    /// Its validator.
+    pub(super) validator: Validator,
+    /// What was mended.
+    pub(super) warnings: Vec<DefinitionProblem>,
+}
+
+/// Checks `schema` by its draft's meta-schema and makes its validator.
+///
+/// # Errors
+/// Problems with pointers from the root of the form definition.
+pub(super) fn check(schema: &Value) -> Result<Checked, Vec<DefinitionProblem>> {
+    let draft = draft(schema).map_err(|problem| vec![problem])?;
+    let (mut schema, mut warnings) = mended(schema.clone(), draft)?;
+    let options = jsonschema::options()
+        .with_draft(draft)
+        .offline()
+        // People who write `"format": "date"` mean it, also under the drafts in which it is only an annotation.
+        .should_validate_formats(true)
+        .with_format("decimal", is_decimal);
+    loop {
+        let error = match options.build(&schema) {
+            Ok(validator) => return Ok(Checked { schema, draft, validator, warnings }),
+            Err(error) => error,
+        };
+        // Each round mends one pattern for good, so this ends.
+        match mend::mend_pattern(&mut schema, error.instance_path().as_str()) {
+            Some(warning) => warnings.push(warning),
+            None => return Err(vec![build_problem(&schema, error)]),
+        }
+    }
+}
+
+fn mended(
+    mut schema: Value,
+    draft: Draft,
+) -> Result<(Value, Vec<DefinitionProblem>), Vec<DefinitionProblem>> {
+    let mut warnings = Vec::new();
+    for _ in 0..MENDING_ROUNDS_MAX {
+        let broken = meta_violations(&schema, draft);
+        if broken.is_empty() {
+            return Ok((schema, warnings));
+        }
+        let before = warnings.len();
+        let mends = broken.iter().filter_map(|violation| mend::mend(&mut schema, violation));
+        warnings.extend(mends);
+        if warnings.len() == before {
+            break;
+        }
+    }
+    Err(meta_violations(&schema, draft).iter().map(meta_problem).collect())
+}
+
+/// The draft that `$schema` names; 2020-12 when it names none.
+fn draft(schema: &Value) -> Result<Draft, DefinitionProblem> {
+    let supported = "drafts 4, 6, 7, 2019-09 and 2020-12 are supported, \
+                     for example `https://json-schema.org/draft/2020-12/schema`";
+    let name = match schema.get("$schema") {
+        None => return Ok(Draft::Draft202012),
+        Some(Value::String(name)) => name,
+        Some(_) => {
+            let message = format!("`$schema` must be a string; {supported}");
+            return Err(DefinitionProblem::error("/schema/$schema", message));
+        }
+    };
+    // Published schemas write `http` for `https` and drop or keep the empty fragment as they like.
+    let bare = name.trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('#');
+    match bare {
+        "json-schema.org/draft-04/schema" => Ok(Draft::Draft4),
+        "json-schema.org/draft-06/schema" => Ok(Draft::Draft6),
+        "json-schema.org/draft-07/schema" => Ok(Draft::Draft7),
+        "json-schema.org/draft/2019-09/schema" => Ok(Draft::Draft201909),
+        // The undated name means the newest draft.
+        "json-schema.org/draft/2020-12/schema" | "json-schema.org/schema" => Ok(Draft::Draft202012),
+        _ => {
+            let name = violation::clip(name);
+            let message = format!("`{name}` is not a draft that is known here; {supported}");
+            Err(DefinitionProblem::error("/schema/$schema", message))
+        }
+    }
+}
+
+fn meta_violations(schema: &Value, draft: Draft) -> Vec<Violation> {
+    let meta = match draft {
+        Draft::Draft4 => jsonschema::draft4::meta::validator(),
+        Draft::Draft6 => jsonschema::draft6::meta::validator(),
+        Draft::Draft7 => jsonschema::draft7::meta::validator(),
+        Draft::Draft201909 => jsonschema::draft201909::meta::validator(),
+        _ => jsonschema::draft202012::meta::validator(),
+    };
+    violation::violations(meta.iter_errors(schema))
+}
+
+fn meta_problem(violation: &Violation) -> DefinitionProblem {
+    let message = format!("not a JSON Schema: {}", violation.message);
+    DefinitionProblem::error(format!("/schema{}", violation.pointer), message)
+}
+
+fn build_problem(schema: &Value, error: ValidationError<'static>) -> DefinitionProblem {
+    if let ValidationErrorKind::Referencing(reason) = error.kind() {
+        let place = References::of(schema).unresolved().unwrap_or_default();
+        let message = format!(
+            "a reference cannot be resolved: {}; nothing is fetched, so put the schema it means into this one, \
+             under `$defs` or `definitions`",
+            violation::clip(&reason.to_string())
+        );
+        return DefinitionProblem::error(format!("/schema{place}"), message);
+    }
+    let violations = violation::violations(std::iter::once(error));
+    violations.first().map_or_else(
+        || DefinitionProblem::error("/schema", "the schema cannot be used"),
+        |violation| {
+            let place = format!("/schema{}", violation.pointer);
+            DefinitionProblem::error(place, format!("cannot be used: {}", violation.message))
+        },
+    )
+}
+
+/// `format: decimal`: an exact decimal number as a string, for money.
+fn is_decimal(text: &str) -> bool {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
+    let all_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    all_digits(whole) && all_digits(fraction)
+}

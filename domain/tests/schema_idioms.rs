@@ -1,0 +1,388 @@
+//! Idioms of published JSON Schemas, draft by draft: what compiles, what is accepted, what is refused and where.
+
+use formledger_domain::{CompiledForm, DefinitionProblem, FieldKind, FormDefinition, FormVersion, Refusal};
+use serde_json::{Value, json};
+
+fn try_compile(schema: Value) -> Result<CompiledForm, Vec<DefinitionProblem>> {
+    let definition = json!({"title": "A form", "schema": schema});
+    let definition = FormDefinition::parse(&definition)?;
+    CompiledForm::compile(&definition, &"a-form".parse().expect("an id"), FormVersion::FIRST)
+}
+
+fn compile(schema: Value) -> CompiledForm {
+    try_compile(schema).unwrap_or_else(|problems| panic!("{problems:#?}"))
+}
+
+fn accepts(form: &CompiledForm, data: Value) {
+    assert_eq!(form.check(&data), Ok(()), "{data}");
+}
+
+/// Pointer and keyword of what is told about `data`, in order.
+fn told(form: &CompiledForm, data: Value) -> Vec<(String, String)> {
+    match form.check(&data) {
+        Err(Refusal::Violations(violations)) => {
+            violations.into_iter().map(|violation| (violation.pointer, violation.keyword)).collect()
+        }
+        other => panic!("{data} was not refused by the schema: {other:?}"),
+    }
+}
+
+fn refuses(form: &CompiledForm, data: Value, expected: &[(&str, &str)]) {
+    let told = told(form, data.clone());
+    let told: Vec<_> = told.iter().map(|(pointer, keyword)| (pointer.as_str(), keyword.as_str())).collect();
+    assert_eq!(told, expected, "{data}");
+}
+
+fn problem_at(schema: Value, pointer: &str) -> String {
+    let problems = try_compile(schema).expect_err("it has a problem");
+    let found = problems.iter().find(|problem| problem.pointer == pointer);
+    found.unwrap_or_else(|| panic!("no problem at {pointer}: {problems:#?}")).message.clone()
+}
+
+const DRAFTS: [&str; 10] = [
+    "http://json-schema.org/draft-04/schema#",
+    "http://json-schema.org/draft-04/schema",
+    "https://json-schema.org/draft-04/schema#",
+    "http://json-schema.org/draft-06/schema#",
+    "http://json-schema.org/draft-07/schema#",
+    "https://json-schema.org/draft-07/schema#",
+    "https://json-schema.org/draft/2019-09/schema",
+    "https://json-schema.org/draft/2020-12/schema",
+    "https://json-schema.org/draft/2020-12/schema#",
+    "http://json-schema.org/schema#",
+];
+
+#[test]
+fn every_supported_draft_is_recognised_however_its_name_is_written() {
+    for draft in DRAFTS {
+        let form =
+            compile(json!({"$schema": draft, "type": "object", "properties": {"a": {"type": "string"}}}));
+        accepts(&form, json!({"a": "x"}));
+        refuses(&form, json!({"a": 1}), &[("/a", "type")]);
+    }
+}
+
+#[test]
+fn an_unknown_draft_is_a_problem_that_names_the_known_ones() {
+    let message =
+        problem_at(json!({"$schema": "http://json-schema.org/draft-03/schema#"}), "/schema/$schema");
+    assert!(message.contains("2020-12"), "{message}");
+    problem_at(json!({"$schema": 4}), "/schema/$schema");
+}
+
+#[test]
+fn exclusive_bounds_are_flags_in_draft_4_and_numbers_later() {
+    let old = compile(json!({
+        "$schema": "http://json-schema.org/draft-04/schema#",
+        "properties": {"age": {"type": "integer", "minimum": 17, "exclusiveMinimum": true}}
+    }));
+    accepts(&old, json!({"age": 18}));
+    refuses(&old, json!({"age": 17}), &[("/age", "exclusiveMinimum")]);
+    assert_eq!(old.fields().find("/age").and_then(|age| age.constraints.minimum), Some(17.0));
+
+    let new = compile(json!({"properties": {"age": {"type": "integer", "exclusiveMinimum": 17}}}));
+    accepts(&new, json!({"age": 18}));
+    refuses(&new, json!({"age": 17}), &[("/age", "exclusiveMinimum")]);
+    problem_at(
+        json!({"properties": {"age": {"minimum": 17, "exclusiveMinimum": true}}}),
+        "/schema/properties/age/exclusiveMinimum",
+    );
+}
+
+#[test]
+fn an_id_of_draft_4_is_a_name_and_not_an_address_to_fetch() {
+    let form = compile(json!({
+        "$schema": "http://json-schema.org/draft-04/schema#",
+        "id": "https://forms.example.org/claims/claim.json",
+        "definitions": {"name": {"type": "string", "minLength": 1}, "code": {"id": "#code", "type": "integer"}},
+        "properties": {"name": {"$ref": "#/definitions/name"}, "code": {"$ref": "#code"}}
+    }));
+    accepts(&form, json!({"name": "x", "code": 1}));
+    refuses(&form, json!({"name": "", "code": "x"}), &[("/code", "type"), ("/name", "minLength")]);
+    assert_eq!(form.fields().find("/name").map(|name| name.kind), Some(FieldKind::Text));
+    assert_eq!(form.fields().find("/code").map(|code| code.kind), Some(FieldKind::Integer));
+}
+
+#[test]
+fn references_reach_embedded_schemas_anchors_and_escaped_names() {
+    let form = compile(json!({
+        "$defs": {
+            "a/b c": {"type": "string"},
+            "anchored": {"$anchor": "money", "type": "string", "format": "decimal"},
+            "address": {
+                "$id": "https://forms.example.org/address",
+                "$defs": {"zip": {"type": "string", "pattern": "^\\d{5}$"}},
+                "type": "object",
+                "properties": {"zip": {"$ref": "#/$defs/zip"}}
+            }
+        },
+        "properties": {
+            "text": {"$ref": "#/$defs/a~1b%20c"},
+            "fee": {"$ref": "#money"},
+            "home": {"$ref": "https://forms.example.org/address"}
+        }
+    }));
+    accepts(&form, json!({"text": "x", "fee": "10.50", "home": {"zip": "12345"}}));
+    refuses(
+        &form,
+        json!({"text": 1, "fee": "ten", "home": {"zip": "1"}}),
+        &[("/fee", "format"), ("/home/zip", "pattern"), ("/text", "type")],
+    );
+    let kinds =
+        ["/text", "/fee", "/home", "/home/zip"].map(|p| form.fields().find(p).map(|field| field.kind));
+    let expected = [FieldKind::Text, FieldKind::Text, FieldKind::Open, FieldKind::Text].map(Some);
+    assert_eq!(kinds, expected);
+}
+
+#[test]
+fn a_reference_to_elsewhere_is_never_fetched() {
+    for reference in
+        ["https://forms.example.org/other.json", "other.json#/definitions/x", "#/definitions/missing"]
+    {
+        let schema = json!({"properties": {"a": {"type": "string"}, "b": {"$ref": reference}}});
+        let message = problem_at(schema, "/schema/properties/b/$ref");
+        assert!(message.contains("nothing is fetched"), "{message}");
+    }
+}
+
+#[test]
+fn a_schema_that_refers_to_itself_compiles_and_validates_at_every_depth() {
+    let form = compile(json!({
+        "$ref": "#/$defs/person",
+        "$defs": {"person": {
+            "type": "object",
+            "properties": {"name": {"type": "string"}, "children": {"type": "array", "items": {"$ref": "#/$defs/person"}}}
+        }}
+    }));
+    accepts(&form, json!({"name": "a", "children": [{"name": "b", "children": [{"name": "c"}]}]}));
+    refuses(
+        &form,
+        json!({"children": [{"children": [{"name": 1}]}]}),
+        &[("/children/0/children/0/name", "type")],
+    );
+}
+
+#[test]
+fn what_stands_beside_a_reference_counts_since_2019_09_and_not_before() {
+    let schema = |draft: &str| {
+        json!({
+            "$schema": draft,
+            "definitions": {"text": {"type": "string"}},
+            "properties": {"a": {"$ref": "#/definitions/text", "maxLength": 3, "title": "A"}}
+        })
+    };
+    let old = compile(schema("http://json-schema.org/draft-07/schema#"));
+    accepts(&old, json!({"a": "long text"}));
+    let new = compile(schema("https://json-schema.org/draft/2019-09/schema"));
+    refuses(&new, json!({"a": "long text"}), &[("/a", "maxLength")]);
+    for form in [old, new] {
+        assert_eq!(form.fields().find("/a").and_then(|a| a.title.clone()).as_deref(), Some("A"));
+    }
+}
+
+#[test]
+fn patterns_are_those_of_ecma_262() {
+    let form = compile(json!({"properties": {
+        "lookahead": {"pattern": "^(?!\\s)(?!.*?\\s{2,})[^<>%$#@!^&*0-9]+$"},
+        "lookbehind": {"pattern": "^(?<!0)\\d+$"},
+        "digits": {"pattern": "^\\d+$"},
+        "hyphen": {"pattern": "^[\\w-.]+$"},
+        "escapes": {"pattern": "^\\@\\_\\'\\:\\ \\#$"},
+        "slash": {"pattern": "^\\/a\\-b$"},
+        "unicode": {"pattern": "^\\p{L}+$"},
+        "named": {"pattern": "^(?<year>\\d{4})$"},
+        "backreference": {"pattern": "^(a|b)\\1$"}
+    }}));
+    accepts(
+        &form,
+        json!({
+            "lookahead": "Mary Ann", "lookbehind": "12", "digits": "12", "hyphen": "a-b.c", "escapes": "@_': #", "slash": "/a-b",
+            "unicode": "Ærø", "named": "2026", "backreference": "aa"
+        }),
+    );
+    // In ECMA-262 `\d` is 0 to 9 only.
+    refuses(&form, json!({"digits": "१२"}), &[("/digits", "pattern")]);
+    refuses(&form, json!({"lookahead": "Mary  Ann"}), &[("/lookahead", "pattern")]);
+}
+
+#[test]
+fn a_pattern_that_is_no_regular_expression_is_a_problem_at_its_place() {
+    problem_at(json!({"properties": {"a": {"pattern": "(unclosed"}}}), "/schema/properties/a/pattern");
+}
+
+#[test]
+fn a_pattern_that_explodes_is_stopped() {
+    let form = compile(json!({"properties": {"a": {"type": "string", "pattern": "^(?=(a+)+$)(a|aa)+$"}}}));
+    let started = std::time::Instant::now();
+    let _ = form.check(&json!({"a": format!("{}b", "a".repeat(5_000))}));
+    assert!(started.elapsed().as_secs() < 5, "{:?}", started.elapsed());
+}
+
+#[test]
+fn known_formats_are_checked_in_every_draft_and_unknown_ones_are_not() {
+    for draft in DRAFTS {
+        let form = compile(json!({"$schema": draft, "properties": {
+            "mail": {"type": "string", "format": "email"},
+            "day": {"type": "string", "format": "date"},
+            "at": {"type": "string", "format": "date-time"},
+            "site": {"type": "string", "format": "uri"},
+            "fee": {"type": "string", "format": "decimal"},
+            "tel": {"type": "string", "format": "tel"},
+            "odd": {"type": "string", "format": "^d{9}$"},
+            "number": {"type": "integer", "format": "int64"}
+        }}));
+        accepts(
+            &form,
+            json!({
+                "mail": "a@example.org", "day": "2026-02-28", "at": "2026-02-28T12:00:00Z", "site": "https://example.org",
+                "fee": "-12.50", "tel": "no number", "odd": "x", "number": 1
+            }),
+        );
+        for (name, value) in [
+            ("mail", "a@"),
+            ("day", "2026-02-30"),
+            ("at", "2026-02-28 12:00"),
+            ("site", "example"),
+            ("fee", "1,5"),
+        ] {
+            refuses(&form, json!({name: value}), &[(&format!("/{name}"), "format")]);
+        }
+    }
+}
+
+#[test]
+fn of_alternatives_the_one_that_was_meant_tells_what_is_wrong() {
+    let form = compile(json!({"properties": {"payment": {"oneOf": [
+        {"type": "null"},
+        {"type": "object", "properties": {"by": {"const": "card"}, "number": {"type": "string"}}, "required": ["by", "number"]},
+        {"type": "object", "properties": {"by": {"const": "bank"}, "iban": {"type": "string"}}, "required": ["by", "iban"]}
+    ]}}}));
+    accepts(&form, json!({"payment": null}));
+    accepts(&form, json!({"payment": {"by": "bank", "iban": "DE00"}}));
+    refuses(&form, json!({"payment": {"by": "bank"}}), &[("/payment/iban", "required")]);
+    refuses(&form, json!({"payment": {"by": "card", "number": 4}}), &[("/payment/number", "type")]);
+
+    let payment = form.fields().find("/payment").expect("described");
+    assert!(payment.nullable && payment.conditional);
+    assert_eq!(
+        payment.child("by").and_then(|by| by.options.clone()).as_deref(),
+        Some(&[json!("card"), json!("bank")][..])
+    );
+    assert!(payment.child("by").is_some_and(|by| by.required));
+    assert!(payment.child("iban").is_some_and(|iban| !iban.required));
+}
+
+#[test]
+fn when_no_alternative_was_meant_all_are_told() {
+    let form = compile(json!({
+        "type": "object",
+        "properties": {"ssn": {"type": "string"}, "file": {"type": "string"}},
+        "anyOf": [{"required": ["ssn"]}, {"required": ["file"]}]
+    }));
+    refuses(&form, json!({}), &[("", "anyOf"), ("/ssn", "required"), ("/file", "required")]);
+    let one = compile(json!({"properties": {"a": {"oneOf": [{"minimum": 1}, {"maximum": 5}]}}}));
+    refuses(&one, json!({"a": 3}), &[("/a", "oneOf")]);
+}
+
+#[test]
+fn conditions_and_dependencies_tell_of_fields_that_may_be_there() {
+    let form = compile(json!({
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "type": "object",
+        "properties": {"married": {"type": "boolean"}, "card": {"type": "string"}},
+        "if": {"properties": {"married": {"const": true}}, "required": ["married"]},
+        "then": {"properties": {"spouse": {"type": "string"}}, "required": ["spouse"]},
+        "dependencies": {"card": {"properties": {"billing": {"type": "string"}}, "required": ["billing"]}, "spouse": ["married"]}
+    }));
+    accepts(&form, json!({"married": false}));
+    refuses(&form, json!({"married": true}), &[("/spouse", "required")]);
+    refuses(&form, json!({"card": "1"}), &[("/billing", "required")]);
+    refuses(&form, json!({"spouse": "x"}), &[("/married", "required")]);
+    for optional in ["/spouse", "/billing"] {
+        let field = form.fields().find(optional).expect("described");
+        assert_eq!((field.kind, field.required), (FieldKind::Text, false), "{optional}");
+    }
+}
+
+#[test]
+fn extra_members_are_told_by_their_own_names() {
+    let form = compile(
+        json!({"type": "object", "properties": {"a/b": {"type": "object", "properties": {}, "additionalProperties": false}},
+        "unevaluatedProperties": false}),
+    );
+    refuses(&form, json!({"a/b": {"x~y": 1}}), &[("/a~1b/x~0y", "additionalProperties")]);
+    refuses(&form, json!({"z": 1}), &[("/z", "unevaluatedProperties")]);
+}
+
+#[test]
+fn nullable_tuple_and_map_fields_have_their_kinds() {
+    let form = compile(json!({"properties": {
+        "note": {"type": ["string", "null"]},
+        "either": {"type": ["string", "integer"]},
+        "pair": {"type": "array", "prefixItems": [{"type": "string"}, {"type": "integer"}], "items": false},
+        "old_pair": {"type": "array", "items": {"type": "integer"}},
+        "map": {"type": "object", "additionalProperties": {"type": "integer"}},
+        "only": {"const": 5},
+        "rating": {"enum": ["low", "high", null]},
+        "anything": true
+    }}));
+    let kind = |name: &str| form.fields().child(name).map(|field| (field.kind, field.nullable));
+    assert_eq!(kind("note"), Some((FieldKind::Text, true)));
+    assert_eq!(kind("either"), Some((FieldKind::Scalar, false)));
+    assert_eq!(kind("pair"), Some((FieldKind::List, false)));
+    assert_eq!(kind("old_pair"), Some((FieldKind::List, false)));
+    assert_eq!(kind("map"), Some((FieldKind::Open, false)));
+    assert_eq!(kind("only"), Some((FieldKind::Integer, false)));
+    assert_eq!(kind("rating"), Some((FieldKind::Text, true)));
+    assert_eq!(kind("anything"), Some((FieldKind::Any, false)));
+}
+
+#[test]
+fn slips_that_change_no_meaning_are_mended_and_told() {
+    let form = compile(json!({
+        "$schema": "http://json-schema.org/draft-04/schema#",
+        "type": "object",
+        "required": [],
+        "properties": {
+            "list": {"type": "array", "items": {"type": "object", "required": [], "properties": {"x": {"required": false, "enum": ["a", "b"]}}}},
+            "title": {"type": "string", "title": 5}
+        }
+    }));
+    let mut places: Vec<_> = form.warnings().iter().map(|warning| warning.pointer.as_str()).collect();
+    places.sort_unstable();
+    assert_eq!(
+        places,
+        [
+            "/schema/properties/list/items/properties/x/required",
+            "/schema/properties/list/items/required",
+            "/schema/properties/title/title",
+            "/schema/required",
+        ]
+    );
+    assert!(form.warnings().iter().all(|warning| !warning.is_error()));
+    refuses(&form, json!({"list": [{"x": "c"}]}), &[("/list/0/x", "enum")]);
+}
+
+#[test]
+fn what_changes_the_meaning_is_a_problem() {
+    problem_at(json!({"type": "objekt"}), "/schema/type");
+    problem_at(json!({"properties": {"a": {"required": true}}}), "/schema/properties/a/required");
+    problem_at(json!({"properties": {"a": {"minLength": "5"}}}), "/schema/properties/a/minLength");
+    problem_at(json!({"properties": []}), "/schema/properties");
+}
+
+#[test]
+fn violations_are_bounded_in_number_and_size_and_echo_no_value() {
+    let form = compile(
+        json!({"properties": {"list": {"type": "array", "items": {"enum": vec!["option"; 1]}}, "a": {"pattern": "^x{1,9}$".repeat(9)}}}),
+    );
+    let secret = "secret".repeat(10_000);
+    let Err(Refusal::Violations(violations)) =
+        form.check(&json!({"list": vec![secret.as_str(); 1_000], "a": secret.as_str()}))
+    else {
+        panic!("accepted")
+    };
+    assert_eq!(violations.len(), formledger_domain::VIOLATIONS_MAX);
+    let text = serde_json::to_string(&violations).expect("writes");
+    assert!(!text.contains("secret") && text.len() < 20_000, "{}", text.len());
+}
