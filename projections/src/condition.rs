@@ -8,7 +8,7 @@ use std::str::FromStr;
 pub enum Comparison {
     /// `=`
     Equal,
-    /// `!=`
+    /// `!=`: everything that `=` does not select, also submissions without the field.
     NotEqual,
     /// `<`
     Less,
@@ -20,12 +20,27 @@ pub enum Comparison {
     GreaterOrEqual,
 }
 
-/// What a field is compared with; numbers compare with numbers and texts with texts only.
+/// The operators as written; the longer ones first, because they begin with shorter ones.
+const OPERATORS: [(&str, Comparison); 6] = [
+    ("!=", Comparison::NotEqual),
+    ("<=", Comparison::LessOrEqual),
+    (">=", Comparison::GreaterOrEqual),
+    ("=", Comparison::Equal),
+    ("<", Comparison::Less),
+    (">", Comparison::Greater),
+];
+
+/// What a field is compared with. Numbers are ordered among numbers and texts among texts, by code point.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Operand {
-    /// A number, written as a JSON number.
-    Number(f64),
-    /// A text, written bare or as a JSON string where it would read as a number.
+    /// A JSON number. It equals numbers of its value and texts that are written like it, for example a postal code.
+    Number {
+        /// Its value.
+        value: f64,
+        /// How it was written.
+        written: String,
+    },
+    /// A text, bare or as a JSON string. `true` and `false` are compared as texts.
     Text(String),
 }
 
@@ -43,7 +58,8 @@ pub struct Condition {
 /// Why a text is not a condition; the message says what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{given}` is not a condition: write `<field pointer><operator><value>` with one of `=`, `!=`, `<`, `<=`, `>`, `>=`, for example `/amount>=100`"
+    "`{given}` is not a condition: write `<field pointer><operator><value>` with one of `=`, `!=`, `<`, `<=`, `>`, \
+     `>=`, for example `/amount>=100`"
 )]
 pub struct InvalidCondition {
     given: String,
@@ -52,7 +68,64 @@ pub struct InvalidCondition {
 impl FromStr for Condition {
     type Err = InvalidCondition;
 
-    fn from_str(_text: &str) -> Result<Self, InvalidCondition> {
-        todo!()
+    fn from_str(text: &str) -> Result<Self, InvalidCondition> {
+        let invalid = || InvalidCondition { given: text.chars().take(200).collect() };
+        let at = text.find(['!', '<', '>', '=']).ok_or_else(invalid)?;
+        let (pointer, rest) = text.split_at(at);
+        let (operator, comparison) =
+            OPERATORS.iter().find(|(operator, _)| rest.starts_with(operator)).ok_or_else(invalid)?;
+        if !pointer.starts_with('/') {
+            return Err(invalid());
+        }
+        let operand = Operand::parse(&rest[operator.len()..]).ok_or_else(invalid)?;
+        Ok(Self { pointer: pointer.to_owned(), comparison: *comparison, operand })
+    }
+}
+
+impl Operand {
+    /// A JSON string, a JSON number, or else the text as it stands; `None` for a string that does not end.
+    fn parse(written: &str) -> Option<Self> {
+        if written.starts_with('"') {
+            return serde_json::from_str(written).ok().map(Self::Text);
+        }
+        Some(match serde_json::from_str::<f64>(written) {
+            Ok(value) => Self::Number { value, written: written.to_owned() },
+            Err(_) => Self::Text(written.to_owned()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(written: &str) -> Operand {
+        Operand::Number { value: written.parse().expect("number"), written: written.to_owned() }
+    }
+
+    #[test]
+    fn pointer_operator_and_typed_value_are_told_apart() {
+        let cases = [
+            ("/amount>=100", "/amount", Comparison::GreaterOrEqual, number("100")),
+            ("/amount<-1.5", "/amount", Comparison::Less, number("-1.5")),
+            ("/country=DE", "/country", Comparison::Equal, Operand::Text("DE".into())),
+            ("/code=\"00123\"", "/code", Comparison::Equal, Operand::Text("00123".into())),
+            ("/code=00123", "/code", Comparison::Equal, Operand::Text("00123".into())),
+            ("/a/b!=x=y", "/a/b", Comparison::NotEqual, Operand::Text("x=y".into())),
+            ("/when>2026-01-31", "/when", Comparison::Greater, Operand::Text("2026-01-31".into())),
+            ("/name=", "/name", Comparison::Equal, Operand::Text(String::new())),
+        ];
+        for (text, pointer, comparison, operand) in cases {
+            let condition = text.parse::<Condition>().expect(text);
+            assert_eq!(condition, Condition { pointer: pointer.into(), comparison, operand }, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_condition_is_refused_with_an_example() {
+        for text in ["", "/amount", "amount>1", "=1", "/a!1", "/a=\"open"] {
+            let error = text.parse::<Condition>().expect_err(text);
+            assert!(error.to_string().contains("/amount>=100"), "{error}");
+        }
     }
 }

@@ -1,8 +1,17 @@
 //! Where a page ends, as an opaque text that only the same query of the same tenant takes back.
 //! Made and read by the queries of this crate; `api` passes it through.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// The longest cursor that is looked at, in bytes; a sort by a long text field stays below.
+const CURSOR_BYTES_MAX: usize = 12 * 1024;
+
 /// The end of a page, opaque to clients.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Cursor(String);
 
@@ -14,6 +23,68 @@ impl Cursor {
 }
 
 /// A text that is not a cursor of this query.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the cursor does not belong to this query: repeat the query without `cursor` to start over")]
 pub struct InvalidCursor;
+
+/// Tells queries apart: a cursor of another tenant, filter or order has another fingerprint.
+///
+/// It guards against mistakes, not against forgery: a forged cursor only starts a page elsewhere in the caller's own rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Fingerprint(u64);
+
+impl Fingerprint {
+    /// Of the parts that make a query what it is, in a fixed order.
+    pub(crate) fn of<'a>(parts: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut hash = Sha256::new();
+        for part in parts {
+            hash.update(part.len().to_le_bytes());
+            hash.update(part);
+        }
+        let [a, b, c, d, e, f, g, h, ..] = <[u8; 32]>::from(hash.finalize());
+        Self(u64::from_le_bytes([a, b, c, d, e, f, g, h]))
+    }
+}
+
+/// Writes the key at which a page of this query ended.
+pub(crate) fn write(fingerprint: Fingerprint, key: &impl Serialize) -> Cursor {
+    let json = serde_json::to_vec(&(fingerprint, key)).expect("page keys are numbers and texts");
+    Cursor(URL_SAFE_NO_PAD.encode(json))
+}
+
+/// Reads the key back.
+///
+/// # Errors
+/// [`InvalidCursor`] for anything that [`write`] did not write for the same query.
+pub(crate) fn read<K: DeserializeOwned>(fingerprint: Fingerprint, cursor: &str) -> Result<K, InvalidCursor> {
+    if cursor.len() > CURSOR_BYTES_MAX {
+        return Err(InvalidCursor);
+    }
+    let json = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| InvalidCursor)?;
+    let (of, key): (Fingerprint, K) = serde_json::from_slice(&json).map_err(|_| InvalidCursor)?;
+    if of == fingerprint { Ok(key) } else { Err(InvalidCursor) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_comes_back_to_its_own_query_only() {
+        let query = Fingerprint::of(["acme", "expense", ""]);
+        let cursor = write(query, &(7, "x"));
+        assert_eq!(read::<(u64, String)>(query, cursor.as_str()), Ok((7, "x".to_owned())));
+        for other in [["other", "expense", ""], ["acme", "expensex", ""], ["acme", "", "expense"]] {
+            assert_eq!(read::<(u64, String)>(Fingerprint::of(other), cursor.as_str()), Err(InvalidCursor));
+        }
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        let query = Fingerprint::of([]);
+        let long = "A".repeat(CURSOR_BYTES_MAX + 1);
+        for text in ["", "x", "%%%", "e30", long.as_str()] {
+            assert_eq!(read::<(u64, String)>(query, text), Err(InvalidCursor), "{text}");
+        }
+    }
+}

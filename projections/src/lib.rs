@@ -1,29 +1,44 @@
 //! Read models: what queries are answered from, derived from the ledger and derivable again at any time.
 //! Written by the [`Runner`] and by [`rebuild`](fn@rebuild), read by `api` through a [`TenantReader`]; no command ever reads them to decide.
 
+mod read_models;
+mod reader;
+
 mod condition;
 mod cursor;
 mod forms;
-mod position;
-mod read_models;
-mod reader;
-mod rebuild;
-mod runner;
 mod statistics;
-mod status;
 mod submissions;
 pub mod timeline;
 
+mod checkpoint;
+mod compare;
+mod follower;
+mod position;
+mod projection;
+mod projector;
+mod rebuild;
+mod runner;
+mod status;
+
+mod columns;
+mod many_rows;
+mod schema;
+
+pub use compare::{ROW_DIFFERENCES_MAX, RowDifference, Side, compare};
 pub use condition::{Comparison, Condition, InvalidCondition, Operand};
 pub use cursor::{Cursor, InvalidCursor};
 pub use forms::{FormRow, FormSummary, FormVersionRow, FormVersionSummary};
-pub use position::{Behind, ReadModel};
+pub use position::{Behind, ReadModel, UnknownReadModel};
+pub use projector::ProjectError;
 pub use read_models::{OpenError, ReadModelSettings, ReadModels};
 pub use reader::{Answer, QueryError, TenantReader};
 pub use rebuild::{RebuildError, RebuildProgress, RebuildRequest, rebuild};
-pub use runner::{ProjectError, Runner, RunnerSettings};
-pub use statistics::{DayCount, OutcomeCount, StateCount, Statistics};
-pub use status::{PARKED_LISTED_MAX, ParkedTenant, ReadModelStatus};
+pub use runner::{Runner, RunnerSettings};
+pub use statistics::{
+    DAYS_MAX, DayCount, OUTCOME_VALUE_BYTES_MAX, OUTCOME_VALUES_MAX, OutcomeCount, StateCount, Statistics,
+};
+pub use status::{PARKED_LISTED_MAX, ParkedTenant, ReadModelStatus, Skip, SkipError};
 pub use submissions::{
     InvalidSort, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, Page, Sort, SortKey, SubmissionQuery, SubmissionRow,
 };

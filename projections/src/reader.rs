@@ -1,15 +1,24 @@
 //! The door to one tenant's read models. Every query starts with the tenant and says how far its data reaches.
 //! Used by `api` handlers; it holds read-only connections and nothing else.
 
-use formledger_domain::{FormId, Position, SubmissionId};
-use futures_util::Stream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use formledger_domain::{FormId, FormVersion, Position, SubmissionId, TenantId};
+use futures_util::{Stream, TryStreamExt, stream};
+use sqlx::{Sqlite, Transaction};
 use tokio::time::Instant;
 
+use crate::checkpoint;
 use crate::cursor::InvalidCursor;
-use crate::forms::{FormRow, FormSummary, FormVersionRow};
-use crate::position::{Behind, ReadModel};
-use crate::statistics::Statistics;
-use crate::submissions::{Page, SubmissionQuery, SubmissionRow};
+use crate::forms::{self, FormRow, FormSummary, FormVersionRow};
+use crate::position::{Applied, Behind, ReadModel};
+use crate::read_models::ReadPool;
+use crate::statistics::{self, Statistics};
+use crate::submissions::{self, PAGE_ITEMS_MAX, Page, SubmissionQuery, SubmissionRow};
+
+/// How often someone who waits looks at the database, for the case that another process keeps it.
+const WAIT_POLL: Duration = Duration::from_millis(100);
 
 /// Rows and the position their read model had reached in the same database snapshot.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,25 +55,30 @@ pub enum QueryError {
         /// The most there is.
         max: u32,
     },
-    /// The database failed.
+    /// The database failed, or a row does not hold what its columns promise.
     #[error("the read-model database failed")]
     Database(#[from] sqlx::Error),
-    /// A row does not hold what its columns promise; rebuild.
-    #[error("a read-model row is damaged: {0}")]
-    Damaged(String),
 }
 
 /// One tenant's read models. Exists only for a `TenantContext`.
 #[derive(Debug, Clone)]
-pub struct TenantReader {}
+pub struct TenantReader {
+    tenant: TenantId,
+    pool: ReadPool,
+    applied: Arc<Applied>,
+}
 
 impl TenantReader {
+    pub(crate) fn new(tenant: TenantId, pool: ReadPool, applied: Arc<Applied>) -> Self {
+        Self { tenant, pool, applied }
+    }
+
     /// How far a read model has come.
     ///
     /// # Errors
     /// [`QueryError::Database`].
-    pub async fn position(&self, _read_model: ReadModel) -> Result<Position, QueryError> {
-        todo!()
+    pub async fn position(&self, read_model: ReadModel) -> Result<Position, QueryError> {
+        Ok(self.snapshot(read_model).await?.1)
     }
 
     /// Waits until a read model has reached `min_position`, at most until `deadline`; answers where it is then.
@@ -73,11 +87,31 @@ impl TenantReader {
     /// [`Behind`] at the deadline.
     pub async fn wait_for(
         &self,
-        _read_model: ReadModel,
-        _min_position: Position,
-        _deadline: Instant,
+        read_model: ReadModel,
+        min_position: Position,
+        deadline: Instant,
     ) -> Result<Position, Behind> {
-        todo!()
+        let known = self.applied.known(&self.tenant, read_model);
+        if known >= min_position {
+            return Ok(known);
+        }
+        let mut waiting = self.applied.wait();
+        loop {
+            let known = self.applied.known(&self.tenant, read_model);
+            // A database that cannot answer now may do so before the deadline; the query itself reports it.
+            let position = self.position(read_model).await.unwrap_or_default().max(known);
+            if position >= min_position {
+                return Ok(position);
+            }
+            let now = Instant::now();
+            if now >= deadline {
+                return Err(Behind { position });
+            }
+            tokio::select! {
+                () = waiting.commit() => {}
+                () = tokio::time::sleep_until(deadline.min(now + WAIT_POLL)) => {}
+            }
+        }
     }
 
     /// All forms by id.
@@ -85,15 +119,17 @@ impl TenantReader {
     /// # Errors
     /// [`QueryError::Database`].
     pub async fn forms(&self) -> Result<Answer<Vec<FormSummary>>, QueryError> {
-        todo!()
+        let (mut snapshot, position) = self.snapshot(ReadModel::Forms).await?;
+        Ok(Answer { position, value: forms::list(&mut snapshot, &self.tenant).await? })
     }
 
     /// A form with its versions and draft; `None` when the tenant has no such form.
     ///
     /// # Errors
     /// [`QueryError::Database`].
-    pub async fn form(&self, _form: &FormId) -> Result<Answer<Option<FormRow>>, QueryError> {
-        todo!()
+    pub async fn form(&self, form: &FormId) -> Result<Answer<Option<FormRow>>, QueryError> {
+        let (mut snapshot, position) = self.snapshot(ReadModel::Forms).await?;
+        Ok(Answer { position, value: forms::find(&mut snapshot, &self.tenant, form).await? })
     }
 
     /// A published version; `None` when there is no such form or version.
@@ -102,43 +138,71 @@ impl TenantReader {
     /// [`QueryError::Database`].
     pub async fn form_version(
         &self,
-        _form: &FormId,
-        _version: u32,
+        form: &FormId,
+        version: FormVersion,
     ) -> Result<Answer<Option<FormVersionRow>>, QueryError> {
-        todo!()
+        let (mut snapshot, position) = self.snapshot(ReadModel::Forms).await?;
+        let value = forms::find_version(&mut snapshot, &self.tenant, form, version).await?;
+        Ok(Answer { position, value })
     }
 
     /// One page of submissions.
     ///
     /// # Errors
     /// [`QueryError`] names the part of the query that cannot be answered.
-    pub async fn submissions(&self, _query: &SubmissionQuery) -> Result<Page<SubmissionRow>, QueryError> {
-        todo!()
+    pub async fn submissions(&self, query: &SubmissionQuery) -> Result<Page<SubmissionRow>, QueryError> {
+        let (mut snapshot, position) = self.snapshot(ReadModel::Submissions).await?;
+        submissions::page(&mut snapshot, &self.tenant, query, position).await
     }
 
-    /// All submissions that a query selects (its `limit` and `cursor` do not matter), read page by page, for exports.
+    /// All submissions that a query selects, for exports; the query's own `limit` and `cursor` do not matter.
     ///
-    /// No read transaction is held between pages, so a slow client never pins the write-ahead log.
+    /// They are read page by page and no read transaction is held between pages, so a slow client never pins the write-ahead log.
+    /// The stream ends after an error.
     pub fn all_submissions(
         &self,
-        _query: SubmissionQuery,
+        query: SubmissionQuery,
     ) -> impl Stream<Item = Result<SubmissionRow, QueryError>> + Send + 'static {
-        futures_util::stream::empty()
+        let first = SubmissionQuery { limit: Some(PAGE_ITEMS_MAX), cursor: None, ..query };
+        let reader = self.clone();
+        stream::try_unfold(Some(first), move |next| {
+            let reader = reader.clone();
+            async move {
+                let Some(query) = next else { return Ok::<_, QueryError>(None) };
+                let Page { items, next_cursor, .. } = reader.submissions(&query).await?;
+                let cursor = next_cursor.as_ref().map(|cursor| cursor.as_str().to_owned());
+                let next = cursor.is_some().then_some(SubmissionQuery { cursor, ..query });
+                Ok(Some((stream::iter(items.into_iter().map(Ok)), next)))
+            }
+        })
+        .try_flatten()
     }
 
     /// One submission; `None` when the tenant has no such submission.
     ///
     /// # Errors
     /// [`QueryError::Database`].
-    pub async fn submission(&self, _id: SubmissionId) -> Result<Answer<Option<SubmissionRow>>, QueryError> {
-        todo!()
+    pub async fn submission(&self, id: SubmissionId) -> Result<Answer<Option<SubmissionRow>>, QueryError> {
+        let (mut snapshot, position) = self.snapshot(ReadModel::Submissions).await?;
+        Ok(Answer { position, value: submissions::find(&mut snapshot, &self.tenant, id).await? })
     }
 
     /// Counts, of one form or of all.
     ///
     /// # Errors
     /// [`QueryError::Database`].
-    pub async fn statistics(&self, _form: Option<&FormId>) -> Result<Answer<Statistics>, QueryError> {
-        todo!()
+    pub async fn statistics(&self, form: Option<&FormId>) -> Result<Answer<Statistics>, QueryError> {
+        let (mut snapshot, position) = self.snapshot(ReadModel::Statistics).await?;
+        Ok(Answer { position, value: statistics::read(&mut snapshot, &self.tenant, form).await? })
+    }
+
+    /// A read transaction, and the position that everything read in it reaches.
+    async fn snapshot(
+        &self,
+        read_model: ReadModel,
+    ) -> Result<(Transaction<'static, Sqlite>, Position), QueryError> {
+        let mut snapshot = self.pool.snapshot().await?;
+        let position = checkpoint::position(&mut snapshot, &self.tenant, read_model).await?;
+        Ok((snapshot, position))
     }
 }

@@ -1,13 +1,28 @@
 //! Builds read models again from the ledger in a fresh file and switches, while another process or this one serves.
-//! Called by `formledger rebuild` and by tests.
+//! Called by `formledger rebuild` and by tests. Readers see the old rows until the moment they see the new ones; a live projector
+//! notices by its compare-and-set that its checkpoint was moved, and goes on from there.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
 
-use formledger_domain::{Position, TenantId};
+use chrono::Utc;
+use formledger_domain::{Position, TenantContext, TenantId};
 use formledger_store::{Store, StoreError};
+use sqlx::{Connection, SqliteConnection};
 
+use crate::checkpoint;
+use crate::compare::{attach, columns_of};
 use crate::position::ReadModel;
-use crate::read_models::OpenError;
+use crate::projector::{BatchLimits, ProjectError, Projector};
+use crate::read_models::{OpenError, ReadModelSettings, ReadModels, connect_writer, files};
+use crate::schema;
+
+/// One batch of a rebuild: larger than a live one, because nobody waits for its commit.
+const BATCH: BatchLimits = BatchLimits { events_max: 16_384, bytes_max: 32 * 1024 * 1024 };
+/// How often a tenant's fresh rows are brought up to the live ones before they are switched in even though they are behind; readers then
+/// see an older position for a moment, and the live projector catches up from there.
+const CATCH_UPS_MAX: usize = 20;
 
 /// What to build again.
 #[derive(Debug, Clone)]
@@ -38,7 +53,7 @@ pub enum RebuildProgress {
     Switched {
         /// Whose.
         tenant: TenantId,
-        /// The position they reach.
+        /// The position that all of them reach.
         position: Position,
     },
 }
@@ -49,23 +64,209 @@ pub enum RebuildError {
     /// A read-model database cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The ledger cannot be read.
+    /// The ledger cannot be read, or a batch not be applied.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Project(#[from] ProjectError),
     /// A read-model database failed.
     #[error("the read-model database failed")]
     Database(#[from] sqlx::Error),
+    /// The fresh file cannot be made or removed.
+    #[error("the file for the fresh read models cannot be used")]
+    File(#[from] std::io::Error),
+    /// Another process rebuilds the same database.
+    #[error("another rebuild of this database is running: wait until it has ended")]
+    Running,
+}
+
+impl From<StoreError> for RebuildError {
+    fn from(error: StoreError) -> Self {
+        Self::Project(error.into())
+    }
 }
 
 /// Rebuilds what `request` names in the database at `live`, reporting progress.
 ///
+/// Safe to interrupt at any point and to run again.
+///
 /// # Errors
 /// [`RebuildError`]; tenants not yet switched keep their rows.
 pub async fn rebuild(
-    _store: &Store,
-    _live: &Path,
-    _request: RebuildRequest,
-    _progress: impl FnMut(RebuildProgress) + Send,
+    store: &Store,
+    live: &Path,
+    request: RebuildRequest,
+    mut progress: impl FnMut(RebuildProgress) + Send,
 ) -> Result<(), RebuildError> {
-    todo!()
+    let fresh = FreshFile::claim(live)?;
+    let mut connection = connect_writer(live).await?;
+    schema::migrate(&mut connection).await?;
+    let read_models = ReadModels::open_sqlite(&fresh.path, ReadModelSettings::default()).await?;
+    attach(&mut connection, &fresh.path).await?;
+    copy_skips(&mut connection).await?;
+
+    let mut rebuilding = Rebuilding {
+        projector: Projector::new(store.clone(), read_models.clone(), &request.read_models, BATCH),
+        live: connection,
+        read_models: request.read_models,
+    };
+    rebuilding.projector.load(false).await?;
+    let tenants = rebuilding.fold(request.tenant, &mut progress).await?;
+    for tenant in tenants {
+        let position = rebuilding.switch(&tenant).await?;
+        progress(RebuildProgress::Switched { tenant, position });
+    }
+    rebuilding.live.close().await?;
+    read_models.close().await;
+    Ok(())
+}
+
+struct Rebuilding {
+    projector: Projector,
+    /// Writes the live database and sees the fresh one as `other`.
+    live: SqliteConnection,
+    read_models: Vec<ReadModel>,
+}
+
+impl Rebuilding {
+    /// Folds all ledgers, or one, into the fresh file; answers whose rows to switch.
+    async fn fold(
+        &mut self,
+        only: Option<TenantId>,
+        progress: &mut (impl FnMut(RebuildProgress) + Send),
+    ) -> Result<BTreeSet<TenantId>, RebuildError> {
+        let heads: Vec<(TenantId, Position)> = (self.projector.store().heads().await?.into_iter())
+            .filter(|head| only.as_ref().is_none_or(|only| *only == head.tenant))
+            .map(|head| (head.tenant, head.position))
+            .collect();
+        let total = heads.iter().map(|(_, position)| position.0).sum();
+        let mut tenants: BTreeSet<TenantId> = heads.iter().map(|(tenant, _)| tenant.clone()).collect();
+        self.projector.aim(heads);
+        let mut events = 0;
+        while self.projector.is_behind() {
+            events += self.projector.advance().await? as u64;
+            progress(RebuildProgress::Folded { events, total });
+        }
+        // Rows of tenants that the ledger does not hold go too.
+        for read_model in &self.read_models {
+            let known = checkpoint::load_all(&mut self.live, *read_model).await?.into_keys();
+            tenants.extend(known.filter(|tenant| only.as_ref().is_none_or(|only| only == tenant)));
+        }
+        Ok(tenants)
+    }
+
+    /// Replaces one tenant's live rows by the fresh ones, once these are not behind; answers the position they reach.
+    async fn switch(&mut self, tenant: &TenantId) -> Result<Position, RebuildError> {
+        let mut catch_ups = 0;
+        loop {
+            self.catch_up(tenant).await?;
+            catch_ups += 1;
+            if let Some(position) = self.try_switch(tenant, catch_ups == CATCH_UPS_MAX).await? {
+                return Ok(position);
+            }
+        }
+    }
+
+    async fn catch_up(&mut self, tenant: &TenantId) -> Result<(), RebuildError> {
+        let context = TenantContext::system(tenant.clone(), "rebuild", Utc::now());
+        let head = self.projector.store().ledger(&context).head().await?.position;
+        self.projector.aim([(tenant.clone(), head)]);
+        while self.projector.is_behind() {
+            self.projector.advance().await?;
+        }
+        Ok(())
+    }
+
+    /// One transaction on the live database. `None` when the live rows are ahead and may not go back; then try again.
+    async fn try_switch(
+        &mut self,
+        tenant: &TenantId,
+        may_go_back: bool,
+    ) -> Result<Option<Position>, sqlx::Error> {
+        let mut transaction = self.live.begin_with("BEGIN IMMEDIATE").await?;
+        let mut reached: Option<Position> = None;
+        for read_model in &self.read_models {
+            let live = checkpoint::position(&mut transaction, tenant, *read_model).await?;
+            let fresh = checkpoint::position_in_other(&mut transaction, tenant, *read_model).await?;
+            if live > fresh && !may_go_back && fresh > Position::START {
+                return Ok(None);
+            }
+            reached = Some(reached.map_or(fresh, |reached| reached.min(fresh)));
+            for table in read_model.tables() {
+                replace_rows(&mut transaction, table, "1", tenant).await?;
+            }
+            let own = format!("projection = '{}'", read_model.name());
+            replace_rows(&mut transaction, "checkpoints", &own, tenant).await?;
+        }
+        transaction.commit().await?;
+        Ok(Some(reached.unwrap_or_default()))
+    }
+}
+
+async fn replace_rows(
+    transaction: &mut SqliteConnection,
+    table: &str,
+    filter: &str,
+    tenant: &TenantId,
+) -> Result<(), sqlx::Error> {
+    let columns = columns_of(&mut *transaction, table).await?.join(", ");
+    sqlx::query(&format!("DELETE FROM main.{table} WHERE {filter} AND tenant_id = ?"))
+        .bind(tenant.as_str())
+        .execute(&mut *transaction)
+        .await?;
+    let insert = format!(
+        "INSERT INTO main.{table} ({columns}) SELECT {columns} FROM other.{table} WHERE {filter} AND tenant_id = ?"
+    );
+    sqlx::query(&insert).bind(tenant.as_str()).execute(transaction).await?;
+    Ok(())
+}
+
+/// What operators decided to pass over is passed over again.
+async fn copy_skips(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("INSERT INTO other.skips SELECT * FROM main.skips").execute(connection).await?;
+    Ok(())
+}
+
+/// The file beside the live one that the fresh rows are made in, for as long as this value lives.
+#[derive(Debug)]
+struct FreshFile {
+    path: PathBuf,
+    /// Held while the rebuild runs; the system frees it even when the process is killed.
+    _claim: File,
+}
+
+impl FreshFile {
+    fn claim(live: &Path) -> Result<Self, RebuildError> {
+        let beside = |suffix: &str| {
+            let mut path = live.as_os_str().to_owned();
+            path.push(suffix);
+            PathBuf::from(path)
+        };
+        let claim = File::create(beside(".rebuild.lock"))?;
+        match claim.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(RebuildError::Running),
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+        }
+        let fresh = Self { path: beside(".rebuild"), _claim: claim };
+        // A rebuild that was killed leaves its file behind.
+        fresh.remove()?;
+        Ok(fresh)
+    }
+
+    fn remove(&self) -> Result<(), std::io::Error> {
+        for file in files(&self.path) {
+            match std::fs::remove_file(file) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for FreshFile {
+    fn drop(&mut self) {
+        if let Err(error) = self.remove() {
+            tracing::warn!(%error, path = %self.path.display(), "the rebuild's file could not be removed");
+        }
+    }
 }

@@ -1,12 +1,20 @@
-//! Follows the ledger and keeps the read models: reads what is new, applies it, commits rows and checkpoints together.
-//! Started by `api` once per process.
+//! Follows the ledger while the process lives: wakes when ledgers move, gathers under load, retries what failed.
+//! Started by `api` once per process; what a batch does is the projector's.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::time::Duration;
 
-use formledger_store::{Store, StoreError};
+use formledger_store::{Moved, Store};
+use futures_util::FutureExt;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
+use crate::position::ReadModel;
+use crate::projector::{BatchLimits, ProjectError, Projector};
 use crate::read_models::ReadModels;
+
+/// How long the runner rests after a failure, so that a broken database is not hammered.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// Limits of a runner.
 #[derive(Debug, Clone)]
@@ -15,7 +23,8 @@ pub struct RunnerSettings {
     pub batch_events_max: usize,
     /// Payload bytes after which a batch takes no further events.
     pub batch_bytes_max: usize,
-    /// The least time from one batch to the next while nobody waits for a position: under load, batches grow instead of costing more.
+    /// The least time from one batch to the next while nobody waits for a position and less than a full batch is there: under load,
+    /// batches grow instead of costing more. The first events after a quiet moment are applied at once.
     pub batch_interval_min: Duration,
     /// How often the ledger is asked for news that no signal announced.
     pub poll_interval: Duration,
@@ -26,31 +35,30 @@ impl Default for RunnerSettings {
         Self {
             batch_events_max: 4096,
             batch_bytes_max: 8 * 1024 * 1024,
-            batch_interval_min: Duration::from_millis(10),
-            poll_interval: Duration::from_secs(1),
+            batch_interval_min: Duration::from_millis(20),
+            poll_interval: Duration::from_secs(2),
         }
     }
 }
 
-/// Why a batch was not applied; it will be tried again.
-#[derive(Debug, thiserror::Error)]
-pub enum ProjectError {
-    /// The ledger cannot be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The read-model database failed.
-    #[error("the read-model database failed")]
-    Database(#[from] sqlx::Error),
-}
-
 /// Keeps the read models of all tenants up to date.
 #[derive(Debug)]
-pub struct Runner {}
+pub struct Runner {
+    projector: Projector,
+    settings: RunnerSettings,
+    loaded: bool,
+}
 
 impl Runner {
     /// A runner that has read nothing yet.
-    pub fn new(_store: Store, _read_models: ReadModels, _settings: RunnerSettings) -> Self {
-        todo!()
+    pub fn new(store: Store, read_models: ReadModels, settings: RunnerSettings) -> Self {
+        let limits =
+            BatchLimits { events_max: settings.batch_events_max, bytes_max: settings.batch_bytes_max };
+        Self {
+            projector: Projector::new(store, read_models, &ReadModel::ALL, limits),
+            settings,
+            loaded: false,
+        }
     }
 
     /// Applies everything up to the ledgers' present heads; answers how many events that was.
@@ -58,11 +66,92 @@ impl Runner {
     /// # Errors
     /// [`ProjectError`]; what was committed before stays.
     pub async fn run_once(&mut self) -> Result<u64, ProjectError> {
-        todo!()
+        self.poll().await?;
+        let mut events = 0;
+        while self.projector.is_behind() {
+            events += self.projector.advance().await? as u64;
+        }
+        self.projector.report();
+        Ok(events)
     }
 
     /// Follows until `shutdown` completes; failures are logged and tried again.
-    pub async fn run(self, _shutdown: impl Future<Output = ()> + Send) {
-        todo!()
+    pub async fn run(mut self, shutdown: impl Future<Output = ()> + Send) {
+        let shutdown = shutdown.shared();
+        tokio::pin!(shutdown);
+        // Before the first poll: what moves in between is announced.
+        let mut moved = self.projector.store().moved();
+        let mut polls = interval(self.settings.poll_interval);
+        polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut last_batch = None;
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut shutdown => return,
+                _ = polls.tick() => self.poll_or_log().await,
+                heads = moved.next() => self.projector.aim(heads),
+            }
+            while self.projector.is_behind() {
+                tokio::select! {
+                    biased;
+                    () = shutdown.clone() => return,
+                    () = self.gather(last_batch) => {}
+                }
+                self.take_news(&mut moved);
+                last_batch = Some(Instant::now());
+                if let Err(error) = self.projector.advance().await {
+                    log(&error);
+                    sleep(RETRY_PAUSE).await;
+                }
+            }
+        }
     }
+
+    /// Lets events gather until the least interval has passed, a batch is full, or someone waits.
+    async fn gather(&self, last_batch: Option<Instant>) {
+        let Some(last_batch) = last_batch else { return };
+        if self.projector.backlog() >= self.settings.batch_events_max as u64 {
+            return;
+        }
+        tokio::select! {
+            () = sleep_until(last_batch + self.settings.batch_interval_min) => {}
+            () = self.projector.read_models().applied().someone_waits() => {}
+        }
+    }
+
+    fn take_news(&mut self, moved: &mut Moved) {
+        while let Some(heads) = moved.next().now_or_never() {
+            self.projector.aim(heads);
+        }
+    }
+
+    async fn poll_or_log(&mut self) {
+        if let Err(error) = self.poll().await {
+            log(&error);
+        }
+        self.projector.report();
+    }
+
+    /// Asks the ledger where it ends, and looks whether parked tenants were freed.
+    async fn poll(&mut self) -> Result<(), ProjectError> {
+        let first = !self.loaded;
+        if first || self.projector.parking_changed().await? {
+            // Parked tenants are tried again when the process starts: this binary may be able to read what the last one could not.
+            self.projector.load(first).await?;
+            self.loaded = true;
+        }
+        let heads = self.projector.store().heads().await?;
+        let heads: HashMap<_, _> = heads.into_iter().map(|head| (head.tenant, head.position)).collect();
+        if first {
+            self.projector.park_ahead(&heads).await?;
+        }
+        self.projector.aim(heads);
+        Ok(())
+    }
+}
+
+/// The one place where a failed batch is reported.
+fn log(error: &ProjectError) {
+    let error: &dyn std::error::Error = error;
+    tracing::error!(error, "read models were not brought up to date; trying again");
 }

@@ -1,17 +1,47 @@
 //! The statistics read model: how many submissions are in which state, came on which day, and what the rules said.
+//! Counts change by what the events themselves say, so no submission is read or kept here; a batch adds up in memory first.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::LazyLock;
 
 use chrono::NaiveDate;
-use formledger_domain::{CanonicalJson, FormId};
-use serde::Serialize;
+use cqrs_es::Aggregate;
+use formledger_domain::{
+    CanonicalJson, FormId, Sequence, Submission, SubmissionEvent, SubmissionState, TenantId,
+};
+use formledger_store::RecordedEvent;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{Arguments, SqliteConnection};
+
+use crate::columns::{self, Damaged};
+use crate::many_rows::ManyRows;
+use crate::position::ReadModel;
+use crate::projection::{Projection, Said, Slice, Stop};
+
+/// Different values of one rule that are counted apart, the first ones in ledger order; all others are counted together.
+/// A rule that computes an amount says something else almost every time.
+pub const OUTCOME_VALUES_MAX: usize = 50;
+/// The longest value that is counted apart, in bytes of JSON.
+pub const OUTCOME_VALUE_BYTES_MAX: usize = 512;
+/// The most days per answer, newest first.
+pub const DAYS_MAX: u32 = 400;
+/// The state that a submission leaves when it is submitted later than it is made.
+static DRAFT: SubmissionState = SubmissionState::DRAFT;
+/// The sequence of the event that makes a submission.
+const FIRST: Sequence = Sequence(1);
+/// Forms whose known outcome values are remembered; at the limit all are forgotten and read again.
+const FORMS_REMEMBERED_MAX: usize = 10_000;
 
 /// Counts of one tenant.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Statistics {
     /// By form and state, of all submissions.
     pub states: Vec<StateCount>,
-    /// By form and UTC day of creation, newest first.
+    /// By form and UTC day of creation, newest first; at most [`DAYS_MAX`].
     pub days: Vec<DayCount>,
-    /// By form, rule and what it said, of all evaluations.
+    /// By form, rule and what it said, of all evaluations; see [`OUTCOME_VALUES_MAX`].
     pub outcomes: Vec<OutcomeCount>,
 }
 
@@ -51,4 +81,327 @@ pub struct OutcomeCount {
     pub value: Option<CanonicalJson>,
     /// How many evaluations.
     pub count: u64,
+}
+
+/// Keeps `state_counts`, `day_counts` and `outcome_counts`.
+#[derive(Debug, Default)]
+pub(crate) struct StatisticsProjection {
+    /// The values that are counted apart, as they stand in the table.
+    apart: HashMap<(TenantId, FormId), ValuesByRule>,
+}
+
+type ValuesByRule = BTreeMap<String, BTreeSet<String>>;
+
+/// What a batch adds to the counts. Ordered, so that rows are written along the tables' keys.
+#[derive(Debug, Default)]
+struct Added<'a> {
+    states: BTreeMap<(&'a TenantId, &'a FormId, &'a str), i64>,
+    days: BTreeMap<(&'a TenantId, &'a FormId, NaiveDate), i64>,
+    outcomes: BTreeMap<(&'a TenantId, &'a FormId), OutcomesByRule>,
+}
+
+/// Evaluations by rule, whether it matched, and value.
+type OutcomesByRule = BTreeMap<String, [BTreeMap<String, i64>; 2]>;
+
+/// What one rule said, as `rules-evaluated` records it.
+#[derive(Debug, Deserialize)]
+struct Outcome<'a> {
+    matched: bool,
+    #[serde(borrow)]
+    value: Option<&'a RawValue>,
+}
+
+impl Projection for StatisticsProjection {
+    const READ_MODEL: ReadModel = ReadModel::Statistics;
+    const VERSION: i64 = 1;
+    const TABLES: &'static [&'static str] = &["state_counts", "day_counts", "outcome_counts"];
+
+    fn follows(aggregate_type: &str) -> bool {
+        aggregate_type == Submission::TYPE
+    }
+
+    async fn apply(
+        &mut self,
+        connection: &mut SqliteConnection,
+        slices: &[Slice<'_>],
+    ) -> Result<Vec<Stop>, sqlx::Error> {
+        self.recall_apart(connection, slices).await?;
+        let mut added = Added::default();
+        let stops = slices.iter().filter_map(|slice| self.count(slice, &mut added).err()).collect();
+        added.write(connection).await?;
+        Ok(stops)
+    }
+
+    fn forget(&mut self) {
+        self.apart.clear();
+    }
+}
+
+impl StatisticsProjection {
+    /// Reads which values are counted apart for those forms of the slices that memory does not hold.
+    async fn recall_apart(
+        &mut self,
+        connection: &mut SqliteConnection,
+        slices: &[Slice<'_>],
+    ) -> Result<(), sqlx::Error> {
+        if self.apart.len() >= FORMS_REMEMBERED_MAX {
+            self.apart.clear();
+        }
+        for Slice { tenant, facts } in slices {
+            for fact in *facts {
+                let Said::Submission(SubmissionEvent::RulesEvaluated { form, .. }) = &fact.said else {
+                    continue;
+                };
+                let key = ((*tenant).clone(), form.clone());
+                if !self.apart.contains_key(&key) {
+                    let values = load_apart(connection, tenant, form).await?;
+                    self.apart.insert(key, values);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn count<'a>(&mut self, slice: &Slice<'a>, added: &mut Added<'a>) -> Result<(), Stop> {
+        for fact in slice.facts {
+            let Said::Submission(said) = &fact.said else { continue };
+            self.count_one(slice.tenant, said, &fact.event, added).map_err(|error| Stop {
+                tenant: slice.tenant.clone(),
+                position: fact.event.position,
+                error,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn count_one<'a>(
+        &mut self,
+        tenant: &'a TenantId,
+        said: &'a SubmissionEvent,
+        event: &RecordedEvent,
+        added: &mut Added<'a>,
+    ) -> Result<(), String> {
+        match said {
+            SubmissionEvent::Drafted { form, .. } => {
+                added.created(tenant, form, event);
+                added.state(tenant, form, DRAFT.as_str(), 1);
+            }
+            SubmissionEvent::Submitted { form, state, .. } => {
+                if event.sequence == FIRST {
+                    added.created(tenant, form, event);
+                } else {
+                    // Only a draft is submitted later than it is made.
+                    added.state(tenant, form, DRAFT.as_str(), -1);
+                }
+                added.state(tenant, form, state.as_str(), 1);
+            }
+            SubmissionEvent::RulesEvaluated { form, outcomes, .. } => {
+                let outcomes: BTreeMap<String, Outcome<'_>> = serde_json::from_str(outcomes.as_str())
+                    .map_err(|error| format!("the outcomes cannot be read: {error}"))?;
+                let apart = self.apart.entry((tenant.clone(), form.clone())).or_default();
+                let counts = added.outcomes.entry((tenant, form)).or_default();
+                for (rule, outcome) in &outcomes {
+                    let value = counted_as(apart, rule, outcome.value);
+                    let rule = get_or_insert(counts, rule);
+                    *get_or_insert(&mut rule[usize::from(outcome.matched)], value) += 1;
+                }
+            }
+            SubmissionEvent::Amended { .. } => {}
+        }
+        Ok(())
+    }
+}
+
+/// The value under which an outcome is counted: its own while the rule's values are few, else none.
+fn counted_as<'v>(apart: &mut ValuesByRule, rule: &str, value: Option<&'v RawValue>) -> &'v str {
+    let Some(value) = value.map(RawValue::get).filter(|value| value.len() <= OUTCOME_VALUE_BYTES_MAX) else {
+        return "";
+    };
+    let known = get_or_insert(apart, rule);
+    if known.contains(value) {
+        value
+    } else if known.len() < OUTCOME_VALUES_MAX {
+        known.insert(value.to_owned());
+        value
+    } else {
+        ""
+    }
+}
+
+/// What `entry(key.to_owned()).or_default()` gives, without copying a key that is there already.
+fn get_or_insert<'m, V: Default>(map: &'m mut BTreeMap<String, V>, key: &str) -> &'m mut V {
+    if !map.contains_key(key) {
+        map.insert(key.to_owned(), V::default());
+    }
+    map.get_mut(key).expect("inserted just now when it was missing")
+}
+
+impl<'a> Added<'a> {
+    fn created(&mut self, tenant: &'a TenantId, form: &'a FormId, event: &RecordedEvent) {
+        *self.days.entry((tenant, form, event.recorded_at.date_naive())).or_default() += 1;
+    }
+
+    fn state(&mut self, tenant: &'a TenantId, form: &'a FormId, state: &'a str, count: i64) {
+        *self.states.entry((tenant, form, state)).or_default() += count;
+    }
+
+    async fn write(self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        // A state that a submission passed through within one batch adds 0: the row is there then whatever the batches were.
+        let states = self.states.into_iter().collect();
+        ADD_STATES
+            .execute(
+                connection,
+                states,
+                |arguments: &mut SqliteArguments<'static>, ((tenant, form, state), count)| {
+                    arguments.add(tenant.to_string())?;
+                    arguments.add(form.to_string())?;
+                    arguments.add(state.to_owned())?;
+                    arguments.add(count)
+                },
+            )
+            .await?;
+        let days = self.days.into_iter().collect();
+        ADD_DAYS
+            .execute(
+                connection,
+                days,
+                |arguments: &mut SqliteArguments<'static>, ((tenant, form, day), count)| {
+                    arguments.add(tenant.to_string())?;
+                    arguments.add(form.to_string())?;
+                    arguments.add(day.to_string())?;
+                    arguments.add(count)
+                },
+            )
+            .await?;
+        let mut outcomes = Vec::new();
+        for ((tenant, form), rules) in self.outcomes {
+            for (rule, by_matched) in rules {
+                for (matched, values) in by_matched.into_iter().enumerate() {
+                    for (value, count) in values {
+                        outcomes.push((tenant, form, rule.clone(), matched == 1, value, count));
+                    }
+                }
+            }
+        }
+        ADD_OUTCOMES
+            .execute(connection, outcomes, |arguments, (tenant, form, rule, matched, value, count)| {
+                arguments.add(tenant.to_string())?;
+                arguments.add(form.to_string())?;
+                arguments.add(rule)?;
+                arguments.add(matched)?;
+                arguments.add(value)?;
+                arguments.add(count)
+            })
+            .await?;
+        Ok(())
+    }
+}
+
+static ADD_STATES: LazyLock<ManyRows> = LazyLock::new(|| {
+    ManyRows::new(
+        "INSERT INTO state_counts (tenant_id, form, state, count) VALUES",
+        4,
+        "ON CONFLICT (tenant_id, form, state) DO UPDATE SET count = count + excluded.count",
+    )
+});
+
+static ADD_DAYS: LazyLock<ManyRows> = LazyLock::new(|| {
+    ManyRows::new(
+        "INSERT INTO day_counts (tenant_id, form, day, count) VALUES",
+        4,
+        "ON CONFLICT (tenant_id, form, day) DO UPDATE SET count = count + excluded.count",
+    )
+});
+
+static ADD_OUTCOMES: LazyLock<ManyRows> = LazyLock::new(|| {
+    ManyRows::new(
+        "INSERT INTO outcome_counts (tenant_id, form, rule, matched, value, count) VALUES",
+        6,
+        "ON CONFLICT (tenant_id, form, rule, matched, value) DO UPDATE SET count = count + excluded.count",
+    )
+});
+
+async fn load_apart(
+    connection: &mut SqliteConnection,
+    tenant: &TenantId,
+    form: &FormId,
+) -> Result<ValuesByRule, sqlx::Error> {
+    let rows: Vec<(String, String)> = sqlx::query_as(
+        "SELECT DISTINCT rule, value FROM outcome_counts WHERE tenant_id = ? AND form = ? AND value <> ''",
+    )
+    .bind(tenant.as_str())
+    .bind(form.as_str())
+    .fetch_all(connection)
+    .await?;
+    let mut values = ValuesByRule::new();
+    for (rule, value) in rows {
+        values.entry(rule).or_default().insert(value);
+    }
+    Ok(values)
+}
+
+/// The counts of a tenant, of one form or of all.
+pub(crate) async fn read(
+    snapshot: &mut SqliteConnection,
+    tenant: &TenantId,
+    form: Option<&FormId>,
+) -> Result<Statistics, sqlx::Error> {
+    let form = form.map(FormId::as_str);
+    let states: Vec<(String, String, i64)> = sqlx::query_as(
+        "SELECT form, state, count FROM state_counts \
+         WHERE tenant_id = ?1 AND (?2 IS NULL OR form = ?2) AND count <> 0 ORDER BY form, state",
+    )
+    .bind(tenant.as_str())
+    .bind(form)
+    .fetch_all(&mut *snapshot)
+    .await?;
+    let days: Vec<(String, String, i64)> = sqlx::query_as(
+        "SELECT form, day, count FROM day_counts WHERE tenant_id = ?1 AND (?2 IS NULL OR form = ?2) \
+         AND day IN (SELECT DISTINCT day FROM day_counts WHERE tenant_id = ?1 AND (?2 IS NULL OR form = ?2) \
+                     ORDER BY day DESC LIMIT ?3) \
+         ORDER BY day DESC, form",
+    )
+    .bind(tenant.as_str())
+    .bind(form)
+    .bind(DAYS_MAX)
+    .fetch_all(&mut *snapshot)
+    .await?;
+    let outcomes: Vec<(String, String, bool, String, i64)> = sqlx::query_as(
+        "SELECT form, rule, matched, value, count FROM outcome_counts \
+         WHERE tenant_id = ?1 AND (?2 IS NULL OR form = ?2) ORDER BY form, rule, matched DESC, count DESC, value",
+    )
+    .bind(tenant.as_str())
+    .bind(form)
+    .fetch_all(snapshot)
+    .await?;
+    Ok(Statistics {
+        states: states
+            .into_iter()
+            .map(|(form, state, count)| {
+                Ok(StateCount { form: columns::form(&form)?, state, count: columns::count(count)? })
+            })
+            .collect::<Result<_, Damaged>>()?,
+        days: days
+            .into_iter()
+            .map(|(form, day, count)| {
+                Ok(DayCount {
+                    form: columns::form(&form)?,
+                    day: columns::day(&day)?,
+                    count: columns::count(count)?,
+                })
+            })
+            .collect::<Result<_, Damaged>>()?,
+        outcomes: outcomes
+            .into_iter()
+            .map(|(form, rule, matched, value, count)| {
+                Ok(OutcomeCount {
+                    form: columns::form(&form)?,
+                    rule,
+                    matched,
+                    value: (!value.is_empty()).then(|| columns::json(value)),
+                    count: columns::count(count)?,
+                })
+            })
+            .collect::<Result<_, Damaged>>()?,
+    })
 }

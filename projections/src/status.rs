@@ -1,9 +1,20 @@
-//! What readiness and operators see: lag and parked tenants per read model.
+//! What readiness and operators see, and the one way past an event that cannot be applied.
+//! Asked by `api` for `/readyz`; `skip` is an operator's explicit action and leaves a record.
 
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
 use formledger_domain::{Position, TenantId};
+use formledger_store::LedgerHead;
 use serde::Serialize;
+use sqlx::{Connection, SqliteConnection};
 
+use crate::checkpoint::{self, Checkpoint, Move};
+use crate::columns::{micros, place};
 use crate::position::ReadModel;
+
+/// The most parked tenants that a status lists.
+pub const PARKED_LISTED_MAX: usize = 100;
 
 /// How one read model stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -12,22 +23,142 @@ pub struct ReadModelStatus {
     pub read_model: ReadModel,
     /// Events recorded and not applied, over all tenants that are not parked.
     pub lag_events: u64,
-    /// Tenants whose next event cannot be read; at most [`PARKED_LISTED_MAX`].
-    pub parked: Vec<ParkedTenant>,
     /// How many tenants are parked.
     pub parked_count: u64,
+    /// Tenants whose next event cannot be applied, by slug; at most [`PARKED_LISTED_MAX`].
+    pub parked: Vec<ParkedTenant>,
 }
-
-/// The most parked tenants that a status lists.
-pub const PARKED_LISTED_MAX: usize = 100;
 
 /// A tenant at which a projection stopped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ParkedTenant {
     /// Whose ledger.
     pub tenant: TenantId,
-    /// The last position applied; the next one cannot be read.
+    /// The last position applied; the next one cannot be.
     pub position: Position,
     /// Why.
     pub error: String,
+}
+
+/// Why an event cannot be skipped.
+#[derive(Debug, thiserror::Error)]
+pub enum SkipError {
+    /// The projection is not parked right before this event.
+    #[error("the projection is not parked before position {position}: skip only the event it names")]
+    NotParkedThere {
+        /// The event that was named.
+        position: Position,
+    },
+    /// The database failed.
+    #[error("the read-model database failed")]
+    Database(#[from] sqlx::Error),
+}
+
+/// An operator's decision to let a projection pass over one event.
+#[derive(Debug, Clone)]
+pub struct Skip {
+    /// Whose ledger.
+    pub tenant: TenantId,
+    /// Which projection.
+    pub read_model: ReadModel,
+    /// The event; the projection must be parked right before it.
+    pub position: Position,
+    /// Who decided.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+pub(crate) async fn of(
+    snapshot: &mut SqliteConnection,
+    read_model: ReadModel,
+    heads: &[LedgerHead],
+) -> Result<ReadModelStatus, sqlx::Error> {
+    let mut checkpoints = checkpoint::load_all(snapshot, read_model).await?;
+    let mut lag_events = 0;
+    for head in heads {
+        let position = match checkpoints.get(&head.tenant) {
+            Some(Checkpoint { parked: Some(_), .. }) => continue,
+            Some(checkpoint) => checkpoint.position,
+            None => Position::START,
+        };
+        lag_events += head.position.0.saturating_sub(position.0);
+    }
+    checkpoints.retain(|_, checkpoint| checkpoint.parked.is_some());
+    let parked_count = checkpoints.len() as u64;
+    Ok(ReadModelStatus { read_model, lag_events, parked_count, parked: listed(checkpoints) })
+}
+
+fn listed(checkpoints: HashMap<TenantId, Checkpoint>) -> Vec<ParkedTenant> {
+    let mut parked: Vec<ParkedTenant> = checkpoints
+        .into_iter()
+        .map(|(tenant, checkpoint)| ParkedTenant {
+            tenant,
+            position: checkpoint.position,
+            error: checkpoint.parked.unwrap_or_default(),
+        })
+        .collect();
+    parked.sort_by(|a, b| a.tenant.cmp(&b.tenant));
+    parked.truncate(PARKED_LISTED_MAX);
+    parked
+}
+
+/// Moves a parked checkpoint past one event and keeps a record of it, in one transaction.
+pub(crate) async fn skip(connection: &mut SqliteConnection, skip: &Skip) -> Result<(), SkipError> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let all = checkpoint::load_all(&mut transaction, skip.read_model).await?;
+    let refused = SkipError::NotParkedThere { position: skip.position };
+    let Some(Checkpoint { position, parked: Some(error) }) = all.get(&skip.tenant) else {
+        return Err(refused);
+    };
+    if position.next() != skip.position {
+        return Err(refused);
+    }
+    sqlx::query(
+        "INSERT INTO skips (tenant_id, projection, version, position, actor, reason, skipped_at, error) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(skip.tenant.as_str())
+    .bind(skip.read_model.name())
+    .bind(skip.read_model.version())
+    .bind(place(skip.position.0))
+    .bind(&skip.actor)
+    .bind(&skip.reason)
+    .bind(micros(skip.at))
+    .bind(error)
+    .execute(&mut *transaction)
+    .await?;
+    let moved = Move {
+        tenant: skip.tenant.clone(),
+        from: *position,
+        to: Checkpoint { position: skip.position, parked: None },
+    };
+    checkpoint::compare_and_set(&mut transaction, skip.read_model, vec![moved]).await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+/// Drops the rows that another version of a projection's code made; the runner builds them again.
+pub(crate) async fn drop_other_versions(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    for read_model in ReadModel::ALL {
+        let dropped = sqlx::query("DELETE FROM checkpoints WHERE projection = ? AND version <> ?")
+            .bind(read_model.name())
+            .bind(read_model.version())
+            .execute(&mut *transaction)
+            .await?
+            .rows_affected();
+        if dropped > 0 {
+            for table in read_model.tables() {
+                sqlx::query(&format!("DELETE FROM {table}")).execute(&mut *transaction).await?;
+            }
+            sqlx::query("DELETE FROM checkpoints WHERE projection = ?")
+                .bind(read_model.name())
+                .execute(&mut *transaction)
+                .await?;
+        }
+    }
+    transaction.commit().await
 }

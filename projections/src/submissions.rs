@@ -1,18 +1,35 @@
 //! The submissions read model: each submission as it is now, found by form, state, submitter, text and indexed fields.
+//! Here: the row and how events make it. `fields` takes indexed values out of the data, `query` asks.
 
-use std::str::FromStr;
+mod fields;
+mod query;
+mod stored;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use formledger_domain::{CanonicalJson, FormId, Position, Sequence, SubmissionId};
+use cqrs_es::Aggregate;
+use formledger_domain::{
+    CanonicalJson, Form, FormEvent, FormId, FormVersion, Position, Sequence, Submission, SubmissionEvent,
+    SubmissionId, TenantId,
+};
+use formledger_store::RecordedEvent;
 use serde::Serialize;
+use sqlx::SqliteConnection;
 
-use crate::condition::Condition;
-use crate::cursor::Cursor;
+use crate::position::ReadModel;
+use crate::projection::{Projection, Said, Slice, Stop};
+use fields::{FieldValue, IndexedFields};
+use stored::StoredSubmission;
 
-/// Items per page when the query does not say.
-pub const PAGE_ITEMS_DEFAULT: u32 = 50;
-/// The most items per page.
-pub const PAGE_ITEMS_MAX: u32 = 500;
+pub use query::{InvalidSort, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, Page, Sort, SortKey, SubmissionQuery};
+pub(crate) use query::{find, page};
+
+/// The sequence of the event that makes a submission.
+const FIRST: Sequence = Sequence(1);
+/// Form versions whose indexed fields are remembered; at the limit all are forgotten and read again.
+const INDEXED_FIELDS_REMEMBERED_MAX: usize = 10_000;
 
 /// A submission as it is now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -22,15 +39,15 @@ pub struct SubmissionRow {
     /// The form it was made with.
     pub form: FormId,
     /// The version it is pinned to.
-    pub form_version: u32,
+    pub form_version: FormVersion,
     /// Its workflow state; `draft` before it is submitted.
-    pub state: String,
+    pub state: Arc<str>,
     /// What was filled in, with computed values merged in.
     pub data: CanonicalJson,
     /// What each rule said; `{}` before the first evaluation.
     pub outcomes: CanonicalJson,
     /// Who created it.
-    pub submitter: String,
+    pub submitter: Arc<str>,
     /// When its first event was recorded.
     pub created_at: DateTime<Utc>,
     /// When its last event was recorded.
@@ -41,79 +58,227 @@ pub struct SubmissionRow {
     pub position: Position,
 }
 
-/// One page of an answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Page<T> {
-    /// The rows.
-    pub items: Vec<T>,
-    /// Where to go on; absent on the last page.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub next_cursor: Option<Cursor>,
-    /// How far the data reaches.
-    pub position: Position,
+/// Keeps `submissions`, `submission_fields` and, for itself, `indexed_fields`.
+#[derive(Debug, Default)]
+pub(crate) struct SubmissionsProjection {
+    indexed: HashMap<Pin, Arc<IndexedFields>>,
 }
 
-/// Which submissions, in which order.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct SubmissionQuery {
-    /// Only this form's.
-    pub form: Option<FormId>,
-    /// Only in this state.
-    pub state: Option<String>,
-    /// Only this person's.
-    pub submitter: Option<String>,
-    /// Only those that hold this text in a value, ASCII letters in either case.
-    pub q: Option<String>,
-    /// Only those of which all of these hold; needs `form`.
-    pub conditions: Vec<Condition>,
-    /// In this order.
-    pub sort: Sort,
-    /// Items per page, 1 to [`PAGE_ITEMS_MAX`]; [`PAGE_ITEMS_DEFAULT`] when `None`.
-    pub limit: Option<u32>,
-    /// Where the page before ended, as the client sent it.
-    pub cursor: Option<String>,
+/// A form version of a tenant.
+type Pin = (TenantId, FormId, FormVersion);
+/// A submission of a tenant.
+type Key<'a> = (&'a TenantId, SubmissionId);
+
+/// A submission that a batch touches: several events of it become one write.
+#[derive(Debug)]
+struct Touched {
+    row: StoredSubmission,
+    indexed: Arc<IndexedFields>,
+    /// The indexed values that stand in the table; `None` for a submission that the batch creates.
+    standing: Option<Vec<FieldValue>>,
 }
 
-/// An order; ties and equal values are in order of creation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sort {
-    /// By what.
-    pub key: SortKey,
-    /// Largest or newest first.
-    pub descending: bool,
+/// The submissions that a batch touches, in the order they were met, so that rows are written in ledger order.
+#[derive(Debug, Default)]
+struct Touching<'a> {
+    order: HashMap<Key<'a>, usize>,
+    met: Vec<(&'a TenantId, Touched)>,
 }
 
-/// What submissions can be sorted by.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SortKey {
-    /// `created_at`
-    CreatedAt,
-    /// `updated_at`
-    UpdatedAt,
-    /// An indexed field, as a JSON Pointer; needs `form`.
-    Field(String),
-}
+impl<'a> Touching<'a> {
+    fn insert(&mut self, key: Key<'a>, touched: Touched) {
+        self.order.insert(key, self.met.len());
+        self.met.push((key.0, touched));
+    }
 
-impl Default for Sort {
-    /// Newest first.
-    fn default() -> Self {
-        Self { key: SortKey::CreatedAt, descending: true }
+    fn get_mut(&mut self, key: &Key<'a>) -> Option<&mut Touched> {
+        self.order.get(key).map(|place| &mut self.met[*place].1)
     }
 }
 
-/// Why a text is not an order; the message says what would be right.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{given}` is not an order: use `created_at`, `updated_at` or an indexed field's pointer, with `-` in front for descending, for example `-created_at`"
-)]
-pub struct InvalidSort {
-    given: String,
+impl Projection for SubmissionsProjection {
+    const READ_MODEL: ReadModel = ReadModel::Submissions;
+    const VERSION: i64 = 1;
+    const TABLES: &'static [&'static str] = &["submissions", "submission_fields", "indexed_fields"];
+
+    fn follows(aggregate_type: &str) -> bool {
+        aggregate_type == Submission::TYPE || aggregate_type == Form::TYPE
+    }
+
+    async fn apply(
+        &mut self,
+        connection: &mut SqliteConnection,
+        slices: &[Slice<'_>],
+    ) -> Result<Vec<Stop>, sqlx::Error> {
+        self.learn_published(connection, slices).await?;
+        self.recall_pins(connection, slices).await?;
+        let mut touching = self.load_touched(connection, slices).await?;
+        let stops = slices.iter().filter_map(|slice| self.fold(slice, &mut touching).err()).collect();
+        write(connection, touching).await?;
+        Ok(stops)
+    }
+
+    fn forget(&mut self) {
+        self.indexed.clear();
+    }
 }
 
-impl FromStr for Sort {
-    type Err = InvalidSort;
-
-    fn from_str(_text: &str) -> Result<Self, InvalidSort> {
-        todo!()
+impl SubmissionsProjection {
+    /// Notes which fields newly published versions index, in the table and in memory.
+    async fn learn_published(
+        &mut self,
+        connection: &mut SqliteConnection,
+        slices: &[Slice<'_>],
+    ) -> Result<(), sqlx::Error> {
+        for Slice { tenant, facts } in slices {
+            for fact in *facts {
+                let Said::Form(FormEvent::Published { definition, form, version }) = &fact.said else {
+                    continue;
+                };
+                let fields = IndexedFields::of_definition(definition);
+                stored::put_indexed(connection, tenant, form, *version, &fields).await?;
+                self.remember(((*tenant).clone(), form.clone(), *version), fields);
+            }
+        }
+        Ok(())
     }
+
+    /// Reads what those versions index that the slices name and memory does not hold.
+    async fn recall_pins(
+        &mut self,
+        connection: &mut SqliteConnection,
+        slices: &[Slice<'_>],
+    ) -> Result<(), sqlx::Error> {
+        for Slice { tenant, facts } in slices {
+            for fact in *facts {
+                let Said::Submission(said) = &fact.said else { continue };
+                let (form, version) = pin(said);
+                let pin = ((*tenant).clone(), form.clone(), version);
+                if self.indexed.contains_key(&pin) {
+                    continue;
+                }
+                if let Some(fields) = stored::load_indexed(connection, tenant, form, version).await? {
+                    self.remember(pin, fields);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, pin: Pin, fields: IndexedFields) {
+        if self.indexed.len() >= INDEXED_FIELDS_REMEMBERED_MAX {
+            self.indexed.clear();
+        }
+        self.indexed.insert(pin, Arc::new(fields));
+    }
+
+    /// Reads the submissions that the slices touch and did not create.
+    async fn load_touched<'a>(
+        &self,
+        connection: &mut SqliteConnection,
+        slices: &[Slice<'a>],
+    ) -> Result<Touching<'a>, sqlx::Error> {
+        let mut created = HashSet::new();
+        let mut earlier = HashMap::new();
+        for Slice { tenant, facts } in slices {
+            for fact in *facts {
+                let Said::Submission(said) = &fact.said else { continue };
+                // An id that is none stops the fold, with its position.
+                let Ok(id) = fact.event.aggregate_id.parse::<SubmissionId>() else { continue };
+                if fact.event.sequence == FIRST {
+                    created.insert((*tenant, id));
+                } else if !created.contains(&(*tenant, id)) {
+                    earlier.insert((*tenant, id), pin(said));
+                }
+            }
+        }
+        let mut touching = Touching::default();
+        for (key, row) in stored::load(connection, earlier.keys().copied()).await? {
+            let pin = (key.0.clone(), row.form.clone(), row.form_version);
+            // Left out, the fold stops at it: its form version was never published.
+            let Some(indexed) = self.indexed.get(&pin).cloned() else { continue };
+            let standing = Some(indexed.values(&row.data, row.computed.as_ref()));
+            touching.insert(key, Touched { row, indexed, standing });
+        }
+        Ok(touching)
+    }
+
+    /// Folds one tenant's events into the submissions they touch, up to one that contradicts what came before.
+    fn fold<'a>(&self, slice: &Slice<'a>, touching: &mut Touching<'a>) -> Result<(), Stop> {
+        for fact in slice.facts {
+            let Said::Submission(said) = &fact.said else { continue };
+            let event = &fact.event;
+            self.fold_one(slice.tenant, said, event, touching).map_err(|error| Stop {
+                tenant: slice.tenant.clone(),
+                position: event.position,
+                error,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn fold_one<'a>(
+        &self,
+        tenant: &'a TenantId,
+        said: &SubmissionEvent,
+        event: &RecordedEvent,
+        touching: &mut Touching<'a>,
+    ) -> Result<(), String> {
+        let id: SubmissionId = event
+            .aggregate_id
+            .parse()
+            .map_err(|_| format!("`{}` is not a submission id", event.aggregate_id))?;
+        let key = (tenant, id);
+        if event.sequence == FIRST {
+            let (form, version) = pin(said);
+            let indexed = self
+                .indexed
+                .get(&(tenant.clone(), form.clone(), version))
+                .cloned()
+                .ok_or_else(|| format!("form `{form}` version {version} was not published before"))?;
+            let row = StoredSubmission::created(id, said, event)
+                .ok_or_else(|| format!("submission {id} does not begin with its creation"))?;
+            touching.insert(key, Touched { row, indexed, standing: None });
+            return Ok(());
+        }
+        let touched =
+            touching.get_mut(&key).ok_or_else(|| format!("submission {id} goes on without a beginning"))?;
+        touched.row.fold(said, event);
+        Ok(())
+    }
+}
+
+/// The form version that an event names; every event of a submission names the same.
+fn pin(said: &SubmissionEvent) -> (&FormId, FormVersion) {
+    match said {
+        SubmissionEvent::Drafted { form, form_version, .. }
+        | SubmissionEvent::Submitted { form, form_version, .. }
+        | SubmissionEvent::RulesEvaluated { form, form_version, .. }
+        | SubmissionEvent::Amended { form, form_version, .. } => (form, *form_version),
+    }
+}
+
+/// Writes what became of the touched submissions: rows, and the difference in indexed values.
+async fn write(connection: &mut SqliteConnection, touching: Touching<'_>) -> Result<(), sqlx::Error> {
+    let mut gone = Vec::new();
+    let mut new = Vec::new();
+    let mut rows = Vec::with_capacity(touching.met.len());
+    for (tenant, Touched { row, indexed, standing }) in touching.met {
+        let values = indexed.values(&row.data, row.computed.as_ref());
+        let mut standing = standing.map(Vec::into_iter);
+        for (pointer, value) in indexed.pointers().zip(values) {
+            let entry = |value| stored::FieldEntry::new(tenant, &row, pointer, value);
+            match standing.as_mut().and_then(Iterator::next) {
+                Some(same) if same == value => {}
+                before => {
+                    gone.extend(before.map(entry));
+                    new.push(entry(value));
+                }
+            }
+        }
+        rows.push((tenant.to_string(), row));
+    }
+    stored::put(connection, rows).await?;
+    stored::delete_fields(connection, gone).await?;
+    stored::insert_fields(connection, new).await
 }

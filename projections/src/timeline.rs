@@ -4,10 +4,14 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use formledger_domain::{CanonicalJson, Position, Sequence, UndecodableEvent};
+use cqrs_es::Aggregate;
+use formledger_domain::{
+    CanonicalJson, FieldDifference, LedgerAggregate, Position, Sequence, Submission, SubmissionEvent,
+    UndecodableEvent, differences,
+};
 use formledger_store::RecordedEvent;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// One fact of a submission.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -23,12 +27,12 @@ pub struct TimelineEntry {
     /// The event type as feeds name it, with version.
     #[serde(rename = "type")]
     pub event_type: String,
-    /// The state after it, where it says one.
+    /// The state after it, where it is another one than before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
-    /// Fields that changed, in pointer order.
-    pub changes: Vec<Change>,
-    /// What each rule said, where rules ran.
+    /// Fields that changed, in pointer order; computed ones too. At most [`formledger_domain::DIFFERENCES_MAX`].
+    pub changes: Vec<FieldDifference>,
+    /// What each rule said, where rules ran: `{ "<rule id>": {"matched": bool, "value": {…}} }`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcomes: Option<CanonicalJson>,
     /// Why, where someone said.
@@ -36,23 +40,37 @@ pub struct TimelineEntry {
     pub reason: Option<String>,
 }
 
-/// One field that changed.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Change {
-    /// Which, as a JSON Pointer (RFC 6901) into the data.
-    pub pointer: String,
-    /// The value before; absent where there was none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub from: Option<Value>,
-    /// The value after; absent where there is none any more.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub to: Option<Value>,
-}
-
-/// Folds a submission's stream, from its first event, into what happened to it.
+/// Folds a submission's stream, from its first event up to any later one, into what happened to it.
 ///
 /// # Errors
 /// [`UndecodableEvent`] when this binary cannot read one of them.
-pub fn fold(_events: &[RecordedEvent]) -> Result<Vec<TimelineEntry>, UndecodableEvent> {
-    todo!()
+pub fn fold(events: &[RecordedEvent]) -> Result<Vec<TimelineEntry>, UndecodableEvent> {
+    let mut submission = Submission::default();
+    let mut before = Value::Object(Map::new());
+    let mut state = None;
+    let mut entries = Vec::with_capacity(events.len());
+    for event in events {
+        let said = Submission::decode(&event.event_type, &event.event_version, &event.payload)?;
+        let outcomes = match &said {
+            SubmissionEvent::RulesEvaluated { outcomes, .. } => Some(outcomes.clone()),
+            _ => None,
+        };
+        submission.apply(said);
+        let after = submission.data().unwrap_or_default();
+        let state_after = submission.state().map(|state| state.as_str().to_owned());
+        entries.push(TimelineEntry {
+            position: event.position,
+            sequence: event.sequence,
+            at: event.recorded_at,
+            actor: event.metadata.actor.clone(),
+            event_type: event.versioned_type(),
+            state: state_after.clone().filter(|_| state_after != state),
+            changes: differences(&before, &after),
+            outcomes,
+            reason: None,
+        });
+        before = after;
+        state = state_after;
+    }
+    Ok(entries)
 }

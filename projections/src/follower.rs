@@ -1,0 +1,168 @@
+//! One projection with its checkpoints: cuts a batch into what this projection may apply, applies it, moves the checkpoints.
+//! Used by the projector only.
+
+use std::collections::{HashMap, HashSet};
+
+use formledger_domain::{Position, TenantId};
+use sqlx::SqliteConnection;
+
+use crate::checkpoint::{self, Checkpoint, Move};
+use crate::position::Applied;
+use crate::projection::{Fact, Projection, Said, Slice};
+
+/// A projection and how far it has come in each ledger.
+#[derive(Debug, Default)]
+pub(crate) struct Follower<P> {
+    projection: P,
+    checkpoints: HashMap<TenantId, Checkpoint>,
+    /// Events that operators let this projection pass over.
+    skipped: HashSet<(TenantId, Position)>,
+}
+
+/// Another process moved a checkpoint meanwhile: nothing may be committed.
+#[derive(Debug)]
+pub(crate) struct Contended;
+
+impl<P: Projection> Follower<P> {
+    /// Reads the checkpoints again. With `retry`, parked tenants are tried once more.
+    pub(crate) async fn load(
+        &mut self,
+        connection: &mut SqliteConnection,
+        retry: bool,
+    ) -> Result<(), sqlx::Error> {
+        self.projection.forget();
+        self.checkpoints = checkpoint::load_all(connection, P::READ_MODEL).await?;
+        self.skipped = checkpoint::load_skipped(connection, P::READ_MODEL).await?;
+        if retry {
+            self.checkpoints.values_mut().for_each(|checkpoint| checkpoint.parked = None);
+        }
+        Ok(())
+    }
+
+    /// Where to go on in a ledger; `None` while parked.
+    pub(crate) fn following(&self, tenant: &TenantId) -> Option<Position> {
+        match self.checkpoints.get(tenant) {
+            None => Some(Position::START),
+            Some(Checkpoint { position, parked: None }) => Some(*position),
+            Some(Checkpoint { parked: Some(_), .. }) => None,
+        }
+    }
+
+    /// Tells waiters where every ledger's read model is.
+    pub(crate) fn publish(&self, applied: &Applied) {
+        for (tenant, checkpoint) in &self.checkpoints {
+            applied.note(tenant, P::READ_MODEL, checkpoint.position);
+        }
+    }
+
+    /// Parks ledgers that end before their checkpoint; answers the moves to settle.
+    pub(crate) async fn park_ahead(
+        &self,
+        connection: &mut SqliteConnection,
+        heads: &HashMap<TenantId, Position>,
+    ) -> Result<Vec<Move>, sqlx::Error> {
+        let mut moves = Vec::new();
+        for (tenant, checkpoint) in &self.checkpoints {
+            let head = heads.get(tenant).copied().unwrap_or_default();
+            if checkpoint.position > head {
+                let position = checkpoint.position;
+                let error = format!("the ledger ends at position {head}, before these rows: rebuild them");
+                let to = Checkpoint { position, parked: Some(error) };
+                moves.push(Move { tenant: tenant.clone(), from: position, to });
+            }
+        }
+        checkpoint::compare_and_set(connection, P::READ_MODEL, moves.clone()).await?;
+        Ok(moves)
+    }
+
+    /// Whether the database holds another number of parked tenants than memory.
+    pub(crate) async fn parking_changed(
+        &self,
+        connection: &mut SqliteConnection,
+    ) -> Result<bool, sqlx::Error> {
+        Ok(checkpoint::count_parked(connection, P::READ_MODEL).await? != self.parked_count())
+    }
+
+    /// Sets this projection's gauges.
+    pub(crate) fn report<'h>(&self, heads: impl Iterator<Item = (&'h TenantId, Position)>) {
+        let lag: u64 =
+            heads.filter_map(|(tenant, head)| Some(head.0.saturating_sub(self.following(tenant)?.0))).sum();
+        let name = P::READ_MODEL.name();
+        metrics::gauge!("formledger_projection_lag_events", "projection" => name).set(lag as f64);
+        metrics::gauge!("formledger_projection_parked", "projection" => name).set(self.parked_count() as f64);
+    }
+
+    fn parked_count(&self) -> usize {
+        self.checkpoints.values().filter(|checkpoint| checkpoint.parked.is_some()).count()
+    }
+
+    /// Applies what of a batch lies after the checkpoints, and moves them, in the caller's transaction.
+    ///
+    /// `facts` are sorted by tenant and position. The moves take effect in memory with [`Follower::settle`], after the commit.
+    pub(crate) async fn apply(
+        &mut self,
+        connection: &mut SqliteConnection,
+        facts: &[Fact],
+    ) -> Result<Result<Vec<Move>, Contended>, sqlx::Error> {
+        let mut slices = Vec::new();
+        let mut moves = Vec::new();
+        for facts in facts.chunk_by(|a, b| a.event.tenant == b.event.tenant) {
+            moves.extend(self.cut(facts, &mut slices));
+        }
+        for stop in self.projection.apply(connection, &slices).await? {
+            let Some(moved) = moves.iter_mut().find(|moved| moved.tenant == stop.tenant) else { continue };
+            moved.to = Checkpoint { position: before(stop.position), parked: Some(stop.error) };
+        }
+        let moved = checkpoint::compare_and_set(connection, P::READ_MODEL, moves.clone()).await?;
+        Ok(if moved { Ok(moves) } else { Err(Contended) })
+    }
+
+    /// Takes over what was committed.
+    pub(crate) fn settle(&mut self, moves: Vec<Move>, applied: &Applied) {
+        for Move { tenant, to, .. } in moves {
+            if let Some(error) = &to.parked {
+                tracing::error!(
+                    projection = P::READ_MODEL.name(), %tenant, position = to.position.0, error,
+                    "projection parked before an event that it cannot apply"
+                );
+            }
+            applied.note(&tenant, P::READ_MODEL, to.position);
+            self.checkpoints.insert(tenant, to);
+        }
+    }
+
+    /// Cuts one tenant's facts to those that this projection may apply now, and says where its checkpoint goes.
+    fn cut<'a>(&self, facts: &'a [Fact], slices: &mut Vec<Slice<'a>>) -> Option<Move> {
+        let tenant = &facts.first()?.event.tenant;
+        let from = self.following(tenant)?;
+        let new = &facts[facts.partition_point(|fact| fact.event.position <= from)..];
+        let mut to = Checkpoint { position: from, parked: None };
+        let mut taken = 0;
+        for fact in new {
+            let position = fact.event.position;
+            if position != to.position.next() {
+                to.parked = Some(format!("position {} is missing in the ledger", to.position.next()));
+                break;
+            }
+            if !self.skipped.is_empty() && self.skipped.contains(&(tenant.clone(), position)) {
+                // What follows is for the next batch, so that a tenant has one slice.
+                to.position = position;
+                break;
+            }
+            if let Said::Unreadable(error) = &fact.said
+                && P::follows(&fact.event.aggregate_type)
+            {
+                to.parked = Some(error.to_string());
+                break;
+            }
+            to.position = position;
+            taken += 1;
+        }
+        slices.push(Slice { tenant, facts: &new[..taken] });
+        (to.position > from || to.parked.is_some()).then(|| Move { tenant: tenant.clone(), from, to })
+    }
+}
+
+fn before(position: Position) -> Position {
+    Position(position.0.saturating_sub(1))
+}

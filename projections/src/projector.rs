@@ -1,0 +1,311 @@
+//! Reads what is new in many ledgers and applies it to all read models in one transaction, with the checkpoints in it.
+//! Driven by the [`Runner`](crate::Runner) and by [`rebuild`](fn@crate::rebuild); when and how often is theirs to decide.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
+
+use formledger_domain::{Position, TenantId};
+use formledger_store::{LedgerRange, Store, StoreError};
+use sqlx::Connection;
+
+use crate::follower::{Contended, Follower};
+use crate::forms::FormsProjection;
+use crate::position::ReadModel;
+use crate::projection::Fact;
+use crate::read_models::ReadModels;
+use crate::statistics::StatisticsProjection;
+use crate::submissions::SubmissionsProjection;
+
+/// Events read from the ledger at once; a batch exceeds its byte limit by at most these.
+const READ_EVENTS_MAX: usize = 512;
+
+/// Limits of one batch, which is one transaction.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BatchLimits {
+    pub(crate) events_max: usize,
+    pub(crate) bytes_max: usize,
+}
+
+/// Why a batch was not applied; it will be tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum ProjectError {
+    /// The ledger cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The read-model database failed.
+    #[error("the read-model database failed")]
+    Database(#[from] sqlx::Error),
+}
+
+/// Applies ledgers to read models, batch by batch.
+#[derive(Debug)]
+pub(crate) struct Projector {
+    store: Store,
+    read_models: ReadModels,
+    limits: BatchLimits,
+    followers: Followers,
+    targets: HashMap<TenantId, Target>,
+    /// Ledgers with something to read; whoever waits longest comes first.
+    waiting: VecDeque<TenantId>,
+}
+
+/// Where a ledger ends, as far as this projector heard.
+#[derive(Debug, Default)]
+struct Target {
+    head: Position,
+    /// Whether the ledger stands in `waiting`.
+    waits: bool,
+}
+
+/// One follower per read model; `None` where this projector leaves one alone.
+#[derive(Debug, Default)]
+struct Followers {
+    forms: Option<Follower<FormsProjection>>,
+    submissions: Option<Follower<SubmissionsProjection>>,
+    statistics: Option<Follower<StatisticsProjection>>,
+}
+
+/// Does the same with each follower that there is.
+macro_rules! each {
+    ($followers:expr, $follower:ident => $body:expr) => {{
+        if let Some($follower) = &mut $followers.forms {
+            $body;
+        }
+        if let Some($follower) = &mut $followers.submissions {
+            $body;
+        }
+        if let Some($follower) = &mut $followers.statistics {
+            $body;
+        }
+    }};
+}
+
+impl Projector {
+    /// A projector for some read models; [`Projector::load`] comes first.
+    pub(crate) fn new(
+        store: Store,
+        read_models: ReadModels,
+        followed: &[ReadModel],
+        limits: BatchLimits,
+    ) -> Self {
+        let followers = Followers {
+            forms: followed.contains(&ReadModel::Forms).then(Follower::default),
+            submissions: followed.contains(&ReadModel::Submissions).then(Follower::default),
+            statistics: followed.contains(&ReadModel::Statistics).then(Follower::default),
+        };
+        Self { store, read_models, limits, followers, targets: HashMap::new(), waiting: VecDeque::new() }
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(crate) fn read_models(&self) -> &ReadModels {
+        &self.read_models
+    }
+
+    /// Reads all checkpoints again, and tells waiters where they are. With `retry`, parked tenants are tried once more.
+    pub(crate) async fn load(&mut self, retry: bool) -> Result<(), ProjectError> {
+        let mut writer = self.read_models.writer().await;
+        each!(self.followers, follower => follower.load(&mut writer, retry).await?);
+        let applied = self.read_models.applied();
+        each!(self.followers, follower => follower.publish(applied));
+        applied.announce();
+        Ok(())
+    }
+
+    /// Sets where ledgers end now; what lies before is read by the next batches.
+    pub(crate) fn aim(&mut self, heads: impl IntoIterator<Item = (TenantId, Position)>) {
+        for (tenant, head) in heads {
+            match self.targets.get_mut(&tenant) {
+                Some(target) => target.head = target.head.max(head),
+                None => drop(self.targets.insert(tenant.clone(), Target { head, waits: false })),
+            }
+            self.queue(&tenant);
+        }
+    }
+
+    /// Lets a ledger wait for its turn when there is something to read.
+    fn queue(&mut self, tenant: &TenantId) {
+        let Some(target) = self.targets.get_mut(tenant) else { return };
+        if !target.waits && self.followers.next_read(tenant).is_some_and(|after| after < target.head) {
+            target.waits = true;
+            self.waiting.push_back(tenant.clone());
+        }
+    }
+
+    /// Whether something waits to be read.
+    pub(crate) fn is_behind(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Events that wait, as far as this projector heard, of those ledgers that wait first; stops counting at a full batch.
+    pub(crate) fn backlog(&self) -> u64 {
+        let mut events = 0;
+        for tenant in &self.waiting {
+            let head = self.targets.get(tenant).map_or(0, |target| target.head.0);
+            events += head.saturating_sub(self.followers.next_read(tenant).unwrap_or_default().0);
+            if events >= self.limits.events_max as u64 {
+                break;
+            }
+        }
+        events
+    }
+
+    /// Applies one batch; answers how many events it took from the ledger, 0 when nothing waits or another process interfered.
+    pub(crate) async fn advance(&mut self) -> Result<usize, ProjectError> {
+        let facts = match self.read().await {
+            Ok(facts) => facts,
+            Err(error) => {
+                self.queue_all();
+                return Err(error);
+            }
+        };
+        if facts.is_empty() {
+            return Ok(0);
+        }
+        let began = Instant::now();
+        match self.commit(&facts).await {
+            Ok(Ok(())) => {}
+            // A rebuild switched a tenant, or another process projects too: go on from where the database is.
+            Ok(Err(Contended)) => {
+                tracing::info!("checkpoints were moved by another process; reading them again");
+                self.start_over().await?;
+                return Ok(0);
+            }
+            Err(error) => {
+                self.start_over().await?;
+                return Err(error.into());
+            }
+        }
+        // A projection may have stopped short of what was read.
+        for facts in facts.chunk_by(|a, b| a.event.tenant == b.event.tenant) {
+            self.queue(&facts[0].event.tenant);
+        }
+        metrics::histogram!("formledger_projection_batch_events").record(facts.len() as f64);
+        metrics::histogram!("formledger_projection_apply_seconds").record(began.elapsed());
+        Ok(facts.len())
+    }
+
+    async fn commit(&mut self, facts: &[Fact]) -> Result<Result<(), Contended>, sqlx::Error> {
+        let mut writer = self.read_models.writer().await;
+        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut moves = Vec::with_capacity(ReadModel::ALL.len());
+        each!(self.followers, follower => match follower.apply(&mut transaction, facts).await? {
+            Ok(moved) => moves.push(moved),
+            // Dropping the transaction rolls it back.
+            Err(contended) => return Ok(Err(contended)),
+        });
+        transaction.commit().await?;
+        let applied = self.read_models.applied();
+        let mut moves = moves.into_iter();
+        each!(self.followers, follower => follower.settle(moves.next().unwrap_or_default(), applied));
+        applied.announce();
+        Ok(Ok(()))
+    }
+
+    /// After a batch that was not committed: nothing remembered can be trusted, and what was read is still to be done.
+    async fn start_over(&mut self) -> Result<(), ProjectError> {
+        let loaded = self.load(false).await;
+        self.queue_all();
+        loaded
+    }
+
+    fn queue_all(&mut self) {
+        self.waiting.clear();
+        for (tenant, target) in &mut self.targets {
+            target.waits = self.followers.next_read(tenant).is_some_and(|after| after < target.head);
+            if target.waits {
+                self.waiting.push_back(tenant.clone());
+            }
+        }
+    }
+
+    /// Reads the next batch: several ledgers, the longest waiting first, within the limits of events and bytes.
+    async fn read(&mut self) -> Result<Vec<Fact>, ProjectError> {
+        let mut facts: Vec<Fact> = Vec::new();
+        let mut bytes = 0;
+        let mut reads = 0;
+        let mut after = HashMap::new();
+        while facts.len() < self.limits.events_max && bytes < self.limits.bytes_max {
+            let room = READ_EVENTS_MAX.min(self.limits.events_max - facts.len());
+            let ranges = self.next_ranges(room, &mut after);
+            if ranges.is_empty() {
+                break;
+            }
+            reads += 1;
+            for event in self.store.read_ranges(&ranges).await? {
+                bytes += event.payload.as_str().len();
+                facts.push(Fact::of(event));
+            }
+        }
+        if reads > 1 {
+            // A ledger may lie in two reads. The sort is stable: positions stay in order.
+            facts.sort_by(|a, b| a.event.tenant.cmp(&b.event.tenant));
+        }
+        Ok(facts)
+    }
+
+    /// Takes up to `room` events' worth of ranges from those who wait. `after` holds what earlier reads of this batch took.
+    fn next_ranges(&mut self, room: usize, after: &mut HashMap<TenantId, Position>) -> Vec<LedgerRange> {
+        let mut room = room as u64;
+        let mut ranges = Vec::new();
+        while room > 0 {
+            let Some(tenant) = self.waiting.pop_front() else { break };
+            let Some(target) = self.targets.get_mut(&tenant) else { continue };
+            target.waits = false;
+            let start = after.get(&tenant).copied().or_else(|| self.followers.next_read(&tenant));
+            let Some(start) = start.filter(|start| *start < target.head) else { continue };
+            let up_to = Position(target.head.0.min(start.0 + room));
+            room -= up_to.0 - start.0;
+            if up_to < target.head {
+                target.waits = true;
+                self.waiting.push_back(tenant.clone());
+            }
+            after.insert(tenant.clone(), up_to);
+            ranges.push(LedgerRange { tenant, after: start, up_to });
+        }
+        ranges
+    }
+
+    /// Parks ledgers whose checkpoint lies beyond their end: the ledger is not the one that these rows were made from.
+    pub(crate) async fn park_ahead(
+        &mut self,
+        heads: &HashMap<TenantId, Position>,
+    ) -> Result<(), ProjectError> {
+        let mut writer = self.read_models.writer().await;
+        let applied = self.read_models.applied();
+        each!(self.followers, follower => {
+            let moves = follower.park_ahead(&mut writer, heads).await?;
+            follower.settle(moves, applied);
+        });
+        Ok(())
+    }
+
+    /// Whether parked tenants were freed, or others parked, by another process: then [`Projector::load`].
+    pub(crate) async fn parking_changed(&mut self) -> Result<bool, ProjectError> {
+        let mut writer = self.read_models.writer().await;
+        let mut changed = false;
+        each!(self.followers, follower => changed |= follower.parking_changed(&mut writer).await?);
+        Ok(changed)
+    }
+
+    /// Sets the gauges of lag and parked tenants.
+    pub(crate) fn report(&mut self) {
+        let targets = &self.targets;
+        each!(self.followers, follower => follower.report(targets.iter().map(|(tenant, target)| (tenant, target.head))));
+    }
+}
+
+impl Followers {
+    /// The position after which the slowest follower goes on; `None` when all are parked.
+    fn next_read(&self, tenant: &TenantId) -> Option<Position> {
+        let Self { forms, submissions, statistics } = self;
+        let positions = [
+            forms.as_ref().and_then(|follower| follower.following(tenant)),
+            submissions.as_ref().and_then(|follower| follower.following(tenant)),
+            statistics.as_ref().and_then(|follower| follower.following(tenant)),
+        ];
+        positions.into_iter().flatten().min()
+    }
+}

@@ -1,0 +1,303 @@
+//! Takes the values of indexed fields out of a submission's data, reading only as much of the JSON as it must.
+//! Used by the projection for every submission, so it never builds a tree of the whole document.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use formledger_domain::{CanonicalJson, place_computed};
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+
+/// The most bytes of a text that are kept for comparing; longer ones compare by their beginning.
+pub(crate) const FIELD_TEXT_BYTES_MAX: usize = 1024;
+
+/// An indexed value, comparable with others of its kind.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) enum FieldValue {
+    /// Missing, `null`, an object or an array: nothing to compare.
+    #[default]
+    None,
+    Number(f64),
+    /// A text, or `true` and `false`.
+    Text(String),
+}
+
+impl FieldValue {
+    /// `kind`, `value_number` and `value_text`.
+    pub(crate) fn into_columns(self) -> (i64, f64, String) {
+        match self {
+            Self::None => (0, 0.0, String::new()),
+            Self::Number(number) => (1, number, String::new()),
+            Self::Text(text) => (2, 0.0, text),
+        }
+    }
+
+    pub(crate) fn text(text: &str) -> Self {
+        let mut end = text.len().min(FIELD_TEXT_BYTES_MAX);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        Self::Text(text[..end].to_owned())
+    }
+
+    fn of(value: &Value) -> Self {
+        match value {
+            Value::Number(number) => number.as_f64().map_or(Self::None, Self::Number),
+            Value::String(text) => Self::text(text),
+            Value::Bool(flag) => Self::text(if *flag { "true" } else { "false" }),
+            Value::Null | Value::Array(_) | Value::Object(_) => Self::None,
+        }
+    }
+}
+
+/// The fields that one form version indexes.
+#[derive(Debug, Default)]
+pub(crate) struct IndexedFields {
+    pointers: Vec<String>,
+    paths: Path,
+}
+
+/// The pointers as a tree of reference tokens, so that one walk finds all of them.
+#[derive(Debug, Default)]
+struct Path {
+    slot: Option<usize>,
+    below: Vec<(String, Path)>,
+}
+
+impl IndexedFields {
+    pub(crate) fn new(pointers: Vec<String>) -> Self {
+        let mut paths = Path::default();
+        for (slot, pointer) in pointers.iter().enumerate() {
+            let mut path = &mut paths;
+            for token in pointer.split('/').skip(1) {
+                path = path.child(&unescaped(token));
+            }
+            path.slot = Some(slot);
+        }
+        Self { pointers, paths }
+    }
+
+    /// What `index` of a definition lists; a publication was checked, so anything unexpected there means nothing is indexed.
+    pub(crate) fn of_definition(definition: &CanonicalJson) -> Self {
+        #[derive(Deserialize)]
+        struct Indexing {
+            #[serde(default)]
+            index: Vec<String>,
+        }
+        serde_json::from_str(definition.as_str())
+            .map_or_else(|_| Self::default(), |Indexing { index }| Self::new(index))
+    }
+
+    pub(crate) fn pointers(&self) -> impl Iterator<Item = &str> {
+        self.pointers.iter().map(String::as_str)
+    }
+
+    /// One value per pointer, in their order.
+    pub(crate) fn values(&self, data: &CanonicalJson, computed: Option<&CanonicalJson>) -> Vec<FieldValue> {
+        if self.pointers.is_empty() {
+            return Vec::new();
+        }
+        match computed {
+            Some(computed) if self.overlaps(computed) => {
+                let mut data = data.to_value();
+                place_computed(&mut data, computed);
+                let value = |pointer: &String| data.pointer(pointer).map(FieldValue::of).unwrap_or_default();
+                self.pointers.iter().map(value).collect()
+            }
+            _ => self.picked(data),
+        }
+    }
+
+    fn picked(&self, data: &CanonicalJson) -> Vec<FieldValue> {
+        let mut values = vec![FieldValue::None; self.pointers.len()];
+        let mut deserializer = serde_json::Deserializer::from_str(data.as_str());
+        Pick { path: &self.paths, values: &mut values }
+            .deserialize(&mut deserializer)
+            .expect("canonical JSON is JSON, and picking refuses none");
+        values
+    }
+
+    /// Whether a computed value may stand at, above or below an indexed field.
+    fn overlaps(&self, computed: &CanonicalJson) -> bool {
+        let Value::Object(computed) = computed.to_value() else { return false };
+        computed.keys().any(|at| {
+            self.pointers
+                .iter()
+                .any(|pointer| at.starts_with(pointer.as_str()) || pointer.starts_with(at.as_str()))
+        })
+    }
+}
+
+impl Path {
+    fn child(&mut self, token: &str) -> &mut Self {
+        let place = match self.below.iter().position(|(name, _)| name == token) {
+            Some(place) => place,
+            None => {
+                self.below.push((token.to_owned(), Self::default()));
+                self.below.len() - 1
+            }
+        };
+        &mut self.below[place].1
+    }
+
+    fn find(&self, token: &str) -> Option<&Self> {
+        self.below.iter().find(|(name, _)| name == token).map(|(_, path)| path)
+    }
+}
+
+fn unescaped(token: &str) -> Cow<'_, str> {
+    if token.contains('~') { token.replace("~1", "/").replace("~0", "~").into() } else { token.into() }
+}
+
+/// Walks a document along the paths and passes over everything beside them.
+struct Pick<'a> {
+    path: &'a Path,
+    values: &'a mut [FieldValue],
+}
+
+impl Pick<'_> {
+    fn found<E>(self, value: FieldValue) -> Result<(), E> {
+        if let Some(slot) = self.path.slot {
+            self.values[slot] = value;
+        }
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Pick<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Pick<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_bool<E: Error>(self, flag: bool) -> Result<(), E> {
+        self.found(FieldValue::text(if flag { "true" } else { "false" }))
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<(), E> {
+        // Exact: canonical JSON holds no integer beyond 2^53.
+        self.found(FieldValue::Number(number as f64))
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<(), E> {
+        self.found(FieldValue::Number(number as f64))
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<(), E> {
+        self.found(FieldValue::Number(number))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+        self.found(FieldValue::text(text))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        while let Some(below) = members.next_key_seed(Step(self.path))? {
+            match below {
+                Some(path) => members.next_value_seed(Pick { path, values: &mut *self.values })?,
+                None => drop(members.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        for index in 0usize.. {
+            let more = match self.path.find(&index.to_string()) {
+                Some(path) => items.next_element_seed(Pick { path, values: &mut *self.values })?.is_some(),
+                None => items.next_element::<IgnoredAny>()?.is_some(),
+            };
+            if !more {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Finds a member's path by its name, without keeping the name.
+struct Step<'a>(&'a Path);
+
+impl<'a, 'de> DeserializeSeed<'de> for Step<'a> {
+    type Value = Option<&'a Path>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'a, 'de> Visitor<'de> for Step<'a> {
+    type Value = Option<&'a Path>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a member's name")
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(self.0.find(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn canonical(value: &Value) -> CanonicalJson {
+        CanonicalJson::from_value(value).expect("exact")
+    }
+
+    #[test]
+    fn values_are_found_wherever_the_pointer_leads() {
+        let fields = IndexedFields::new(
+            ["/amount", "/who/name", "/a~1b", "/list/1", "/flag", "/missing", "/who", "/nothing"]
+                .map(str::to_owned)
+                .to_vec(),
+        );
+        let data = json!({"amount": 12.5, "who": {"name": "Ann", "age": 3}, "a/b": -4, "list": ["x", "y"],
+                          "flag": true, "nothing": null, "other": {"amount": 9}});
+        assert_eq!(
+            fields.values(&canonical(&data), None),
+            [
+                FieldValue::Number(12.5),
+                FieldValue::text("Ann"),
+                FieldValue::Number(-4.0),
+                FieldValue::text("y"),
+                FieldValue::text("true"),
+                FieldValue::None,
+                FieldValue::None,
+                FieldValue::None,
+            ]
+        );
+    }
+
+    #[test]
+    fn a_computed_value_is_found_where_it_is_shown() {
+        let fields =
+            IndexedFields::new(vec!["/total".to_owned(), "/sum/net".to_owned(), "/amount".to_owned()]);
+        let data = canonical(&json!({"amount": 1, "sum": {}}));
+        let computed = canonical(&json!({"/total": 7, "/sum": {"net": 8}}));
+        let values = fields.values(&data, Some(&computed));
+        assert_eq!(values, [7.0, 8.0, 1.0].map(FieldValue::Number));
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        let long = "ä".repeat(FIELD_TEXT_BYTES_MAX);
+        assert_eq!(FieldValue::text(&long), FieldValue::Text("ä".repeat(FIELD_TEXT_BYTES_MAX / 2)));
+    }
+}
