@@ -1,9 +1,10 @@
 //! Writes and reads event payloads: the canonical text of an event, built once, without walking the documents inside it again.
 //! Used by the three event files; which members an event has is decided there.
 
+use std::borrow::Cow;
 use std::str::FromStr;
 
-use cqrs_es::persist::SemanticVersion;
+use cqrs_es::persist::{SemanticVersion, SerializedEvent};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -111,25 +112,35 @@ pub(crate) fn decode<E: DeserializeOwned>(
     name: fn(&E) -> StoredName,
     read: fn(&str) -> Result<E, String>,
 ) -> Result<E, UndecodableEvent> {
-    let fail = |reason: String| UndecodableEvent {
+    let lifted = upcast::upcast(event_type, event_version, payload);
+    decode_lifted(lifted, event_type, event_version, payload, name, read).map_err(|reason| UndecodableEvent {
         event_type: event_type.to_owned(),
         event_version: event_version.to_owned(),
         reason,
-    };
-    let upcast = upcast::upcast(event_type, event_version, payload);
-    let (event, stored_version) = match upcast {
-        None => (read(payload.as_str()).map_err(fail)?, event_version.to_owned()),
-        Some(upcast) => {
-            let version = upcast.event_version;
-            (serde_json::from_value(upcast.payload).map_err(|error| fail(error.to_string()))?, version)
+    })
+}
+
+fn decode_lifted<E: DeserializeOwned>(
+    lifted: Option<SerializedEvent>,
+    event_type: &str,
+    event_version: &str,
+    payload: &CanonicalJson,
+    name: fn(&E) -> StoredName,
+    read: fn(&str) -> Result<E, String>,
+) -> Result<E, String> {
+    let (event, version) = match lifted {
+        None => (read(payload.as_str())?, Cow::Borrowed(event_version)),
+        Some(lifted) => {
+            let event = serde_json::from_value(lifted.payload).map_err(|error| error.to_string())?;
+            (event, Cow::Owned(lifted.event_version))
         }
     };
     let today = name(&event);
     if today.event_type != event_type {
-        return Err(fail(format!("its payload is that of `{}`", today.event_type)));
+        return Err(format!("its payload is that of `{}`", today.event_type));
     }
-    if !same_version(today.event_version, &stored_version) {
-        return Err(fail(format!("this binary knows version `{}`", today.event_version)));
+    if !same_version(today.event_version, &version) {
+        return Err(format!("this binary knows version `{}`", today.event_version));
     }
     Ok(event)
 }
@@ -138,4 +149,79 @@ pub(crate) fn decode<E: DeserializeOwned>(
 fn same_version(left: &str, right: &str) -> bool {
     let parse = |text: &str| SemanticVersion::from_str(text).ok();
     left == right || parse(left).is_some_and(|version| Some(version) == parse(right))
+}
+
+#[cfg(test)]
+mod tests {
+    use cqrs_es::EventEnvelope;
+    use cqrs_es::persist::{EventUpcaster, SemanticVersionEventUpcaster};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::aggregate::LedgerAggregate;
+    use crate::tenant::{Tenant, TenantEvent};
+
+    const TYPE: &str = "formledger.tenant.registered";
+
+    /// As if a version 0 had called the tenant's slug `slug`.
+    fn from_version_0() -> Vec<Box<dyn EventUpcaster>> {
+        let rename = |mut payload: Value| {
+            let slug = payload["slug"].take();
+            payload["tenant"] = slug;
+            if let Some(members) = payload.as_object_mut() {
+                members.remove("slug");
+            }
+            payload
+        };
+        vec![Box::new(SemanticVersionEventUpcaster::new(TYPE, "1", Box::new(rename)))]
+    }
+
+    fn stored() -> CanonicalJson {
+        CanonicalJson::from_stored(r#"{"kind":"registered","slug":"acme"}"#)
+    }
+
+    fn expected() -> TenantEvent {
+        TenantEvent::Registered { tenant: "acme".parse().expect("a slug") }
+    }
+
+    fn decode_from(event_version: &str, payload: &CanonicalJson) -> Result<TenantEvent, String> {
+        let lifted = upcast::upcast_with(&from_version_0(), TYPE, event_version, payload);
+        decode_lifted(lifted, TYPE, event_version, payload, TenantEvent::stored_name, |text| {
+            serde_json::from_str(text).map_err(|error| error.to_string())
+        })
+    }
+
+    #[test]
+    fn an_event_of_an_older_version_is_read_in_todays_shape() {
+        assert_eq!(decode_from("0", &stored()), Ok(expected()));
+        let today = Tenant::encode(&expected());
+        assert_eq!(decode_from(today.event_version, &today.payload), Ok(expected()));
+    }
+
+    #[test]
+    fn a_stock_cqrs_es_repository_reads_it_through_the_same_upcaster() {
+        let event = SerializedEvent::new(
+            "acme/acme".to_owned(),
+            1,
+            "Tenant".to_owned(),
+            TYPE.to_owned(),
+            "0".to_owned(),
+            stored().to_value(),
+            json!({}),
+        );
+        let event = from_version_0().iter().fold(event, |event, upcaster| upcaster.upcast(event));
+        let envelope = EventEnvelope::<Tenant>::try_from(event).expect("readable");
+        assert_eq!(envelope.payload, expected());
+    }
+
+    #[test]
+    fn an_event_that_this_binary_does_not_know_is_an_error_that_names_it() {
+        let today = Tenant::encode(&expected()).payload;
+        let newer = Tenant::decode(TYPE, "2", &today).expect_err("newer");
+        assert!(newer.to_string().contains("version `2`"), "{newer}");
+        let other = Tenant::decode("formledger.tenant.renamed", "1", &today).expect_err("unknown type");
+        assert!(other.to_string().contains("formledger.tenant.renamed"), "{other}");
+        let damaged = CanonicalJson::from_stored(r#"{"kind":"registered","tenant":"acme","more":1}"#);
+        assert!(Tenant::decode(TYPE, "1", &damaged).is_err());
+    }
 }

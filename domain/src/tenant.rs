@@ -79,7 +79,7 @@ impl Aggregate for Tenant {
 }
 
 impl TenantEvent {
-    fn stored_name(&self) -> StoredName {
+    pub(crate) fn stored_name(&self) -> StoredName {
         let TenantEvent::Registered { .. } = self;
         StoredName { event_type: "formledger.tenant.registered", event_version: "1" }
     }

@@ -27,7 +27,8 @@ pub(crate) fn upcast(
     upcast_with(&UPCASTERS, event_type, event_version, payload)
 }
 
-fn upcast_with(
+/// See [`upcast`]; apart, so that tests can bring their own list.
+pub(crate) fn upcast_with(
     upcasters: &[Box<dyn EventUpcaster>],
     event_type: &str,
     event_version: &str,

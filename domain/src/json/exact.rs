@@ -281,3 +281,86 @@ impl<'de: 'a, 'a> serde::Deserialize<'de> for Members<'a> {
         deserializer.deserialize_map(Collect)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn refused(text: &str) -> UnreadableJson {
+        parse_exact(text.as_bytes()).expect_err(text)
+    }
+
+    #[test]
+    fn what_was_sent_is_what_is_read() {
+        let text = r#" {"b": [1, -2, 0.1, 10.10, 1e2, true, null], "a": {"é\u00e9": "\ud83d\ude00"}} "#;
+        let expected = json!({"b": [1, -2, 0.1, 10.1, 100.0, true, null], "a": {"éé": "😀"}});
+        assert_eq!(parse_exact(text.as_bytes()), Ok(expected));
+    }
+
+    #[test]
+    fn a_member_given_twice_is_refused_at_its_place() {
+        let error = refused(r#"{"list": [{"x": 1}, {"a/b": 1, "c": 2, "a\u002fb": 1}]}"#);
+        assert_eq!(error, UnreadableJson::DuplicateMember { pointer: "/list/1/a~1b".to_owned() });
+    }
+
+    #[test]
+    fn a_number_that_would_be_rounded_is_refused_with_the_text_to_send_instead() {
+        for (text, pointer, number) in [
+            ("9007199254740993", "", "9007199254740993"),
+            (r#"{"a": [0, -9007199254740993]}"#, "/a/1", "-9007199254740993"),
+            (r#"{"a": {"b": 0.1234567890123456789}}"#, "/a/b", "0.1234567890123456789"),
+            (r#"{"a": "9007199254740993", "b": 1e400}"#, "/b", "1e400"),
+            (r#"[[1], [18446744073709551616]]"#, "/1/0", "18446744073709551616"),
+        ] {
+            let error = refused(text);
+            assert_eq!(error.pointer(), Some(pointer), "{text}");
+            assert!(error.to_string().contains(&format!("`\"{number}\"`")), "{error}");
+        }
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(parse_exact(nested(NESTING_MAX).as_bytes()).is_ok());
+        assert_eq!(refused(&nested(NESTING_MAX + 1)), UnreadableJson::TooDeep);
+        assert_eq!(refused(&"[".repeat(1_000_000)), UnreadableJson::TooDeep);
+    }
+
+    #[test]
+    fn what_is_no_json_is_refused() {
+        for text in [
+            "",
+            " ",
+            "{",
+            "[1,]",
+            "{\"a\":1,}",
+            "nul",
+            "01",
+            "1.",
+            "+1",
+            "NaN",
+            "'a'",
+            "\"\\ud800\"",
+            "{} {}",
+            "\u{feff}{}",
+            "{\"a\" 1}",
+            "\"\u{1}\"",
+        ] {
+            assert!(matches!(refused(text), UnreadableJson::Malformed(_)), "{text}");
+        }
+        assert!(matches!(parse_exact(b"\"\xff\""), Err(UnreadableJson::Malformed(_))));
+    }
+
+    #[test]
+    fn what_is_read_can_always_be_stored_and_read_again() {
+        for text in
+            ["1e21", "1e-7", "123456789.125", "-0.0", "5e-324", "0.30000000000000004", "9007199254740991.0"]
+        {
+            let value = parse_exact(text.as_bytes()).expect(text);
+            let stored = crate::CanonicalJson::from_value(&value).expect(text);
+            let again = parse_exact(stored.as_str().as_bytes()).expect(text);
+            assert_eq!(crate::CanonicalJson::from_value(&again), Ok(stored), "{text}");
+        }
+    }
+}

@@ -63,6 +63,26 @@ pub enum SubmissionEvent {
 }
 
 impl SubmissionEvent {
+    /// The form that the submission is made under.
+    pub fn form(&self) -> &FormId {
+        match self {
+            Self::Drafted { form, .. }
+            | Self::Submitted { form, .. }
+            | Self::RulesEvaluated { form, .. }
+            | Self::Amended { form, .. } => form,
+        }
+    }
+
+    /// The version of that form.
+    pub fn form_version(&self) -> FormVersion {
+        match self {
+            Self::Drafted { form_version, .. }
+            | Self::Submitted { form_version, .. }
+            | Self::RulesEvaluated { form_version, .. }
+            | Self::Amended { form_version, .. } => *form_version,
+        }
+    }
+
     fn stored_name(&self) -> StoredName {
         let event_type = match self {
             Self::Drafted { .. } => "formledger.submission.drafted",

@@ -1,0 +1,147 @@
+//! Every event that was ever stored can be read: one golden file per event type and version, add-only.
+//! A golden file is the payload's exact text. It is written once, with the event's first release, and never edited.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+use formledger_domain::{
+    CanonicalJson, EncodedEvent, Form, FormEvent, FormId, FormVersion, LedgerAggregate, Submission,
+    SubmissionEvent, SubmissionState, Tenant, TenantEvent,
+};
+use serde_json::{Value, json};
+
+const ADVICE: &str = "stored events are forever: add an upcaster (domain/src/upcast.rs) and a new golden file, \
+                      and leave the old one as it is";
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+fn canonical(value: Value) -> CanonicalJson {
+    CanonicalJson::from_value(&value).expect("exact")
+}
+
+fn form() -> FormId {
+    "expense".parse().expect("a form id")
+}
+
+fn definition() -> CanonicalJson {
+    canonical(
+        json!({"title": "Expense claim", "schema": {"type": "object", "properties": {"amount": {"type": "number"}}}}),
+    )
+}
+
+fn data() -> CanonicalJson {
+    canonical(json!({"amount": 1e21, "note": "ünï \u{1f}\"/", "country": "DE", "list": [1, 0.5, null, true]}))
+}
+
+fn tenant_events() -> Vec<TenantEvent> {
+    vec![TenantEvent::Registered { tenant: "acme".parse().expect("a slug") }]
+}
+
+fn form_events() -> Vec<FormEvent> {
+    vec![
+        FormEvent::DraftSaved { definition: definition(), form: form() },
+        FormEvent::Published { definition: definition(), form: form(), version: FormVersion(2) },
+        FormEvent::Retired { form: form(), reason: Some("replaced by \"travel\"".to_owned()) },
+    ]
+}
+
+fn submission_events() -> Vec<SubmissionEvent> {
+    let (form_version, submitter) = (FormVersion(2), "ada@example.org".into());
+    vec![
+        SubmissionEvent::Drafted { data: data(), form: form(), form_version, submitter },
+        SubmissionEvent::Submitted {
+            data: data(),
+            form: form(),
+            form_version,
+            state: SubmissionState::SUBMITTED,
+            submitter: "ada@example.org".into(),
+        },
+        SubmissionEvent::RulesEvaluated {
+            computed: canonical(json!({"/total": "12.50"})),
+            form: form(),
+            form_version,
+            outcomes: canonical(json!({"route": {"matched": true, "value": {"route": "committee"}}})),
+        },
+        SubmissionEvent::Amended {
+            data: data(),
+            form: form(),
+            form_version,
+            patch: canonical(json!({"note": null})),
+        },
+    ]
+}
+
+fn check<A: LedgerAggregate>(events: Vec<A::Event>, known: &mut BTreeSet<String>)
+where
+    A::Event: PartialEq,
+{
+    for event in events {
+        let EncodedEvent { event_type, event_version, payload } = A::encode(&event);
+        let name = format!("{event_type}.v{event_version}.json");
+        let golden = fs::read_to_string(folder().join(&name)).unwrap_or_else(|_| {
+            panic!("{name} is missing; a new event needs a golden file holding:\n{payload:?}")
+        });
+        let golden = golden.trim_end();
+        assert_eq!(payload.as_str(), golden, "{name} is not what is written today; {ADVICE}");
+        assert_eq!(canonical(payload.to_value()), payload, "{name} is not canonical (RFC 8785)");
+
+        let read = A::decode(event_type, event_version, &CanonicalJson::from_stored(golden));
+        assert_eq!(read.as_ref(), Ok(&event), "{name} is read as something else; {ADVICE}");
+        let stock: A::Event = serde_json::from_str(golden).expect("a stock repository reads text");
+        assert_eq!(stock, event, "{name}");
+        let stock: A::Event =
+            serde_json::from_value(payload.to_value()).expect("a stock repository reads a tree");
+        assert_eq!(stock, event, "{name}");
+        assert_eq!(serde_json::to_value(&event).expect("writes"), payload.to_value(), "{name}");
+        known.insert(name);
+    }
+}
+
+#[test]
+fn every_stored_event_is_read_as_it_was_meant() {
+    let mut known = BTreeSet::new();
+    check::<Tenant>(tenant_events(), &mut known);
+    check::<Form>(form_events(), &mut known);
+    check::<Submission>(submission_events(), &mut known);
+
+    for entry in fs::read_dir(folder()).expect("the folder is there") {
+        let name = entry.expect("an entry").file_name().into_string().expect("UTF-8");
+        if known.contains(&name) {
+            continue;
+        }
+        // A version of the past: today's binary reads it through its upcasters.
+        let text = fs::read_to_string(folder().join(&name)).expect("readable");
+        let payload = CanonicalJson::from_stored(text.trim_end());
+        let (event_type, version) = name
+            .trim_end_matches(".json")
+            .rsplit_once(".v")
+            .unwrap_or_else(|| panic!("{name}: name it `<event type>.v<version>.json`"));
+        let read = match event_type.split('.').nth(1) {
+            Some("tenant") => Tenant::decode(event_type, version, &payload).map(drop),
+            Some("form") => Form::decode(event_type, version, &payload).map(drop),
+            Some("submission") => Submission::decode(event_type, version, &payload).map(drop),
+            _ => panic!("{name} belongs to no aggregate"),
+        };
+        assert_eq!(read, Ok(()), "{name} can no longer be read; {ADVICE}");
+    }
+}
+
+/// The files that were ever added. This list may only grow; the files in it may not change.
+#[test]
+fn no_golden_file_was_removed() {
+    for name in [
+        "formledger.form.draft-saved.v1",
+        "formledger.form.published.v1",
+        "formledger.form.retired.v1",
+        "formledger.submission.amended.v1",
+        "formledger.submission.drafted.v1",
+        "formledger.submission.rules-evaluated.v1",
+        "formledger.submission.submitted.v1",
+        "formledger.tenant.registered.v1",
+    ] {
+        assert!(folder().join(format!("{name}.json")).is_file(), "{name}.json is gone; {ADVICE}");
+    }
+}
