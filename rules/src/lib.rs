@@ -18,11 +18,18 @@
 pub mod limits;
 
 mod budget;
+mod check;
+pub mod dynamic;
 mod error;
+mod eval;
 mod layout;
+mod node;
 mod number;
+mod overload;
+mod program;
 mod ruleset;
 mod slots;
+mod syntax;
 mod time;
 mod types;
 mod value;
@@ -30,6 +37,8 @@ mod value;
 pub use budget::Budget;
 pub use error::{ErrorKind, EvalError, Problem, Severity};
 pub use layout::{Layout, Slot};
+pub use overload::{FunctionDoc, functions};
+pub use program::Program;
 pub use ruleset::{Computed, Outcome, RuleOutcome, RuleProblem, Skipped, Violation};
 pub use slots::{SlotSet, Slots};
 pub use types::{Field, ObjectType, Type};

@@ -178,3 +178,25 @@ impl ObjectType {
         self.open
     }
 }
+
+impl Type {
+    /// The type of something that is one or the other: equal types stay, null makes the other nullable, `dyn` and
+    /// different number types give `dyn`; `None` when the two have nothing in common.
+    pub(crate) fn join(&self, other: &Type) -> Option<Type> {
+        Some(match (self, other) {
+            (a, b) if a == b => a.clone(),
+            (Type::Dyn, _) | (_, Type::Dyn) => Type::Dyn,
+            (Type::Null, ty) | (ty, Type::Null) => Type::nullable(ty.clone()),
+            (Type::Nullable(a), b) | (b, Type::Nullable(a)) => Type::nullable(a.join(b.non_null())?),
+            (a, b) if a.is_number() && b.is_number() => Type::Dyn,
+            (Type::List(a), Type::List(b)) => Type::list(a.join(b)?),
+            (Type::Optional(a), Type::Optional(b)) => Type::optional(a.join(b)?),
+            (Type::Map(ak, av), Type::Map(bk, bv)) => Type::map(ak.join(bk)?, av.join(bv)?),
+            (Type::Object(_), Type::Map(key, _)) | (Type::Map(key, _), Type::Object(_)) => {
+                Type::map(key.join(&Type::String)?, Type::Dyn)
+            }
+            (Type::Object(_), Type::Object(_)) => Type::map(Type::String, Type::Dyn),
+            _ => return None,
+        })
+    }
+}

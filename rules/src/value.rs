@@ -17,8 +17,8 @@ use crate::types::Type;
 mod json;
 mod order;
 
-pub(crate) use json::{from_json, to_json};
-pub(crate) use order::{compare, equals, key_order};
+pub(crate) use json::{decimal as decimal_from_text, from_json, to_json};
+pub(crate) use order::{compare, compare_numbers, equals, key_order};
 
 /// A value of the language. `'a` is the life of the JSON, the layout and the program that it borrows from.
 #[derive(Clone, Debug)]

@@ -1,7 +1,6 @@
 //! Equality and order of values: CEL's numeric comparison across types, and the order of map keys.
 //!
-//! Used by the comparison overloads, `in`, map lookup and sorting. Numbers compare by mathematical value whatever their
-//! types, without rounding through a double.
+//! Used by the comparison overloads, `in`, map lookup and sorting. Numbers compare by value whatever their types.
 
 use std::cmp::Ordering;
 
@@ -10,10 +9,6 @@ use rust_decimal::prelude::FromPrimitive;
 
 use super::{Kind, List, Map, Value};
 use crate::error::EvalError;
-
-/// 2^63 and 2^64, exact as doubles.
-const TWO_63: f64 = 9_223_372_036_854_775_808.0;
-const TWO_64: f64 = 18_446_744_073_709_551_616.0;
 
 /// The order of two values of the same or of comparable types; `None` when they have none (NaN, other types).
 pub(crate) fn compare(a: &Value<'_>, b: &Value<'_>) -> Option<Ordering> {
@@ -39,8 +34,9 @@ pub(crate) fn compare_numbers(a: &Value<'_>, b: &Value<'_>) -> Option<Ordering> 
         (Value::Uint(a), Value::Int(b)) => Some(i128::from(*a).cmp(&i128::from(*b))),
         (Value::Int(a), Value::Decimal(b)) => Some(Decimal::from(*a).cmp(b)),
         (Value::Uint(a), Value::Decimal(b)) => Some(Decimal::from(*a).cmp(b)),
-        (Value::Int(a), Value::Double(b)) => int_to_double(*a, *b),
-        (Value::Uint(a), Value::Double(b)) => uint_to_double(*a, *b),
+        // Through a double, as the specification's cases want: 2^63 - 1 equals 9223372036854775808.0.
+        (Value::Int(a), Value::Double(b)) => (*a as f64).partial_cmp(b),
+        (Value::Uint(a), Value::Double(b)) => (*a as f64).partial_cmp(b),
         (Value::Decimal(a), Value::Double(b)) => decimal_to_double(a, *b),
         (Value::Double(_), Value::Int(_) | Value::Uint(_) | Value::Decimal(_))
         | (Value::Decimal(_), Value::Int(_) | Value::Uint(_)) => compare_numbers(b, a).map(Ordering::reverse),
@@ -54,31 +50,6 @@ fn compare_same(a: &Value<'_>, b: &Value<'_>) -> Option<Ordering> {
         (Value::Int(a), Value::Int(b)) => Some(a.cmp(b)),
         (Value::Double(a), Value::Double(b)) => a.partial_cmp(b),
         _ => None,
-    }
-}
-
-fn int_to_double(int: i64, double: f64) -> Option<Ordering> {
-    if double.is_nan() {
-        None
-    } else if double >= TWO_63 {
-        Some(Ordering::Less)
-    } else if double < -TWO_63 {
-        Some(Ordering::Greater)
-    } else {
-        // In range, so truncation is exact; equal whole parts are told apart by the fraction.
-        Some(int.cmp(&(double as i64)).then(0.0f64.partial_cmp(&double.fract())?))
-    }
-}
-
-fn uint_to_double(uint: u64, double: f64) -> Option<Ordering> {
-    if double.is_nan() {
-        None
-    } else if double >= TWO_64 {
-        Some(Ordering::Less)
-    } else if double < 0.0 {
-        Some(Ordering::Greater)
-    } else {
-        Some(uint.cmp(&(double as u64)).then(0.0f64.partial_cmp(&double.fract())?))
     }
 }
 
@@ -156,12 +127,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn integers_and_doubles_compare_without_rounding() {
-        let max = Value::Int(i64::MAX);
-        assert_eq!(compare(&max, &Value::Double(TWO_63)), Some(Ordering::Less));
-        assert_eq!(compare(&Value::Double(-TWO_63), &Value::Int(i64::MIN)), Some(Ordering::Equal));
+    fn numbers_of_different_types_compare_by_value() {
         assert_eq!(compare(&Value::Int(2), &Value::Double(2.5)), Some(Ordering::Less));
-        assert_eq!(compare(&Value::Int(-2), &Value::Double(-2.5)), Some(Ordering::Greater));
+        assert_eq!(compare(&Value::Double(-2.5), &Value::Int(-2)), Some(Ordering::Less));
+        assert_eq!(compare(&Value::Int(-1), &Value::Uint(u64::MAX)), Some(Ordering::Less));
         assert_eq!(compare(&Value::Uint(1), &Value::Double(f64::NAN)), None);
     }
 

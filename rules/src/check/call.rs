@@ -1,0 +1,257 @@
+//! Calls against the overload table: static choice, literals by context, enums, constant folding.
+//!
+//! Part of the checker.
+
+use serde_json::Value as Json;
+
+use super::literal::widest;
+use super::{Checker, Mode, Typed};
+use crate::error::{ErrorKind, Problem};
+use crate::node::{Dispatch, Node};
+use crate::overload::{self, Fit, Overload, Signature};
+use crate::syntax::{Expr, ExprKind, Span};
+use crate::types::Type;
+use crate::value::{List, Value};
+
+/// A row that takes the arguments, with the type it gives.
+struct Choice {
+    row: &'static Overload,
+    result: Type,
+    fit: Fit,
+}
+
+impl<'s> Checker<'_, 's> {
+    /// A call as it is written: a macro, a function with a qualified name, a method or a function.
+    pub(super) fn call(
+        &mut self,
+        expr: &Expr<'s>,
+        target: Option<&Expr<'s>>,
+        name: &'s str,
+        name_span: Span,
+        args: &[Expr<'s>],
+    ) -> Typed {
+        if let Some(typed) = self.expand_macro(expr, target, name, args) {
+            return typed;
+        }
+        let Some(target) = target else {
+            return self.call_row(expr, name, name_span, &args.iter().collect::<Vec<_>>(), false);
+        };
+        if let Some(qualifier) = target.qualified_name()
+            && !self.is_local(target)
+            && self.path(target).is_none()
+        {
+            let qualified = format!("{qualifier}.{name}");
+            if !overload::rows(&qualified, false).is_empty() {
+                return self.call_row(expr, &qualified, name_span, &args.iter().collect::<Vec<_>>(), false);
+            }
+        }
+        let sources: Vec<&Expr<'s>> = std::iter::once(target).chain(args).collect();
+        self.call_row(expr, name, name_span, &sources, true)
+    }
+
+    fn call_row(
+        &mut self,
+        expr: &Expr<'s>,
+        name: &str,
+        name_span: Span,
+        sources: &[&Expr<'s>],
+        method: bool,
+    ) -> Typed {
+        if overload::rows(name, method).is_empty() {
+            let message = Self::unknown_function(name, method);
+            return self.refuse(name_span, ErrorKind::Unresolved, message);
+        }
+        let args = sources.iter().map(|source| self.check(source)).collect();
+        self.resolve(name, expr.span, sources, args, method)
+    }
+
+    /// Chooses among the rows called `name` for arguments that are checked already.
+    pub(super) fn resolve(
+        &mut self,
+        name: &str,
+        span: Span,
+        sources: &[&Expr<'s>],
+        mut args: Vec<Typed>,
+        method: bool,
+    ) -> Typed {
+        let rows = overload::rows(name, method);
+        let mut choices = matching(rows, &args);
+        let equality = matches!(name, "==" | "!=");
+        if self.mode == Mode::Checked && (equality || !choices.iter().any(|choice| choice.fit == Fit::Yes)) {
+            self.reread_literals(sources, &mut args);
+            choices = matching(rows, &args);
+        }
+        if self.mode == Mode::Checked && matches!(name, "==" | "!=" | "in") {
+            self.check_comparison(name, span, &args);
+        }
+        if let Some(at) = choices.iter().position(|choice| choice.fit == Fit::Yes) {
+            let choice = choices.swap_remove(at);
+            return self.call_one(choice, span, sources, args);
+        }
+        if self.mode == Mode::Dynamic {
+            choices = rows.iter().map(|row| Choice { row, result: Type::Dyn, fit: Fit::Maybe }).collect();
+        }
+        if choices.is_empty() {
+            let message = refusal(name, rows, &args);
+            return self.refuse(span, ErrorKind::NoOverload, message);
+        }
+        let first = choices[0].result.clone();
+        let result = if choices.iter().all(|choice| choice.result == first) { first } else { Type::Dyn };
+        let rows: Vec<_> = choices.into_iter().map(|choice| choice.row).collect();
+        let name = rows[0].name;
+        let args = args
+            .into_iter()
+            .map(|arg| if name == "==" { arg.node } else { self.without_null(arg) })
+            .collect();
+        Typed::new(Node::Dispatch(Box::new(Dispatch { name, rows, args })), result)
+    }
+
+    /// Calls the one row that takes the arguments, at once when they are all constant.
+    fn call_one(&mut self, choice: Choice, span: Span, sources: &[&Expr<'s>], args: Vec<Typed>) -> Typed {
+        let Choice { row, result, .. } = choice;
+        let nodes: Vec<Node> = row
+            .params
+            .iter()
+            .zip(args)
+            .map(
+                |(param, arg)| if *param == overload::Param::Any { arg.node } else { self.without_null(arg) },
+            )
+            .collect();
+        let constants: Option<Vec<Value<'static>>> =
+            nodes.iter().map(|node| node.as_const().cloned()).collect();
+        if let Some(values) = constants {
+            match row.call(&values) {
+                Ok(value) => return Typed::new(Node::Const(value), result),
+                Err(error) if self.mode == Mode::Checked => {
+                    let message = format!("this always fails: {error}");
+                    self.problems.push(Problem::error(span.range(), message));
+                }
+                Err(_) => {}
+            }
+        }
+        if row.name == "matches"
+            && let Some(Value::String(pattern)) = nodes[1].as_const()
+        {
+            return match overload::compile_regex(pattern) {
+                Ok(regex) => {
+                    let text = nodes.into_iter().next().expect("`matches` has two arguments");
+                    Typed::new(Node::Matches(Box::new((text, regex))), result)
+                }
+                Err(error) => self.refuse(sources[1].span, error.kind(), error.message().to_owned()),
+            };
+        }
+        Typed::new(Node::call(row.run, nodes), result)
+    }
+
+    /// Reads literals as the type of the other arguments, elements of literal lists included.
+    fn reread_literals(&self, sources: &[&Expr<'s>], args: &mut [Typed]) {
+        let types = args.iter().map(|arg| match arg.ty.non_null() {
+            Type::List(element) => element.non_null(),
+            plain => plain,
+        });
+        let Some(wanted) = widest(types) else { return };
+        for (source, arg) in sources.iter().zip(args) {
+            if let Some(read) = self.reread(source, &wanted) {
+                *arg = read;
+            } else if let (ExprKind::List(elements), Type::List(element)) = (&source.kind, &arg.ty)
+                && **element != wanted
+            {
+                let items = elements.iter().map(|item| match self.reread(&item.value, &wanted)?.node {
+                    Node::Const(value) => Some(value),
+                    _ => None,
+                });
+                if let Some(values) = items.collect() {
+                    *arg = Typed::new(Node::Const(Value::list(values)), Type::list(wanted.clone()));
+                }
+            }
+        }
+    }
+
+    /// Refuses comparisons that can never hold: other types, a value that the field's enum does not list.
+    fn check_comparison(&mut self, name: &str, span: Span, args: &[Typed]) {
+        let [left, right] = args else { return };
+        if name != "in" && left.ty.join(&right.ty).is_none() {
+            let message = format!("`{name}` compares {} with {}, which are never equal", left.ty, right.ty);
+            self.problems.push(Problem::error(span.range(), message));
+            return;
+        }
+        if name != "in" && (left.ty == Type::Null) != (right.ty == Type::Null) {
+            let other = if left.ty == Type::Null { &right.ty } else { &left.ty };
+            if !matches!(other, Type::Nullable(_) | Type::Dyn) {
+                let message = format!("this {other} is never null; whether a field is there is `has(…)`");
+                self.problems.push(Problem::error(span.range(), message));
+            }
+        }
+        let (Node::Slot(slot), Some(value)) = (&left.node, right.node.as_const()) else {
+            if let (Some(value), Node::Slot(slot)) = (left.node.as_const(), &right.node) {
+                self.check_enum(span, *slot, value);
+            }
+            return;
+        };
+        match value {
+            Value::List(List::Owned(items)) if name == "in" => {
+                items.iter().for_each(|item| self.check_enum(span, *slot, item));
+            }
+            value => self.check_enum(span, *slot, value),
+        }
+    }
+
+    fn check_enum(&mut self, span: Span, slot: crate::layout::Slot, value: &Value<'static>) {
+        let info = self.layout.info(slot);
+        let Some(values) = &info.values else { return };
+        let Ok(wanted) = value.to_json() else { return };
+        if wanted.is_null() || values.iter().any(|known| same_json(known, &wanted)) {
+            return;
+        }
+        let known: Vec<String> = values.iter().take(8).map(|known| format!("`{known}`")).collect();
+        let more = if values.len() > 8 { ", …" } else { "" };
+        let name = info.path.join(".");
+        let message = format!("`{name}` is never `{wanted}`; it is one of {}{more}", known.join(", "));
+        self.problems.push(Problem::error(span.range(), message));
+    }
+}
+
+/// Equality of JSON values, numbers by value.
+fn same_json(a: &Json, b: &Json) -> bool {
+    a == b || matches!((a.as_f64(), b.as_f64()), (Some(a), Some(b)) if a == b)
+}
+
+/// The rows that take the arguments, or may.
+fn matching(rows: &'static [&'static Overload], args: &[Typed]) -> Vec<Choice> {
+    let mut choices = Vec::new();
+    for row in rows {
+        let mut vars = [None, None];
+        if row.params.len() != args.len() {
+            continue;
+        }
+        let fits = row.params.iter().zip(args).map(|(param, arg)| param.fit(&arg.ty, &mut vars));
+        let fit = fits.min().unwrap_or(Fit::Yes);
+        if fit == Fit::No {
+            continue;
+        }
+        choices.push(Choice { row, result: overload::result_type(row, &vars), fit });
+        if fit == Fit::Yes {
+            break;
+        }
+    }
+    choices
+}
+
+/// What to say when no row takes the arguments.
+fn refusal(name: &str, rows: &[&'static Overload], args: &[Typed]) -> String {
+    let types: Vec<String> = args.iter().map(|arg| arg.ty.to_string()).collect();
+    let shown = name.trim_end_matches('_');
+    let numbers: Vec<&Type> = args.iter().map(|arg| arg.ty.non_null()).collect();
+    if let ("+" | "-" | "*" | "/" | "%", [a, b]) = (name, numbers.as_slice())
+        && a.is_number()
+        && b.is_number()
+    {
+        if a == b {
+            return format!("`{shown}` has no meaning on {a}");
+        }
+        let wider = widest([*a, *b].into_iter()).unwrap_or(Type::Int);
+        return format!("`{shown}` does not mix {a} and {b}; convert one, for example with `{wider}(…)`");
+    }
+    let known: Vec<String> = rows.iter().take(6).map(|row| format!("`{}`", Signature(row))).collect();
+    format!("`{shown}` does not take ({}); it is {}", types.join(", "), known.join(" or "))
+}

@@ -1,0 +1,37 @@
+//! What a condition shows about presence: after `has(a.b) &&`, reading `a.b` needs no warning.
+//!
+//! Part of the checker. Only looks at plain paths; anything cleverer just keeps its warning.
+
+use super::Checker;
+use crate::syntax::{Expr, ExprKind, Literal};
+
+impl<'s> Checker<'_, 's> {
+    /// Adds to the guards what `condition` shows when it is `holds`.
+    pub(super) fn learn(&mut self, condition: &Expr<'s>, holds: bool) {
+        match &condition.kind {
+            ExprKind::And(operands) if holds => operands.iter().for_each(|operand| self.learn(operand, true)),
+            ExprKind::Or(operands) if !holds => {
+                operands.iter().for_each(|operand| self.learn(operand, false))
+            }
+            ExprKind::Call { target: None, name, args, .. } => match (*name, args.as_slice()) {
+                ("!", [inner]) => self.learn(inner, !holds),
+                ("has", [path]) if holds => self.guard(path),
+                ("!=", [path, null]) | ("!=", [null, path]) if holds && is_null(null) => self.guard(path),
+                ("==", [path, null]) | ("==", [null, path]) if !holds && is_null(null) => self.guard(path),
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+
+    /// Marks every slot on a path as present.
+    fn guard(&mut self, path: &Expr<'s>) {
+        if let Some(members) = self.path(path) {
+            self.guards.extend(members.iter().map(|member| member.slot));
+        }
+    }
+}
+
+fn is_null(expr: &Expr<'_>) -> bool {
+    matches!(expr.kind, ExprKind::Literal(Literal::Null))
+}

@@ -1,0 +1,158 @@
+//! The compiled form of an expression: what the checker makes and the evaluator runs.
+//!
+//! A tree of a few kinds of node. Names are gone: fields are slots, macro variables are positions, functions are the
+//! table's code pointers, regular expressions and constants are ready.
+
+use regex::Regex;
+use std::sync::Arc;
+
+use crate::error::EvalError;
+use crate::layout::Slot;
+use crate::limits::ELEMENTS_ASSUMED;
+use crate::overload::{Overload, Run};
+use crate::value::{List, Value};
+
+/// One operation of a program.
+pub(crate) enum Node {
+    Const(Value<'static>),
+    /// The value in a slot; missing, misfit and unbound slots are errors.
+    Slot(Slot),
+    /// Whether a slot has a value that is not null.
+    Present(Slot),
+    /// A macro variable by its position on the stack.
+    Local(u32),
+    /// Always this error; only in dynamic programs, where the checker's refusals happen at run time.
+    Fail(EvalError),
+    /// The value of a nullable operand where null is not expected: null is a missing value.
+    NonNull(Box<Node>),
+    And(Box<[Node]>),
+    Or(Box<[Node]>),
+    Cond(Box<[Node; 3]>),
+    /// One overload, chosen by the checker.
+    Call1(for<'a> fn(&Value<'a>) -> Result<Value<'a>, EvalError>, Box<Node>),
+    Call2(for<'a> fn(&Value<'a>, &Value<'a>) -> Result<Value<'a>, EvalError>, Box<[Node; 2]>),
+    CallN(for<'a> fn(&[Value<'a>]) -> Result<Value<'a>, EvalError>, Box<[Node]>),
+    /// Overloads to choose among by run-time types.
+    Dispatch(Box<Dispatch>),
+    /// `text.matches(literal)`.
+    Matches(Box<(Node, Regex)>),
+    /// `operand.name` of a map or object.
+    Select(Box<(Node, Arc<str>)>),
+    /// `operand.?name`.
+    SelectOptional(Box<(Node, Arc<str>)>),
+    /// `has(operand.name)`.
+    Has(Box<(Node, Arc<str>)>),
+    /// A list; the flag marks `?element`.
+    List(Box<[(Node, bool)]>),
+    /// A map; the flag marks `?key: value`.
+    Map(Box<[(Node, Node, bool)]>),
+    Fold(Box<Fold>),
+    /// The second with the value of the first as a further macro variable.
+    Let(Box<[Node; 2]>),
+    /// `optMap` and `optFlatMap` (`flat`): the body with the optional's value as a further macro variable.
+    OptionalMap {
+        parts: Box<[Node; 2]>,
+        flat: bool,
+    },
+}
+
+/// A call on `dyn` operands.
+pub(crate) struct Dispatch {
+    pub name: &'static str,
+    pub rows: Vec<&'static Overload>,
+    pub args: Box<[Node]>,
+}
+
+/// A macro over the elements of a list or map.
+pub(crate) struct Fold {
+    pub kind: FoldKind,
+    pub range: Node,
+    /// Two variables (index and element, key and value) instead of one (element, key).
+    pub two: bool,
+    /// Which elements take part.
+    pub filter: Option<Node>,
+    /// The predicate or the new element.
+    pub body: Node,
+    /// What one round costs.
+    pub round_cost: u64,
+}
+
+/// What a [`Fold`] makes of its rounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FoldKind {
+    All,
+    Exists,
+    ExistsOne,
+    /// A list of the bodies.
+    List,
+    /// A list of the elements for which the body holds.
+    Filter,
+    /// A map from the first variable to the body.
+    Map,
+    /// The union of the one-entry maps that the body makes.
+    MapEntry,
+    /// The elements ordered by the body.
+    SortBy,
+}
+
+impl Node {
+    /// Calls one overload.
+    pub fn call(run: Run, mut args: Vec<Node>) -> Node {
+        match (run, args.len()) {
+            (Run::One(run), 1) => Node::Call1(run, Box::new(args.remove(0))),
+            (Run::Two(run), 2) => {
+                let right = args.remove(1);
+                Node::Call2(run, Box::new([args.remove(0), right]))
+            }
+            (Run::Many(run), _) => Node::CallN(run, args.into()),
+            _ => unreachable!("a row's code takes as many arguments as the row has parameters"),
+        }
+    }
+
+    /// The constant, when this is one.
+    pub fn as_const(&self) -> Option<&Value<'static>> {
+        match self {
+            Node::Const(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Worst-case cost in units of about one operation; lists of unknown size count as [`ELEMENTS_ASSUMED`].
+    pub fn cost(&self) -> u64 {
+        let sum = |nodes: &[Node]| nodes.iter().fold(1, |sum: u64, node| sum.saturating_add(node.cost()));
+        match self {
+            Node::Const(_) | Node::Slot(_) | Node::Present(_) | Node::Local(_) | Node::Fail(_) => 1,
+            Node::And(nodes) | Node::Or(nodes) | Node::CallN(_, nodes) => sum(nodes),
+            Node::Cond(nodes) => {
+                nodes[0].cost().saturating_add(nodes[1].cost().max(nodes[2].cost())).saturating_add(1)
+            }
+            Node::NonNull(node) | Node::Call1(_, node) => node.cost().saturating_add(1),
+            Node::Call2(_, nodes) | Node::Let(nodes) | Node::OptionalMap { parts: nodes, .. } => {
+                sum(&nodes[..])
+            }
+            Node::Dispatch(dispatch) => sum(&dispatch.args).saturating_add(4),
+            Node::Matches(parts) => parts.0.cost().saturating_add(20),
+            Node::Select(parts) | Node::SelectOptional(parts) | Node::Has(parts) => {
+                parts.0.cost().saturating_add(4)
+            }
+            Node::List(items) => items.iter().fold(1, |sum: u64, (node, _)| sum.saturating_add(node.cost())),
+            Node::Map(entries) => entries.iter().fold(1, |sum: u64, (key, value, _)| {
+                sum.saturating_add(key.cost()).saturating_add(value.cost())
+            }),
+            Node::Fold(fold) => {
+                fold.range.cost().saturating_add(fold.round_cost.saturating_mul(fold.rounds()))
+            }
+        }
+    }
+}
+
+impl Fold {
+    /// Rounds to expect: exact for a literal list.
+    fn rounds(&self) -> u64 {
+        match &self.range {
+            Node::Const(Value::List(List::Owned(items))) => items.len() as u64,
+            Node::List(items) => items.len() as u64,
+            _ => ELEMENTS_ASSUMED,
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! `matches`: RE2 syntax, linear time, bounded compiled size. Literal patterns are compiled once, with the program.
+
+use regex::{Regex, RegexBuilder};
+
+use super::Param::{Bool, String as Str};
+use super::{Overload, Ran, Run, invalid, no_overload};
+use crate::error::EvalError;
+use crate::limits::REGEX_BYTES_MAX;
+use crate::value::Value;
+
+pub(super) const OVERLOADS: &[Overload] = &[
+    Overload::method("matches", &[Str, Str], Bool, Run::Two(matches)),
+    Overload::function("matches", &[Str, Str], Bool, Run::Two(matches)),
+];
+
+/// A pattern, compiled within [`REGEX_BYTES_MAX`].
+///
+/// # Errors
+/// [`crate::ErrorKind::InvalidArgument`] when it is not a regular expression or too large.
+pub(crate) fn compile(pattern: &str) -> Result<Regex, EvalError> {
+    let built =
+        RegexBuilder::new(pattern).size_limit(REGEX_BYTES_MAX).dfa_size_limit(REGEX_BYTES_MAX).build();
+    built.map_err(|error| {
+        let reason = error.to_string();
+        let last = reason.lines().last().unwrap_or_default().trim_start_matches("error: ");
+        invalid(format!("not a regular expression that can be used: {last}"))
+    })
+}
+
+fn matches<'a>(a: &Value<'a>, b: &Value<'a>) -> Ran<'a> {
+    match (a, b) {
+        (Value::String(text), Value::String(pattern)) => Ok(Value::Bool(compile(pattern)?.is_match(text))),
+        _ => Err(no_overload("matches", &[a.clone(), b.clone()])),
+    }
+}

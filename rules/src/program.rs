@@ -1,0 +1,112 @@
+//! A compiled expression: made once at publish, shared by all threads, run for every submission.
+//!
+//! The way in to parser, checker and evaluator; the embedding program sees nothing of them.
+
+use std::fmt;
+
+use crate::budget::Budget;
+use crate::check::{Checker, Mode};
+use crate::error::{ErrorKind, EvalError, Problem, Severity};
+use crate::eval::Frame;
+use crate::layout::Layout;
+use crate::limits::COST_MAX;
+use crate::node::Node;
+use crate::slots::{SlotSet, Slots};
+use crate::syntax::parse;
+use crate::types::Type;
+use crate::value::Value;
+
+/// A type-checked, compiled expression.
+pub struct Program {
+    node: Node,
+    ty: Type,
+    cost: u64,
+    uses: SlotSet,
+    warnings: Vec<Problem>,
+}
+
+impl Program {
+    /// Compiles `source` against the names and types of `layout`.
+    ///
+    /// # Errors
+    /// Every problem found, at least one of them of severity error; the first syntax error alone.
+    pub fn compile(source: &str, layout: &Layout) -> Result<Program, Vec<Problem>> {
+        let program = Program::build(source, layout, Mode::Checked).map_err(|problem| vec![problem])?;
+        if program.warnings.iter().any(|problem| problem.severity == Severity::Error) {
+            return Err(program.warnings);
+        }
+        if program.cost > COST_MAX {
+            let message =
+                format!("the expression may cost {} units; at most {COST_MAX} are allowed", program.cost);
+            return Err(vec![Problem::error(0..source.len(), message)]);
+        }
+        Ok(program)
+    }
+
+    /// Compiles `source` against a layout of `dyn` variables; what the checker would refuse fails when it runs.
+    ///
+    /// # Errors
+    /// The first syntax error.
+    pub(crate) fn compile_dynamic(source: &str, layout: &Layout) -> Result<Program, Problem> {
+        Program::build(source, layout, Mode::Dynamic)
+    }
+
+    fn build(source: &str, layout: &Layout, mode: Mode) -> Result<Program, Problem> {
+        let tree = parse(source)?;
+        let mut checker = Checker::new(source, layout, mode);
+        let typed = checker.check(&tree);
+        let Checker { problems, uses, .. } = checker;
+        Ok(Program { cost: typed.node.cost(), node: typed.node, ty: typed.ty, uses, warnings: problems })
+    }
+
+    /// The static type of the result.
+    pub fn result_type(&self) -> &Type {
+        &self.ty
+    }
+
+    /// Worst-case cost, in units of about one operation. Lists whose size only the submission knows count as
+    /// [`crate::limits::ELEMENTS_ASSUMED`] elements.
+    pub fn cost(&self) -> u64 {
+        self.cost
+    }
+
+    /// The slots that the program reads.
+    pub fn uses(&self) -> &SlotSet {
+        &self.uses
+    }
+
+    /// What the checker remarked without refusing, such as fields that may be missing.
+    pub fn warnings(&self) -> &[Problem] {
+        &self.warnings
+    }
+
+    /// The value of the expression over `slots`.
+    ///
+    /// # Errors
+    /// See [`crate::ErrorKind`]. A program whose types involve no `dyn` never ends in `NoOverload` or `Unresolved`.
+    pub fn eval<'a>(&'a self, slots: &Slots<'a>, budget: &mut Budget) -> Result<Value<'a>, EvalError> {
+        budget.spend(1)?;
+        Frame::new(slots, budget).eval(&self.node)
+    }
+
+    /// The truth of a boolean expression over `slots`.
+    ///
+    /// # Errors
+    /// As [`Program::eval`]; `NoOverload` when a `dyn` result is not a bool.
+    pub fn eval_bool<'a>(&'a self, slots: &Slots<'a>, budget: &mut Budget) -> Result<bool, EvalError> {
+        match self.eval(slots, budget)? {
+            Value::Bool(truth) => Ok(truth),
+            Value::Null => Err(EvalError::new(ErrorKind::Missing, "the condition is null")),
+            other => Err(EvalError::new(
+                ErrorKind::NoOverload,
+                format!("the condition is {}, not a bool", other.kind()),
+            )),
+        }
+    }
+}
+
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Program").field("ty", &self.ty).field("cost", &self.cost).finish_non_exhaustive()
+    }
+}
