@@ -18,6 +18,8 @@ mod literal;
 mod macros;
 mod name;
 
+pub(crate) use name::nearest;
+
 /// Whether a refusal is a problem now or an error when it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -63,6 +65,12 @@ impl<'c, 's> Checker<'c, 's> {
             problems: Vec::new(),
             uses: SlotSet::default(),
         }
+    }
+
+    /// Compiles the whole expression, a literal as `wanted` where it can be read so.
+    pub fn check_root(&mut self, expr: &Expr<'s>, wanted: Option<&Type>) -> Typed {
+        let reread = wanted.and_then(|wanted| self.reread(expr, wanted));
+        reread.unwrap_or_else(|| self.check(expr))
     }
 
     /// Compiles an expression; problems collect in `self.problems`.

@@ -42,7 +42,7 @@ pub(crate) struct SlotInfo {
     pub ty: Type,
     /// The schema's `enum`, when it has one.
     pub values: Option<Arc<[Json]>>,
-    /// Whether the member or an object around it may be absent.
+    /// Whether the member may be absent or null in an object that is there.
     pub optional: bool,
 }
 
@@ -101,7 +101,7 @@ impl Layout {
             variables: Branch::default(),
             slots: Vec::new(),
         };
-        layout.root = layout.lay_out(&root, &[], false);
+        layout.root = layout.lay_out(&root, &[]);
         layout
     }
 
@@ -109,9 +109,21 @@ impl Layout {
     /// the same name replaces the first.
     #[must_use]
     pub fn with_variable(mut self, name: &str, ty: Type) -> Layout {
-        let member = self.lay_out_member(&Field::required(name, ty), &[], false);
-        put(&mut self.variables, member);
+        self.add_variable(&Field::required(name, ty));
         self
+    }
+
+    /// As [`Layout::with_variable`], in place; the variable's slot.
+    pub(crate) fn add_variable(&mut self, field: &Field) -> Slot {
+        let member = self.lay_out_member(field, &[]);
+        let slot = member.slot;
+        put(&mut self.variables, member);
+        slot
+    }
+
+    /// What messages call a slot whose name means nothing to the author of a rule.
+    pub(crate) fn show_as(&mut self, slot: Slot, text: &str) {
+        self.slots[slot.index()].path = Box::new([text.into()]);
     }
 
     /// Every slot with its path and type, in slot order. Objects come before their members.
@@ -146,7 +158,7 @@ impl Layout {
         let free = match place {
             Some(branch) if branch.member(last).is_none() => {
                 let names: Vec<Arc<str>> = parents.iter().map(|&parent| parent.into()).collect();
-                put(branch, self.lay_out_member(&Field::optional(last, ty), &names, true));
+                put(branch, self.lay_out_member(&Field::optional(last, ty), &names));
                 true
             }
             _ => false,
@@ -181,27 +193,24 @@ impl Layout {
     }
 
     /// Gives slots to the members of `object`, which lies at `path`.
-    fn lay_out(&mut self, object: &ObjectType, path: &[Arc<str>], optional: bool) -> Branch {
-        let members =
-            object.fields().iter().map(|field| self.lay_out_member(field, path, optional)).collect();
+    fn lay_out(&mut self, object: &ObjectType, path: &[Arc<str>]) -> Branch {
+        let members = object.fields().iter().map(|field| self.lay_out_member(field, path)).collect();
         Branch { members }
     }
 
-    fn lay_out_member(&mut self, field: &Field, parent: &[Arc<str>], optional: bool) -> Member {
+    fn lay_out_member(&mut self, field: &Field, parent: &[Arc<str>]) -> Member {
         let mut path = parent.to_vec();
         path.push(field.name.clone());
         let number = u32::try_from(self.slots.len())
             .expect("a schema under the body limit has fewer than 2^32 members");
-        // A nullable object's members are absent when it is null.
-        let optional = optional || !field.required || matches!(field.ty, Type::Nullable(_));
         self.slots.push(SlotInfo {
             path: path.clone().into(),
             ty: field.ty.clone(),
             values: field.values.clone(),
-            optional,
+            optional: !field.required || matches!(field.ty, Type::Nullable(_)),
         });
         let branch = match field.ty.non_null() {
-            Type::Object(object) => Some(self.lay_out(object, &path, optional)),
+            Type::Object(object) => Some(self.lay_out(object, &path)),
             _ => None,
         };
         Member { name: field.name.clone(), slot: Slot(number), branch }

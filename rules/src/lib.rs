@@ -39,7 +39,7 @@ pub use error::{ErrorKind, EvalError, Problem, Severity};
 pub use layout::{Layout, Slot};
 pub use overload::{FunctionDoc, functions};
 pub use program::Program;
-pub use ruleset::{Computed, Outcome, RuleOutcome, RuleProblem, Skipped, Violation};
+pub use ruleset::{BindPlan, Computed, Outcome, RuleOutcome, RuleProblem, RuleSet, Skipped, Violation};
 pub use slots::{SlotSet, Slots};
 pub use types::{Field, ObjectType, Type};
 pub use value::{Kind, List, Map, Text, Value};

@@ -22,7 +22,6 @@ mod signature;
 mod string;
 mod time;
 
-pub(crate) use comparison::contains;
 pub(crate) use list::at as element_at;
 pub(crate) use optional::select as select_optional;
 pub(crate) use regex::compile as compile_regex;

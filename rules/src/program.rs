@@ -8,7 +8,7 @@ use crate::budget::Budget;
 use crate::check::{Checker, Mode};
 use crate::error::{ErrorKind, EvalError, Problem, Severity};
 use crate::eval::Frame;
-use crate::layout::Layout;
+use crate::layout::{Layout, Slot};
 use crate::limits::COST_MAX;
 use crate::node::Node;
 use crate::slots::{SlotSet, Slots};
@@ -31,7 +31,17 @@ impl Program {
     /// # Errors
     /// Every problem found, at least one of them of severity error; the first syntax error alone.
     pub fn compile(source: &str, layout: &Layout) -> Result<Program, Vec<Problem>> {
-        let program = Program::build(source, layout, Mode::Checked).map_err(|problem| vec![problem])?;
+        Program::compile_as(source, layout, None)
+    }
+
+    /// As [`Program::compile`]; a literal is read as `wanted` where it can be.
+    pub(crate) fn compile_as(
+        source: &str,
+        layout: &Layout,
+        wanted: Option<&Type>,
+    ) -> Result<Program, Vec<Problem>> {
+        let program =
+            Program::build(source, layout, Mode::Checked, wanted).map_err(|problem| vec![problem])?;
         if program.warnings.iter().any(|problem| problem.severity == Severity::Error) {
             return Err(program.warnings);
         }
@@ -48,15 +58,28 @@ impl Program {
     /// # Errors
     /// The first syntax error.
     pub(crate) fn compile_dynamic(source: &str, layout: &Layout) -> Result<Program, Problem> {
-        Program::build(source, layout, Mode::Dynamic)
+        Program::build(source, layout, Mode::Dynamic, None)
     }
 
-    fn build(source: &str, layout: &Layout, mode: Mode) -> Result<Program, Problem> {
+    fn build(source: &str, layout: &Layout, mode: Mode, wanted: Option<&Type>) -> Result<Program, Problem> {
         let tree = parse(source)?;
         let mut checker = Checker::new(source, layout, mode);
-        let typed = checker.check(&tree);
+        let typed = checker.check_root(&tree, wanted);
         let Checker { problems, uses, .. } = checker;
         Ok(Program { cost: typed.node.cost(), node: typed.node, ty: typed.ty, uses, warnings: problems })
+    }
+
+    /// The value, when the expression is constant.
+    pub(crate) fn constant(&self) -> Option<&Value<'static>> {
+        self.node.as_const()
+    }
+
+    /// The slot, when the expression is nothing but a field or a variable.
+    pub(crate) fn slot(&self) -> Option<Slot> {
+        match self.node {
+            Node::Slot(slot) => Some(slot),
+            _ => None,
+        }
     }
 
     /// The static type of the result.

@@ -101,7 +101,7 @@ impl<'a> Slots<'a> {
     }
 
     /// Marks a member and everything under it as absent.
-    fn absent(&mut self, member: &Member) {
+    pub(crate) fn absent(&mut self, member: &Member) {
         self.cells[member.slot.index()] = Cell::Absent;
         if let Some(branch) = &member.branch {
             branch.members.iter().for_each(|member| self.absent(member));

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::value::Kind;
+
 /// The static type of an expression, a field or a variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Type {
@@ -78,6 +80,28 @@ impl Type {
             Type::Nullable(inner) => inner,
             other => other,
         }
+    }
+
+    /// The run-time type of all its values, for types that have one.
+    pub(crate) fn kind(&self) -> Option<Kind> {
+        Some(match self {
+            Type::Null => Kind::Null,
+            Type::Bool => Kind::Bool,
+            Type::Int => Kind::Int,
+            Type::Uint => Kind::Uint,
+            Type::Double => Kind::Double,
+            Type::String => Kind::String,
+            Type::Bytes => Kind::Bytes,
+            Type::Timestamp => Kind::Timestamp,
+            Type::Duration => Kind::Duration,
+            Type::Decimal => Kind::Decimal,
+            Type::Date => Kind::Date,
+            Type::Type => Kind::Type,
+            Type::List(_) => Kind::List,
+            Type::Map(..) | Type::Object(_) => Kind::Map,
+            Type::Optional(_) => Kind::Optional,
+            Type::Nullable(_) | Type::Dyn => return None,
+        })
     }
 
     /// Whether this is one of the number types.

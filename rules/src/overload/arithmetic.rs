@@ -164,12 +164,13 @@ pub(super) fn add_exactly(a: Decimal, b: Decimal) -> Option<Decimal> {
     (sum.scale() >= a.normalize().scale().max(b.normalize().scale())).then_some(sum)
 }
 
+/// The product with all its digits: `10.10 * 2` is `20.20`. Where they do not fit, trailing zeros may go, nothing else.
 fn decimal_multiply<'a>(a: &Value<'a>, b: &Value<'a>) -> Ran<'a> {
-    decimal("*", a, b, |a, b| {
-        let (a, b) = (a.normalize(), b.normalize());
+    let exact = |a: Decimal, b: Decimal| {
         let product = a.checked_mul(b)?;
         (product.is_zero() || product.scale() == a.scale() + b.scale()).then_some(product)
-    })
+    };
+    decimal("*", a, b, |a, b| exact(a, b).or_else(|| exact(a.normalize(), b.normalize())))
 }
 
 /// The quotient, rounded half to even at the last of 28 digits when it does not end before.

@@ -77,7 +77,7 @@ fn in_list<'a>(a: &Value<'a>, b: &Value<'a>) -> Ran<'a> {
 }
 
 /// Whether a list holds a value.
-pub(crate) fn contains(list: &ListValue<'_>, value: &Value<'_>) -> Result<bool, EvalError> {
+fn contains(list: &ListValue<'_>, value: &Value<'_>) -> Result<bool, EvalError> {
     // Owned elements are compared in place: this is the hot `country in ['DE', 'FR']`.
     if let ListValue::Owned(items) = list {
         for item in items.iter() {

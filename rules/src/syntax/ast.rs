@@ -109,11 +109,32 @@ impl<'s> Expr<'s> {
         }
     }
 
-    /// Whether this is a call of `name` on nothing, such as `has(x)`.
-    pub fn as_call(&self, wanted: &str) -> Option<&[Expr<'s>]> {
+    /// Collects the longest dotted name at every place where the expression reads one.
+    pub fn names(&self, found: &mut Vec<String>) {
+        if let Some(name) = self.qualified_name() {
+            found.push(name);
+            return;
+        }
         match &self.kind {
-            ExprKind::Call { target: None, name, args, .. } if *name == wanted => Some(args),
-            _ => None,
+            ExprKind::Literal(_) | ExprKind::Ident { .. } => {}
+            ExprKind::Select { operand, .. } => operand.names(found),
+            ExprKind::Index { operand, index, .. } => {
+                operand.names(found);
+                index.names(found);
+            }
+            ExprKind::Call { target, args, .. } => {
+                target.iter().for_each(|target| target.names(found));
+                args.iter().for_each(|arg| arg.names(found));
+            }
+            ExprKind::And(operands) | ExprKind::Or(operands) => {
+                operands.iter().for_each(|operand| operand.names(found));
+            }
+            ExprKind::Cond(parts) => parts.iter().for_each(|part| part.names(found)),
+            ExprKind::List(elements) => elements.iter().for_each(|element| element.value.names(found)),
+            ExprKind::Map(entries) => entries.iter().for_each(|entry| {
+                entry.key.names(found);
+                entry.value.names(found);
+            }),
         }
     }
 }

@@ -286,7 +286,9 @@ impl<'s> Parser<'s> {
                 self.advance()?;
                 let inner = self.nested(Self::expression)?;
                 let end = self.expect(")")?;
-                Ok(Expr { span: start.to(end), ..inner })
+                // A literal keeps its own span: exact decimals are read from its text.
+                let literal = matches!(inner.kind, ExprKind::Literal(_));
+                Ok(Expr { span: if literal { inner.span } else { start.to(end) }, ..inner })
             }
             Token::Symbol("[") => self.list(),
             Token::Symbol("{") => self.map(),

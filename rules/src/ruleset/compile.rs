@@ -1,0 +1,300 @@
+//! Compiling a rule set: dependencies by name, order, then each rule against a layout that grows with what rules make.
+//!
+//! Called by [`super::RuleSet::compile`].
+
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+
+use super::definition::{Collect, Definition, Hit, Kind, Problems, TableDefinition, read};
+use super::outcome::RuleProblem;
+use super::shape::{meet, outcome_type, type_of};
+use super::table::{self, Table};
+use super::{Action, OUTCOMES, Rule, RuleSet};
+use crate::error::{Problem, Severity};
+use crate::layout::Layout;
+use crate::program::Program;
+use crate::slots::SlotSet;
+use crate::syntax::parse;
+use crate::types::{Field, ObjectType, Type};
+use crate::value::Value;
+
+pub(super) fn compile(rules: &Json, layout: &Layout) -> Result<RuleSet, Vec<RuleProblem>> {
+    let mut problems = Problems::default();
+    let definitions = read(rules, &mut problems);
+    let mut layout = layout.clone();
+    layout.add_variable(&Field::required(OUTCOMES, outcomes(&definitions)));
+    let mut compiler = Compiler { layout, problems, uses: SlotSet::default() };
+    let mut rules = Vec::with_capacity(definitions.len());
+    for definition in ordered(definitions, &mut compiler.problems) {
+        let action = compiler.action(&definition);
+        rules.extend(action.map(|action| Rule { id: definition.id, place: definition.place, action }));
+    }
+    if compiler.problems.has_error() {
+        return Err(compiler.problems.0);
+    }
+    let plan = compiler.layout.root().pruned(&compiler.uses);
+    Ok(RuleSet { rules, layout: compiler.layout, plan, warnings: compiler.problems.0 })
+}
+
+/// The type of the variable `outcomes`: what each decision and table may say.
+fn outcomes(definitions: &[Definition]) -> Type {
+    let fields = definitions.iter().filter_map(|definition| {
+        let ty = match &definition.kind {
+            Kind::Decision { then, otherwise, .. } => {
+                let result = otherwise.iter().map(type_of).fold(type_of(then), meet);
+                outcome_type(result, otherwise.is_none())
+            }
+            Kind::Table(table) => outcome_type(table_type(table), table.otherwise.is_none()),
+            Kind::Constraint { .. } | Kind::Compute { .. } => return None,
+        };
+        Some(Field::required(&definition.id, ty))
+    });
+    Type::Object(Arc::new(ObjectType::new(fields, false)))
+}
+
+/// The type of a table's result.
+fn table_type(table: &TableDefinition) -> Type {
+    let rows = table.rows.iter().map(|row| type_of(&row.then)).reduce(meet).unwrap_or(Type::Null);
+    let collected = match (table.hit, rows) {
+        (Hit::Collect(collect), Type::Object(row)) => {
+            let fields =
+                row.fields().iter().map(|field| Field::optional(&field.name, collected(collect, &field.ty)));
+            Type::Object(Arc::new(ObjectType::new(fields, false)))
+        }
+        (Hit::Collect(collect), scalar) => collected(collect, &scalar),
+        (_, rows) => rows,
+    };
+    table.otherwise.iter().map(type_of).fold(collected, meet)
+}
+
+fn collected(collect: Collect, ty: &Type) -> Type {
+    match collect {
+        Collect::List => Type::list(ty.clone()),
+        Collect::Count => Type::Int,
+        Collect::Sum | Collect::Min | Collect::Max => ty.non_null().clone(),
+    }
+}
+
+/// The definitions in an order in which every rule comes after those whose results it reads, else as written.
+fn ordered(definitions: Vec<Definition>, problems: &mut Problems) -> Vec<Definition> {
+    let reads: Vec<Vec<String>> = definitions.iter().map(names_read).collect();
+    let writes: Vec<Option<String>> = definitions.iter().map(name_written).collect();
+    let depends = |rule: usize, on: usize| {
+        writes[on].as_ref().is_some_and(|written| reads[rule].iter().any(|read| overlap(read, written)))
+    };
+    let mut waiting: Vec<usize> = (0..definitions.len()).collect();
+    let mut order = Vec::with_capacity(definitions.len());
+    while let Some(at) = waiting.iter().position(|&rule| !waiting.iter().any(|&on| depends(rule, on))) {
+        order.push(waiting.remove(at));
+    }
+    for &rule in &waiting {
+        let circle: Vec<String> = waiting
+            .iter()
+            .filter(|&&on| depends(rule, on))
+            .map(|&on| format!("`{}`", definitions[on].id))
+            .collect();
+        let message =
+            format!("the rule waits for its own result: it reads what {} gives", circle.join(" and "));
+        problems.error(format!("/rules/{}", definitions[rule].place), Some(&definitions[rule].id), message);
+    }
+    let mut slots: Vec<Option<Definition>> = definitions.into_iter().map(Some).collect();
+    order.into_iter().filter_map(|at| slots[at].take()).collect()
+}
+
+/// Whether one dotted name is the other or lies inside it.
+fn overlap(a: &str, b: &str) -> bool {
+    let inside = |outer: &str, inner: &str| {
+        inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    inside(a, b) || inside(b, a)
+}
+
+/// The dotted names in a rule's expressions. What does not parse reads nothing; it is reported when it is compiled.
+fn names_read(definition: &Definition) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut collect = |source: &str| {
+        if let Ok(tree) = parse(source) {
+            tree.names(&mut names);
+        }
+    };
+    match &definition.kind {
+        Kind::Constraint { assert, .. } => collect(assert),
+        Kind::Compute { value, .. } => collect(value),
+        Kind::Decision { when, .. } => collect(when),
+        Kind::Table(table) => {
+            table.inputs.iter().for_each(|input| collect(input));
+            table
+                .rows
+                .iter()
+                .flat_map(|row| &row.when)
+                .for_each(|cell| table::expressions(cell).for_each(&mut collect));
+        }
+    }
+    names
+}
+
+/// The dotted name of what a rule makes.
+fn name_written(definition: &Definition) -> Option<String> {
+    match &definition.kind {
+        Kind::Constraint { .. } => None,
+        Kind::Compute { into, .. } => Some(path(into).join(".")),
+        Kind::Decision { .. } | Kind::Table(_) => Some(format!("{OUTCOMES}.{}", definition.id)),
+    }
+}
+
+/// The member names of a JSON Pointer.
+fn path(pointer: &str) -> Vec<String> {
+    pointer.split('/').skip(1).map(|token| token.replace("~1", "/").replace("~0", "~")).collect()
+}
+
+/// The state of compiling one set.
+pub(super) struct Compiler {
+    pub layout: Layout,
+    pub problems: Problems,
+    uses: SlotSet,
+}
+
+impl Compiler {
+    /// Compiles one expression at `member` of a rule. `offset` is where its text starts in that member, and `prefix` how
+    /// many bytes of `source` come before that text.
+    pub fn program(
+        &mut self,
+        definition: &Definition,
+        member: &str,
+        source: &str,
+        (prefix, offset): (usize, usize),
+        wanted: Option<&Type>,
+    ) -> Option<Program> {
+        let result = Program::compile_as(source, &self.layout, wanted);
+        let remarks = match &result {
+            Ok(program) => program.warnings(),
+            Err(problems) => problems,
+        };
+        for remark in remarks {
+            self.problems.push(self.located(definition, member, remark, prefix, offset));
+        }
+        let program = result.ok()?;
+        self.uses.extend(program.uses());
+        Some(program)
+    }
+
+    fn located(
+        &self,
+        definition: &Definition,
+        member: &str,
+        problem: &Problem,
+        prefix: usize,
+        offset: usize,
+    ) -> RuleProblem {
+        let shift = |at: usize| at.saturating_sub(prefix) + offset;
+        RuleProblem {
+            pointer: format!("/rules/{}/{member}", definition.place),
+            rule: Some(definition.id.clone()),
+            message: problem.message.clone(),
+            span: Some(shift(problem.span.start)..shift(problem.span.end)),
+            severity: problem.severity,
+        }
+    }
+
+    pub fn error(&mut self, definition: &Definition, member: &str, message: impl Into<String>) {
+        self.problems.error(format!("/rules/{}/{member}", definition.place), Some(&definition.id), message);
+    }
+
+    fn warn(&mut self, definition: &Definition, member: &str, message: &str) {
+        self.problems.push(RuleProblem {
+            pointer: format!("/rules/{}/{member}", definition.place),
+            rule: Some(definition.id.clone()),
+            message: message.to_owned(),
+            span: None,
+            severity: Severity::Warning,
+        });
+    }
+
+    fn action(&mut self, definition: &Definition) -> Option<Action> {
+        match &definition.kind {
+            Kind::Constraint { assert, at, message } => {
+                let assert = self.condition(definition, "assert", assert)?;
+                match assert.constant() {
+                    Some(Value::Bool(true)) => self.warn(definition, "assert", "this always holds"),
+                    Some(_) => {
+                        self.warn(definition, "assert", "this never holds: no submission would be accepted")
+                    }
+                    None => {}
+                }
+                let message =
+                    message.clone().unwrap_or_else(|| format!("the rule `{}` does not hold", definition.id));
+                Some(Action::Constraint { assert, at: at.as_str().into(), message })
+            }
+            Kind::Decision { when, then, otherwise } => {
+                let when = self.condition(definition, "when", when)?;
+                match when.constant() {
+                    Some(Value::Bool(true)) => {
+                        self.warn(definition, "when", "this always holds, so `otherwise` is never used")
+                    }
+                    Some(_) => self.warn(definition, "when", "this never holds, so `then` is never used"),
+                    None => {}
+                }
+                Some(Action::Decision { when, then: then.clone(), otherwise: otherwise.clone() })
+            }
+            Kind::Compute { value, into } => self.compute(definition, value, into),
+            Kind::Table(table) => {
+                Table::compile(self, definition, table).map(|table| Action::Table(Box::new(table)))
+            }
+        }
+    }
+
+    /// Compiles an expression that must be a bool.
+    fn condition(&mut self, definition: &Definition, member: &str, source: &str) -> Option<Program> {
+        let program = self.program(definition, member, source, (0, 0), None)?;
+        match program.result_type().non_null() {
+            Type::Bool | Type::Dyn => Some(program),
+            other => {
+                self.error(definition, member, format!("`{member}` must be a bool; this is {other}"));
+                None
+            }
+        }
+    }
+
+    fn compute(&mut self, definition: &Definition, value: &str, into: &str) -> Option<Action> {
+        let path = path(into);
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        let existing = self.layout.slot(&path);
+        let wanted = existing.map(|slot| self.layout.info(slot).ty.non_null().clone());
+        let program = self.program(definition, "value", value, (0, 0), wanted.as_ref())?;
+        let made = program.result_type().non_null().clone();
+        if let Some(wanted) = &wanted
+            && !assignable(&made, wanted)
+        {
+            let message = format!("`{into}` holds {wanted}, but this is {made}{}", conversion(&made, wanted));
+            self.error(definition, "value", message);
+            return None;
+        }
+        let ty = wanted.unwrap_or(made);
+        if existing.is_none() && !self.layout.add_field(&path, ty.clone()) {
+            self.error(definition, "into", format!("there is no object for `{into}` to lie in"));
+            return None;
+        }
+        let slot = existing.or_else(|| self.layout.slot(&path))?;
+        Some(Action::Compute { value: program, into: into.into(), slot, ty })
+    }
+}
+
+/// Whether a value of type `made` may be put where `wanted` is.
+fn assignable(made: &Type, wanted: &Type) -> bool {
+    match (made, wanted) {
+        (Type::Dyn, _) | (_, Type::Dyn) => true,
+        (a, b) if a.is_number() || b.is_number() => a == b,
+        (Type::List(a), Type::List(b)) => assignable(a.non_null(), b.non_null()),
+        (a, b) => a.join(b).is_some(),
+    }
+}
+
+/// Which conversion would make it right.
+fn conversion(made: &Type, wanted: &Type) -> String {
+    if wanted.is_number() && (made.is_number() || *made == Type::String) || *wanted == Type::String {
+        format!("; `{wanted}(…)` converts it")
+    } else {
+        String::new()
+    }
+}

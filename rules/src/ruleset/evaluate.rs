@@ -1,0 +1,213 @@
+//! Running a rule set over bound slots; see [`super`] for the order and for what missing fields do.
+
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+
+use super::outcome::{Computed, Outcome, RuleOutcome, Skipped, Violation};
+use super::table::Said;
+use super::{Action, MATCHED, OUTCOMES, Rule, VALUE};
+use crate::budget::Budget;
+use crate::error::{ErrorKind, EvalError};
+use crate::layout::{Layout, Member};
+use crate::slots::Slots;
+use crate::types::Type;
+use crate::value::{Map, Value};
+
+/// Runs all rules; results that later rules may read go into the slots.
+pub(super) fn evaluate<'a>(
+    rules: &'a [Rule],
+    layout: &'a Layout,
+    slots: &mut Slots<'a>,
+    budget: &mut Budget,
+) -> RuleOutcome {
+    let mut run = Run {
+        layout,
+        slots,
+        budget,
+        violations: Vec::new(),
+        outcomes: Vec::new(),
+        result: RuleOutcome::default(),
+    };
+    rules.iter().for_each(|rule| run.rule(rule));
+    let Run { mut violations, mut outcomes, mut result, .. } = run;
+    // Rules ran by dependency; what people read is in the order of the definition.
+    violations.sort_by_key(|(place, _)| *place);
+    outcomes.sort_by_key(|(place, _)| *place);
+    result.violations = violations.into_iter().map(|(_, violation)| violation).collect();
+    result.outcomes = outcomes.into_iter().map(|(_, outcome)| outcome).collect();
+    result
+}
+
+struct Run<'r, 'a> {
+    layout: &'a Layout,
+    slots: &'r mut Slots<'a>,
+    budget: &'r mut Budget,
+    violations: Vec<(usize, Violation)>,
+    outcomes: Vec<(usize, Outcome)>,
+    result: RuleOutcome,
+}
+
+impl<'a> Run<'_, 'a> {
+    fn rule(&mut self, rule: &'a Rule) {
+        match &rule.action {
+            Action::Constraint { assert, at, message } => {
+                let message = match assert.eval_bool(self.slots, self.budget) {
+                    Ok(true) => return,
+                    Ok(false) => message.clone(),
+                    Err(error) if error.kind() == ErrorKind::Missing => return self.skip(rule, &error),
+                    Err(error) => format!("`{}` could not be evaluated: {error}", rule.id),
+                };
+                self.violations
+                    .push((rule.place, Violation { rule: rule.id.clone(), at: at.clone(), message }));
+            }
+            Action::Compute { value, into, slot, ty } => {
+                let made = value.eval(self.slots, self.budget).and_then(|value| fitting(value, ty));
+                let made = made.and_then(|value| Ok((value.to_json()?, value)));
+                let (value, error) = match made {
+                    Ok((json, value)) => {
+                        self.slots.set(*slot, value);
+                        (json, None)
+                    }
+                    Err(error) => {
+                        self.slots.clear(*slot);
+                        if error.kind() == ErrorKind::Missing {
+                            return self.skip(rule, &error);
+                        }
+                        (Json::Null, Some(error.to_string()))
+                    }
+                };
+                self.result.computed.push(Computed {
+                    rule: rule.id.clone(),
+                    into: into.clone(),
+                    value,
+                    error,
+                });
+            }
+            Action::Decision { when, then, otherwise } => {
+                let (matched, value, failure) = match when.eval_bool(self.slots, self.budget) {
+                    Ok(true) => (true, Some(then), None),
+                    Ok(false) => (false, otherwise.as_ref(), None),
+                    Err(error) if error.kind() == ErrorKind::Missing => {
+                        (false, otherwise.as_ref(), Some(error))
+                    }
+                    Err(error) => (false, None, Some(error)),
+                };
+                self.record(rule, matched, value);
+                self.say(rule, matched, value.cloned().unwrap_or(Json::Null), failure);
+            }
+            Action::Table(table) => match table.run(self.slots, self.budget) {
+                Ok(said) => self.table(rule, said),
+                Err(error) => {
+                    self.record(rule, false, None);
+                    self.say(rule, false, Json::Null, Some(error));
+                }
+            },
+        }
+    }
+
+    fn skip(&mut self, rule: &Rule, error: &EvalError) {
+        self.result.skipped.push(Skipped { rule: rule.id.clone(), reason: error.to_string() });
+    }
+
+    /// Adds an outcome. A missing field is a reason, anything else an error.
+    fn say(&mut self, rule: &Rule, matched: bool, value: Json, failure: Option<EvalError>) {
+        let missing = failure.as_ref().is_some_and(|error| error.kind() == ErrorKind::Missing);
+        let text = failure.map(|error| error.to_string());
+        let (reason, error) = if missing { (text, None) } else { (None, text) };
+        self.outcomes.push((rule.place, Outcome { rule: rule.id.clone(), matched, value, reason, error }));
+    }
+
+    fn table(&mut self, rule: &'a Rule, said: Said<'a>) {
+        match said {
+            Said::Nothing(otherwise) => {
+                self.record(rule, false, otherwise);
+                self.say(rule, false, otherwise.cloned().unwrap_or(Json::Null), None);
+            }
+            Said::Row(then) => {
+                self.record(rule, true, Some(then));
+                self.say(rule, true, then.clone(), None);
+            }
+            Said::Keys(keys) => {
+                self.record(rule, true, None);
+                let mut json = serde_json::Map::new();
+                for (key, value) in keys {
+                    json.insert(key.to_owned(), value.to_json().unwrap_or(Json::Null));
+                    self.set_outcome(rule, key, value);
+                }
+                self.say(rule, true, Json::Object(json), None);
+            }
+            Said::Scalar(value) => {
+                let json = value.to_json().unwrap_or(Json::Null);
+                self.record(rule, true, None);
+                self.set_outcome(rule, VALUE, value);
+                self.say(rule, true, json, None);
+            }
+        }
+    }
+
+    /// Puts an outcome where `outcomes.<rule>` is read.
+    fn record(&mut self, rule: &Rule, matched: bool, value: Option<&'a Json>) {
+        if let Some(outcome) = outcome_member(self.layout, &rule.id) {
+            fill_outcome(outcome, self.slots, matched, value.unwrap_or(&Json::Null));
+        }
+    }
+
+    fn set_outcome(&mut self, rule: &Rule, key: &str, value: Value<'a>) {
+        let branch = outcome_member(self.layout, &rule.id).and_then(|outcome| outcome.branch.as_ref());
+        if let Some(member) = branch.and_then(|branch| branch.member(key)) {
+            self.slots.set(member.slot, value);
+        }
+    }
+}
+
+/// The value when it is what its field holds; checked here because a `dyn` expression may make anything.
+fn fitting<'a>(value: Value<'a>, ty: &Type) -> Result<Value<'a>, EvalError> {
+    let fits = ty.kind().is_none_or(|kind| kind == value.kind());
+    if fits {
+        return Ok(value);
+    }
+    if matches!(value, Value::Null) {
+        return Err(EvalError::new(ErrorKind::Missing, "the computed value is null"));
+    }
+    let message = format!("the computed value is {}, but its field holds {ty}", value.kind());
+    Err(EvalError::new(ErrorKind::Misfit, message))
+}
+
+/// The member `outcomes.<rule>`.
+fn outcome_member<'a>(layout: &'a Layout, rule: &str) -> Option<&'a Member> {
+    layout.variables().member(OUTCOMES)?.branch.as_ref()?.member(rule)
+}
+
+/// Fills the slots of one outcome: its keys, then `matched` and `value` where no key has that name.
+fn fill_outcome<'a>(outcome: &'a Member, slots: &mut Slots<'a>, matched: bool, value: &'a Json) {
+    slots.bind_member(outcome, value);
+    if !value.is_object() {
+        // The rule ran, so `has(outcomes.<rule>)` holds although there are no keys.
+        slots.set(outcome.slot, Value::Map(Map::Owned(Arc::default())));
+    }
+    let Some(branch) = &outcome.branch else { return };
+    let keyed = |name: &str| value.get(name).is_some();
+    if let Some(member) = branch.member(MATCHED).filter(|_| !keyed(MATCHED)) {
+        slots.set(member.slot, Value::Bool(matched));
+    }
+    if let Some(member) = branch.member(VALUE).filter(|_| !value.is_object() && !value.is_null()) {
+        slots.bind_member(member, value);
+    }
+}
+
+/// Fills the slots of all outcomes from their recorded form; what is not recorded is absent.
+pub(super) fn bind_outcomes<'a>(layout: &'a Layout, slots: &mut Slots<'a>, outcomes: &'a Json) {
+    let Some(rules) = layout.variables().member(OUTCOMES).and_then(|member| member.branch.as_ref()) else {
+        return;
+    };
+    for rule in &rules.members {
+        match outcomes.get(&*rule.name) {
+            Some(recorded) => {
+                let matched = recorded.get("matched").and_then(Json::as_bool).unwrap_or(false);
+                fill_outcome(rule, slots, matched, recorded.get("value").unwrap_or(&Json::Null));
+            }
+            None => slots.absent(rule),
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Decision tables: rows of small tests on inputs, compiled to the same programs as other rules.
+//!
+//! Compiled by [`super::compile`], run by [`super::evaluate`]. Each input is evaluated once, into a slot of its own; a
+//! row's tests read that slot.
+//!
+//! A cell is `-` (always), or alternatives separated by commas, or `not(…)` around them. An alternative is a comparison
+//! (`< 100`, `>= date('2026-01-01')`, `!= 'DE'`), a range (`[1..10)`, `(0..1]`; round brackets exclude), a value to
+//! equal (`'DE'`, `limit * 2`), `in [..]`, or a condition of its own (`risk > 0.5`, where the input is not a bool).
+
+use serde_json::Value as Json;
+
+use super::compile::Compiler;
+use super::definition::{Collect, Definition, Hit, TableDefinition};
+use crate::budget::Budget;
+use crate::error::{ErrorKind, EvalError};
+use crate::layout::Slot;
+use crate::program::Program;
+use crate::slots::Slots;
+use crate::types::{Field, Type};
+use crate::value::{Value, from_json};
+
+mod cell;
+mod collect;
+
+pub(super) use cell::expressions;
+
+/// A compiled table.
+#[derive(Debug)]
+pub(super) struct Table {
+    hit: Hit,
+    /// What is tested, and the slot that holds it for the rows.
+    inputs: Vec<(Program, Slot)>,
+    rows: Vec<Row>,
+    otherwise: Option<Json>,
+}
+
+#[derive(Debug)]
+struct Row {
+    tests: Vec<Test>,
+    then: Json,
+    ty: Type,
+    priority: f64,
+}
+
+/// A cell that is not `-`.
+#[derive(Debug)]
+struct Test {
+    negated: bool,
+    /// One of these must hold; each is a conjunction.
+    alternatives: Vec<Vec<Program>>,
+}
+
+/// What a table says.
+pub(super) enum Said<'a> {
+    /// No row matched.
+    Nothing(Option<&'a Json>),
+    /// A row's `then`.
+    Row(&'a Json),
+    /// Values put together from several rows: by key, or one where rows are no objects.
+    Keys(Vec<(&'a str, Value<'a>)>),
+    Scalar(Value<'a>),
+}
+
+impl Table {
+    pub(super) fn compile(
+        compiler: &mut Compiler,
+        definition: &Definition,
+        source: &TableDefinition,
+    ) -> Option<Table> {
+        let mut inputs = Vec::with_capacity(source.inputs.len());
+        for (at, text) in source.inputs.iter().enumerate() {
+            let program = compiler.program(definition, &format!("inputs/{at}"), text, (0, 0), None);
+            let ty = program.as_ref().map_or(Type::Dyn, |program| program.result_type().non_null().clone());
+            let values = program
+                .as_ref()
+                .and_then(Program::slot)
+                .and_then(|slot| compiler.layout.info(slot).values.clone());
+            let name = cell::variable(definition.place, at);
+            let slot = compiler.layout.add_variable(&Field { values, ..Field::required(&name, ty.clone()) });
+            compiler.layout.show_as(slot, text);
+            inputs.push(program.map(|program| (program, slot, ty)));
+        }
+        let types: Vec<Type> =
+            inputs.iter().map(|input| input.as_ref().map_or(Type::Dyn, |(_, _, ty)| ty.clone())).collect();
+        let mut rows = Vec::with_capacity(source.rows.len());
+        for (at, row) in source.rows.iter().enumerate() {
+            let mut tests = Vec::new();
+            for (column, text) in row.when.iter().enumerate() {
+                let place = cell::Place { definition, row: at, column, input: &types[column] };
+                tests.push(cell::compile(compiler, &place, text));
+            }
+            let ty = super::shape::type_of(&row.then);
+            if let Hit::Collect(collect) = source.hit
+                && let Some(message) = collect::refusal(collect, &ty)
+            {
+                compiler.error(definition, &format!("rows/{at}/then"), message);
+            }
+            rows.push((tests, row.then.clone(), ty, row.priority));
+        }
+        let rows = rows.into_iter().map(|(tests, then, ty, priority)| {
+            let tests = tests.into_iter().collect::<Option<Vec<_>>>()?.into_iter().flatten().collect();
+            Some(Row { tests, then, ty, priority })
+        });
+        let rows = rows.collect::<Option<_>>()?;
+        let inputs = inputs.into_iter().map(|input| input.map(|(program, slot, _)| (program, slot)));
+        Some(Table {
+            hit: source.hit,
+            inputs: inputs.collect::<Option<_>>()?,
+            rows,
+            otherwise: source.otherwise.clone(),
+        })
+    }
+
+    /// What the table says over `slots`. An input that reads a missing field matches only `-`.
+    ///
+    /// # Errors
+    /// The run-time error of an input or a test; two matching rows under [`Hit::Unique`].
+    pub(super) fn run<'a>(
+        &'a self,
+        slots: &mut Slots<'a>,
+        budget: &mut Budget,
+    ) -> Result<Said<'a>, EvalError> {
+        for (program, slot) in &self.inputs {
+            match program.eval(slots, budget) {
+                Ok(Value::Null) => slots.clear(*slot),
+                Ok(value) => slots.set(*slot, value),
+                Err(error) if error.kind() == ErrorKind::Missing => slots.clear(*slot),
+                Err(error) => return Err(error),
+            }
+        }
+        let mut matching: Vec<usize> = Vec::new();
+        for (at, row) in self.rows.iter().enumerate() {
+            if !row.matches(slots, budget)? {
+                continue;
+            }
+            matching.push(at);
+            if self.hit == Hit::First {
+                break;
+            }
+        }
+        self.choose(&matching)
+    }
+
+    fn choose(&self, matching: &[usize]) -> Result<Said<'_>, EvalError> {
+        let Some(&first) = matching.first() else { return Ok(Said::Nothing(self.otherwise.as_ref())) };
+        match self.hit {
+            Hit::First => Ok(Said::Row(&self.rows[first].then)),
+            Hit::Unique => match matching.get(1) {
+                None => Ok(Said::Row(&self.rows[first].then)),
+                Some(second) => {
+                    let message =
+                        format!("rows {} and {} both match, but `hit` is `unique`", first + 1, second + 1);
+                    Err(EvalError::new(ErrorKind::InvalidArgument, message))
+                }
+            },
+            Hit::Priority => {
+                let better = |best: usize, next: usize| {
+                    if self.rows[next].priority > self.rows[best].priority { next } else { best }
+                };
+                let best = matching.iter().copied().fold(first, better);
+                Ok(Said::Row(&self.rows[best].then))
+            }
+            Hit::Collect(collect) => self.collect(collect, matching),
+        }
+    }
+
+    /// Puts the matching rows together, key by key when they are objects.
+    fn collect(&self, collect: Collect, matching: &[usize]) -> Result<Said<'_>, EvalError> {
+        let rows = || matching.iter().map(|&at| &self.rows[at]);
+        if rows().any(|row| !matches!(row.ty, Type::Object(_))) {
+            let values = rows().map(|row| from_json(&row.then, &row.ty)).collect::<Result<_, _>>()?;
+            return collect::aggregate(collect, values).map(Said::Scalar);
+        }
+        let mut keys: Vec<(&str, Vec<Value<'_>>)> = Vec::new();
+        for row in rows() {
+            let (Json::Object(members), Type::Object(object)) = (&row.then, &row.ty) else { continue };
+            for (name, json) in members {
+                let Some(field) = object.field(name) else { continue };
+                let value = from_json(json, &field.ty)?;
+                match keys.iter_mut().find(|(key, _)| key == name) {
+                    Some((_, values)) => values.push(value),
+                    None => keys.push((name, vec![value])),
+                }
+            }
+        }
+        let keys = keys.into_iter().map(|(key, values)| Ok((key, collect::aggregate(collect, values)?)));
+        keys.collect::<Result<_, EvalError>>().map(Said::Keys)
+    }
+}
+
+impl Row {
+    fn matches<'a>(&'a self, slots: &Slots<'a>, budget: &mut Budget) -> Result<bool, EvalError> {
+        budget.spend(1)?;
+        for test in &self.tests {
+            if !test.holds(slots, budget)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Test {
+    fn holds<'a>(&'a self, slots: &Slots<'a>, budget: &mut Budget) -> Result<bool, EvalError> {
+        for alternative in &self.alternatives {
+            match all_hold(alternative, slots, budget) {
+                Ok(true) => return Ok(!self.negated),
+                Ok(false) => {}
+                // Whatever is missing is in no alternative, and not outside of them either.
+                Err(error) if error.kind() == ErrorKind::Missing => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(self.negated)
+    }
+}
+
+fn all_hold<'a>(programs: &'a [Program], slots: &Slots<'a>, budget: &mut Budget) -> Result<bool, EvalError> {
+    for program in programs {
+        if !program.eval_bool(slots, budget)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,292 @@
+//! Rule sets from the outside: what publishing refuses, and what submissions get.
+
+use std::sync::Arc;
+
+use formledger_rules::{
+    Budget, Field, Layout, ObjectType, Program, RuleOutcome, RuleProblem, RuleSet, Severity, Type, Value,
+};
+use serde_json::{Value as Json, json};
+
+/// The form of API.md's example, with a few fields more.
+fn layout() -> Layout {
+    let applicant =
+        ObjectType::new([Field::optional("age", Type::Int), Field::required("name", Type::String)], false);
+    let line =
+        ObjectType::new([Field::required("qty", Type::Int), Field::required("price", Type::Decimal)], false);
+    let root = ObjectType::new(
+        [
+            Field::required("amount", Type::Double),
+            Field::required("country", Type::String),
+            Field::optional("applicant", Type::Object(Arc::new(applicant))),
+            Field::optional("lines", Type::list(Type::Object(Arc::new(line)))),
+            Field::optional("born", Type::Date),
+            Field::optional("budget", Type::Decimal),
+            Field::optional("note", Type::nullable(Type::String)),
+            Field::required("level", Type::String).one_of([json!("low"), json!("high")]),
+        ],
+        false,
+    );
+    Layout::new(Arc::new(root)).with_variable("now", Type::Timestamp)
+}
+
+fn compile(rules: Json) -> RuleSet {
+    RuleSet::compile(&rules, &layout()).unwrap_or_else(|problems| panic!("{problems:#?}"))
+}
+
+fn refused(rules: Json) -> Vec<RuleProblem> {
+    RuleSet::compile(&rules, &layout()).expect_err("the rules are wrong")
+}
+
+fn run(rules: Json, data: Json) -> RuleOutcome {
+    compile(rules).evaluate(&data, &[], &mut Budget::default())
+}
+
+fn data() -> Json {
+    json!({"amount": 12000, "country": "DE", "applicant": {"age": 17, "name": "Ada"}, "level": "low",
+           "lines": [{"qty": 3, "price": "10.10"}, {"qty": 1, "price": "0.20"}]})
+}
+
+#[test]
+fn a_constraint_that_does_not_hold_names_its_place_and_message() {
+    let rules = json!([{"id": "adult", "kind": "constraint", "assert": "applicant.age >= 18", "at": "/applicant/age",
+                        "message": "must be an adult"}]);
+    let outcome = run(rules, data());
+    assert_eq!(outcome.violations.len(), 1);
+    let violation = &outcome.violations[0];
+    assert_eq!(
+        (&*violation.rule, &*violation.at, &*violation.message),
+        ("adult", "/applicant/age", "must be an adult")
+    );
+}
+
+#[test]
+fn a_constraint_on_a_missing_optional_field_is_skipped_and_was_warned_of() {
+    let rules = compile(json!([{"id": "adult", "kind": "constraint", "assert": "applicant.age >= 18"}]));
+    assert!(rules.warnings()[0].message.contains("has(applicant) && …"), "{:?}", rules.warnings());
+    let data = json!({"amount": 1, "country": "DE", "level": "low"});
+    let outcome = rules.evaluate(&data, &[], &mut Budget::default());
+    assert!(outcome.violations.is_empty());
+    assert_eq!(outcome.skipped[0].reason, "`applicant.age` is missing");
+}
+
+#[test]
+fn a_guarded_field_gives_no_warning() {
+    let guarded = "!has(applicant.age) || applicant.age >= 18";
+    assert!(compile(json!([{"id": "a", "kind": "constraint", "assert": guarded}])).warnings().is_empty());
+    let guarded = "has(applicant.age) && applicant.age >= 18 ? has(lines) : true";
+    assert!(compile(json!([{"id": "a", "kind": "constraint", "assert": guarded}])).warnings().is_empty());
+}
+
+#[test]
+fn a_null_is_a_missing_value_except_in_comparisons_with_null() {
+    let rules = |assert: &str| json!([{"id": "n", "kind": "constraint", "assert": assert}]);
+    let with = |note: Json| json!({"amount": 1, "country": "DE", "level": "low", "note": note});
+    assert_eq!(run(rules("note.size() > 3"), with(json!(null))).skipped.len(), 1);
+    assert_eq!(run(rules("note == null"), with(json!(null))), RuleOutcome::default());
+    assert_eq!(run(rules("note != null && note.size() > 3"), with(json!(null))).violations.len(), 1);
+    assert_eq!(run(rules("!has(note)"), with(json!(null))), RuleOutcome::default());
+}
+
+#[test]
+fn any_other_failure_of_a_constraint_is_a_violation_that_says_why() {
+    let rules = json!([{"id": "ratio", "kind": "constraint", "assert": "100 / (applicant.age - 17) > 1"}]);
+    assert_eq!(run(rules, data()).violations[0].message, "`ratio` could not be evaluated: division by zero");
+}
+
+#[test]
+fn a_decision_says_then_or_otherwise() {
+    let rules = json!([{"id": "route", "kind": "decision", "when": "amount > 10000.0 && country in ['DE','FR']",
+                        "then": {"route": "committee"}, "otherwise": {"route": "auto"}}]);
+    let says = |amount: f64| {
+        let mut data = data();
+        data["amount"] = json!(amount);
+        run(rules.clone(), data).outcomes_json()
+    };
+    assert_eq!(says(12000.0), json!({"route": {"matched": true, "value": {"route": "committee"}}}));
+    assert_eq!(says(10.0), json!({"route": {"matched": false, "value": {"route": "auto"}}}));
+}
+
+#[test]
+fn a_decision_that_misses_a_field_does_not_match_and_says_why() {
+    let rules = json!([{"id": "old", "kind": "decision", "when": "applicant.age > 60", "then": true}]);
+    let outcome = run(rules, json!({"amount": 1, "country": "DE", "level": "low"})).outcomes_json();
+    assert_eq!(
+        outcome,
+        json!({"old": {"matched": false, "value": null, "reason": "`applicant.age` is missing"}})
+    );
+}
+
+#[test]
+fn computes_run_by_dependency_and_later_rules_read_them_exactly() {
+    let rules = json!([
+        {"id": "big", "kind": "decision", "when": "gross > 36", "then": {"tax": 2}, "otherwise": {"tax": 1}},
+        {"id": "gross", "kind": "compute", "value": "net * decimal('1.19')", "into": "/gross"},
+        {"id": "net", "kind": "compute", "value": "sum(lines.map(l, l.price * l.qty))", "into": "/net"},
+        {"id": "due", "kind": "compute", "value": "net + outcomes.big.tax", "into": "/due"},
+        {"id": "cap", "kind": "constraint", "assert": "due < 30", "message": "too much"}
+    ]);
+    let outcome = run(rules, data());
+    let computed: Vec<(&str, &Json)> =
+        outcome.computed.iter().map(|made| (&*made.into, &made.value)).collect();
+    assert_eq!(
+        computed,
+        [("/net", &json!("30.50")), ("/gross", &json!("36.2950")), ("/due", &json!("32.50"))]
+    );
+    assert_eq!(outcome.violations[0].message, "too much");
+}
+
+#[test]
+fn rules_that_wait_for_each_other_are_refused() {
+    let problems = refused(json!([
+        {"id": "a", "kind": "compute", "value": "b + 1", "into": "/a"},
+        {"id": "b", "kind": "compute", "value": "a + 1", "into": "/b"}
+    ]));
+    assert!(
+        problems.iter().all(|problem| problem.message.contains("waits for its own result")),
+        "{problems:?}"
+    );
+}
+
+#[test]
+fn a_compute_must_make_what_its_field_holds() {
+    let problems =
+        refused(json!([{"id": "c", "kind": "compute", "value": "applicant.age", "into": "/amount"}]));
+    assert!(
+        problems.iter().any(|problem| problem.message.contains("`double(…)` converts it")),
+        "{problems:?}"
+    );
+}
+
+fn table(hit: Json, rows: Json) -> Json {
+    let mut rule = json!({"id": "fee", "kind": "table", "inputs": ["amount", "country"], "rows": rows});
+    rule.as_object_mut().expect("an object").extend(hit.as_object().expect("an object").clone());
+    json!([rule])
+}
+
+fn fee(rules: &Json, amount: f64, country: &str) -> Json {
+    let data = json!({"amount": amount, "country": country, "level": "low"});
+    run(rules.clone(), data).outcomes_json()["fee"]["value"].clone()
+}
+
+#[test]
+fn a_table_takes_the_first_matching_row() {
+    let rules = table(
+        json!({"hit": "first"}),
+        json!([
+            {"when": ["< 100", "'DE'"], "then": {"fee": 0}},
+            {"when": ["[100..1000)", "'DE', 'FR'"], "then": {"fee": 1}},
+            {"when": ["amount > 5000 && country != 'US'", "-"], "then": {"fee": 2}},
+            {"when": ["-", "not('US', 'CA')"], "then": {"fee": 3}}
+        ]),
+    );
+    assert_eq!(fee(&rules, 99.0, "DE"), json!({"fee": 0}));
+    assert_eq!(fee(&rules, 100.0, "FR"), json!({"fee": 1}));
+    assert_eq!(fee(&rules, 1000.0, "DE"), json!({"fee": 3}));
+    assert_eq!(fee(&rules, 6000.0, "DE"), json!({"fee": 2}));
+    assert_eq!(fee(&rules, 6000.0, "US"), Json::Null);
+}
+
+#[test]
+fn hit_policies_choose_among_matching_rows() {
+    let rows = json!([
+        {"when": ["> 0", "-"], "then": {"fee": 1}, "priority": 1},
+        {"when": ["> 10", "-"], "then": {"fee": 2.5}, "priority": 3},
+        {"when": ["> 100", "-"], "then": {"fee": 4}, "priority": 2}
+    ]);
+    let with = |hit: Json| table(hit, rows.clone());
+    assert_eq!(fee(&with(json!({"hit": "priority"})), 500.0, "DE"), json!({"fee": 2.5}));
+    assert_eq!(fee(&with(json!({"hit": "collect"})), 50.0, "DE"), json!({"fee": [1, 2.5]}));
+    assert_eq!(fee(&with(json!({"hit": "collect", "aggregate": "sum"})), 500.0, "DE"), json!({"fee": 7.5}));
+    assert_eq!(fee(&with(json!({"hit": "collect min"})), 500.0, "DE"), json!({"fee": 1}));
+    assert_eq!(fee(&with(json!({"hit": "collect max"})), 500.0, "DE"), json!({"fee": 4}));
+    assert_eq!(fee(&with(json!({"hit": "collect count"})), 500.0, "DE"), json!({"fee": 3}));
+    let unique = run(with(json!({"hit": "unique"})), data()).outcomes_json();
+    assert_eq!(unique["fee"]["error"], json!("rows 1 and 2 both match, but `hit` is `unique`"));
+}
+
+#[test]
+fn an_input_that_is_missing_matches_only_the_dash() {
+    let rules = json!([{"id": "t", "kind": "table", "hit": "first", "inputs": ["applicant.age"], "rows": [
+        {"when": ["not(18)"], "then": "known"}, {"when": ["-"], "then": "unknown"}]}]);
+    let outcome = run(rules, json!({"amount": 1, "country": "DE", "level": "low"})).outcomes_json();
+    assert_eq!(outcome["t"], json!({"matched": true, "value": "unknown"}));
+}
+
+#[test]
+fn problems_point_into_the_definition_and_the_text() {
+    let problems = refused(json!([
+        {"id": "x", "kind": "constraint", "assert": "amuont > 3"},
+        {"id": "x", "kind": "decision", "when": "true", "then": 1},
+        {"id": "y", "kind": "constraint", "asert": "true"},
+        {"id": "z", "kind": "table", "hit": "first", "inputs": ["level"], "rows": [{"when": [" == 'medium'"], "then": 1}]},
+        {"id": "w", "kind": "verdict"},
+        {"id": "v", "kind": "decision", "when": "country + 1 == 'x'", "then": 1}
+    ]));
+    let at = |pointer: &str| {
+        let found =
+            problems.iter().find(|problem| problem.pointer == pointer && problem.severity == Severity::Error);
+        found.unwrap_or_else(|| panic!("no problem at {pointer}: {problems:#?}"))
+    };
+    let spelled = at("/rules/0/assert");
+    assert_eq!(
+        (spelled.span.clone(), &*spelled.message),
+        (Some(0..6), "there is no field `amuont`; did you mean `amount`?")
+    );
+    assert_eq!(at("/rules/1/id").message, "the id `x` is taken by an earlier rule");
+    assert_eq!(at("/rules/2/asert").message, "there is no member `asert`; did you mean `assert`?");
+    assert_eq!(at("/rules/2/assert").message, "`assert` is missing");
+    let cell = at("/rules/3/rows/0/when/0");
+    assert_eq!(cell.message, "`level` is never `\"medium\"`; it is one of `\"low\"`, `\"high\"`");
+    assert!(at("/rules/4/kind").message.contains("`table`"));
+    assert_eq!(at("/rules/5/when").span, Some(0..11));
+}
+
+#[test]
+fn guards_read_recorded_outcomes() {
+    let rules = compile(
+        json!([{"id": "route", "kind": "decision", "when": "amount > 10", "then": {"route": "auto"}}]),
+    );
+    let guard = Program::compile("outcomes.route.matched && outcomes.route.route == 'auto'", rules.layout());
+    let guard = guard.expect("a guard");
+    let (plan, data) = (rules.plan(guard.uses()), json!({}));
+    let holds = |recorded: &Json| {
+        let mut slots = rules.bind_with(&plan, &data);
+        rules.bind_outcomes(&mut slots, recorded);
+        guard.eval_bool(&slots, &mut Budget::default())
+    };
+    assert_eq!(holds(&json!({"route": {"matched": true, "value": {"route": "auto"}}})), Ok(true));
+    assert_eq!(holds(&json!({"route": {"matched": false, "value": null}})), Ok(false));
+    assert!(holds(&json!({})).is_err());
+}
+
+#[test]
+fn number_and_date_literals_take_the_type_of_the_other_side() {
+    for source in
+        ["amount > 1000", "budget * 2 >= 10.10", "born < '2008-01-01'", "budget in [1, 2.5]", "-5 < amount"]
+    {
+        let program = Program::compile(source, &layout());
+        assert!(program.is_ok(), "{source}: {program:?}");
+    }
+    for source in [
+        "amount + applicant.age > 1.0",
+        "budget > 1.0 + applicant.age",
+        "born < 'soon'",
+        "amount == 'x'",
+        "country == null",
+    ] {
+        assert!(Program::compile(source, &layout()).is_err(), "{source}");
+    }
+}
+
+#[test]
+fn variables_are_inputs() {
+    let layout = layout();
+    let rules =
+        json!([{"id": "minor", "kind": "decision", "when": "born.yearsUntil(date(now)) < 18", "then": 1}]);
+    let rules = RuleSet::compile(&rules, &layout).expect("rules");
+    let now = rules.layout().variable(&["now"]).expect("declared above");
+    let at = "2026-03-01T00:00:00Z".parse().expect("a timestamp");
+    let data = json!({"born": "2008-03-02"});
+    let outcome = rules.evaluate(&data, &[(now, Value::Timestamp(at))], &mut Budget::default());
+    assert!(outcome.outcomes[0].matched);
+}
