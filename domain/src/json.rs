@@ -1,6 +1,7 @@
 //! Canonical JSON: the one text form in which payloads are stored, hashed and served.
 //! Called when a command becomes events, and by `verify`; it never looks at what the JSON means.
 
+mod canonical;
 mod diff;
 mod exact;
 pub(crate) mod merge;
@@ -49,14 +50,7 @@ impl CanonicalJson {
     /// [`InexactNumber`] for an integer beyond ±(2^53 − 1).
     pub fn from_value(value: &Value) -> Result<Self, InexactNumber> {
         refuse_inexact(value, &mut String::new())?;
-        Ok(Self::write(value))
-    }
-
-    /// Canonical form of anything that serialises to JSON with string keys and exact numbers.
-    pub(crate) fn write(value: &impl Serialize) -> Self {
-        let text = serde_json_canonicalizer::to_string(value)
-            .expect("JSON values and event structs have string keys and finite numbers");
-        Self(text.into())
+        Ok(Self(canonical::write(value).into()))
     }
 
     /// Takes a text that is known to be canonical because this type wrote it: a stored payload.
