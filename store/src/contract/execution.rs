@@ -11,16 +11,16 @@ use crate::{
     AppendError, ExecuteError, ExecuteOptions, Executed, Expectation, Idempotency, Store, StoreSettings,
 };
 
-fn expecting(expectation: Expectation) -> ExecuteOptions<Tally> {
+fn expecting(expectation: Expectation) -> ExecuteOptions<'static, Tally> {
     ExecuteOptions {
         expectation,
         idempotency: None,
         topic: None,
-        outcome: |tally, events| format!(r#"{{"total":{},"events":{}}}"#, tally.total, events.len()),
+        outcome: &|tally, events| format!(r#"{{"total":{},"events":{}}}"#, tally.total, events.len()),
     }
 }
 
-fn keyed(key: &str) -> ExecuteOptions<Tally> {
+fn keyed(key: &str) -> ExecuteOptions<'static, Tally> {
     let idempotency = Some(Idempotency { key: key.into(), request_hash: [1; 32] });
     ExecuteOptions { idempotency, ..expecting(Expectation::Any) }
 }
@@ -29,7 +29,7 @@ async fn execute(
     store: &Store,
     id: &str,
     command: Command,
-    options: ExecuteOptions<Tally>,
+    options: ExecuteOptions<'_, Tally>,
 ) -> Result<Executed<Tally>, ExecuteError<AlreadyClosed>> {
     store.ledger(&context("acme")).execute(&stream("acme", id), command, &(), options).await
 }

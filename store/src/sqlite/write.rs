@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use formledger_domain::{Position, Sequence, StreamId, TenantId};
+use futures_util::TryStreamExt;
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection};
-use sqlx::{Connection, Executor, Row, Sqlite};
+use sqlx::{Connection, Either, Executor, Row, Sqlite};
 
 use super::read::{head_from_row, position, remembered_from_row, sequence, tenant};
 use super::{schema, writer_options};
@@ -135,50 +136,54 @@ impl Backend for SqliteBackend {
     }
 }
 
-/// Compares and sets every head; gives the tenants that were elsewhere.
-async fn move_heads(
-    connection: &mut SqliteConnection,
-    heads: &[HeadMove],
-) -> Result<Vec<TenantId>, StoreError> {
-    let mut moved = Vec::new();
-    for head in heads {
-        let (sql, first) =
-            if head.from == Position::START { (CREATE_LEDGER, true) } else { (MOVE_LEDGER, false) };
-        let query = sqlx::query(sql)
-            .bind(head.to.position.0 as i64)
-            .bind(head.to.recorded_at)
-            .bind(head.to.frontier.to_stored())
-            .bind(head.tenant.as_str());
-        let query = if first { query } else { query.bind(head.from.0 as i64) };
-        if query.execute(&mut *connection).await?.rows_affected() == 0 {
-            moved.push(head.tenant.clone());
-        }
-    }
-    Ok(moved)
-}
-
-const CREATE_LEDGER: &str = "INSERT INTO ledgers (position, recorded_at, frontier, tenant_id) VALUES (?, ?, ?, ?) \
-                             ON CONFLICT DO NOTHING";
-const MOVE_LEDGER: &str = "UPDATE ledgers SET position = ?, recorded_at = ?, frontier = ? \
-                           WHERE tenant_id = ? AND position = ?";
-
 type Binding<'q> = Query<'q, Sqlite, SqliteArguments<'q>>;
 
-/// One statement text per power of two of rows.
+/// One text per power of two of rows, each prepared once per connection.
 struct Chunked([String; CHUNK_SIZES]);
 
 impl Chunked {
-    fn new(insert: &str, columns: usize) -> Self {
+    /// One statement that inserts all rows, or fewer where some are there already.
+    fn insert(into: &str, columns: usize) -> Self {
         let row = format!("({})", vec!["?"; columns].join(", "));
-        Self(std::array::from_fn(|log| {
-            let rows = vec![row.as_str(); 1 << log].join(", ");
-            format!("{insert} VALUES {rows} ON CONFLICT DO NOTHING")
-        }))
+        Self::per_size(|rows| {
+            format!("{into} VALUES {} ON CONFLICT DO NOTHING", vec![row.as_str(); rows].join(", "))
+        })
+    }
+
+    /// One statement per row, all in one text, so that each tells its own fate in one round trip to SQLite's thread.
+    fn each(statement: &str) -> Self {
+        Self::per_size(|rows| vec![statement; rows].join("; "))
+    }
+
+    fn per_size(text: impl Fn(usize) -> String) -> Self {
+        Self(std::array::from_fn(|log| text(1 << log)))
+    }
+
+    /// Cuts rows into chunks, largest first, each with its text.
+    fn chunks<'r, R>(&self, mut rows: &'r [R]) -> impl Iterator<Item = (&str, &'r [R])> {
+        std::iter::from_fn(move || {
+            let log = rows.len().min(CHUNK_ROWS_MAX).checked_ilog2()? as usize;
+            let (chunk, rest) = rows.split_at(1 << log);
+            rows = rest;
+            Some((self.0[log].as_str(), chunk))
+        })
     }
 }
 
+static CREATE_LEDGERS: LazyLock<Chunked> = LazyLock::new(|| {
+    Chunked::each(
+        "INSERT INTO ledgers (tenant_id, position, recorded_at, frontier) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+    )
+});
+
+static MOVE_LEDGERS: LazyLock<Chunked> = LazyLock::new(|| {
+    Chunked::each(
+        "UPDATE ledgers SET position = ?, recorded_at = ?, frontier = ? WHERE tenant_id = ? AND position = ?",
+    )
+});
+
 static INSERT_EVENTS: LazyLock<Chunked> = LazyLock::new(|| {
-    Chunked::new(
+    Chunked::insert(
         "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, \
          tenant_id, position, event_id, recorded_at, leaf_hash)",
         12,
@@ -186,11 +191,42 @@ static INSERT_EVENTS: LazyLock<Chunked> = LazyLock::new(|| {
 });
 
 static INSERT_OUTCOMES: LazyLock<Chunked> = LazyLock::new(|| {
-    Chunked::new(
+    Chunked::insert(
         "INSERT INTO idempotency (tenant_id, idempotency_key, request_hash, outcome, position, sequence, recorded_at)",
         7,
     )
 });
+
+/// Compares and sets every head; gives the tenants that were elsewhere.
+async fn move_heads(
+    connection: &mut SqliteConnection,
+    heads: &[HeadMove],
+) -> Result<Vec<TenantId>, StoreError> {
+    let (new, known): (Vec<_>, Vec<_>) = heads.iter().partition(|head| head.from == Position::START);
+    let mut moved = set_heads(connection, &CREATE_LEDGERS, &new, bind_new_ledger).await?;
+    moved.extend(set_heads(connection, &MOVE_LEDGERS, &known, bind_ledger).await?);
+    Ok(moved)
+}
+
+async fn set_heads<'q>(
+    connection: &mut SqliteConnection,
+    chunked: &'static Chunked,
+    heads: &[&'q HeadMove],
+    bind: fn(Binding<'q>, &'q HeadMove) -> Binding<'q>,
+) -> Result<Vec<TenantId>, StoreError> {
+    let mut moved = Vec::new();
+    for (text, chunk) in chunked.chunks(heads) {
+        let query = chunk.iter().fold(sqlx::query(text), |query, head| bind(query, head));
+        let mut results = connection.fetch_many(query);
+        for head in chunk {
+            match results.try_next().await? {
+                Some(Either::Left(done)) if done.rows_affected() == 1 => {}
+                _ => moved.push(head.tenant.clone()),
+            }
+        }
+    }
+    Ok(moved)
+}
 
 /// Inserts all rows; `false` when one of them was already there.
 async fn insert<'q, R>(
@@ -199,17 +235,30 @@ async fn insert<'q, R>(
     rows: &[&'q R],
     bind: fn(Binding<'q>, &'q R) -> Binding<'q>,
 ) -> Result<bool, StoreError> {
-    let mut rest = rows;
-    while !rest.is_empty() {
-        let log = rest.len().min(CHUNK_ROWS_MAX).ilog2() as usize;
-        let (chunk, after) = rest.split_at(1 << log);
-        let query = chunk.iter().fold(sqlx::query(&chunked.0[log]), |query, row| bind(query, row));
+    for (text, chunk) in chunked.chunks(rows) {
+        let query = chunk.iter().fold(sqlx::query(text), |query, row| bind(query, row));
         if query.execute(&mut *connection).await?.rows_affected() != chunk.len() as u64 {
             return Ok(false);
         }
-        rest = after;
     }
     Ok(true)
+}
+
+fn bind_new_ledger<'q>(query: Binding<'q>, head: &'q HeadMove) -> Binding<'q> {
+    query
+        .bind(head.tenant.as_str())
+        .bind(head.to.position.0 as i64)
+        .bind(head.to.recorded_at)
+        .bind(head.to.frontier.to_stored())
+}
+
+fn bind_ledger<'q>(query: Binding<'q>, head: &'q HeadMove) -> Binding<'q> {
+    query
+        .bind(head.to.position.0 as i64)
+        .bind(head.to.recorded_at)
+        .bind(head.to.frontier.to_stored())
+        .bind(head.tenant.as_str())
+        .bind(head.from.0 as i64)
 }
 
 fn bind_event<'q>(query: Binding<'q>, event: &'q EventRow<'q>) -> Binding<'q> {
