@@ -1,1 +1,43 @@
-//! stub
+//! Formledger's HTTP side and command line: routes, credentials, feeds, and the composition root that `main.rs` and tests start.
+//! It holds no business rule: commands go to `domain` through `store`, queries to `projections`.
+
+mod app;
+mod auth;
+mod body;
+mod bounded;
+mod call;
+mod catalogue;
+mod cloudevents;
+mod command;
+mod config;
+mod error;
+mod events;
+mod exports;
+mod feed;
+mod form_queries;
+mod forms;
+mod head;
+mod hex;
+mod ledger;
+mod limits;
+mod logging;
+mod metrics;
+mod openapi;
+mod operations;
+mod params;
+mod problem;
+mod process;
+mod query;
+mod router;
+mod server;
+mod stats;
+mod submission_queries;
+mod submissions;
+mod tenants;
+
+pub mod cli;
+
+pub use app::{App, StartError};
+pub use auth::mint;
+pub use config::{AuthSettings, ConfigError, Settings};
+pub use limits::Limits;

@@ -162,7 +162,7 @@ impl TenantReader {
     pub fn all_submissions(
         &self,
         query: SubmissionQuery,
-    ) -> impl Stream<Item = Result<SubmissionRow, QueryError>> + Send + 'static {
+    ) -> impl Stream<Item = Result<SubmissionRow, QueryError>> + Send + 'static + use<> {
         let first = SubmissionQuery { limit: Some(PAGE_ITEMS_MAX), cursor: None, ..query };
         let reader = self.clone();
         stream::try_unfold(Some(first), move |next| {

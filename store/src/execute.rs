@@ -28,11 +28,11 @@ pub struct ExecuteOptions<'a, A: LedgerAggregate> {
     /// See [`crate::Metadata::topic`].
     pub topic: Option<std::sync::Arc<str>>,
     /// Renders the outcome to remember under the idempotency key; called only when there is one.
-    pub outcome: &'a RenderOutcome<A>,
+    pub outcome: &'a RenderOutcome<'a, A>,
 }
 
 /// Renders what a command's answer says, from the state after it and what it recorded.
-pub type RenderOutcome<A> = dyn Fn(&A, &[<A as Aggregate>::Event]) -> String + Send + Sync;
+pub type RenderOutcome<'a, A> = dyn Fn(&A, &[<A as Aggregate>::Event]) -> String + Send + Sync + 'a;
 
 /// A command that took effect, now or before.
 #[derive(Debug)]

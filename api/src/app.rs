@@ -1,0 +1,206 @@
+//! The composition root: builds everything from settings, in one place, for `main.rs` and for tests alike.
+//! Nothing here answers requests; see `router` for what does.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use formledger_projections::{OpenError, ReadModelSettings, ReadModels, Runner, RunnerSettings};
+use formledger_store::{Store, StoreError, StoreSettings};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, oneshot, watch};
+
+use crate::auth::{Authenticator, Keys};
+use crate::catalogue::Catalogue;
+use crate::config::{ConfigError, Settings};
+use crate::feed::FeedPages;
+use crate::metrics::{ServerMetrics, UPKEEP_INTERVAL, recorder};
+use crate::router;
+use crate::server::Server;
+use crate::tenants::Tenants;
+
+/// File of the ledger in the data directory.
+const LEDGER_FILE: &str = "ledger.db";
+/// File of the read models there; losing it costs a rebuild, no fact.
+const READ_MODELS_FILE: &str = "read-models.db";
+
+/// Why the application does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The settings cannot be served.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data directory cannot be made or used.
+    #[error("the data directory `{path}` cannot be used")]
+    DataDirectory {
+        /// Which.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The address cannot be listened on.
+    #[error("`{address}` cannot be listened on")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The ledger cannot be opened.
+    #[error("the ledger cannot be opened")]
+    Ledger(#[from] StoreError),
+    /// The read models cannot be opened.
+    #[error("the read models cannot be opened")]
+    ReadModels(#[from] OpenError),
+}
+
+/// What handlers share.
+pub struct Api {
+    /// How the application was configured.
+    pub settings: Settings,
+    /// All tenants' ledgers.
+    pub store: Store,
+    /// All tenants' read models.
+    pub read_models: ReadModels,
+    /// Which tenants exist.
+    pub tenants: Tenants,
+    /// Published forms, compiled.
+    pub catalogue: Catalogue,
+    /// Checks credentials.
+    pub authenticator: Authenticator,
+    /// What the server counts.
+    pub metrics: Arc<ServerMetrics>,
+    /// Pages of ledgers that feeds share.
+    pub feed_pages: FeedPages,
+    /// Feeds that may still be opened.
+    pub feeds: Arc<Semaphore>,
+    /// Turns true when the application stops, so that feeds end.
+    pub stopping: watch::Receiver<bool>,
+}
+
+/// The application, listening and not yet answering.
+pub struct App {
+    api: Arc<Api>,
+    listener: TcpListener,
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+}
+
+impl App {
+    /// Opens the ledger and the read models, applies migrations, loads keys, listens.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running then.
+    pub async fn build(settings: Settings) -> Result<Self, StartError> {
+        recorder();
+        let authenticator = Authenticator::new(Keys::load(&settings.auth)?);
+        let (listener, address) = listen(settings.listen).await?;
+        let store = open_ledger(&settings.data, settings.append_batch_max).await?;
+        let read_models = open_read_models(&settings.data).await?;
+        let (stop, stopping) = watch::channel(false);
+        let api = Api {
+            tenants: Tenants::new(settings.provisioned_tenants),
+            catalogue: Catalogue::new(),
+            feed_pages: FeedPages::new(),
+            feeds: Arc::new(Semaphore::new(settings.limits.feeds_max)),
+            metrics: ServerMetrics::new(),
+            settings,
+            store,
+            read_models,
+            authenticator,
+            stopping,
+        };
+        Ok(Self { api: Arc::new(api), listener, address, stop })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until `until` is ready; then stops accepting, closes feeds, answers what is in flight and flushes what was recorded.
+    pub async fn run(self, until: impl Future<Output = ()>) {
+        let Self { api, listener, stop, .. } = self;
+        let upkeep = tokio::spawn(keep_metrics());
+        let (end_projecting, projecting_ends) = oneshot::channel::<()>();
+        let projector = tokio::spawn(project(Arc::clone(&api), projecting_ends));
+        let server = Server {
+            routes: router::routes(&api),
+            limits: api.settings.limits.clone(),
+            metrics: Arc::clone(&api.metrics),
+        };
+        let stopping = async {
+            until.await;
+            tracing::info!("stopping");
+            // Before connections are drained: a feed would otherwise keep its own open for ever.
+            stop.send_replace(true);
+        };
+        server.run(listener, stopping).await;
+        upkeep.abort();
+        // Fails only when the projector has ended already.
+        let _ = end_projecting.send(());
+        if let Err(error) = projector.await {
+            tracing::error!(%error, "the projector did not end well");
+        }
+        api.read_models.close().await;
+        api.store.close().await;
+        tracing::info!("stopped");
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+/// Opens the ledger in `directory`, which is made when it is missing.
+///
+/// # Errors
+/// When the directory cannot be made or the file cannot be opened.
+pub async fn open_ledger(directory: &Path, append_batch_max: usize) -> Result<Store, StartError> {
+    std::fs::create_dir_all(directory)
+        .map_err(|source| StartError::DataDirectory { path: directory.display().to_string(), source })?;
+    let limits = StoreSettings { append_batch_max, ..StoreSettings::default() };
+    Ok(Store::open_sqlite(&directory.join(LEDGER_FILE), limits).await?)
+}
+
+/// Opens the read models beside the ledger.
+///
+/// # Errors
+/// When the file cannot be opened, or a newer program wrote it.
+pub async fn open_read_models(directory: &Path) -> Result<ReadModels, StartError> {
+    Ok(ReadModels::open_sqlite(&read_models_file(directory), ReadModelSettings::default()).await?)
+}
+
+/// Where the read models are.
+pub fn read_models_file(directory: &Path) -> PathBuf {
+    directory.join(READ_MODELS_FILE)
+}
+
+/// Keeps the read models up to date until told to end; then applies what was recorded last, for a while.
+async fn project(api: Arc<Api>, ends: oneshot::Receiver<()>) {
+    let runner = || Runner::new(api.store.clone(), api.read_models.clone(), RunnerSettings::default());
+    let ended = async {
+        // A dropped sender means the same.
+        let _ = ends.await;
+    };
+    runner().run(ended).await;
+    let mut last = runner();
+    match tokio::time::timeout(api.settings.limits.drain_timeout, last.run_once()).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "the read models are behind and catch up at the next start"),
+        Err(_) => tracing::warn!("the read models are behind and catch up at the next start"),
+    }
+}
+
+/// Folds recorded samples into buckets from time to time; without it they would pile up until somebody scrapes.
+async fn keep_metrics() {
+    let mut interval = tokio::time::interval(UPKEEP_INTERVAL);
+    loop {
+        interval.tick().await;
+        recorder().run_upkeep();
+    }
+}

@@ -1,0 +1,161 @@
+//! The keys that tokens are checked with, and the one that mints them.
+//! Called by `auth` and by `formledger token`. A key fixes its algorithm: a token's header never chooses how it is checked.
+
+use std::path::Path;
+use std::time::Duration;
+
+use formledger_domain::TenantId;
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{AuthSettings, ConfigError};
+use crate::limits::TOKEN_CLOCK_LEEWAY;
+
+/// What a token says (RFC 7519).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// The tenant that the token is for.
+    pub tenant: String,
+    /// Who it speaks for.
+    pub sub: String,
+    /// What they may do there.
+    #[serde(default)]
+    pub roles: Vec<String>,
+    /// Seconds since the epoch at which it ends.
+    #[serde(deserialize_with = "whole_seconds")]
+    pub exp: u64,
+}
+
+/// RFC 7519 allows a fraction in a date; it is dropped, which ends a token no later than it asked for.
+fn whole_seconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    f64::deserialize(deserializer).map(|seconds| seconds.max(0.0) as u64)
+}
+
+/// One key with the only algorithm it is used for.
+struct Key {
+    decoding: DecodingKey,
+    validation: Validation,
+}
+
+/// All keys that are trusted.
+pub struct Keys {
+    secret: Option<Key>,
+    public: Vec<(Algorithm, Option<String>, Key)>,
+}
+
+impl Keys {
+    /// Reads the keys that the settings name.
+    ///
+    /// # Errors
+    /// When none is named, or a key set cannot be read.
+    pub fn load(settings: &AuthSettings) -> Result<Self, ConfigError> {
+        let audience = settings.jwt_audience.as_deref();
+        let secret = settings
+            .jwt_secret
+            .as_ref()
+            .map(|secret| Key::new(DecodingKey::from_secret(secret.as_bytes()), Algorithm::HS256, audience));
+        let public = match &settings.jwks {
+            Some(path) => read_jwks(path, audience)?,
+            None => Vec::new(),
+        };
+        if secret.is_none() && public.is_empty() {
+            return Err(ConfigError(
+                "give `--jwt-secret` or `--jwks`, so that tokens can be checked".to_owned(),
+            ));
+        }
+        Ok(Self { secret, public })
+    }
+
+    /// Checks signature, expiry and shape; `None` when anything about the token is not right.
+    pub fn check(&self, token: &str) -> Option<Claims> {
+        let header = jsonwebtoken::decode_header(token).ok()?;
+        let key = self.find(header.alg, header.kid.as_deref())?;
+        let data = jsonwebtoken::decode::<Claims>(token, &key.decoding, &key.validation).ok()?;
+        (!data.claims.sub.is_empty()).then_some(data.claims)
+    }
+
+    /// The key for an algorithm and key id. Without a key id the only key of that algorithm is meant, when there is only one.
+    fn find(&self, algorithm: Algorithm, kid: Option<&str>) -> Option<&Key> {
+        if algorithm == Algorithm::HS256 {
+            return self.secret.as_ref();
+        }
+        let mut candidates = self
+            .public
+            .iter()
+            .filter(|(of, id, _)| *of == algorithm && (kid.is_none() || id.as_deref() == kid));
+        let (_, _, key) = candidates.next()?;
+        candidates.next().is_none().then_some(key)
+    }
+}
+
+impl Key {
+    fn new(decoding: DecodingKey, algorithm: Algorithm, audience: Option<&str>) -> Self {
+        let mut validation = Validation::new(algorithm);
+        validation.leeway = TOKEN_CLOCK_LEEWAY.as_secs();
+        validation.validate_nbf = true;
+        validation.validate_aud = audience.is_some();
+        if let Some(audience) = audience {
+            validation.set_audience(&[audience]);
+            validation.set_required_spec_claims(&["exp", "aud"]);
+        }
+        Self { decoding, validation }
+    }
+}
+
+/// Signs a token with the secret.
+pub fn mint(
+    secret: &str,
+    tenant: &TenantId,
+    subject: &str,
+    roles: &[String],
+    ttl: Duration,
+) -> Result<String, ConfigError> {
+    let claims = Claims {
+        tenant: tenant.to_string(),
+        sub: subject.to_owned(),
+        roles: roles.to_vec(),
+        exp: jsonwebtoken::get_current_timestamp() + ttl.as_secs(),
+    };
+    jsonwebtoken::encode(
+        &Header::new(Algorithm::HS256),
+        &claims,
+        &EncodingKey::from_secret(secret.as_bytes()),
+    )
+    .map_err(|error| ConfigError(format!("the token cannot be signed: {error}")))
+}
+
+fn read_jwks(
+    path: &Path,
+    audience: Option<&str>,
+) -> Result<Vec<(Algorithm, Option<String>, Key)>, ConfigError> {
+    let failed = |what: String| ConfigError(format!("`--jwks {}`: {what}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    let set: JwkSet =
+        serde_json::from_str(&text).map_err(|error| failed(format!("not a JSON Web Key Set: {error}")))?;
+    let mut keys = Vec::new();
+    for jwk in &set.keys {
+        // A set may hold keys for other purposes; only keys that could check a token of ours are taken.
+        let Some(algorithm) = signature_algorithm(jwk) else { continue };
+        let decoding = DecodingKey::from_jwk(jwk).map_err(|error| failed(error.to_string()))?;
+        keys.push((algorithm, jwk.common.key_id.clone(), Key::new(decoding, algorithm, audience)));
+    }
+    if keys.is_empty() {
+        return Err(failed("holds no RSA or Ed25519 key that checks signatures".to_owned()));
+    }
+    Ok(keys)
+}
+
+/// RS256 for an RSA key and EdDSA for an Ed25519 key. Never HS256: a symmetric key in a public set is a mistake or an attack.
+fn signature_algorithm(jwk: &Jwk) -> Option<Algorithm> {
+    let for_signatures = matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature));
+    let (algorithm, name) = match &jwk.algorithm {
+        AlgorithmParameters::RSA(_) => (Algorithm::RS256, KeyAlgorithm::RS256),
+        AlgorithmParameters::OctetKeyPair(pair) if pair.curve == EllipticCurve::Ed25519 => {
+            (Algorithm::EdDSA, KeyAlgorithm::EdDSA)
+        }
+        _ => return None,
+    };
+    let for_this = jwk.common.key_algorithm.is_none_or(|stated| stated == name);
+    (for_signatures && for_this).then_some(algorithm)
+}

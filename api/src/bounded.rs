@@ -1,0 +1,81 @@
+//! A map that never grows past its limit: what was not asked for in a long time goes.
+//! Used for verified tokens, compiled forms and known tenants; everything in it can be found again elsewhere.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
+
+/// Values by key, at most `entries_max` of them.
+///
+/// At the limit the half that was not asked for in the longest time is dropped at once, so that a flood of new keys costs each of them
+/// a constant share of one sweep.
+pub struct BoundedMap<K, V> {
+    entries: RwLock<HashMap<K, Entry<V>>>,
+    clock: AtomicU64,
+    entries_max: usize,
+}
+
+struct Entry<V> {
+    value: V,
+    last_asked: AtomicU64,
+}
+
+impl<K: Eq + Hash, V: Clone> BoundedMap<K, V> {
+    /// An empty map.
+    pub fn new(entries_max: usize) -> Self {
+        Self { entries: RwLock::default(), clock: AtomicU64::new(0), entries_max }
+    }
+
+    /// The value of `key`.
+    pub fn get(&self, key: &K) -> Option<V> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        let entry = entries.get(key)?;
+        entry.last_asked.store(self.clock.load(Ordering::Relaxed), Ordering::Relaxed);
+        Some(entry.value.clone())
+    }
+
+    /// Sets the value of `key`.
+    pub fn insert(&self, key: K, value: V) {
+        // The clock ticks with insertions only: lookups are many, and need not agree on who came first.
+        let now = self.clock.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        if entries.len() >= self.entries_max && !entries.contains_key(&key) {
+            drop_older_half(&mut entries);
+        }
+        entries.insert(key, Entry { value, last_asked: AtomicU64::new(now) });
+    }
+}
+
+fn drop_older_half<K: Eq + Hash, V>(entries: &mut HashMap<K, Entry<V>>) {
+    let mut times: Vec<u64> =
+        entries.values().map(|entry| entry.last_asked.load(Ordering::Relaxed)).collect();
+    let middle = times.len() / 2;
+    let (_, median, _) = times.select_nth_unstable(middle);
+    let median = *median;
+    let mut to_drop = entries.len().div_ceil(2);
+    // Many may share the median's time; counting keeps half of the room in any case.
+    entries.retain(|_, entry| {
+        let old = to_drop > 0 && entry.last_asked.load(Ordering::Relaxed) <= median;
+        to_drop -= usize::from(old);
+        !old
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_stays_within_its_limit_and_keeps_what_is_asked_for() {
+        let map = BoundedMap::new(8);
+        map.insert("kept".to_owned(), 0);
+        for number in 0..1000 {
+            map.insert(number.to_string(), number);
+            assert_eq!(map.get(&"kept".to_owned()), Some(0), "after {number}");
+            assert!(map.entries.read().expect("not poisoned").len() <= 8);
+        }
+        assert_eq!(map.get(&"999".to_owned()), Some(999));
+        assert_eq!(map.get(&"1".to_owned()), None);
+    }
+}

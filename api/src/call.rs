@@ -1,0 +1,117 @@
+//! One request on its way through a handler: the application, the head, the body, and how answers leave.
+//! Made by the routes in `router`; handlers get it as their first parameter and know nothing of warp.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use warp::reply::Response;
+
+use crate::app::Api;
+use crate::auth::Caller;
+use crate::body::Body;
+use crate::error::ApiError;
+use crate::head::Head;
+use crate::metrics::RouteMetrics;
+use crate::problem;
+
+const X_CONTENT_TYPE_OPTIONS: HeaderName = HeaderName::from_static("x-content-type-options");
+
+/// A request at its handler.
+pub struct Call {
+    /// The application.
+    pub api: Arc<Api>,
+    /// What the request said before its body.
+    pub head: Arc<Head>,
+    body: Body,
+}
+
+impl Call {
+    /// Puts one together.
+    pub fn new(api: Arc<Api>, head: Arc<Head>, body: Body) -> Self {
+        Self { api, head, body }
+    }
+
+    /// Who is asking.
+    ///
+    /// # Errors
+    /// 401.
+    pub fn caller(&self) -> Result<Caller, ApiError> {
+        self.api.authenticator.authenticate(&self.head)
+    }
+
+    /// Reads the body, which must be JSON by its media type; the head stays.
+    ///
+    /// # Errors
+    /// 415 for another media type, and what [`Body::read`] refuses.
+    pub async fn json_body(self) -> Result<(Arc<Api>, Arc<Head>, Bytes), ApiError> {
+        require_json(&self.head)?;
+        let body = self.body.read(&self.api.settings.limits).await?;
+        Ok((self.api, self.head, body))
+    }
+
+    /// Reads a body that may be missing; when it is not, it must be JSON.
+    ///
+    /// # Errors
+    /// As [`Call::json_body`].
+    pub async fn optional_json_body(self) -> Result<(Arc<Api>, Arc<Head>, Bytes), ApiError> {
+        let body = self.body.read(&self.api.settings.limits).await?;
+        if !body.is_empty() {
+            require_json(&self.head)?;
+        }
+        Ok((self.api, self.head, body))
+    }
+}
+
+/// JSON by media type: `application/json` or a `+json` type such as `application/merge-patch+json`.
+fn require_json(head: &Head) -> Result<(), ApiError> {
+    let media_type = head.text(&CONTENT_TYPE)?.and_then(|value| value.split(';').next()).map(str::trim);
+    match media_type {
+        Some(media_type) if is_json(media_type) => Ok(()),
+        _ => Err(ApiError::UnsupportedMediaType("`application/json`")),
+    }
+}
+
+fn is_json(media_type: &str) -> bool {
+    media_type.eq_ignore_ascii_case("application/json")
+        || media_type.len() > "+json".len()
+            && media_type.is_char_boundary(media_type.len() - "+json".len())
+            && media_type[media_type.len() - "+json".len()..].eq_ignore_ascii_case("+json")
+}
+
+/// Turns what a handler said into the answer that leaves: refusals become problems, failures of ours are logged once.
+pub fn answer(head: &Head, route: &Arc<RouteMetrics>, result: Result<Response, ApiError>) -> Response {
+    let mut response = result.unwrap_or_else(|error| {
+        log(head, &error);
+        problem::response(&error, &head.request_id)
+    });
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // Every answer depends on the credential, so no cache may keep it, unless the handler said otherwise.
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response.extensions_mut().insert(Arc::clone(route));
+    response
+}
+
+fn log(head: &Head, error: &ApiError) {
+    let (request_id, path) = (&*head.request_id, head.uri.path());
+    match error {
+        ApiError::Internal(cause) => {
+            tracing::error!(request_id, path, cause = chain(cause.as_ref()), "request failed");
+        }
+        ApiError::Overloaded { code, .. } => tracing::warn!(request_id, path, code, "request refused"),
+        refused => tracing::debug!(request_id, path, %refused, "request refused"),
+    }
+}
+
+/// An error and everything below it, joined as one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut below = error.source();
+    while let Some(cause) = below {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        below = cause.source();
+    }
+    text
+}

@@ -1,0 +1,178 @@
+//! Published forms, compiled once and kept: what a submission is checked against.
+//! Filled from the ledger, never from a read model; refreshed before a publication or retirement is acknowledged.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use formledger_domain::{
+    CompiledForm, Form, FormDefinition, FormError, FormEvent, FormId, FormPin, FormVersion, LedgerAggregate,
+    Sequence, TenantContext, TenantId,
+};
+use formledger_store::{RecordedEvent, TenantLedger};
+use tokio::sync::Mutex;
+
+use crate::bounded::BoundedMap;
+use crate::error::ApiError;
+use crate::limits::COMPILED_FORMS_MAX;
+
+/// How long an entry is used before the form's stream is asked again. Publications of this process are known at once; this bounds how
+/// long one that another process recorded stays unseen.
+const FRESH_FOR: Duration = Duration::from_secs(2);
+
+/// Loads that may run at once, chosen by form: enough that forms do not wait for each other, few enough that a burst of
+/// submissions to one form compiles it once.
+const LOADERS: usize = 16;
+
+type Key = (TenantId, FormId);
+
+/// The newest published version of every form in use, and older ones that drafts are pinned to.
+pub struct Catalogue {
+    newest: BoundedMap<Key, Entry>,
+    pinned: BoundedMap<(TenantId, FormId, FormVersion), Arc<CompiledForm>>,
+    loaders: [Mutex<()>; LOADERS],
+}
+
+#[derive(Clone)]
+struct Entry {
+    /// What takes submissions now, or why nothing does.
+    open: Result<Arc<CompiledForm>, FormError>,
+    sequence: Sequence,
+    loaded: Instant,
+}
+
+impl Catalogue {
+    /// An empty catalogue.
+    pub fn new() -> Self {
+        Self {
+            newest: BoundedMap::new(COMPILED_FORMS_MAX),
+            pinned: BoundedMap::new(COMPILED_FORMS_MAX),
+            loaders: Default::default(),
+        }
+    }
+
+    /// The version of a form that takes submissions now.
+    ///
+    /// # Errors
+    /// 404 for a missing form, 409 for one that is retired or has drafts only.
+    pub async fn open(
+        &self,
+        ledger: &TenantLedger,
+        context: &TenantContext,
+        form: &FormId,
+    ) -> Result<Arc<CompiledForm>, ApiError> {
+        let key = (context.tenant.clone(), form.clone());
+        match self.newest.get(&key) {
+            Some(entry) if entry.loaded.elapsed() < FRESH_FOR => Ok(entry.open?),
+            stale => {
+                let loader = self.loader(&key);
+                // Somebody is asking already: what is known is good enough meanwhile.
+                let _loading = match (loader.try_lock(), stale) {
+                    (Ok(guard), _) => guard,
+                    (Err(_), Some(entry)) => return Ok(entry.open?),
+                    (Err(_), None) => loader.lock().await,
+                };
+                if let Some(entry) = self.newest.get(&key).filter(|entry| entry.loaded.elapsed() < FRESH_FOR)
+                {
+                    return Ok(entry.open?);
+                }
+                Ok(self.load(ledger, context, key).await?.open?)
+            }
+        }
+    }
+
+    /// Makes the next submission see the form as it is recorded now.
+    pub async fn refresh(
+        &self,
+        ledger: &TenantLedger,
+        context: &TenantContext,
+        form: &FormId,
+    ) -> Result<(), ApiError> {
+        let key = (context.tenant.clone(), form.clone());
+        // After a load that began earlier, so that what it read cannot replace what is read now.
+        let _loading = self.loader(&key).lock().await;
+        self.load(ledger, context, key).await.map(drop)
+    }
+
+    /// The version that a submission is pinned to, newest or not, retired or not.
+    ///
+    /// # Errors
+    /// 500 when the ledger holds no such version: a pin is made of one.
+    pub async fn pinned(
+        &self,
+        ledger: &TenantLedger,
+        context: &TenantContext,
+        pin: &FormPin,
+    ) -> Result<Arc<CompiledForm>, ApiError> {
+        let key = (context.tenant.clone(), pin.form.clone(), pin.version);
+        if let Some(compiled) = self.pinned.get(&key) {
+            return Ok(compiled);
+        }
+        let events = ledger.load(&context.stream::<Form>(&pin.form)).await?;
+        let definition = events.iter().map(decode).find_map(|event| match event {
+            Ok(FormEvent::Published { version, definition, .. }) if version == pin.version => {
+                Some(definition)
+            }
+            _ => None,
+        });
+        let definition =
+            definition.ok_or_else(|| ApiError::internal(format!("{pin} is not in the ledger")))?;
+        let compiled = compile(&definition.to_value(), &pin.form, pin.version)?;
+        self.pinned.insert(key, Arc::clone(&compiled));
+        Ok(compiled)
+    }
+
+    async fn load(
+        &self,
+        ledger: &TenantLedger,
+        context: &TenantContext,
+        key: Key,
+    ) -> Result<Entry, ApiError> {
+        let loaded = Instant::now();
+        let events = ledger.load(&context.stream::<Form>(&key.1)).await?;
+        let sequence = events.last().map_or(Sequence::START, |event| event.sequence);
+        let open = match self.newest.get(&key) {
+            Some(known) if known.sequence == sequence => known.open,
+            _ => newest(&events, &key.1)?,
+        };
+        let entry = Entry { open, sequence, loaded };
+        self.newest.insert(key, entry.clone());
+        Ok(entry)
+    }
+
+    fn loader(&self, key: &Key) -> &Mutex<()> {
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        let index = hasher.finish() % LOADERS as u64;
+        &self.loaders[index as usize]
+    }
+}
+
+fn newest(events: &[RecordedEvent], id: &FormId) -> Result<Result<Arc<CompiledForm>, FormError>, ApiError> {
+    let mut form = Form::default();
+    for event in events {
+        cqrs_es::Aggregate::apply(&mut form, decode(event)?);
+    }
+    match form.open() {
+        Ok((version, definition)) => compile(&definition.to_value(), id, version).map(Ok),
+        Err(closed) => Ok(Err(closed)),
+    }
+}
+
+fn decode(event: &RecordedEvent) -> Result<FormEvent, ApiError> {
+    Form::decode(&event.event_type, &event.event_version, &event.payload).map_err(ApiError::internal)
+}
+
+fn compile(
+    definition: &serde_json::Value,
+    form: &FormId,
+    version: FormVersion,
+) -> Result<Arc<CompiledForm>, ApiError> {
+    FormDefinition::parse(definition)
+        .and_then(|parsed| CompiledForm::compile(&parsed, form, version))
+        .map(Arc::new)
+        .map_err(|problems| {
+            // It compiled when it was published, so this binary understands less than the one that published it.
+            ApiError::internal(format!("`{form}` version {version} does not compile: {problems:?}"))
+        })
+}

@@ -1,0 +1,56 @@
+//! The command line's commands, one file each; this one picks, and turns failures into one line and an exit status.
+//! Called by `main.rs`. Exit 0: done. 1: it failed, or `verify` found a difference. 2: the command line or configuration is wrong.
+
+mod export;
+mod migrate;
+mod serve;
+mod token;
+
+use std::process::ExitCode;
+
+use crate::app::StartError;
+use crate::config::{Cli, Command, ConfigError};
+
+/// Runs the command that the command line names.
+pub fn run() -> ExitCode {
+    let cli = match Cli::read() {
+        Ok(cli) => cli,
+        Err(error) => return explain(&error),
+    };
+    match execute(cli.command) {
+        Ok(status) => status,
+        Err(error) => {
+            eprintln!("formledger: {}", one_line(&error));
+            ExitCode::from(if is_configuration(&error) { 2 } else { 1 })
+        }
+    }
+}
+
+fn execute(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve(arguments) => serve::serve(&arguments),
+        Command::Migrate(arguments) => migrate::migrate(&arguments),
+        Command::Export(arguments) => export::export(&arguments),
+        Command::Token(arguments) => token::token(&arguments),
+    }
+}
+
+/// Help and version go to standard output; anything else is one line, because scripts read it.
+fn explain(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        print!("{error}");
+        return ExitCode::SUCCESS;
+    }
+    let text = error.to_string();
+    let line = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    eprintln!("formledger: {}", line.trim_start_matches("error: "));
+    ExitCode::from(2)
+}
+
+fn is_configuration(error: &anyhow::Error) -> bool {
+    error.is::<ConfigError>() || matches!(error.downcast_ref(), Some(StartError::Config(_)))
+}
+
+fn one_line(error: &anyhow::Error) -> String {
+    format!("{error:#}").replace('\n', " ")
+}

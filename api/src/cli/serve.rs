@@ -1,0 +1,39 @@
+//! `formledger serve`: the server, until SIGTERM or SIGINT.
+
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::app::App;
+use crate::config::ServeArgs;
+use crate::logging;
+
+/// Serves; prints one line when it is ready.
+pub fn serve(arguments: &ServeArgs) -> anyhow::Result<ExitCode> {
+    let settings = arguments.settings()?;
+    logging::start(&arguments.storage.log)?;
+    runtime()?.block_on(async {
+        let stop = stop_signal()?;
+        let app = App::build(settings).await?;
+        println!("listening on http://{}", app.address());
+        app.run(stop).await;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// The runtime of every command that touches the ledger: a worker per core.
+pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+/// Ready at the first SIGTERM or SIGINT. Registered before the application starts, so that no signal finds the default handler.
+pub fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

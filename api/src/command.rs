@@ -1,0 +1,381 @@
+//! What all commands of the HTTP API share: who may, `If-Match`, `Idempotency-Key`, running it, and the shape of the answer.
+//! Called by the resources; which command it is and what its answer says is theirs.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use formledger_domain::{LedgerAggregate, Position, Sequence, StreamId};
+use formledger_store::{
+    AppendError, ExecuteError, ExecuteOptions, Executed, Expectation, FirstOutcome, Idempotency, TenantLedger,
+};
+use http::StatusCode;
+use http::header::{ETAG, HeaderName, HeaderValue, IF_MATCH, LOCATION};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+use warp::reply::Response;
+
+use crate::app::Api;
+use crate::auth::Caller;
+use crate::body::whole;
+use crate::call::Call;
+use crate::error::ApiError;
+use crate::head::Head;
+use crate::limits::IDEMPOTENCY_KEY_BYTES_MAX;
+
+/// How far the ledger reached when the answer was made.
+pub const LEDGER_POSITION: HeaderName = HeaderName::from_static("ledger-position");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// A command's request: allowed by role, in a tenant that exists, with its body read.
+pub struct CommandCall {
+    /// The application.
+    pub api: Arc<Api>,
+    /// Who asks.
+    pub caller: Caller,
+    /// The body; empty where none came.
+    pub body: Bytes,
+    /// The tenant's ledger.
+    pub ledger: TenantLedger,
+    if_match: Option<IfMatch>,
+    idempotency: Option<Idempotency>,
+}
+
+/// What a command's first answer said; kept under the idempotency key so that a repeated request gets it again.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Outcome {
+    status: u16,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    location: Option<String>,
+    /// A JSON object without `position` and `sequence`, which the ledger knows.
+    body: Box<RawValue>,
+}
+
+impl Outcome {
+    /// 200 with `body`, which must serialise to an object.
+    pub fn ok(body: &impl Serialize) -> Self {
+        let body =
+            serde_json::value::to_raw_value(body).expect("answers hold string keys and finite numbers");
+        Self { status: StatusCode::OK.as_u16(), location: None, body }
+    }
+
+    /// 201 with `body` and where the new thing is.
+    pub fn created(location: String, body: &impl Serialize) -> Self {
+        Self { status: StatusCode::CREATED.as_u16(), location: Some(location), ..Self::ok(body) }
+    }
+
+    fn answer(&self, position: Position, sequence: Sequence) -> Response {
+        let object = self.body.get().strip_suffix('}').unwrap_or_default();
+        let comma = if object == "{" { "" } else { "," };
+        let text = format!(r#"{object}{comma}"position":{position},"sequence":{sequence}}}"#);
+        let mut response = whole("application/json", text);
+        *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::OK);
+        let headers = response.headers_mut();
+        headers.insert(LEDGER_POSITION, HeaderValue::from(position.0));
+        headers.insert(ETAG, etag(sequence));
+        if let Some(location) = self.location.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
+            headers.insert(LOCATION, location);
+        }
+        response
+    }
+}
+
+/// `"<sequence>"` as an entity tag (RFC 9110 section 8.8.3).
+pub fn etag(sequence: Sequence) -> HeaderValue {
+    HeaderValue::from_str(&format!("\"{sequence}\"")).expect("digits and quotes are visible ASCII")
+}
+
+impl CommandCall {
+    /// Reads a command's request with its JSON body.
+    ///
+    /// # Errors
+    /// 401, 403, 404 for a tenant that does not exist, 400 for malformed header fields, and what reading a body refuses.
+    pub async fn read(call: Call, roles: &[&str]) -> Result<Self, ApiError> {
+        let caller = call.caller()?;
+        caller.require(roles)?;
+        let (api, head, body) = call.json_body().await?;
+        Self::enter(api, &head, caller, body).await
+    }
+
+    /// Reads a command's request whose body may be missing.
+    ///
+    /// # Errors
+    /// As [`CommandCall::read`].
+    pub async fn read_optional(call: Call, roles: &[&str]) -> Result<Self, ApiError> {
+        let caller = call.caller()?;
+        caller.require(roles)?;
+        let (api, head, body) = call.optional_json_body().await?;
+        Self::enter(api, &head, caller, body).await
+    }
+
+    async fn enter(api: Arc<Api>, head: &Head, caller: Caller, body: Bytes) -> Result<Self, ApiError> {
+        let ledger = api.tenants.enter(&api.store, &caller).await?;
+        Self::for_ledger(api, head, caller, body, ledger)
+    }
+
+    /// A command on a ledger that is known to be there, or about to begin.
+    ///
+    /// # Errors
+    /// 400 for malformed header fields.
+    pub fn for_ledger(
+        api: Arc<Api>,
+        head: &Head,
+        caller: Caller,
+        body: Bytes,
+        ledger: TenantLedger,
+    ) -> Result<Self, ApiError> {
+        let if_match = if_match(head)?;
+        let idempotency = idempotency(head, &body)?;
+        Ok(Self { api, caller, body, ledger, if_match, idempotency })
+    }
+
+    /// Runs a command on the stream of `A` with identifier `id`, and answers what `outcome` makes of its effect.
+    ///
+    /// # Errors
+    /// The aggregate's refusal, 412 where `If-Match` names another sequence, or a failure of the ledger.
+    pub async fn execute<A>(
+        &self,
+        id: impl fmt::Display,
+        command: A::Command,
+        topic: Option<Arc<str>>,
+        outcome: impl Fn(&A, &[A::Event]) -> Outcome + Send + Sync,
+    ) -> Result<Response, ApiError>
+    where
+        A: LedgerAggregate<Services = ()>,
+        ApiError: From<A::Error>,
+    {
+        let expectation = self.if_match.as_ref().map_or(Expectation::Any, IfMatch::expectation);
+        self.run(id, command, topic, expectation, outcome).await
+    }
+
+    /// Runs a command that begins a stream.
+    ///
+    /// # Errors
+    /// As [`CommandCall::execute`]; any `If-Match` is 412, because there is nothing yet that could match.
+    pub async fn create<A>(
+        &self,
+        id: impl fmt::Display,
+        command: A::Command,
+        topic: Option<Arc<str>>,
+        outcome: impl Fn(&A, &[A::Event]) -> Outcome + Send + Sync,
+    ) -> Result<Response, ApiError>
+    where
+        A: LedgerAggregate<Services = ()>,
+        ApiError: From<A::Error>,
+    {
+        if let Some(given) = &self.if_match {
+            return Err(given.failed(Sequence::START));
+        }
+        self.run(id, command, topic, Expectation::NoStream, outcome).await
+    }
+
+    async fn run<A>(
+        &self,
+        id: impl fmt::Display,
+        command: A::Command,
+        topic: Option<Arc<str>>,
+        expectation: Expectation,
+        outcome: impl Fn(&A, &[A::Event]) -> Outcome + Send + Sync,
+    ) -> Result<Response, ApiError>
+    where
+        A: LedgerAggregate<Services = ()>,
+        ApiError: From<A::Error>,
+    {
+        let stream: StreamId = self.caller.context.stream::<A>(id);
+        let remember = |aggregate: &A, events: &[A::Event]| {
+            serde_json::to_string(&outcome(aggregate, events)).expect("an outcome is strings and numbers")
+        };
+        let options =
+            ExecuteOptions { expectation, idempotency: self.idempotency.clone(), topic, outcome: &remember };
+        match self.ledger.execute::<A>(&stream, command, &(), options).await {
+            Ok(Executed::Now { aggregate, events, position, sequence, .. }) => {
+                Ok(outcome(&aggregate, &events).answer(position, sequence))
+            }
+            Ok(Executed::Before(first)) => again(&first),
+            Err(ExecuteError::Refused(refusal)) => Err(refusal.into()),
+            Err(ExecuteError::Append(error)) => Err(match (error, &self.if_match) {
+                (AppendError::Conflict { actual, .. }, Some(given)) => given.failed(actual),
+                (error, _) => error.into(),
+            }),
+        }
+    }
+
+    /// The answer to an earlier request with the same idempotency key, else `refusal`: for refusals before a command runs, because what
+    /// was accepted once is answered the same way again (also when the form was retired since).
+    ///
+    /// # Errors
+    /// `refusal`, or 422 when the key was used for another request.
+    pub async fn first_or(&self, refusal: ApiError) -> Result<Response, ApiError> {
+        let Some(idempotency) = &self.idempotency else { return Err(refusal) };
+        match self.ledger.first_outcome(idempotency).await? {
+            Some(first) => again(&first),
+            None => Err(refusal),
+        }
+    }
+}
+
+fn again(first: &FirstOutcome) -> Result<Response, ApiError> {
+    let outcome: Outcome = serde_json::from_str(&first.outcome).map_err(ApiError::internal)?;
+    Ok(outcome.answer(first.position, first.sequence))
+}
+
+/// Reads a body exactly.
+///
+/// # Errors
+/// 400 with line and column when it is not JSON, 422 when a number would be rounded.
+pub fn parse(body: &[u8]) -> Result<Value, ApiError> {
+    formledger_domain::parse_exact(body).map_err(|error| {
+        match serde_json::from_slice::<serde::de::IgnoredAny>(body) {
+            Err(syntax) => ApiError::MalformedJson {
+                detail: syntax.to_string(),
+                line: syntax.line(),
+                column: syntax.column(),
+            },
+            Ok(_) => error.into(),
+        }
+    })
+}
+
+/// Reads a body with the members of `T` and no others; a missing body is `T`'s default.
+///
+/// # Errors
+/// As [`parse`], and 400 when the members are not those of `T`.
+pub fn members<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, ApiError> {
+    if body.is_empty() {
+        return Ok(T::default());
+    }
+    serde_json::from_value(parse(body)?)
+        .map_err(|error| ApiError::Malformed { code: "body-invalid", detail: error.to_string() })
+}
+
+/// What `If-Match` names (RFC 9110 section 13.1.1).
+enum IfMatch {
+    /// `*`: the resource must exist.
+    Anything,
+    /// Exactly this sequence.
+    At(Sequence),
+    /// A tag that is none of ours and therefore never matches.
+    Never,
+}
+
+impl IfMatch {
+    fn expectation(&self) -> Expectation {
+        match self {
+            // Every command that takes `If-Match` refuses a missing stream by itself.
+            Self::Anything => Expectation::Any,
+            Self::At(sequence) => Expectation::Exact(*sequence),
+            Self::Never => Expectation::Exact(Sequence(i64::MAX.unsigned_abs())),
+        }
+    }
+
+    fn failed(&self, actual: Sequence) -> ApiError {
+        let given = match self {
+            Self::Anything => "*".to_owned(),
+            Self::At(sequence) => format!("\"{sequence}\""),
+            Self::Never => "another entity tag".to_owned(),
+        };
+        ApiError::PreconditionFailed { given, actual }
+    }
+}
+
+fn if_match(head: &Head) -> Result<Option<IfMatch>, ApiError> {
+    let Some(given) = head.text(&IF_MATCH)? else { return Ok(None) };
+    let given = given.trim();
+    if given == "*" {
+        return Ok(Some(IfMatch::Anything));
+    }
+    let opaque = given
+        .strip_prefix("W/")
+        .unwrap_or(given)
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+        .filter(|opaque| !opaque.contains('"'))
+        .ok_or_else(|| ApiError::Malformed {
+            code: "if-match-invalid",
+            detail: "write `If-Match: \"<sequence>\"` with the sequence of one `ETag`".to_owned(),
+        })?;
+    // A weak tag never matches here (RFC 9110 section 8.8.3.2).
+    let strong = !given.starts_with("W/");
+    Ok(Some(match opaque.parse() {
+        Ok(sequence) if strong => IfMatch::At(Sequence(sequence)),
+        _ => IfMatch::Never,
+    }))
+}
+
+fn idempotency(head: &Head, body: &[u8]) -> Result<Option<Idempotency>, ApiError> {
+    let Some(key) = head.text(&IDEMPOTENCY_KEY)? else { return Ok(None) };
+    let length_fits = (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len());
+    if !length_fits || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(ApiError::Malformed {
+            code: "idempotency-key-invalid",
+            detail: format!(
+                "an `Idempotency-Key` is 1 to {IDEMPOTENCY_KEY_BYTES_MAX} visible ASCII characters"
+            ),
+        });
+    }
+    let mut hash = Sha256::new();
+    hash.update(head.method.as_str());
+    hash.update([0]);
+    hash.update(head.uri.path());
+    hash.update([0]);
+    hash.update(body);
+    Ok(Some(Idempotency { key: key.to_owned(), request_hash: hash.finalize().into() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{HeaderMap, Method, Uri};
+    use serde_json::json;
+
+    fn head(name: HeaderName, value: &str) -> Head {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, value.parse().expect("a header value"));
+        Head::new(Method::POST, Uri::from_static("/v1/forms/expense"), headers)
+    }
+
+    #[test]
+    fn if_match_takes_one_quoted_sequence_and_weak_or_foreign_tags_never_match() {
+        let expectation = |text| {
+            let given = if_match(&head(IF_MATCH, text)).expect("well-formed").expect("given");
+            given.expectation()
+        };
+        let never = Expectation::Exact(Sequence(i64::MAX.unsigned_abs()));
+        assert_eq!(expectation("\"3\""), Expectation::Exact(Sequence(3)));
+        assert_eq!(expectation("*"), Expectation::Any);
+        assert_eq!(expectation("W/\"3\""), never);
+        assert_eq!(expectation("\"abc\""), never);
+        for malformed in ["3", "\"3", "\"1\", \"2\"", "W/3"] {
+            assert!(if_match(&head(IF_MATCH, malformed)).is_err(), "{malformed}");
+        }
+    }
+
+    #[test]
+    fn an_idempotency_key_is_visible_ascii_of_bounded_length_and_bound_to_the_request() {
+        for bad in ["", "two words", &"k".repeat(256)] {
+            assert!(idempotency(&head(IDEMPOTENCY_KEY, bad), b"").is_err(), "{bad}");
+        }
+        let key = head(IDEMPOTENCY_KEY, &"k".repeat(255));
+        let hash = |body| idempotency(&key, body).expect("valid").expect("given").request_hash;
+        assert_eq!(hash(b"1"), hash(b"1"));
+        assert_ne!(hash(b"1"), hash(b"2"));
+    }
+
+    #[tokio::test]
+    async fn position_and_sequence_join_the_body_that_the_resource_made() {
+        use http_body_util::BodyExt;
+        for (body, expected) in [
+            (json!({"form": "a"}), json!({"form": "a", "position": 7, "sequence": 2})),
+            (json!({}), json!({"position": 7, "sequence": 2})),
+            (json!({"o": {"p": {}}}), json!({"o": {"p": {}}, "position": 7, "sequence": 2})),
+        ] {
+            let response = Outcome::ok(&body).answer(Position(7), Sequence(2));
+            assert_eq!(response.headers()[ETAG], "\"2\"");
+            let text = response.into_body().collect().await.expect("a body").to_bytes();
+            assert_eq!(serde_json::from_slice::<Value>(&text).expect("JSON"), expected);
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! The command line and the environment, and the settings that come of them; nothing else reads the environment.
+//! Called by `cli`. Every option is also `FORMLEDGER_<OPTION>`; what contradicts itself is one line and exit status 2.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use formledger_domain::TenantId;
+
+use crate::limits::Limits;
+
+/// Formledger records what happened to forms that have consequences.
+#[derive(Debug, Parser)]
+#[command(name = "formledger", version, arg_required_else_help = false)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands of API.md.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server
+    Serve(ServeArgs),
+    /// Mint a token with the configured secret
+    Token(TokenArgs),
+    /// Bring the database's schema up to date
+    Migrate(StorageArgs),
+    /// Write a tenant's whole ledger as NDJSON
+    Export(ExportArgs),
+}
+
+/// Where the ledger is.
+#[derive(Debug, Clone, Args)]
+pub struct StorageArgs {
+    /// Directory of the embedded database
+    #[arg(long, env = "FORMLEDGER_DATA", default_value = "./data")]
+    pub data: PathBuf,
+    /// A Postgres database instead of the embedded one
+    #[arg(long, env = "FORMLEDGER_DATABASE_URL")]
+    pub database_url: Option<String>,
+    /// What to log, as `tracing` filter directives
+    #[arg(long, env = "FORMLEDGER_LOG", default_value = "info")]
+    pub log: String,
+}
+
+/// How the server listens, trusts and limits.
+#[derive(Debug, Clone, Args)]
+pub struct ServeArgs {
+    /// Where the ledger is.
+    #[command(flatten)]
+    pub storage: StorageArgs,
+    /// Address to listen on; port 0 picks one
+    #[arg(long, env = "FORMLEDGER_LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Secret that signs and checks HS256 tokens
+    #[arg(long, env = "FORMLEDGER_JWT_SECRET", hide_env_values = true)]
+    pub jwt_secret: Option<String>,
+    /// File with a JSON Web Key Set that checks RS256 and EdDSA tokens
+    #[arg(long, env = "FORMLEDGER_JWKS")]
+    pub jwks: Option<String>,
+    /// Accept only tokens whose `aud` names this audience
+    #[arg(long, env = "FORMLEDGER_JWT_AUDIENCE")]
+    pub jwt_audience: Option<String>,
+    /// Tenants exist only after `POST /v1/tenants`, not from their administrator's first command
+    #[arg(long, env = "FORMLEDGER_PROVISIONED_TENANTS")]
+    pub provisioned_tenants: bool,
+    /// Commands per transaction; 1 turns group commit off, for comparison
+    #[arg(long, env = "FORMLEDGER_APPEND_BATCH_MAX", default_value_t = 512,
+          value_parser = clap::value_parser!(u16).range(1..))]
+    pub append_batch_max: u16,
+    /// Connections served at once; more are answered 503
+    #[arg(long, env = "FORMLEDGER_CONNECTIONS_MAX", default_value_t = 10_000)]
+    pub connections_max: usize,
+    /// Bytes of a request's body; more is answered 413
+    #[arg(long, env = "FORMLEDGER_BODY_BYTES_MAX", default_value_t = 1024 * 1024)]
+    pub body_bytes_max: usize,
+}
+
+/// Whose token to mint.
+#[derive(Debug, Clone, Args)]
+pub struct TokenArgs {
+    /// The tenant
+    #[arg(long, env = "FORMLEDGER_TENANT")]
+    pub tenant: TenantId,
+    /// Who the token speaks for
+    #[arg(long, env = "FORMLEDGER_SUBJECT")]
+    pub subject: String,
+    /// Roles, separated by commas
+    #[arg(long, env = "FORMLEDGER_ROLES", value_delimiter = ',', required = true)]
+    pub roles: Vec<String>,
+    /// How long the token lasts, for example `90s`, `30m`, `1h`, `7d`
+    #[arg(long, env = "FORMLEDGER_TTL", default_value = "1h", value_parser = duration)]
+    pub ttl: Duration,
+    /// Secret that signs the token
+    #[arg(long, env = "FORMLEDGER_JWT_SECRET", hide_env_values = true)]
+    pub jwt_secret: Option<String>,
+}
+
+/// What to export, and where to.
+#[derive(Debug, Clone, Args)]
+pub struct ExportArgs {
+    /// Where the ledger is.
+    #[command(flatten)]
+    pub storage: StorageArgs,
+    /// The tenant
+    #[arg(long, env = "FORMLEDGER_TENANT")]
+    pub tenant: TenantId,
+    /// File to write; standard output when missing
+    #[arg(long, env = "FORMLEDGER_OUT")]
+    pub out: Option<PathBuf>,
+}
+
+/// What the command line asks for that cannot be done; one line for a person.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(pub String);
+
+/// How tokens are trusted.
+#[derive(Debug, Clone, Default)]
+pub struct AuthSettings {
+    /// Checks and mints HS256 tokens.
+    pub jwt_secret: Option<String>,
+    /// Path of a JSON Web Key Set.
+    pub jwks: Option<PathBuf>,
+    /// The audience that tokens must name.
+    pub jwt_audience: Option<String>,
+}
+
+/// Everything that the application needs to start.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Directory of the embedded database.
+    pub data: PathBuf,
+    /// How tokens are trusted.
+    pub auth: AuthSettings,
+    /// Tenants exist only after an operator made them.
+    pub provisioned_tenants: bool,
+    /// Commands per transaction.
+    pub append_batch_max: usize,
+    /// Limits of requests and connections.
+    pub limits: Limits,
+}
+
+impl Cli {
+    /// Reads the command line of this process.
+    ///
+    /// # Errors
+    /// What clap says, help and version included.
+    pub fn read() -> Result<Self, clap::Error> {
+        Self::read_from(std::env::args_os())
+    }
+
+    fn read_from(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        Self::try_parse_from(arguments)
+    }
+}
+
+impl StorageArgs {
+    /// The data directory.
+    ///
+    /// # Errors
+    /// When the storage asked for is not in this version.
+    pub fn directory(&self) -> Result<PathBuf, ConfigError> {
+        match self.database_url {
+            None => Ok(self.data.clone()),
+            Some(_) => Err(ConfigError(
+                "`--database-url` is not supported by this version; leave it out and give `--data DIRECTORY`"
+                    .to_owned(),
+            )),
+        }
+    }
+}
+
+impl ServeArgs {
+    /// The settings that these arguments ask for.
+    ///
+    /// # Errors
+    /// A combination that cannot be served.
+    pub fn settings(&self) -> Result<Settings, ConfigError> {
+        Ok(Settings {
+            listen: self.listen,
+            data: self.storage.directory()?,
+            auth: AuthSettings {
+                jwt_secret: secret(self.jwt_secret.as_deref())?,
+                jwks: self.jwks.as_deref().map(jwks_file).transpose()?,
+                jwt_audience: self.jwt_audience.clone(),
+            },
+            provisioned_tenants: self.provisioned_tenants,
+            append_batch_max: usize::from(self.append_batch_max),
+            limits: Limits {
+                connections_max: self.connections_max,
+                body_bytes_max: self.body_bytes_max,
+                ..Limits::default()
+            },
+        })
+    }
+}
+
+impl TokenArgs {
+    /// The secret to sign with.
+    ///
+    /// # Errors
+    /// When none is configured.
+    pub fn secret(&self) -> Result<String, ConfigError> {
+        secret(self.jwt_secret.as_deref())?
+            .ok_or_else(|| ConfigError("give the secret that signs the token with `--jwt-secret`".to_owned()))
+    }
+}
+
+fn secret(given: Option<&str>) -> Result<Option<String>, ConfigError> {
+    match given {
+        Some("") => Err(ConfigError("`--jwt-secret` is empty; give at least 32 random bytes".to_owned())),
+        other => Ok(other.map(str::to_owned)),
+    }
+}
+
+fn jwks_file(given: &str) -> Result<PathBuf, ConfigError> {
+    if given.starts_with("http://") || given.starts_with("https://") {
+        return Err(ConfigError(format!(
+            "`--jwks {given}`: this version reads a key set from a file; fetch it and give its path"
+        )));
+    }
+    Ok(given.into())
+}
+
+/// Reads `90s`, `30m`, `1h` or `7d`; a bare number is seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let (digits, unit) = text.split_at(text.trim_end_matches(|c: char| c.is_ascii_alphabetic()).len());
+    let seconds_each = match unit {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err("use a number and `s`, `m`, `h` or `d`, for example `1h`".to_owned()),
+    };
+    let count: u64 =
+        digits.parse().map_err(|_| "use a number and `s`, `m`, `h` or `d`, for example `1h`".to_owned())?;
+    count
+        .checked_mul(seconds_each)
+        .filter(|seconds| *seconds <= TTL_SECONDS_MAX)
+        .map(Duration::from_secs)
+        .ok_or_else(|| "use at most ten years".to_owned())
+}
+
+/// The longest token lifetime that can be minted, ten years in seconds.
+const TTL_SECONDS_MAX: u64 = 10 * 365 * 86_400;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn serve(arguments: &[&str]) -> Result<Settings, ConfigError> {
+        let line = ["formledger", "serve"].iter().chain(arguments).map(OsString::from);
+        let Command::Serve(args) = Cli::read_from(line).expect("reads").command else { panic!("serve") };
+        args.settings()
+    }
+
+    #[test]
+    fn a_key_set_is_a_file_and_a_url_is_refused_with_the_way_out() {
+        let error = serve(&["--jwks", "https://issuer.example/keys"]).expect_err("a URL");
+        assert!(error.to_string().contains("fetch it and give its path"));
+        assert_eq!(serve(&["--jwks", "keys.json"]).expect("a file").auth.jwks, Some("keys.json".into()));
+    }
+
+    #[test]
+    fn a_postgres_url_is_refused_until_postgres_is_there() {
+        let error = serve(&["--database-url", "postgres://localhost/x"]).expect_err("not yet");
+        assert!(error.to_string().contains("--database-url"));
+    }
+
+    #[test]
+    fn lifetimes_are_a_number_and_a_unit() {
+        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
+        assert_eq!(duration("7d"), Ok(Duration::from_secs(7 * 86_400)));
+        for bad in ["", "h", "1w", "-1s", "1.5h", "99999d"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Everything that can go wrong with a request, and the one match that gives each its status and stable code.
+//! Built by handlers, rendered by `problem`; the text of an internal error goes to the log and never to a client.
+
+mod refused;
+
+use std::time::Duration;
+
+use formledger_domain::{Position, Sequence};
+use formledger_store::{AppendError, StoreError};
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::problem::Problem;
+
+/// Why a request was not answered as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The request itself is wrong; `code` says in what way.
+    #[error("{detail}")]
+    Malformed {
+        /// Stable code, for example `query-invalid`.
+        code: &'static str,
+        /// What was wrong and what would be right.
+        detail: String,
+    },
+    /// The body is not JSON.
+    #[error("the body is not JSON: {detail}")]
+    MalformedJson {
+        /// What the parser said.
+        detail: String,
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+    },
+    /// A feed or range was asked to start beyond the ledger's end.
+    #[error("the ledger ends at position {head}, before the requested {after}")]
+    CursorAhead {
+        /// Where the request wanted to start.
+        after: Position,
+        /// Where the ledger ends.
+        head: Position,
+    },
+    /// No credential, or one that is not valid.
+    #[error("{0}")]
+    Unauthenticated(&'static str),
+    /// The credential is valid and does not allow this.
+    #[error("{0}")]
+    NotPermitted(String),
+    /// There is no such thing, or it is another tenant's.
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+    /// The tenant does not exist yet.
+    #[error("the tenant does not exist; it begins with the first command of its `admin`")]
+    TenantUnknown,
+    /// The path exists, the method does not.
+    #[error("this resource answers {allow}")]
+    MethodNotAllowed {
+        /// The methods that would be right, as the `Allow` field lists them.
+        allow: String,
+    },
+    /// None of the representations that the client accepts is on offer.
+    #[error("this resource is served as {0}")]
+    NotAcceptable(&'static str),
+    /// The body took too long.
+    #[error("the body did not arrive in time")]
+    BodyTimeout,
+    /// The state of the thing does not allow this now.
+    #[error("{detail}")]
+    Conflict {
+        /// Stable code, for example `form-retired`.
+        code: &'static str,
+        /// What state it is in.
+        detail: String,
+    },
+    /// `If-Match` names another sequence than the current one.
+    #[error("the resource is at sequence {actual}, `If-Match` names {given}")]
+    PreconditionFailed {
+        /// What the client saw, as it wrote it.
+        given: String,
+        /// What is.
+        actual: Sequence,
+    },
+    /// The body is over the limit.
+    #[error("the body has more than {limit_bytes} bytes")]
+    BodyTooLarge {
+        /// The limit.
+        limit_bytes: usize,
+    },
+    /// The body's media type is not one that this resource reads.
+    #[error("send the body as {0}")]
+    UnsupportedMediaType(&'static str),
+    /// Understood and refused; `code` says why.
+    #[error("{detail}")]
+    Refused {
+        /// Stable code, for example `submission-invalid`.
+        code: &'static str,
+        /// One sentence.
+        detail: String,
+        /// What is wrong where; an array, or null when the sentence says it all.
+        errors: Value,
+    },
+    /// The idempotency key came with another request before.
+    #[error("this `Idempotency-Key` was used for another request; use a new one")]
+    IdempotencyKeyReused,
+    /// No read model has reached the position that the query asks for.
+    #[error("the read model is at position {position}, the query asks for {wanted}")]
+    ReplicaBehind {
+        /// How far the data reaches.
+        position: Position,
+        /// What was asked for.
+        wanted: Position,
+    },
+    /// Too much is asked for at once; `code` says of what.
+    #[error("{detail}")]
+    Overloaded {
+        /// Stable code, for example `queue-full`.
+        code: &'static str,
+        /// What is full.
+        detail: &'static str,
+    },
+    /// The read models are not fit to answer queries.
+    #[error(
+        "read models are {lag_events} events behind, and {parked} of them stopped at an event that they cannot read"
+    )]
+    NotReady {
+        /// The lag of the slowest.
+        lag_events: u64,
+        /// Tenants times read models that stopped.
+        parked: u64,
+    },
+    /// A failure of ours; the cause goes to the log.
+    #[error("the request failed for a reason that is ours")]
+    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// How long a client should wait before it repeats a request that was answered 503.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+impl ApiError {
+    /// A failure of ours with its cause.
+    pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Internal(cause.into())
+    }
+
+    /// What the client gets to see: status, stable code and members.
+    pub fn problem(&self) -> Problem {
+        let problem = |status, code, title| Problem::new(status, code, title, self.to_string());
+        match self {
+            Self::Malformed { code, .. } => problem(StatusCode::BAD_REQUEST, code, "Malformed request"),
+            Self::MalformedJson { line, column, .. } => {
+                problem(StatusCode::BAD_REQUEST, "json-malformed", "Malformed JSON")
+                    .with("line", json!(line))
+                    .with("column", json!(column))
+            }
+            Self::CursorAhead { head, .. } => {
+                problem(StatusCode::BAD_REQUEST, "cursor-ahead", "Cursor past the head")
+                    .with("position", json!(head))
+            }
+            Self::Unauthenticated(_) => {
+                problem(StatusCode::UNAUTHORIZED, "unauthenticated", "Credential required")
+            }
+            Self::NotPermitted(_) => problem(StatusCode::FORBIDDEN, "not-permitted", "Not permitted"),
+            Self::NotFound(_) => problem(StatusCode::NOT_FOUND, "not-found", "Not found"),
+            Self::TenantUnknown => problem(StatusCode::NOT_FOUND, "tenant-unknown", "Unknown tenant"),
+            Self::MethodNotAllowed { .. } => {
+                problem(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed")
+            }
+            Self::NotAcceptable(_) => problem(StatusCode::NOT_ACCEPTABLE, "not-acceptable", "Not acceptable"),
+            Self::BodyTimeout => problem(StatusCode::REQUEST_TIMEOUT, "body-timeout", "Body too slow"),
+            Self::Conflict { code, .. } => problem(StatusCode::CONFLICT, code, "Conflict with the state"),
+            Self::PreconditionFailed { actual, .. } => {
+                problem(StatusCode::PRECONDITION_FAILED, "precondition-failed", "Precondition failed")
+                    .with("sequence", json!(actual))
+            }
+            Self::BodyTooLarge { limit_bytes } => {
+                problem(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "Body over the limit")
+                    .with("limit_bytes", json!(limit_bytes))
+            }
+            Self::UnsupportedMediaType(_) => problem(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "media-type-unsupported",
+                "Unsupported media type",
+            ),
+            Self::Refused { code, errors, .. } => {
+                let refused = problem(StatusCode::UNPROCESSABLE_ENTITY, code, "Refused");
+                if errors.is_null() { refused } else { refused.with("errors", errors.clone()) }
+            }
+            Self::IdempotencyKeyReused => {
+                problem(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", "Idempotency key reused")
+            }
+            Self::ReplicaBehind { position, .. } => {
+                problem(StatusCode::SERVICE_UNAVAILABLE, "replica-behind", "Read model behind")
+                    .with("position", json!(position))
+                    .retry_after(RETRY_AFTER)
+            }
+            Self::Overloaded { code, .. } => {
+                problem(StatusCode::SERVICE_UNAVAILABLE, code, "Unavailable").retry_after(RETRY_AFTER)
+            }
+            Self::NotReady { lag_events, parked } => {
+                problem(StatusCode::SERVICE_UNAVAILABLE, "not-ready", "Not ready")
+                    .with("lag_events", json!(lag_events))
+                    .with("parked", json!(parked))
+                    .retry_after(RETRY_AFTER)
+            }
+            Self::Internal(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::StorageFull => Self::Overloaded {
+                code: "storage-full",
+                detail: "the storage is full; nothing is recorded until there is space again",
+            },
+            StoreError::QueueFull => Self::Overloaded {
+                code: "queue-full",
+                detail: "too many commands are waiting to be recorded",
+            },
+            StoreError::Closed => Self::Overloaded { code: "closing", detail: "the server is stopping" },
+            other => Self::internal(other),
+        }
+    }
+}
+
+impl From<AppendError> for ApiError {
+    fn from(error: AppendError) -> Self {
+        match error {
+            // A client that stated a sequence gets 412 instead; `command` knows whether it did.
+            AppendError::Conflict { actual, .. } => Self::Conflict {
+                code: "concurrent-change",
+                detail: format!("another command was faster; the resource is at sequence {actual} now"),
+            },
+            AppendError::KeyReused => Self::IdempotencyKeyReused,
+            AppendError::Store(store) => store.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_an_internal_error_never_reaches_a_client() {
+        let problem = ApiError::internal("password is hunter2").problem();
+        assert_eq!(problem.status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(!problem.to_json("r").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_full_disk_is_503_with_a_code_and_a_time_to_come_back() {
+        let problem = ApiError::from(StoreError::StorageFull).problem();
+        assert_eq!((problem.status.as_u16(), problem.code), (503, "storage-full"));
+        assert_eq!(problem.retry_after, Some(RETRY_AFTER));
+    }
+}

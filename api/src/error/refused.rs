@@ -1,0 +1,75 @@
+//! The refusals of aggregates and read models as clients see them: which code each one has.
+//! Kept beside `error` because it is the other half of the same table.
+
+use formledger_domain::{FormError, InexactNumber, SubmissionError, TenantError, UnreadableJson};
+use serde_json::{Value, json};
+
+use super::ApiError;
+
+impl From<UnreadableJson> for ApiError {
+    fn from(error: UnreadableJson) -> Self {
+        match error {
+            UnreadableJson::Inexact(number) => number.into(),
+            other => Self::Malformed { code: "json-malformed", detail: other.to_string() },
+        }
+    }
+}
+
+impl From<InexactNumber> for ApiError {
+    fn from(number: InexactNumber) -> Self {
+        let detail = number.to_string();
+        let errors = json!([{"pointer": number.pointer, "keyword": "number", "message": detail}]);
+        Self::Refused { code: "number-inexact", detail, errors }
+    }
+}
+
+impl From<TenantError> for ApiError {
+    fn from(error: TenantError) -> Self {
+        let TenantError::AlreadyRegistered(_) = &error;
+        Self::Conflict { code: "tenant-exists", detail: error.to_string() }
+    }
+}
+
+impl From<FormError> for ApiError {
+    fn from(error: FormError) -> Self {
+        let detail = error.to_string();
+        match error {
+            FormError::Invalid(problems) => {
+                Self::Refused { code: "form-invalid", detail, errors: list(&problems) }
+            }
+            FormError::Inexact(number) => number.into(),
+            FormError::Missing => Self::NotFound("form"),
+            FormError::NothingToPublish(_) => Self::Conflict { code: "nothing-to-publish", detail },
+            FormError::NotPublished => Self::Conflict { code: "form-not-published", detail },
+            FormError::Retired => Self::Conflict { code: "form-retired", detail },
+            FormError::ReasonTooLong(_) => {
+                Self::Refused { code: "reason-too-long", detail, errors: Value::Null }
+            }
+        }
+    }
+}
+
+impl From<SubmissionError> for ApiError {
+    fn from(error: SubmissionError) -> Self {
+        let detail = error.to_string();
+        match error {
+            SubmissionError::Invalid(violations) => {
+                Self::Refused { code: "submission-invalid", detail, errors: list(&violations) }
+            }
+            SubmissionError::Inexact(number) => number.into(),
+            SubmissionError::AlreadyExists => Self::Conflict { code: "submission-exists", detail },
+            SubmissionError::Missing => Self::NotFound("submission"),
+            SubmissionError::NotInState { .. } => Self::Conflict { code: "not-in-state", detail },
+            SubmissionError::NotPermitted { .. } => Self::NotPermitted(detail),
+            SubmissionError::RuleFailed(_) => {
+                Self::Refused { code: "rule-failed", detail, errors: Value::Null }
+            }
+            // The handler chose the form by the submission's own pin, so this is a mistake of ours.
+            other @ SubmissionError::OtherForm { .. } => Self::internal(other),
+        }
+    }
+}
+
+fn list(items: &impl serde::Serialize) -> Value {
+    serde_json::to_value(items).expect("problems hold strings and numbers only")
+}

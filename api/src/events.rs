@@ -1,0 +1,174 @@
+//! `GET /v1/events`: ranges of the ledger as CloudEvents, as a page of JSON or as a stream of lines.
+//! Read from the ledger itself, so it is never behind. The live tail is in `feed`.
+
+use bytes::Bytes;
+use formledger_domain::{Position, Submission};
+use formledger_store::{EventFilter, RecordedEvent, StoreError, TenantLedger};
+use futures_util::Stream;
+use http::header::{ACCEPT, HeaderValue};
+use serde::Serialize;
+use warp::reply::Response;
+
+use crate::body::stream;
+use crate::call::Call;
+use crate::cloudevents::CloudEvent;
+use crate::command::LEDGER_POSITION;
+use crate::error::ApiError;
+use crate::forms::existing_form_id;
+use crate::head::Head;
+use crate::limits::{EVENTS_SCANNED_MAX, PAGE_EVENTS_DEFAULT, PAGE_EVENTS_MAX, STREAM_PAGE_EVENTS};
+use crate::params::{Params, invalid};
+use crate::query::{QueryCall, answer};
+use crate::submissions::submission_id;
+
+const NDJSON: &str = "application/x-ndjson";
+
+/// A page of events.
+#[derive(Serialize)]
+struct EventPage<'a> {
+    events: Vec<CloudEvent<'a>>,
+    /// Where the ledger ended when the page was read.
+    position: Position,
+    /// The `after` of the next page; absent when this page reaches the ledger's end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_after: Option<Position>,
+}
+
+/// Events after a position.
+#[utoipa::path(get, path = "/v1/events", tag = "events", security(("bearer" = [])),
+    params(
+        ("after" = Option<u64>, Query, description = "Start after this position; 0 when missing."),
+        ("limit" = Option<u32>, Query, description = "Events of a page, at most 1000; 100 when missing. A stream ends there too, when given."),
+        ("form" = Option<String>, Query, description = "Only events about this form and its submissions."),
+        ("submission" = Option<String>, Query, description = "Only events of this submission."),
+        ("types" = Option<String>, Query, description = "Only these types, separated by commas, with or without `.v<n>`."),
+        ("min_position" = Option<u64>, Query, description = "Wait until the ledger reaches this position."),
+    ),
+    responses(
+        (status = 200, description = "`{events[], position, next_after?}`; with `Accept: application/x-ndjson` one event a line, to the end of the range."),
+        (status = 400, description = "`cursor-ahead`: `after` is past the ledger's end."),
+        (status = 406, description = "Neither JSON nor NDJSON is acceptable."),
+    ))]
+pub async fn list(call: Call) -> Result<Response, ApiError> {
+    let mut query = QueryCall::read_all(call).await?;
+    let as_lines = wants_lines(&query.head)?;
+    let after = Position(query.params.parsed::<u64>("after")?.unwrap_or_default());
+    let limit = query.params.parsed::<usize>("limit")?;
+    let filter = filter(&mut query.params)?;
+    query.finish_params()?;
+    let head = query.reach_ledger().await?;
+    if after > head {
+        return Err(ApiError::CursorAhead { after, head });
+    }
+    if as_lines {
+        return Ok(lines(query.ledger, filter, after, head, limit));
+    }
+    page(&query.ledger, &filter, after, head, limit).await
+}
+
+async fn page(
+    ledger: &TenantLedger,
+    filter: &EventFilter,
+    after: Position,
+    head: Position,
+    limit: Option<usize>,
+) -> Result<Response, ApiError> {
+    let limit = limit.unwrap_or(PAGE_EVENTS_DEFAULT);
+    if !(1..=PAGE_EVENTS_MAX).contains(&limit) {
+        return Err(invalid(format!("`limit` is 1 to {PAGE_EVENTS_MAX}")));
+    }
+    let mut events: Vec<RecordedEvent> = Vec::new();
+    let (mut reached, mut scanned) = (after, 0);
+    while reached < head && events.len() < limit && scanned < EVENTS_SCANNED_MAX {
+        for event in ledger.read_after(reached, limit.max(STREAM_PAGE_EVENTS)).await? {
+            if event.position > head || events.len() == limit {
+                break;
+            }
+            (reached, scanned) = (event.position, scanned + 1);
+            if filter.wants(&event) {
+                events.push(event);
+            }
+        }
+    }
+    let events = events.iter().map(CloudEvent::of).collect();
+    let next_after = (reached < head).then_some(reached);
+    answer(head, &EventPage { events, position: head, next_after })
+}
+
+fn lines(
+    ledger: TenantLedger,
+    filter: EventFilter,
+    after: Position,
+    head: Position,
+    limit: Option<usize>,
+) -> Response {
+    let mut response = stream(NDJSON, line_chunks(ledger, filter, after, head, limit.unwrap_or(usize::MAX)));
+    response.headers_mut().insert(LEDGER_POSITION, HeaderValue::from(head.0));
+    response
+}
+
+/// One chunk per page that was read: memory stays at a page, whatever the range.
+fn line_chunks(
+    ledger: TenantLedger,
+    filter: EventFilter,
+    mut after: Position,
+    head: Position,
+    mut remaining: usize,
+) -> impl Stream<Item = Result<Bytes, StoreError>> + Send + 'static {
+    async_stream::try_stream! {
+        while after < head && remaining > 0 {
+            let mut chunk = Vec::new();
+            for event in ledger.read_after(after, STREAM_PAGE_EVENTS).await? {
+                after = event.position;
+                if after > head || remaining == 0 {
+                    break;
+                }
+                if filter.wants(&event) {
+                    CloudEvent::write(&event, &mut chunk);
+                    chunk.push(b'\n');
+                    remaining -= 1;
+                }
+            }
+            if !chunk.is_empty() {
+                yield Bytes::from(chunk);
+            }
+        }
+    }
+}
+
+/// Takes the filter parameters that pages, streams and feeds share.
+///
+/// # Errors
+/// 404 for an id that names nothing, 400 for an empty type.
+pub fn filter(params: &mut Params) -> Result<EventFilter, ApiError> {
+    let form = params.one("form")?;
+    let submission = params.one("submission")?;
+    let types = params.one("types")?;
+    let types: Vec<String> =
+        types.iter().flat_map(|list| list.split(',')).map(|name| name.trim().to_owned()).collect();
+    if types.iter().any(String::is_empty) {
+        return Err(invalid("`types` lists event types, separated by commas"));
+    }
+    let topic = form.map(|form| existing_form_id(&form).map(String::from)).transpose()?;
+    let stream = submission
+        .map(|id| {
+            submission_id(&id).map(|id| (<Submission as cqrs_es::Aggregate>::TYPE.to_owned(), id.to_string()))
+        })
+        .transpose()?;
+    Ok(EventFilter { topic, stream, types })
+}
+
+/// Whether the client asks for lines rather than a page (RFC 9110 section 12.5.1; weights are not needed to choose of two).
+fn wants_lines(head: &Head) -> Result<bool, ApiError> {
+    let Some(accept) = head.text(&ACCEPT)? else { return Ok(false) };
+    let accepts = |media_type: &str| {
+        accept.split(',').filter_map(|range| range.split(';').next()).any(|range| range.trim() == media_type)
+    };
+    if accepts(NDJSON) {
+        return Ok(true);
+    }
+    if ["application/json", "application/*", "*/*"].into_iter().any(accepts) {
+        return Ok(false);
+    }
+    Err(ApiError::NotAcceptable("`application/json` and `application/x-ndjson`"))
+}

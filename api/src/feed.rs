@@ -1,0 +1,146 @@
+//! `GET /v1/feed`: the ledger as server-sent events, history first and then live, without gap or repeat.
+//! A subscriber only ever reads pages of the ledger after the last position it was sent; waking is a signal, never data. So a slow client
+//! falls back to reading history by itself, and its memory is one page.
+
+mod pages;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::Utc;
+use formledger_domain::{Position, TenantId};
+use formledger_store::{EventFilter, StoreError, TenantLedger};
+use futures_util::Stream;
+use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use warp::reply::Response;
+
+pub use pages::FeedPages;
+
+use crate::app::Api;
+use crate::body::stream;
+use crate::call::Call;
+use crate::command::LEDGER_POSITION;
+use crate::error::ApiError;
+use crate::events::filter;
+use crate::head::Head;
+use crate::metrics::Raised;
+use crate::query::QueryCall;
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// Asks a reverse proxy (nginx and those who copied it) to pass events on as they come.
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// The tenant's events as they are recorded.
+#[utoipa::path(get, path = "/v1/feed", tag = "events", security(("bearer" = [])),
+    params(
+        ("Last-Event-ID" = Option<u64>, Header, description = "Start after this position; wins over `after`."),
+        ("after" = Option<u64>, Query, description = "Start after this position; at the ledger's end when missing."),
+        ("form" = Option<String>, Query, description = "Only events about this form and its submissions."),
+        ("submission" = Option<String>, Query, description = "Only events of this submission."),
+        ("types" = Option<String>, Query, description = "Only these types, separated by commas, with or without `.v<n>`."),
+    ),
+    responses(
+        (status = 200, description = "Server-sent events: `id` is the position, `event` the type, `data` the event as CloudEvents JSON. The first message is a comment that names the real start.", content_type = "text/event-stream"),
+        (status = 400, description = "`cursor-ahead`: the start is past the ledger's end."),
+        (status = 503, description = "`too-many-feeds`."),
+    ))]
+pub async fn subscribe(call: Call) -> Result<Response, ApiError> {
+    let mut query = QueryCall::read_all(call).await?;
+    let in_query = query.params.parsed::<u64>("after")?.map(Position);
+    let filter = filter(&mut query.params)?;
+    query.finish_params()?;
+    let head = query.reach_ledger().await?;
+    let after = last_event_id(&query.head)?.or(in_query).unwrap_or(head);
+    if after > head {
+        return Err(ApiError::CursorAhead { after, head });
+    }
+    let permit = Arc::clone(&query.api.feeds)
+        .try_acquire_owned()
+        .map_err(|_| ApiError::Overloaded { code: "too-many-feeds", detail: "too many feeds are open" })?;
+    let followed = query.ledger.follow().await?;
+    let valid_for = (query.caller.expires - Utc::now()).to_std().unwrap_or_default();
+    let tenant = query.caller.context.tenant;
+    let subscriber =
+        Subscriber { api: query.api, tenant, ledger: query.ledger, filter, after, followed, valid_for };
+    let mut response = stream("text/event-stream", subscriber.messages(permit));
+    let headers = response.headers_mut();
+    headers.insert(LEDGER_POSITION, HeaderValue::from(head.0));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
+    headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+/// One open feed.
+struct Subscriber {
+    api: Arc<Api>,
+    tenant: TenantId,
+    ledger: TenantLedger,
+    filter: EventFilter,
+    /// Everything up to here was sent, or is not wanted.
+    after: Position,
+    followed: watch::Receiver<Position>,
+    /// How long the credential lasts.
+    valid_for: Duration,
+}
+
+impl Subscriber {
+    /// The feed's messages, several events in one chunk where several are there. Ends when the application stops, when the credential
+    /// ends, or when the ledger cannot be read; the client comes back with its `Last-Event-ID`.
+    fn messages(
+        mut self,
+        permit: OwnedSemaphorePermit,
+    ) -> impl Stream<Item = Result<Bytes, StoreError>> + Send {
+        let open = Raised::new(&self.api.metrics.feeds);
+        async_stream::try_stream! {
+            let _held_while_open = (permit, open);
+            let end = end(self.api.stopping.clone(), self.valid_for);
+            tokio::pin!(end);
+            yield Bytes::from(format!(": start after position {}\n\n", self.after));
+            loop {
+                // Read while there is more, and only then wait: a signal that came meanwhile is not lost, it is the watched value.
+                while *self.followed.borrow_and_update() > self.after {
+                    let page = self.api.feed_pages.after(&self.tenant, &self.ledger, self.after).await?;
+                    self.after = page.last().max(self.after);
+                    let (chunk, events) = page.wanted(&self.filter);
+                    if events > 0 {
+                        self.api.metrics.feed_events.increment(events);
+                        yield chunk;
+                    }
+                    if *self.api.stopping.borrow() {
+                        return;
+                    }
+                }
+                tokio::select! {
+                    () = &mut end => return,
+                    moved = self.followed.changed() => {
+                        if moved.is_err() {
+                            return;
+                        }
+                    }
+                    () = tokio::time::sleep(self.api.settings.limits.feed_heartbeat) => {
+                        yield Bytes::from_static(b": still here\n\n");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Ready when a feed must end.
+async fn end(mut stopping: watch::Receiver<bool>, valid_for: Duration) {
+    tokio::select! {
+        // An error means that the application is gone, which is an end as well.
+        _ = stopping.wait_for(|stopping| *stopping) => {}
+        () = tokio::time::sleep(valid_for) => {}
+    }
+}
+
+fn last_event_id(head: &Head) -> Result<Option<Position>, ApiError> {
+    let Some(text) = head.text(&LAST_EVENT_ID)? else { return Ok(None) };
+    text.trim().parse().map(|position| Some(Position(position))).map_err(|_| ApiError::Malformed {
+        code: "cursor-invalid",
+        detail: "`Last-Event-ID` is a position, a whole number, as the feed sent it in `id`".to_owned(),
+    })
+}

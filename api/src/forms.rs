@@ -1,0 +1,111 @@
+//! Forms: drafts, publication, retirement, and reading them back.
+//! Commands go to the `Form` aggregate; reads come from the forms read model.
+
+use std::sync::Arc;
+
+use formledger_domain::{Form, FormCommand, FormDefinition, FormId, FormVersion};
+use serde::Deserialize;
+use serde_json::json;
+use warp::reply::Response;
+
+use crate::auth::role;
+use crate::call::Call;
+use crate::command::{CommandCall, Outcome, members, parse};
+use crate::error::ApiError;
+
+/// The roles that change forms.
+const DESIGNERS: &[&str] = &[role::ADMIN, role::DESIGNER];
+
+/// Saves a draft; its problems are told, and do not stand in its way.
+#[utoipa::path(put, path = "/v1/forms/{form}", tag = "forms", security(("bearer" = [])),
+    params(("form" = String, Path, description = "The form's id.")),
+    request_body(content = Value, description = "The definition."),
+    responses(
+        (status = 200, description = "The draft is saved; `problems[]` says what stands in the way of publishing it."),
+        (status = 422, description = "`form-invalid`: this is no definition at all."),
+    ))]
+pub async fn save_draft(call: Call, form: String) -> Result<Response, ApiError> {
+    let call = CommandCall::read(call, DESIGNERS).await?;
+    let form = form_id(&form)?;
+    let definition = Arc::new(parse(&call.body)?);
+    let problems = FormDefinition::problems(&definition, &form);
+    let command = FormCommand::SaveDraft { form: form.clone(), definition };
+    call.execute::<Form>(&form, command, topic(&form), |_, _| {
+        Outcome::ok(&json!({"form": form, "problems": problems}))
+    })
+    .await
+}
+
+/// Publishes the draft as the next version.
+#[utoipa::path(post, path = "/v1/forms/{form}/publish", tag = "forms", security(("bearer" = [])),
+    params(("form" = String, Path, description = "The form's id.")),
+    responses(
+        (status = 201, description = "The draft is the newest version now."),
+        (status = 409, description = "`nothing-to-publish`: no draft was saved since the last publication."),
+        (status = 422, description = "`form-invalid` with `errors[]`."),
+    ))]
+pub async fn publish(call: Call, form: String) -> Result<Response, ApiError> {
+    let call = CommandCall::read_optional(call, DESIGNERS).await?;
+    let form = existing_form_id(&form)?;
+    let command = FormCommand::Publish { form: form.clone() };
+    let answer = call
+        .execute::<Form>(&form, command, topic(&form), |state, _| {
+            let version = state.version().unwrap_or(FormVersion::FIRST);
+            Outcome::created(
+                format!("/v1/forms/{form}/versions/{version}"),
+                &json!({"form": form, "version": version}),
+            )
+        })
+        .await?;
+    call.api.catalogue.refresh(&call.ledger, &call.caller.context, &form).await?;
+    Ok(answer)
+}
+
+/// The body of a retirement.
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Retirement {
+    /// Why.
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+/// Stops taking submissions.
+#[utoipa::path(post, path = "/v1/forms/{form}/retire", tag = "forms", security(("bearer" = [])),
+    params(("form" = String, Path, description = "The form's id.")),
+    request_body(content = Option<Retirement>),
+    responses(
+        (status = 200, description = "The form takes no submissions any more."),
+        (status = 409, description = "`form-retired` already, or `form-not-published`."),
+    ))]
+pub async fn retire(call: Call, form: String) -> Result<Response, ApiError> {
+    let call = CommandCall::read_optional(call, DESIGNERS).await?;
+    let form = existing_form_id(&form)?;
+    let Retirement { reason } = members(&call.body)?;
+    let command = FormCommand::Retire { form: form.clone(), reason };
+    let answer = call
+        .execute::<Form>(&form, command, topic(&form), |_, _| {
+            Outcome::ok(&json!({"form": form, "retired": true}))
+        })
+        .await?;
+    call.api.catalogue.refresh(&call.ledger, &call.caller.context, &form).await?;
+    Ok(answer)
+}
+
+/// What events about a form and its submissions are filed under.
+pub fn topic(form: &FormId) -> Option<Arc<str>> {
+    Some(form.as_str().into())
+}
+
+/// A form id that a client chooses: a bad one is told what would be right.
+fn form_id(text: &str) -> Result<FormId, ApiError> {
+    text.parse().map_err(|error: formledger_domain::InvalidId| ApiError::Malformed {
+        code: "form-id-invalid",
+        detail: error.to_string(),
+    })
+}
+
+/// A form id that must exist already: one that cannot exist is missing like any other.
+pub fn existing_form_id(text: &str) -> Result<FormId, ApiError> {
+    text.parse().map_err(|_| ApiError::NotFound("form"))
+}

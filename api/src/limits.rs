@@ -1,0 +1,76 @@
+//! Every limit of the HTTP side, with its unit and what happens there.
+//! Read by `server`, `call` and the resources; a limit that lives elsewhere is missing here.
+
+use std::time::Duration;
+
+/// Limits of requests and connections.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Connections served at once; the next ones get 503 and are closed.
+    pub connections_max: usize,
+    /// Bytes of a request's body; more is 413.
+    pub body_bytes_max: usize,
+    /// Bytes of a request's line and header fields together; more is 431 and the connection is closed.
+    pub header_bytes_max: usize,
+    /// How long a connection may take to send a request's head. The same clock runs while a kept-alive connection is idle,
+    /// because nothing tells an idle client from one that sends its head a byte at a time; at the limit it is closed.
+    pub header_read_timeout: Duration,
+    /// How long a request's body may take; then 408.
+    pub body_read_timeout: Duration,
+    /// How long a stop waits for requests in flight; then their connections are dropped.
+    pub drain_timeout: Duration,
+    /// Feeds open at once; the next one gets 503.
+    pub feeds_max: usize,
+    /// How long a feed may be silent before it sends a comment, so that proxies keep it open.
+    pub feed_heartbeat: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 10_000,
+            body_bytes_max: 1024 * 1024,
+            header_bytes_max: 32 * 1024,
+            header_read_timeout: Duration::from_secs(30),
+            body_read_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(20),
+            feeds_max: 8_000,
+            feed_heartbeat: Duration::from_secs(15),
+        }
+    }
+}
+
+/// Bytes that hyper may buffer of one connection's input; it starts at 8 KiB and grows only for larger messages.
+pub const READ_BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a too large body that are read and thrown away, so that the client gets to read its 413; then the connection is closed.
+pub const BODY_DISCARD_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Events of a page when the request names no limit.
+pub const PAGE_EVENTS_DEFAULT: usize = 100;
+/// Events of a page; a larger `limit` is 400.
+pub const PAGE_EVENTS_MAX: usize = 1_000;
+/// Events that one filtered page looks through; then the page ends early and `next_after` says where to go on.
+pub const EVENTS_SCANNED_MAX: usize = 20_000;
+/// Events that a stream reads from the ledger at once.
+pub const STREAM_PAGE_EVENTS: usize = 256;
+/// Events that feeds read from the ledger at once; a subscriber holds at most one such page.
+pub const FEED_PAGE_EVENTS: usize = 128;
+/// Rendered pages that feeds share; at the limit the half that was not read for the longest time goes, and is read again when needed.
+pub const FEED_PAGES_MAX: usize = 64;
+/// Bytes of an `Idempotency-Key`.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+/// Bytes of an `X-Request-Id` that is taken over; a longer one is replaced by our own.
+pub const REQUEST_ID_BYTES_MAX: usize = 128;
+/// Verified tokens that are remembered; at the limit the older half is forgotten and verified again.
+pub const VERIFIED_TOKENS_MAX: usize = 10_000;
+/// How far a token's `exp` and `nbf` may be off because clocks differ.
+pub const TOKEN_CLOCK_LEEWAY: Duration = Duration::from_secs(5);
+/// Compiled forms that are kept; at the limit the half that was not used for the longest time goes.
+pub const COMPILED_FORMS_MAX: usize = 1_000;
+/// Tenants that are remembered as existing; at the limit the older half is forgotten and asked for again.
+pub const KNOWN_TENANTS_MAX: usize = 100_000;
+/// How long a query waits for a read model when the request states no `Prefer: wait=`.
+pub const REPLICA_WAIT_DEFAULT: Duration = Duration::from_secs(2);
+/// The longest that a query waits for a read model, whatever the request states.
+pub const REPLICA_WAIT_MAX: Duration = Duration::from_secs(30);
+/// Events that a read model may be behind before `/readyz` says no.
+pub const READY_LAG_EVENTS_MAX: u64 = 50_000;

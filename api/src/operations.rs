@@ -1,0 +1,60 @@
+//! What operators and machines ask of the process: is it alive, is it ready, what does it count, how is it spoken to.
+//! Open to everyone who can reach the port; nothing here names a tenant.
+
+use http::header::{CACHE_CONTROL, HeaderValue};
+use serde_json::json;
+use warp::reply::Response;
+
+use crate::body::whole;
+use crate::call::Call;
+use crate::error::ApiError;
+use crate::limits::READY_LAG_EVENTS_MAX;
+use crate::metrics::render;
+use crate::openapi;
+
+const JSON: &str = "application/json";
+const PROMETHEUS: &str = "text/plain; version=0.0.4";
+
+/// Alive: the process answers.
+#[utoipa::path(get, path = "/healthz", tag = "operations",
+    responses((status = 200, description = "The process answers.")))]
+pub async fn healthz(_call: Call) -> Result<Response, ApiError> {
+    Ok(whole(JSON, r#"{"status":"alive"}"#))
+}
+
+/// The OpenAPI document.
+#[utoipa::path(get, path = "/openapi.json", tag = "operations",
+    responses((status = 200, description = "This document.")))]
+pub async fn openapi(_call: Call) -> Result<Response, ApiError> {
+    let mut response = whole(JSON, openapi::json());
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+    Ok(response)
+}
+
+/// Prometheus metrics.
+#[utoipa::path(get, path = "/metrics", tag = "operations",
+    responses((status = 200, description = "Prometheus text exposition.", content_type = "text/plain")))]
+pub async fn metrics(_call: Call) -> Result<Response, ApiError> {
+    Ok(whole(PROMETHEUS, render()))
+}
+
+/// Ready: migrated, and every projector within its lag limit.
+#[utoipa::path(get, path = "/readyz", tag = "operations",
+    responses((status = 200, description = "Ready to serve."), (status = 503, description = "`not-ready`: a read model is too far behind, or stopped at an event that it cannot read.")))]
+pub async fn readyz(call: Call) -> Result<Response, ApiError> {
+    let heads = call.api.store.heads().await?;
+    let read_models = call.api.read_models.status(&heads).await?;
+    let lag_events = read_models.iter().map(|status| status.lag_events).max().unwrap_or_default();
+    let parked = read_models.iter().map(|status| status.parked_count).sum::<u64>();
+    if lag_events > READY_LAG_EVENTS_MAX || parked > 0 {
+        return Err(ApiError::NotReady { lag_events, parked });
+    }
+    Ok(whole(JSON, json!({"status": "ready", "lag_events": lag_events}).to_string()))
+}
+
+/// What this is, for people.
+#[utoipa::path(get, path = "/", tag = "operations",
+    responses((status = 200, description = "A page with links.", content_type = "text/html")))]
+pub async fn index(_call: Call) -> Result<Response, ApiError> {
+    Ok(whole("text/html; charset=utf-8", include_str!("index.html")))
+}

@@ -1,0 +1,81 @@
+//! Problem details (RFC 9457): how a refusal looks on the wire.
+//! Called by `call` and `server` with what `error` decided; statuses and codes are not chosen here.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use serde_json::{Map, Value, json};
+use warp::reply::Response;
+
+use crate::error::ApiError;
+
+/// One refusal, ready to be written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Problem {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// Stable, for programs.
+    pub code: &'static str,
+    /// Short, for people, the same for every problem with this code.
+    pub title: &'static str,
+    /// What is wrong this time, for people.
+    pub detail: String,
+    /// When to try again, where that helps.
+    pub retry_after: Option<Duration>,
+    members: Map<String, Value>,
+}
+
+impl Problem {
+    /// A problem without further members.
+    pub fn new(status: StatusCode, code: &'static str, title: &'static str, detail: String) -> Self {
+        Self { status, code, title, detail, retry_after: None, members: Map::new() }
+    }
+
+    /// Adds an extension member (RFC 9457 section 3.2).
+    pub fn with(mut self, name: &str, value: Value) -> Self {
+        self.members.insert(name.to_owned(), value);
+        self
+    }
+
+    /// Says when to try again.
+    pub fn retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
+    /// The body; `instance` is the request's id.
+    pub fn to_json(&self, instance: &str) -> String {
+        let mut members = self.members.clone();
+        members.insert("type".to_owned(), json!(format!("urn:formledger:problem:{}", self.code)));
+        members.insert("title".to_owned(), json!(self.title));
+        members.insert("status".to_owned(), json!(self.status.as_u16()));
+        members.insert("code".to_owned(), json!(self.code));
+        members.insert("detail".to_owned(), json!(self.detail));
+        members.insert("instance".to_owned(), json!(instance));
+        Value::Object(members).to_string()
+    }
+}
+
+/// The answer to a request that failed.
+pub fn response(error: &ApiError, instance: &str) -> Response {
+    let problem = error.problem();
+    let mut response = Response::new(problem.to_json(instance).into());
+    *response.status_mut() = problem.status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    if let Some(after) = problem.retry_after {
+        headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs()));
+    }
+    match error {
+        ApiError::Unauthenticated(_) => {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"formledger\""));
+        }
+        ApiError::MethodNotAllowed { allow } => {
+            let allow = HeaderValue::from_str(allow).expect("method names are visible ASCII");
+            headers.insert(ALLOW, allow);
+        }
+        _ => {}
+    }
+    response
+}

@@ -1,0 +1,212 @@
+//! What all queries of the HTTP API share: who asks, waiting until the data reach far enough, and the shape of the answer.
+//! Called by the resources; which rows they read is theirs. Nothing that decides a command may come through here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use formledger_domain::{Position, Sequence};
+use formledger_projections::{QueryError, ReadModel, TenantReader};
+use formledger_store::TenantLedger;
+use http::header::{ETAG, HeaderName, HeaderValue};
+use serde::Serialize;
+use tokio::time::Instant;
+use warp::reply::Response;
+
+use crate::app::Api;
+use crate::auth::{Caller, role};
+use crate::body::whole;
+use crate::call::Call;
+use crate::command::{LEDGER_POSITION, etag};
+use crate::error::ApiError;
+use crate::head::Head;
+use crate::limits::{REPLICA_WAIT_DEFAULT, REPLICA_WAIT_MAX};
+use crate::params::{Params, invalid};
+
+const LEDGER_MIN_POSITION: HeaderName = HeaderName::from_static("ledger-min-position");
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+
+/// A query's request, in a tenant that exists.
+pub struct QueryCall {
+    /// The application.
+    pub api: Arc<Api>,
+    /// What the request said.
+    pub head: Arc<Head>,
+    /// Who asks.
+    pub caller: Caller,
+    /// Parameters that were not taken yet.
+    pub params: Params,
+    /// The tenant's ledger.
+    pub ledger: TenantLedger,
+    /// The tenant's read models.
+    pub reader: TenantReader,
+    min_position: Option<Position>,
+}
+
+impl QueryCall {
+    /// Reads a query's request.
+    ///
+    /// # Errors
+    /// 401, 404 for a tenant that does not exist, 400 for malformed parameters or header fields.
+    pub async fn read(call: Call) -> Result<Self, ApiError> {
+        let caller = call.caller()?;
+        let Call { api, head, .. } = call;
+        let mut params = Params::read(&head)?;
+        let min_position = min_position(&head, &mut params)?;
+        let ledger = api.tenants.require(&api.store, &caller).await?;
+        let reader = api.read_models.reader(&caller.context);
+        Ok(Self { api, head, caller, params, ledger, reader, min_position })
+    }
+
+    /// Reads a query's request, which takes a role that reads everything of the tenant.
+    ///
+    /// # Errors
+    /// As [`QueryCall::read`], and 403.
+    pub async fn read_all(call: Call) -> Result<Self, ApiError> {
+        call.caller()?.require(role::READERS)?;
+        Self::read(call).await
+    }
+
+    /// Ends the reading of parameters.
+    ///
+    /// # Errors
+    /// 400 that names a parameter that nobody took.
+    pub fn finish_params(&self) -> Result<(), ApiError> {
+        self.params.finish()
+    }
+
+    /// Whether the caller may read everything of the tenant; otherwise only what is its own.
+    pub fn reads_all(&self) -> bool {
+        self.caller.has_any(role::READERS)
+    }
+
+    /// Waits until `read_model` has reached the position that the request asks for.
+    ///
+    /// # Errors
+    /// 503 when it takes too long.
+    pub async fn reach(&self, read_model: ReadModel) -> Result<(), ApiError> {
+        match self.min_position {
+            Some(wanted) => self.wait_for(read_model, wanted).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until `read_model` has reached where the ledger ends now, so that what is missing then is missing for sure.
+    ///
+    /// # Errors
+    /// 503 when it takes too long.
+    pub async fn reach_head(&self, read_model: ReadModel) -> Result<(), ApiError> {
+        let head = self.ledger.head().await?.position;
+        self.wait_for(read_model, head).await
+    }
+
+    /// Waits until the ledger itself has reached the position that the request asks for; answers where it ends.
+    ///
+    /// # Errors
+    /// 503 when it takes too long.
+    pub async fn reach_ledger(&self) -> Result<Position, ApiError> {
+        let head = self.ledger.head().await?.position;
+        let wanted = self.min_position.unwrap_or_default();
+        if head >= wanted {
+            return Ok(head);
+        }
+        let mut followed = self.ledger.follow().await?;
+        let arrived =
+            tokio::time::timeout(self.patience(), followed.wait_for(|position| *position >= wanted)).await;
+        match arrived {
+            Ok(Ok(position)) => Ok(*position),
+            Ok(Err(_)) | Err(_) => Err(ApiError::ReplicaBehind { position: head, wanted }),
+        }
+    }
+
+    async fn wait_for(&self, read_model: ReadModel, wanted: Position) -> Result<(), ApiError> {
+        let deadline = Instant::now() + self.patience();
+        match self.reader.wait_for(read_model, wanted, deadline).await {
+            Ok(_) => Ok(()),
+            Err(behind) => Err(ApiError::ReplicaBehind { position: behind.position, wanted }),
+        }
+    }
+
+    /// How long the client would wait: `Prefer: wait=<seconds>` (RFC 7240 section 4.3), within bounds.
+    fn patience(&self) -> Duration {
+        wait_preference(&self.head).map_or(REPLICA_WAIT_DEFAULT, |wait| wait.min(REPLICA_WAIT_MAX))
+    }
+}
+
+/// 200 with JSON, and how far its data reach.
+pub fn answer(position: Position, body: &impl Serialize) -> Result<Response, ApiError> {
+    let text = serde_json::to_vec(body).map_err(ApiError::internal)?;
+    let mut response = whole("application/json", text);
+    response.headers_mut().insert(LEDGER_POSITION, HeaderValue::from(position.0));
+    Ok(response)
+}
+
+/// 200 with JSON of one thing that has a sequence, for `If-Match` later.
+pub fn answer_one(
+    position: Position,
+    sequence: Sequence,
+    body: &impl Serialize,
+) -> Result<Response, ApiError> {
+    let mut response = answer(position, body)?;
+    response.headers_mut().insert(ETAG, etag(sequence));
+    Ok(response)
+}
+
+impl From<QueryError> for ApiError {
+    fn from(error: QueryError) -> Self {
+        let detail = error.to_string();
+        match error {
+            QueryError::Cursor(_) => Self::Malformed { code: "cursor-invalid", detail },
+            QueryError::NotIndexed { .. } => Self::Malformed { code: "field-not-indexed", detail },
+            QueryError::FieldWithoutForm { .. } | QueryError::Limit { .. } => invalid(detail),
+            QueryError::Database(_) => Self::internal(error),
+        }
+    }
+}
+
+/// The position that the data must have reached, from the query string and the header field; both, the later one.
+fn min_position(head: &Head, params: &mut Params) -> Result<Option<Position>, ApiError> {
+    let in_query = params.parsed::<u64>("min_position")?;
+    let in_header = head
+        .text(&LEDGER_MIN_POSITION)?
+        .map(|text| {
+            text.trim().parse::<u64>().map_err(|_| ApiError::Malformed {
+                code: "header-invalid",
+                detail: "`Ledger-Min-Position` is a position, a whole number".to_owned(),
+            })
+        })
+        .transpose()?;
+    Ok(in_query.max(in_header).map(Position))
+}
+
+/// A preference that cannot be read is no preference (RFC 7240 section 2).
+fn wait_preference(head: &Head) -> Option<Duration> {
+    head.headers
+        .get_all(PREFER)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split([',', ';']))
+        .find_map(|preference| {
+            let (name, value) = preference.split_once('=')?;
+            let seconds = value.trim().trim_matches('"').parse().ok()?;
+            name.trim().eq_ignore_ascii_case("wait").then_some(Duration::from_secs(seconds))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{HeaderMap, Method, Uri};
+
+    #[test]
+    fn the_wait_preference_is_found_among_others() {
+        let wait = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(PREFER, value.parse().expect("a header value"));
+            wait_preference(&Head::new(Method::GET, Uri::from_static("/"), headers))
+        };
+        assert_eq!(wait("wait=10"), Some(Duration::from_secs(10)));
+        assert_eq!(wait("respond-async, Wait = \"3\""), Some(Duration::from_secs(3)));
+        assert_eq!(wait("wait=soon"), None);
+        assert_eq!(wait("respond-async"), None);
+    }
+}

@@ -1,0 +1,156 @@
+//! The connection loop: accepts, limits, serves HTTP/1.1 through the routes, and stops without dropping an answer.
+//! Called by `app`. It exists because `warp::serve` has no header timeout, no connection cap and no TCP_NODELAY.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Method, Request};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tower_service::Service;
+use warp::filters::BoxedFilter;
+use warp::reply::Response;
+
+use crate::head::{Head, X_REQUEST_ID};
+use crate::limits::{Limits, READ_BUFFER_BYTES_MAX};
+use crate::metrics::{Raised, RouteMetrics, ServerMetrics};
+
+/// How long to wait when the operating system cannot give another connection, for example when files run out.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+
+/// What a connection over the cap is told before it is closed.
+const TOO_MANY_CONNECTIONS: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+    content-type: application/problem+json\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 145\r\n\r\n\
+    {\"type\":\"urn:formledger:problem:too-many-connections\",\"title\":\"Unavailable\",\"status\":503,\
+    \"code\":\"too-many-connections\",\"detail\":\"try again soon\"}";
+
+/// Everything that a connection needs.
+pub struct Server {
+    /// The routes.
+    pub routes: BoxedFilter<(Response,)>,
+    /// Limits of connections.
+    pub limits: Limits,
+    /// What is counted.
+    pub metrics: Arc<ServerMetrics>,
+}
+
+impl Server {
+    /// Serves connections until `stop` is ready; then lets requests in flight finish, within the drain timeout.
+    pub async fn run(self, listener: TcpListener, stop: impl Future<Output = ()>) {
+        let server = Arc::new(self);
+        let connections = Arc::new(Semaphore::new(server.limits.connections_max));
+        let graceful = GracefulShutdown::new();
+        let http = server.http();
+        tokio::pin!(stop);
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = &mut stop => break,
+            };
+            let (stream, _peer): (TcpStream, SocketAddr) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_BACKOFF).await;
+                    continue;
+                }
+            };
+            let Ok(permit) = Arc::clone(&connections).try_acquire_owned() else {
+                server.metrics.connections_refused.increment(1);
+                tokio::spawn(refuse(stream));
+                continue;
+            };
+            // Answers are small and written whole; waiting to fill a packet would only add latency.
+            if stream.set_nodelay(true).is_err() {
+                continue;
+            }
+            let open = Raised::new(&server.metrics.connections);
+            let answering = Arc::clone(&server);
+            let service = service_fn(move |request| answer(Arc::clone(&answering), request));
+            let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+            tokio::spawn(async move {
+                // Broken connections are the client's business; nothing was acknowledged on them that is not recorded.
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "connection ended early");
+                }
+                drop((permit, open));
+            });
+        }
+        drop(listener);
+        if tokio::time::timeout(server.limits.drain_timeout, graceful.shutdown()).await.is_err() {
+            tracing::warn!("connections were dropped, because they did not end in time");
+        }
+    }
+
+    fn http(&self) -> http1::Builder {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(self.limits.header_read_timeout)
+            .max_header_size(self.limits.header_bytes_max)
+            .max_buf_size(READ_BUFFER_BYTES_MAX);
+        http
+    }
+}
+
+async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Result<Response, Infallible> {
+    let _in_flight = Raised::new(&server.metrics.in_flight);
+    let (mut parts, body) = request.into_parts();
+    if parts.method == Method::HEAD {
+        // RFC 9110 section 9.3.2: as GET, and hyper leaves the body out.
+        parts.method = Method::GET;
+    }
+    let headers = std::mem::take(&mut parts.headers);
+    let head = Arc::new(Head::new(parts.method.clone(), parts.uri.clone(), headers));
+    parts.extensions.insert(Arc::clone(&head));
+    let mut routes = warp::service(server.routes.clone());
+    let mut response = routes.call(Request::from_parts(parts, body)).await?;
+    finish(&head, &mut response);
+    Ok(response)
+}
+
+/// Counts and logs an answer, and gives it the request's id.
+fn finish(head: &Head, response: &mut Response) {
+    let (status, took) = (response.status().as_u16(), head.received.elapsed());
+    if let Some(route) = response.extensions().get::<Arc<RouteMetrics>>() {
+        route.answered(status, took);
+    }
+    if let Ok(id) = HeaderValue::from_str(&head.request_id) {
+        response.headers_mut().insert(X_REQUEST_ID, id);
+    }
+    tracing::debug!(
+        request_id = &*head.request_id,
+        method = %head.method,
+        path = head.uri.path(),
+        status,
+        took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        "answered"
+    );
+}
+
+async fn refuse(mut stream: TcpStream) {
+    // Best effort: the client may be gone.
+    let _ = stream.write_all(TOO_MANY_CONNECTIONS).await;
+    let _ = stream.shutdown().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_prepared_answer_states_its_length() {
+        let text = std::str::from_utf8(TOO_MANY_CONNECTIONS).expect("ASCII");
+        let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{}", body.len());
+        serde_json::from_str::<serde_json::Value>(body).expect("JSON");
+    }
+}

@@ -1,0 +1,198 @@
+//! Submissions as they can be read back: the list, one as it is or was, its timeline.
+//! Lists and present states come from the read model; the past is folded from the submission's own stream.
+
+use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
+use formledger_domain::{CanonicalJson, LedgerAggregate, Position, Submission, SubmissionId};
+use formledger_projections::timeline::{self, TimelineEntry};
+use formledger_projections::{Condition, ReadModel, SubmissionQuery, SubmissionRow};
+use formledger_store::RecordedEvent;
+use serde::Serialize;
+use warp::reply::Response;
+
+use crate::call::Call;
+use crate::error::ApiError;
+use crate::forms::existing_form_id;
+use crate::params::invalid;
+use crate::query::{QueryCall, answer, answer_one};
+use crate::submissions::submission_id;
+
+/// Submissions, filtered, sorted, page by page.
+#[utoipa::path(get, path = "/v1/submissions", tag = "submissions", security(("bearer" = [])),
+    params(
+        ("form" = Option<String>, Query, description = "Only this form's."),
+        ("state" = Option<String>, Query, description = "Only in this state."),
+        ("submitter" = Option<String>, Query, description = "Only this person's."),
+        ("q" = Option<String>, Query, description = "Only those that hold this text in a value."),
+        ("where" = Option<Vec<String>>, Query, description = "`<field pointer><operator><value>` on a field that the form indexes; repeatable; needs `form`."),
+        ("sort" = Option<String>, Query, description = "`created_at`, `updated_at` or an indexed field's pointer; `-` in front for descending."),
+        ("limit" = Option<u32>, Query, description = "Items of a page, at most 500; 50 when missing."),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
+        ("min_position" = Option<u64>, Query, description = "Wait until the list reaches this position."),
+    ),
+    responses(
+        (status = 200, description = "`{items[], next_cursor?, position}`; newest first unless sorted otherwise."),
+        (status = 400, description = "`cursor-invalid`, `field-not-indexed` or `query-invalid`."),
+    ))]
+pub async fn list(call: Call) -> Result<Response, ApiError> {
+    let mut query = QueryCall::read(call).await?;
+    let selection = selection(&mut query)?;
+    query.finish_params()?;
+    query.reach(ReadModel::Submissions).await?;
+    let page = query.reader.submissions(&selection).await?;
+    answer(page.position, &page)
+}
+
+/// One submission.
+#[utoipa::path(get, path = "/v1/submissions/{id}", tag = "submissions", security(("bearer" = [])),
+    params(
+        ("id" = String, Path, description = "The submission."),
+        ("at_position" = Option<u64>, Query, description = "As it was at this position of the ledger."),
+        ("at_time" = Option<String>, Query, description = "As it was at this time (RFC 3339)."),
+        ("min_position" = Option<u64>, Query, description = "Wait until the data reach this position."),
+    ),
+    responses(
+        (status = 200, description = "`{submission_id, form, form_version, state, data, outcomes, submitter, created_at, updated_at, sequence, position}`."),
+        (status = 404, description = "There is no such submission, or not for this caller, or not yet then."),
+    ))]
+pub async fn one(call: Call, id: String) -> Result<Response, ApiError> {
+    let mut query = QueryCall::read(call).await?;
+    let at_position = query.params.parsed::<u64>("at_position")?.map(Position);
+    let at_time = query.params.parsed::<DateTime<Utc>>("at_time")?;
+    query.finish_params()?;
+    let id = submission_id(&id)?;
+    let (position, row) = match (at_position, at_time) {
+        (None, None) => now(&query, id).await?,
+        (Some(_), Some(_)) => return Err(invalid("give `at_position` or `at_time`, not both")),
+        _ => {
+            let then = |event: &RecordedEvent| {
+                at_position.is_none_or(|position| event.position <= position)
+                    && at_time.is_none_or(|time| event.recorded_at <= time)
+            };
+            as_of(&query, id, then).await?
+        }
+    };
+    let row = row.filter(|row| query.reads_all() || *row.submitter == *query.caller.context.actor.subject);
+    let row = row.ok_or(ApiError::NotFound("submission"))?;
+    answer_one(position, row.sequence, &row)
+}
+
+#[derive(Serialize)]
+struct Timeline {
+    submission_id: SubmissionId,
+    items: Vec<TimelineEntry>,
+    position: Position,
+}
+
+/// Everything that happened to a submission.
+#[utoipa::path(get, path = "/v1/submissions/{id}/timeline", tag = "submissions", security(("bearer" = [])),
+    params(
+        ("id" = String, Path, description = "The submission."),
+        ("min_position" = Option<u64>, Query, description = "Wait until the data reach this position."),
+    ),
+    responses(
+        (status = 200, description = "`{submission_id, items[], position}`: who, when, what changed field by field, which rule said what."),
+        (status = 404, description = "There is no such submission, or not for this caller."),
+    ))]
+pub async fn timeline(call: Call, id: String) -> Result<Response, ApiError> {
+    let query = QueryCall::read(call).await?;
+    query.finish_params()?;
+    let id = submission_id(&id)?;
+    let position = query.reach_ledger().await?;
+    let events = query.ledger.load(&query.caller.context.stream::<Submission>(id)).await?;
+    let submission = fold(&events)?;
+    let submitter = submission.submitter().ok_or(ApiError::NotFound("submission"))?;
+    if !query.reads_all() && *submitter != query.caller.context.actor.subject {
+        return Err(ApiError::NotFound("submission"));
+    }
+    let items = timeline::fold(&events).map_err(ApiError::internal)?;
+    answer(position, &Timeline { submission_id: id, items, position })
+}
+
+/// Takes the parameters that say which submissions, for lists and exports.
+///
+/// # Errors
+/// 400 for what cannot be understood, 403 when somebody who reads only their own asks for another person's.
+pub fn selection(query: &mut QueryCall) -> Result<SubmissionQuery, ApiError> {
+    let own = (!query.reads_all()).then(|| query.caller.context.actor.subject.to_string());
+    let params = &mut query.params;
+    let conditions = params.all("where");
+    let conditions = conditions.iter().map(|text| text.parse::<Condition>()).collect::<Result<_, _>>();
+    let submitter = params.one("submitter")?;
+    if own.is_some() && submitter.is_some() && submitter != own {
+        return Err(ApiError::NotPermitted(
+            "without a reading role, only your own submissions are listed".to_owned(),
+        ));
+    }
+    Ok(SubmissionQuery {
+        form: params.one("form")?.map(|form| existing_form_id(&form)).transpose()?,
+        state: params.one("state")?,
+        submitter: own.or(submitter),
+        q: params.one("q")?,
+        conditions: conditions.map_err(|error| invalid(error.to_string()))?,
+        sort: params.parsed("sort")?.unwrap_or_default(),
+        limit: params.parsed("limit")?,
+        cursor: params.one("cursor")?,
+    })
+}
+
+/// The submission in the read model; only when that has caught up is a submission that it does not have missing.
+async fn now(query: &QueryCall, id: SubmissionId) -> Result<(Position, Option<SubmissionRow>), ApiError> {
+    query.reach(ReadModel::Submissions).await?;
+    let mut found = query.reader.submission(id).await?;
+    if found.value.is_none() {
+        query.reach_head(ReadModel::Submissions).await?;
+        found = query.reader.submission(id).await?;
+    }
+    Ok((found.position, found.value))
+}
+
+/// The submission folded from those of its events that had happened `then`.
+async fn as_of(
+    query: &QueryCall,
+    id: SubmissionId,
+    then: impl Fn(&RecordedEvent) -> bool,
+) -> Result<(Position, Option<SubmissionRow>), ApiError> {
+    let head = query.reach_ledger().await?;
+    let events = query.ledger.load(&query.caller.context.stream::<Submission>(id)).await?;
+    let known = events.iter().take_while(|event| then(event)).count();
+    let events = &events[..known];
+    let submission = fold(events)?;
+    let (Some(first), Some(last), Some(pin), Some(state), Some(data), Some(submitter)) = (
+        events.first(),
+        events.last(),
+        submission.pin(),
+        submission.state(),
+        submission.data(),
+        submission.submitter(),
+    ) else {
+        return Ok((head, None));
+    };
+    let row = SubmissionRow {
+        submission_id: id,
+        form: pin.form.clone(),
+        form_version: pin.version,
+        state: state.as_str().into(),
+        data: CanonicalJson::from_value(&data).map_err(ApiError::internal)?,
+        outcomes: submission.outcomes().cloned().unwrap_or_else(no_outcomes),
+        submitter: submitter.clone(),
+        created_at: first.recorded_at,
+        updated_at: last.recorded_at,
+        sequence: last.sequence,
+        position: last.position,
+    };
+    Ok((head, Some(row)))
+}
+
+fn no_outcomes() -> CanonicalJson {
+    CanonicalJson::from_stored("{}")
+}
+
+fn fold(events: &[RecordedEvent]) -> Result<Submission, ApiError> {
+    let mut submission = Submission::default();
+    for event in events {
+        let decoded = Submission::decode(&event.event_type, &event.event_version, &event.payload);
+        submission.apply(decoded.map_err(ApiError::internal)?);
+    }
+    Ok(submission)
+}

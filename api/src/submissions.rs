@@ -1,0 +1,174 @@
+//! Submissions: made, amended and submitted under a pinned form version.
+//! Commands go to the `Submission` aggregate with the compiled form; reading them back is in `submission_queries`.
+
+use std::sync::Arc;
+
+use cqrs_es::Aggregate;
+use formledger_domain::{
+    CanonicalJson, CompiledForm, FormPin, LedgerAggregate, Submission, SubmissionCommand, SubmissionId,
+};
+use serde::Serialize;
+use serde_json::Value;
+use uuid::Uuid;
+use warp::reply::Response;
+
+use crate::auth::role;
+use crate::call::Call;
+use crate::command::{CommandCall, Outcome, parse};
+use crate::error::ApiError;
+use crate::forms::{existing_form_id, topic};
+
+/// The roles that submit.
+const SUBMITTERS: &[&str] = &[role::ADMIN, role::SUBMITTER];
+
+/// The body of a new submission.
+#[derive(Debug, utoipa::ToSchema)]
+pub struct NewSubmission {
+    /// What was filled in; the form's schema says what it may be.
+    data: Value,
+    /// Keep it as a draft, unchecked, until it is submitted.
+    #[schema(required = false)]
+    draft: bool,
+}
+
+/// What a submission's commands answer, besides `position` and `sequence`.
+#[derive(Serialize)]
+struct Effect<'a> {
+    submission_id: SubmissionId,
+    form: &'a str,
+    form_version: u32,
+    state: &'a str,
+    outcomes: CanonicalJson,
+}
+
+/// Makes a submission.
+#[utoipa::path(post, path = "/v1/forms/{form}/submissions", tag = "submissions", security(("bearer" = [])),
+    params(("form" = String, Path, description = "The form's id.")),
+    request_body = NewSubmission,
+    responses(
+        (status = 201, description = "Recorded: `{submission_id, form, form_version, state, outcomes, sequence, position}`."),
+        (status = 404, description = "There is no such form."),
+        (status = 409, description = "`form-retired` or `form-not-published`."),
+        (status = 422, description = "`submission-invalid` with `errors[{pointer, keyword, message}]`; nothing is recorded."),
+    ))]
+pub async fn submit(call: Call, form: String) -> Result<Response, ApiError> {
+    let call = CommandCall::read(call, SUBMITTERS).await?;
+    let NewSubmission { data, draft } = NewSubmission::read(&call.body)?;
+    let form = existing_form_id(&form)?;
+    let form = match call.api.catalogue.open(&call.ledger, &call.caller.context, &form).await {
+        Ok(form) => form,
+        Err(refusal) => return call.first_or(refusal).await,
+    };
+    let id = SubmissionId(Uuid::now_v7());
+    let topic = topic(form.id());
+    let by = call.caller.context.actor.clone();
+    let command = SubmissionCommand::Submit { form, data: Arc::new(data), draft, by };
+    call.create::<Submission>(id, command, topic, |state, _| {
+        Outcome::created(format!("/v1/submissions/{id}"), &Effect::of(id, state))
+    })
+    .await
+}
+
+/// Changes a draft's data with a JSON merge patch (RFC 7396).
+#[utoipa::path(patch, path = "/v1/submissions/{id}", tag = "submissions", security(("bearer" = [])),
+    params(("id" = Uuid, Path, description = "The submission.")),
+    request_body(content = Value, content_type = "application/merge-patch+json"),
+    responses(
+        (status = 200, description = "Amended."),
+        (status = 404, description = "There is no such submission, or not for this caller."),
+        (status = 409, description = "`not-in-state`."),
+    ))]
+pub async fn patch(call: Call, id: String) -> Result<Response, ApiError> {
+    let call = CommandCall::read(call, SUBMITTERS).await?;
+    let patch = Arc::new(parse(&call.body)?);
+    let (id, form) = pinned_form(&call, &id).await?;
+    let by = call.caller.context.actor.clone();
+    let topic = topic(form.id());
+    let command = SubmissionCommand::Patch { form, patch, by };
+    let answer =
+        call.execute::<Submission>(id, command, topic, |state, _| Outcome::ok(&Effect::of(id, state))).await;
+    hide_from_strangers(&call, answer)
+}
+
+/// Turns a draft into a submission.
+#[utoipa::path(post, path = "/v1/submissions/{id}/submit", tag = "submissions", security(("bearer" = [])),
+    params(("id" = Uuid, Path, description = "The submission.")),
+    responses(
+        (status = 200, description = "Submitted."),
+        (status = 409, description = "`not-in-state`."),
+        (status = 422, description = "`submission-invalid` with `errors[]`."),
+    ))]
+pub async fn submit_draft(call: Call, id: String) -> Result<Response, ApiError> {
+    let call = CommandCall::read_optional(call, SUBMITTERS).await?;
+    let (id, form) = pinned_form(&call, &id).await?;
+    let by = call.caller.context.actor.clone();
+    let topic = topic(form.id());
+    let command = SubmissionCommand::SubmitDraft { form, by };
+    let answer =
+        call.execute::<Submission>(id, command, topic, |state, _| Outcome::ok(&Effect::of(id, state))).await;
+    hide_from_strangers(&call, answer)
+}
+
+impl NewSubmission {
+    /// Takes the members apart by hand: the data of a submission are large, and a derived reader would copy them once more.
+    fn read(body: &[u8]) -> Result<Self, ApiError> {
+        let invalid = |detail: &str| ApiError::Malformed { code: "body-invalid", detail: detail.to_owned() };
+        let Value::Object(mut members) = parse(body)? else {
+            return Err(invalid("send an object `{\"data\": …}`"));
+        };
+        let data = members
+            .remove("data")
+            .ok_or_else(|| invalid("`data` is missing; it holds what was filled in"))?;
+        let draft = match members.remove("draft") {
+            None => false,
+            Some(Value::Bool(draft)) => draft,
+            Some(_) => return Err(invalid("`draft` is `true` or `false`")),
+        };
+        match members.keys().next() {
+            None => Ok(Self { data, draft }),
+            Some(name) => Err(invalid(&format!("`{name}` is unknown; a submission has `data` and `draft`"))),
+        }
+    }
+}
+
+impl<'a> Effect<'a> {
+    fn of(submission_id: SubmissionId, state: &'a Submission) -> Self {
+        let pin = state.pin();
+        Self {
+            submission_id,
+            form: pin.map_or("", |pin| pin.form.as_str()),
+            form_version: pin.map_or(0, |pin| pin.version.0),
+            state: state.state().map_or("", |state| state.as_str()),
+            outcomes: state.outcomes().cloned().unwrap_or_else(|| CanonicalJson::from_stored("{}")),
+        }
+    }
+}
+
+/// A submission's id; text that is none names nothing that exists.
+pub fn submission_id(text: &str) -> Result<SubmissionId, ApiError> {
+    text.parse().map_err(|_| ApiError::NotFound("submission"))
+}
+
+/// The submission and the form version it is pinned to.
+async fn pinned_form(call: &CommandCall, id: &str) -> Result<(SubmissionId, Arc<CompiledForm>), ApiError> {
+    let id = submission_id(id)?;
+    let context = &call.caller.context;
+    let events = call.ledger.load(&context.stream::<Submission>(id)).await?;
+    let mut submission = Submission::default();
+    for event in events.iter().take(1) {
+        let decoded = Submission::decode(&event.event_type, &event.event_version, &event.payload);
+        submission.apply(decoded.map_err(ApiError::internal)?);
+    }
+    let pin: &FormPin = submission.pin().ok_or(ApiError::NotFound("submission"))?;
+    Ok((id, call.api.catalogue.pinned(&call.ledger, context, pin).await?))
+}
+
+/// To somebody who may not read a submission, one that they may not change is missing.
+fn hide_from_strangers(call: &CommandCall, answer: Result<Response, ApiError>) -> Result<Response, ApiError> {
+    match answer {
+        Err(ApiError::NotPermitted(_)) if !call.caller.has_any(role::READERS) => {
+            Err(ApiError::NotFound("submission"))
+        }
+        answer => answer,
+    }
+}

@@ -1,0 +1,118 @@
+//! Tenants: which exist, and how they begin: with the first command of their `admin`, or with `POST /v1/tenants`.
+//! Called before every command and query; existence is a fact of the ledger, remembered because it never ends.
+
+use formledger_domain::{Tenant, TenantCommand, TenantContext, TenantId};
+use formledger_store::{AppendError, ExecuteError, ExecuteOptions, Expectation, Store, TenantLedger};
+use serde::Deserialize;
+use serde_json::json;
+use warp::reply::Response;
+
+use crate::auth::{Caller, role};
+use crate::bounded::BoundedMap;
+use crate::call::Call;
+use crate::command::{CommandCall, Outcome, parse};
+use crate::error::ApiError;
+use crate::limits::KNOWN_TENANTS_MAX;
+
+/// Knows which tenants exist.
+pub struct Tenants {
+    known: BoundedMap<TenantId, ()>,
+    provisioned: bool,
+}
+
+impl Tenants {
+    /// Knows none yet. `provisioned`: only an operator makes tenants.
+    pub fn new(provisioned: bool) -> Self {
+        Self { known: BoundedMap::new(KNOWN_TENANTS_MAX), provisioned }
+    }
+
+    /// The ledger of a tenant that exists.
+    ///
+    /// # Errors
+    /// 404 when it does not.
+    pub async fn require(&self, store: &Store, caller: &Caller) -> Result<TenantLedger, ApiError> {
+        let ledger = store.ledger(&caller.context);
+        if self.exists(&ledger, &caller.context.tenant).await? {
+            return Ok(ledger);
+        }
+        Err(ApiError::TenantUnknown)
+    }
+
+    /// The ledger of a tenant that exists, or begins now because its `admin` sends its first command.
+    ///
+    /// # Errors
+    /// 404 when it does not exist and this caller cannot begin it.
+    pub async fn enter(&self, store: &Store, caller: &Caller) -> Result<TenantLedger, ApiError> {
+        let ledger = store.ledger(&caller.context);
+        if self.exists(&ledger, &caller.context.tenant).await? {
+            return Ok(ledger);
+        }
+        if self.provisioned || !caller.has_any(&[role::ADMIN]) {
+            return Err(ApiError::TenantUnknown);
+        }
+        register(&ledger, &caller.context).await?;
+        self.known.insert(caller.context.tenant.clone(), ());
+        Ok(ledger)
+    }
+
+    async fn exists(&self, ledger: &TenantLedger, tenant: &TenantId) -> Result<bool, ApiError> {
+        if self.known.get(tenant).is_some() {
+            return Ok(true);
+        }
+        let exists = ledger.head().await?.position.0 > 0;
+        if exists {
+            self.known.insert(tenant.clone(), ());
+        }
+        Ok(exists)
+    }
+}
+
+/// Opens the tenant's ledger; that another request was faster is as good.
+async fn register(ledger: &TenantLedger, context: &TenantContext) -> Result<(), ApiError> {
+    let tenant = context.tenant.clone();
+    let stream = context.stream::<Tenant>(&tenant);
+    let options = ExecuteOptions {
+        expectation: Expectation::NoStream,
+        idempotency: None,
+        topic: None,
+        // Nothing asks for it: there is no idempotency key.
+        outcome: &|_, _| String::new(),
+    };
+    match ledger.execute::<Tenant>(&stream, TenantCommand::Register { tenant }, &(), options).await {
+        Ok(_) | Err(ExecuteError::Append(AppendError::Conflict { .. }) | ExecuteError::Refused(_)) => Ok(()),
+        Err(ExecuteError::Append(error)) => Err(error.into()),
+    }
+}
+
+/// The body of `POST /v1/tenants`.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewTenant {
+    /// The slug, `[a-z0-9][a-z0-9-]{0,62}`.
+    #[schema(value_type = String)]
+    tenant: TenantId,
+}
+
+/// Makes a tenant; for operators, whatever tenant their own credential is for.
+#[utoipa::path(post, path = "/v1/tenants", tag = "tenants", security(("bearer" = [])),
+    request_body = NewTenant,
+    responses(
+        (status = 201, description = "The tenant exists now."),
+        (status = 403, description = "Takes the role `operator`."),
+        (status = 409, description = "`tenant-exists`."),
+    ))]
+pub async fn create(call: Call) -> Result<Response, ApiError> {
+    let caller = call.caller()?;
+    caller.require(&[role::OPERATOR])?;
+    let (api, head, body) = call.json_body().await?;
+    let NewTenant { tenant } = serde_json::from_value(parse(&body)?)
+        .map_err(|error| ApiError::Malformed { code: "body-invalid", detail: error.to_string() })?;
+    let caller = caller.provisioning(tenant.clone())?;
+    let ledger = api.store.ledger(&caller.context);
+    let call = CommandCall::for_ledger(api, &head, caller, body, ledger)?;
+    let command = TenantCommand::Register { tenant: tenant.clone() };
+    call.execute::<Tenant>(&tenant, command, None, |_, _| {
+        Outcome::created(format!("/v1/tenants/{tenant}"), &json!({"tenant": tenant}))
+    })
+    .await
+}
