@@ -9,6 +9,7 @@ mod event;
 mod mend;
 mod problem;
 mod references;
+mod rules;
 mod shape;
 mod validator;
 mod violation;
@@ -19,6 +20,7 @@ pub use compiled::{CompiledForm, Refusal};
 pub use definition::FormDefinition;
 pub use event::FormEvent;
 pub use problem::{DefinitionProblem, Severity, SourceSpan};
+pub use rules::Verdict;
 pub use violation::{VIOLATIONS_MAX, Violation};
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ pub use aggregate::{EncodedEvent, LedgerAggregate, UndecodableEvent};
 pub use context::{Actor, StreamId, TenantContext};
 pub use form::{
     ANY_ITEM, CompiledForm, Constraints, DefinitionProblem, Field, FieldKind, Form, FormCommand,
-    FormDefinition, FormError, FormEvent, Refusal, Severity, SourceSpan, VIOLATIONS_MAX, Violation,
+    FormDefinition, FormError, FormEvent, Refusal, Severity, SourceSpan, VIOLATIONS_MAX, Verdict, Violation,
 };
 pub use ids::{EventId, FormId, FormVersion, InvalidId, Position, Sequence, SubmissionId, TenantId};
 pub use json::{CanonicalJson, INTEGER_MAX, InexactNumber, NESTING_MAX, UnreadableJson, parse_exact};

@@ -4,18 +4,19 @@
 use std::fmt;
 use std::sync::Arc;
 
-use formledger_rules::Layout;
+use formledger_rules::{Layout, Type};
 use jsonschema::Validator;
 use serde_json::Value;
 
 use super::ast::Field;
 use super::definition::FormDefinition;
 use super::problem::DefinitionProblem;
+use super::rules::{FormRules, Verdict};
 use super::shape;
 use super::validator::{self, Checked};
 use super::violation::{self, Violation};
 use crate::ids::{FormId, FormVersion};
-use crate::json::InexactNumber;
+use crate::json::pointer;
 
 /// A form version, ready to check submissions.
 pub struct CompiledForm {
@@ -24,7 +25,7 @@ pub struct CompiledForm {
     title: String,
     validator: Validator,
     fields: Field,
-    layout: Layout,
+    rules: FormRules,
     index: Vec<String>,
     warnings: Vec<DefinitionProblem>,
 }
@@ -34,8 +35,6 @@ pub struct CompiledForm {
 pub enum Refusal {
     /// The data break the schema or a constraint; at least one.
     Violations(Vec<Violation>),
-    /// A number cannot be kept exactly.
-    Inexact(InexactNumber),
 }
 
 impl CompiledForm {
@@ -52,22 +51,24 @@ impl CompiledForm {
             let message = "workflows are not supported by this version; leave `workflow` out";
             return Err(vec![DefinitionProblem::error("/workflow", message)]);
         }
-        let Checked { schema, draft, validator, warnings } = validator::check(&definition.schema)?;
+        let Checked { schema, draft, validator, mut warnings } = validator::check(&definition.schema)?;
         let mut fields = shape::fields(&schema, draft)
             .map_err(|error| vec![DefinitionProblem::error("/schema", error.to_string())])?;
         let layout = Layout::new(Arc::new(fields.object_type()));
         fields.bind(&|path| layout.slot(path));
-        let problems = index_problems(&definition.index, &fields);
+        let (rules, remarks) = FormRules::compile(&definition.rules, &layout)?;
+        let problems = index_problems(&definition.index, &fields, rules.layout());
         if !problems.is_empty() {
             return Err(problems);
         }
+        warnings.extend(remarks);
         Ok(Self {
-            fields,
-            layout,
             id: id.clone(),
             version,
             title: definition.title.clone(),
             validator,
+            fields,
+            rules,
             index: definition.index.clone(),
             warnings,
         })
@@ -98,9 +99,9 @@ impl CompiledForm {
         &self.fields
     }
 
-    /// The slots of the fields, as rules and bindings use them.
+    /// The slots of the fields, computed ones among them.
     pub fn layout(&self) -> &Layout {
-        &self.layout
+        self.rules.layout()
     }
 
     /// What the checker found but does not refuse.
@@ -108,7 +109,7 @@ impl CompiledForm {
         &self.warnings
     }
 
-    /// Checks data against the form's schema.
+    /// Checks data against the form's schema alone.
     ///
     /// # Errors
     /// [`Refusal::Violations`].
@@ -118,11 +119,21 @@ impl CompiledForm {
         }
         Err(Refusal::Violations(violation::violations(self.validator.iter_errors(data))))
     }
+
+    /// Checks data against schema and constraints, and asks the other rules; `None` when the form has no others.
+    ///
+    /// # Errors
+    /// [`Refusal::Violations`]; constraints are asked only when the data fit the schema.
+    pub fn judge(&self, data: &Value) -> Result<Option<Verdict>, Refusal> {
+        self.check(data)?;
+        self.rules.run(data).map_err(Refusal::Violations)
+    }
 }
 
-fn index_problems(index: &[String], fields: &Field) -> Vec<DefinitionProblem> {
+fn index_problems(index: &[String], fields: &Field, layout: &Layout) -> Vec<DefinitionProblem> {
     let problem = |(place, pointer): (usize, &String)| {
         let message = match fields.find(pointer) {
+            None if is_computed_scalar(pointer, layout) => return None,
             Some(field) if field.slot.is_none() => {
                 "an indexed field has one value per submission; this one is inside a list"
             }
@@ -136,6 +147,16 @@ fn index_problems(index: &[String], fields: &Field) -> Vec<DefinitionProblem> {
         Some(DefinitionProblem::error(format!("/index/{place}"), message))
     };
     index.iter().enumerate().filter_map(problem).collect()
+}
+
+/// Whether a rule computes a single value at `pointer`, where the schema describes nothing.
+fn is_computed_scalar(pointer: &str, layout: &Layout) -> bool {
+    let names: Vec<_> = pointer::tokens(pointer).collect();
+    layout.slots().any(|(slot, path, ty)| {
+        let same = path.iter().map(AsRef::as_ref).eq(names.iter().map(AsRef::as_ref));
+        let several = matches!(ty.non_null(), Type::List(_) | Type::Map(..) | Type::Object(_) | Type::Dyn);
+        same && !several && layout.slot(&path.iter().map(AsRef::as_ref).collect::<Vec<_>>()) == Some(slot)
+    })
 }
 
 impl fmt::Debug for CompiledForm {

@@ -26,8 +26,8 @@ pub struct FormDefinition {
     pub ui: Option<Value>,
     /// JSON Pointers of fields that queries may filter and sort by.
     pub index: Vec<String>,
-    /// The rules, as given; empty when there are none.
-    pub rules: Vec<Value>,
+    /// The rules, as given: a list, empty when there are none.
+    pub rules: Value,
     /// The workflow, as given.
     pub workflow: Option<Value>,
 }
@@ -49,7 +49,7 @@ impl FormDefinition {
             schema: reader.schema(),
             ui: reader.object("ui", "a JSON Forms UI schema, an object"),
             index: reader.index(),
-            rules: reader.list("rules").cloned().unwrap_or_default(),
+            rules: Value::Array(reader.list("rules").cloned().unwrap_or_default()),
             workflow: reader.object("workflow", "an object with `initial`, `states` and `transitions`"),
         };
         if reader.problems.is_empty() { Ok(definition) } else { Err(reader.problems) }

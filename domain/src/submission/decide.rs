@@ -10,7 +10,7 @@ use super::command::SubmissionCommand;
 use super::event::SubmissionEvent;
 use super::state::{FormPin, Submission, SubmissionState};
 use crate::context::Actor;
-use crate::form::{CompiledForm, Refusal, Violation};
+use crate::form::{CompiledForm, Refusal, Verdict, Violation};
 use crate::json::{CanonicalJson, InexactNumber, merge};
 
 /// The role that may edit and submit other people's drafts.
@@ -53,16 +53,12 @@ pub enum SubmissionError {
         /// The command's.
         given: FormPin,
     },
-    /// A rule could not be evaluated within its limits.
-    #[error("{0}")]
-    RuleFailed(String),
 }
 
 impl From<Refusal> for SubmissionError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Violations(violations) => Self::Invalid(violations),
-            Refusal::Inexact(number) => Self::Inexact(number),
         }
     }
 }
@@ -182,13 +178,20 @@ fn accept(
     canonical: impl FnOnce(&Value) -> Result<CanonicalJson, InexactNumber>,
     submitter: Arc<str>,
 ) -> Result<Vec<SubmissionEvent>, SubmissionError> {
-    form.check(data)?;
+    let verdict = form.judge(data)?;
+    let (id, form_version) = (form.id().clone(), form.version());
     let submitted = SubmissionEvent::Submitted {
         data: canonical(data)?,
-        form: form.id().clone(),
-        form_version: form.version(),
+        form: id.clone(),
+        form_version,
         state: SubmissionState::SUBMITTED,
         submitter,
     };
-    Ok(vec![submitted])
+    let evaluated = verdict.map(|Verdict { computed, outcomes }| SubmissionEvent::RulesEvaluated {
+        computed,
+        form: id,
+        form_version,
+        outcomes,
+    });
+    Ok(std::iter::once(submitted).chain(evaluated).collect())
 }

@@ -1,0 +1,130 @@
+//! A form's rules, run over one submission: constraints that refuse it, and outcomes and computed fields that are recorded with it.
+//! The language is the `rules` crate's; here its results get the shapes that events and clients know.
+
+use std::sync::Arc;
+
+use formledger_rules::{Budget, Layout, RuleOutcome, RuleProblem, RuleSet, Severity as RuleSeverity};
+use serde_json::{Map, Value, json};
+
+use super::problem::{DefinitionProblem, Severity, SourceSpan};
+use super::violation::{VIOLATIONS_MAX, Violation};
+use crate::json::CanonicalJson;
+
+/// What all rules of a form may spend on one submission, in the rules crate's cost units; a rule that finds it spent says so as its
+/// error.
+const BUDGET_UNITS: u64 = 2_000_000;
+
+/// What the rules said about accepted data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// Computed values, by JSON Pointer into the data.
+    pub computed: CanonicalJson,
+    /// `{ "<rule id>": {"matched": bool, "value": …} }` for every rule that is no constraint, with `reason` or `error` where there
+    /// is one.
+    pub outcomes: CanonicalJson,
+}
+
+/// The compiled rules of one form version.
+#[derive(Debug)]
+pub(super) struct FormRules {
+    set: RuleSet,
+    computes: Vec<Arc<str>>,
+    /// Whether there is anything to record: constraints leave nothing behind.
+    records: bool,
+}
+
+impl FormRules {
+    /// Compiles the `rules` of a definition; answers the checker's remarks too.
+    pub(super) fn compile(
+        rules: &Value,
+        layout: &Layout,
+    ) -> Result<(Self, Vec<DefinitionProblem>), Vec<DefinitionProblem>> {
+        let set = RuleSet::compile(rules, layout).map_err(|problems| told(&problems))?;
+        let warnings = told(set.warnings());
+        let of_kind = |kind: &'static str| {
+            let rules = rules.as_array().into_iter().flatten();
+            rules.filter(move |rule| rule["kind"] == kind)
+        };
+        let computes = of_kind("compute").filter_map(|rule| rule["id"].as_str()).map(Arc::from).collect();
+        let all = rules.as_array().map_or(0, Vec::len);
+        let records = of_kind("constraint").count() < all;
+        Ok((Self { set, computes, records }, warnings))
+    }
+
+    /// The slots of fields, computed ones among them.
+    pub(super) fn layout(&self) -> &Layout {
+        self.set.layout()
+    }
+
+    /// Runs the rules over data that fit the schema; `None` when there is nothing to record.
+    pub(super) fn run(&self, data: &Value) -> Result<Option<Verdict>, Vec<Violation>> {
+        if self.set.is_empty() {
+            return Ok(None);
+        }
+        let outcome = self.set.evaluate(data, &[], &mut Budget::new(BUDGET_UNITS));
+        if !outcome.violations.is_empty() {
+            return Err(outcome.violations.into_iter().take(VIOLATIONS_MAX).map(violation).collect());
+        }
+        Ok(self.records.then(|| self.verdict(outcome)))
+    }
+
+    fn verdict(&self, outcome: RuleOutcome) -> Verdict {
+        let mut outcomes = Map::new();
+        for said in &outcome.outcomes {
+            outcomes.insert(said.rule.to_string(), said.to_json());
+        }
+        for skipped in outcome.skipped.iter().filter(|skipped| self.computes.contains(&skipped.rule)) {
+            let said = json!({"matched": false, "value": null, "reason": skipped.reason});
+            outcomes.insert(skipped.rule.to_string(), said);
+        }
+        let mut computed = Map::new();
+        for made in outcome.computed {
+            let said = match made.error {
+                Some(error) => json!({"matched": false, "value": null, "error": error}),
+                None => {
+                    computed.insert(made.into.to_string(), made.value.clone());
+                    json!({"matched": true, "value": made.value})
+                }
+            };
+            outcomes.insert(made.rule.to_string(), said);
+        }
+        Verdict { computed: canonical(Value::Object(computed)), outcomes: canonical(Value::Object(outcomes)) }
+    }
+}
+
+/// A rule may arrive at a number that JSON cannot carry exactly. It is recorded as a decimal string, as a sender would have to.
+fn canonical(said: Value) -> CanonicalJson {
+    CanonicalJson::from_value(&said).unwrap_or_else(|_| {
+        CanonicalJson::from_value(&with_exact_numbers(said)).expect("no number is left that could be inexact")
+    })
+}
+
+fn with_exact_numbers(value: Value) -> Value {
+    match value {
+        Value::Number(number) if CanonicalJson::from_value(&Value::Number(number.clone())).is_err() => {
+            Value::String(number.to_string())
+        }
+        Value::Array(items) => items.into_iter().map(with_exact_numbers).collect(),
+        Value::Object(members) => {
+            members.into_iter().map(|(name, member)| (name, with_exact_numbers(member))).collect()
+        }
+        other => other,
+    }
+}
+
+fn violation(broken: formledger_rules::Violation) -> Violation {
+    Violation { pointer: broken.at.to_string(), keyword: broken.rule.to_string(), message: broken.message }
+}
+
+fn told(problems: &[RuleProblem]) -> Vec<DefinitionProblem> {
+    let tell = |problem: &RuleProblem| DefinitionProblem {
+        pointer: problem.pointer.clone(),
+        message: problem.message.clone(),
+        span: problem.span.as_ref().map(|span| SourceSpan { start: span.start, end: span.end }),
+        severity: match problem.severity {
+            RuleSeverity::Error => Severity::Error,
+            RuleSeverity::Warning => Severity::Warning,
+        },
+    };
+    problems.iter().map(tell).collect()
+}

@@ -1,0 +1,179 @@
+//! Forms with rules: what is a problem at publish, what refuses a submission, and what is recorded with it.
+
+use std::sync::Arc;
+
+use cqrs_es::Aggregate;
+use formledger_domain::{
+    Actor, CompiledForm, DefinitionProblem, FormDefinition, FormVersion, Severity, Submission,
+    SubmissionCommand, SubmissionError, SubmissionEvent,
+};
+use serde_json::{Value, json};
+
+fn definition(rules: Value) -> Value {
+    json!({
+        "title": "Expense claim",
+        "schema": {
+            "type": "object",
+            "properties": {
+                "amount": {"type": "number", "minimum": 0},
+                "country": {"type": "string"},
+                "applicant": {"type": "object", "properties": {"age": {"type": "integer"}}},
+                "price": {"type": "string", "format": "decimal"},
+                "quantity": {"type": "integer"}
+            },
+            "required": ["amount", "country"]
+        },
+        "rules": rules
+    })
+}
+
+fn compile(definition: &Value) -> Result<CompiledForm, Vec<DefinitionProblem>> {
+    let definition = FormDefinition::parse(definition)?;
+    CompiledForm::compile(&definition, &"expense".parse().expect("a form id"), FormVersion::FIRST)
+}
+
+fn form(rules: Value) -> Arc<CompiledForm> {
+    Arc::new(compile(&definition(rules)).unwrap_or_else(|problems| panic!("{problems:#?}")))
+}
+
+fn submit(form: &Arc<CompiledForm>, data: Value) -> Result<Vec<SubmissionEvent>, SubmissionError> {
+    let by = Actor { subject: "ada".into(), roles: Arc::new([]) };
+    Submission::default().decide(SubmissionCommand::Submit {
+        form: form.clone(),
+        data: Arc::new(data),
+        draft: false,
+        by,
+    })
+}
+
+fn fold(events: Vec<SubmissionEvent>) -> Submission {
+    events.into_iter().fold(Submission::default(), |mut submission, event| {
+        submission.apply(event);
+        submission
+    })
+}
+
+fn adult() -> Value {
+    json!({"id": "adult", "kind": "constraint", "assert": "applicant.age >= 18", "at": "/applicant/age",
+           "message": "must be an adult"})
+}
+
+fn route() -> Value {
+    json!({"id": "route", "kind": "decision", "when": "amount > 10000.0 && country in ['DE','FR']",
+           "then": {"route": "committee"}, "otherwise": {"route": "auto"}})
+}
+
+fn total() -> Value {
+    json!({"id": "total", "kind": "compute", "value": "price * decimal(quantity)", "into": "/total"})
+}
+
+#[test]
+fn a_broken_constraint_refuses_the_submission_by_its_id_and_place() {
+    let form = form(json!([adult(), route()]));
+    let refused = submit(&form, json!({"amount": 1, "country": "DE", "applicant": {"age": 17}}));
+    let Err(SubmissionError::Invalid(violations)) = refused else { panic!("{refused:?}") };
+    assert_eq!(
+        serde_json::to_value(violations).expect("writes"),
+        json!([{"pointer": "/applicant/age", "keyword": "adult", "message": "must be an adult"}])
+    );
+}
+
+#[test]
+fn constraints_are_asked_only_of_data_that_fit_the_schema() {
+    let form = form(json!([adult()]));
+    let refused = submit(&form, json!({"country": "DE", "applicant": {"age": "young"}}));
+    let Err(SubmissionError::Invalid(violations)) = refused else { panic!("{refused:?}") };
+    let keywords: Vec<_> = violations.iter().map(|violation| violation.keyword.as_str()).collect();
+    assert_eq!(keywords, ["required", "type"]);
+}
+
+#[test]
+fn what_the_rules_say_is_recorded_with_the_submission() {
+    let form = form(json!([adult(), route(), total()]));
+    let data = json!({"amount": 20000, "country": "DE", "price": "1.10", "quantity": 3});
+    let events = submit(&form, data).expect("accepted");
+    let [SubmissionEvent::Submitted { .. }, SubmissionEvent::RulesEvaluated { computed, outcomes, .. }] =
+        &events[..]
+    else {
+        panic!("{events:#?}")
+    };
+    assert_eq!(computed.to_value(), json!({"/total": "3.30"}));
+    assert_eq!(
+        outcomes.to_value(),
+        json!({"route": {"matched": true, "value": {"route": "committee"}}, "total": {"matched": true, "value": "3.30"}})
+    );
+    let submission = fold(events.clone());
+    assert_eq!(submission.outcomes().map(|outcomes| outcomes.to_value()), Some(outcomes.to_value()));
+    assert_eq!(submission.data().expect("made")["total"], json!("3.30"));
+    assert_eq!(submission.given_data().expect("made").to_value().get("total"), None);
+}
+
+#[test]
+fn a_compute_that_misses_a_field_says_so_and_leaves_no_value() {
+    let form = form(json!([total()]));
+    let events = submit(&form, json!({"amount": 1, "country": "DE", "price": "1.10"})).expect("accepted");
+    let submission = fold(events);
+    let outcomes = submission.outcomes().expect("recorded").to_value();
+    assert_eq!(outcomes["total"]["matched"], json!(false));
+    assert!(
+        outcomes["total"]["reason"].as_str().is_some_and(|reason| reason.contains("quantity")),
+        "{outcomes}"
+    );
+    assert_eq!(submission.data().expect("made").get("total"), None);
+}
+
+#[test]
+fn a_result_that_json_would_round_is_recorded_as_a_decimal_string() {
+    let form = form(json!([{"id": "big", "kind": "compute", "value": "amount * 1000.0", "into": "/big"}]));
+    let events =
+        submit(&form, json!({"amount": 9_007_199_254_740_991u64, "country": "DE"})).expect("accepted");
+    assert!(fold(events).data().expect("made")["big"].is_string());
+}
+
+#[test]
+fn a_form_with_constraints_only_records_nothing_beside_the_submission() {
+    let form = form(json!([adult()]));
+    let events =
+        submit(&form, json!({"amount": 1, "country": "DE", "applicant": {"age": 18}})).expect("accepted");
+    assert!(matches!(events[..], [SubmissionEvent::Submitted { .. }]), "{events:#?}");
+}
+
+#[test]
+fn a_rule_that_does_not_fit_the_fields_is_a_problem_at_its_expression() {
+    let mut wrong = route();
+    wrong["when"] = json!("amount > 1.0 && contry == 'DE'");
+    let problems = compile(&definition(json!([adult(), total(), wrong]))).expect_err("misspelt");
+    let error = problems.iter().find(|problem| problem.is_error()).expect("an error");
+    assert_eq!(error.pointer, "/rules/2/when");
+    assert_eq!(error.span.map(|span| (span.start, span.end)), Some((16, 22)));
+    assert!(error.message.contains("contry"), "{}", error.message);
+    assert_eq!(error.severity, Severity::Error);
+}
+
+#[test]
+fn a_computed_field_can_be_indexed_and_an_unknown_one_can_not() {
+    let mut with_index = definition(json!([total()]));
+    with_index["index"] = json!(["/amount", "/total", "/applicant/age"]);
+    assert_eq!(compile(&with_index).expect("compiles").index(), ["/amount", "/total", "/applicant/age"]);
+
+    with_index["index"] = json!(["/applicant", "/missing", "amount", "/amount", "/amount"]);
+    let problems = FormDefinition::parse(&with_index).expect_err("no pointer, and one twice");
+    let places: Vec<_> = problems.iter().map(|problem| problem.pointer.as_str()).collect();
+    assert_eq!(places, ["/index/2", "/index/4"]);
+    with_index["index"] = json!(["/applicant", "/missing"]);
+    let problems = compile(&with_index).expect_err("no such fields");
+    let places: Vec<_> = problems.iter().map(|problem| problem.pointer.as_str()).collect();
+    assert_eq!(places, ["/index/0", "/index/1"]);
+}
+
+#[test]
+fn a_member_that_no_definition_has_is_a_problem() {
+    let mut definition = definition(json!([]));
+    definition["schemas"] = json!({});
+    definition["title"] = json!(7);
+    definition["ui"] = json!("none");
+    let problems = FormDefinition::parse(&definition).expect_err("unknown member");
+    let mut places: Vec<_> = problems.iter().map(|problem| problem.pointer.as_str()).collect();
+    places.sort_unstable();
+    assert_eq!(places, ["/schemas", "/title", "/ui"]);
+}
