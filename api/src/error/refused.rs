@@ -61,9 +61,6 @@ impl From<SubmissionError> for ApiError {
             SubmissionError::Missing => Self::NotFound("submission"),
             SubmissionError::NotInState { .. } => Self::Conflict { code: "not-in-state", detail },
             SubmissionError::NotPermitted { .. } => Self::NotPermitted(detail),
-            SubmissionError::RuleFailed(_) => {
-                Self::Refused { code: "rule-failed", detail, errors: Value::Null }
-            }
             // The handler chose the form by the submission's own pin, so this is a mistake of ours.
             other @ SubmissionError::OtherForm { .. } => Self::internal(other),
         }
