@@ -61,7 +61,7 @@ fn body() -> Vec<u8> {
         "purpose": "Conference on numerical methods, three talks and one workshop with partners from abroad",
         "project": "NOTE-G", "cost_centre": "4711", "approver": "Charles Babbage", "currency": "EUR",
         "from": "2026-03-01", "to": "2026-03-05", "nights": 4, "risk": 0.25, "advance": 300.0, "receipts": 7,
-        "remarks": "The hotel was booked by the organiser; the invoice follows by post and is not part of this claim. ".repeat(2),
+        "remarks": "The hotel was booked by the organiser; the invoice follows by post and is not part of this claim. ".repeat(4),
         "accepted": true
     });
     serde_json::to_vec(&data).expect("writes")

@@ -162,8 +162,24 @@ fn a_computed_field_can_be_indexed_and_an_unknown_one_can_not() {
     assert_eq!(places, ["/index/2", "/index/4"]);
     with_index["index"] = json!(["/applicant", "/missing"]);
     let problems = compile(&with_index).expect_err("no such fields");
-    let places: Vec<_> = problems.iter().map(|problem| problem.pointer.as_str()).collect();
+    let errors = problems.iter().filter(|problem| problem.is_error());
+    let places: Vec<_> = errors.map(|problem| problem.pointer.as_str()).collect();
     assert_eq!(places, ["/index/0", "/index/1"]);
+}
+
+#[test]
+fn all_parts_tell_their_problems_at_once() {
+    let mut definition = definition(json!([{"id": "adult", "kind": "constraint", "assert": "age >= 18"}]));
+    definition["index"] = json!(["/missing"]);
+    definition["workflow"] = json!({"initial": "submitted", "states": {"submitted": {}}});
+    let problems = compile(&definition).expect_err("three problems");
+    for pointer in ["/rules/0/assert", "/index/0", "/workflow"] {
+        assert!(
+            problems.iter().any(|problem| problem.pointer == pointer && problem.is_error()),
+            "{problems:#?}"
+        );
+    }
+    assert_eq!(FormDefinition::problems(&definition, &"expense".parse().expect("an id")), problems);
 }
 
 #[test]

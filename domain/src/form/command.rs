@@ -160,7 +160,9 @@ impl Form {
         // Compiled for its problems only: every node compiles the version once it has read the event.
         FormDefinition::parse(&definition.to_value())
             .and_then(|parsed| CompiledForm::compile(&parsed, &form, version))
-            .map_err(FormError::Invalid)?;
+            .map_err(|problems| {
+                FormError::Invalid(problems.into_iter().filter(DefinitionProblem::is_error).collect())
+            })?;
         Ok(vec![FormEvent::Published { definition: definition.clone(), form, version }])
     }
 
@@ -170,15 +172,6 @@ impl Form {
             Some(bytes) if bytes > REASON_BYTES_MAX => Err(FormError::ReasonTooLong(bytes)),
             _ => Ok(vec![FormEvent::Retired { form, reason }]),
         }
-    }
-}
-
-impl FormDefinition {
-    /// What the checker says about a definition: everything that stands in the way of publishing it, and warnings.
-    pub fn problems(definition: &Value, form: &FormId) -> Vec<DefinitionProblem> {
-        FormDefinition::parse(definition)
-            .and_then(|parsed| CompiledForm::compile(&parsed, form, FormVersion::FIRST))
-            .map_or_else(|problems| problems, |compiled| compiled.warnings().to_vec())
     }
 }
 

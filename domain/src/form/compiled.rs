@@ -41,37 +41,52 @@ impl CompiledForm {
     /// Compiles a definition.
     ///
     /// # Errors
-    /// Everything that stands in the way of publishing it, with pointers into the definition.
+    /// Everything that stands in the way of publishing it, then warnings, with pointers into the definition.
     pub fn compile(
         definition: &FormDefinition,
         id: &FormId,
         version: FormVersion,
     ) -> Result<Self, Vec<DefinitionProblem>> {
-        if definition.workflow.is_some() {
-            let message = "workflows are not supported by this version; leave `workflow` out";
-            return Err(vec![DefinitionProblem::error("/workflow", message)]);
-        }
-        let Checked { schema, draft, validator, mut warnings } = validator::check(&definition.schema)?;
+        let Checked { schema, draft, validator, warnings } = validator::check(&definition.schema)?;
         let mut fields = shape::fields(&schema, draft)
             .map_err(|error| vec![DefinitionProblem::error("/schema", error.to_string())])?;
         let layout = Layout::new(Arc::new(fields.object_type()));
         fields.bind(&|path| layout.slot(path));
-        let (rules, remarks) = FormRules::compile(&definition.rules, &layout)?;
-        let problems = index_problems(&definition.index, &fields, rules.layout());
-        if !problems.is_empty() {
-            return Err(problems);
+
+        // From here on the parts do not need each other to be right, so all their problems are told at once.
+        let mut problems = warnings;
+        let rules = match FormRules::compile(&definition.rules, &layout) {
+            Ok((rules, remarks)) => {
+                problems.extend(remarks);
+                Some(rules)
+            }
+            Err(errors) => {
+                problems.extend(errors);
+                None
+            }
+        };
+        let with_computed = rules.as_ref().map_or(&layout, FormRules::layout);
+        problems.extend(index_problems(&definition.index, &fields, with_computed));
+        problems.extend(definition.workflow.as_ref().map(|_| {
+            let message = "workflows are not supported by this version; leave `workflow` out";
+            DefinitionProblem::error("/workflow", message)
+        }));
+        match rules {
+            Some(rules) if !problems.iter().any(DefinitionProblem::is_error) => Ok(Self {
+                id: id.clone(),
+                version,
+                title: definition.title.clone(),
+                validator,
+                fields,
+                rules,
+                index: definition.index.clone(),
+                warnings: problems,
+            }),
+            _ => {
+                problems.sort_by_key(|problem| std::cmp::Reverse(problem.severity));
+                Err(problems)
+            }
         }
-        warnings.extend(remarks);
-        Ok(Self {
-            id: id.clone(),
-            version,
-            title: definition.title.clone(),
-            validator,
-            fields,
-            rules,
-            index: definition.index.clone(),
-            warnings,
-        })
     }
 
     /// The form.
@@ -127,6 +142,15 @@ impl CompiledForm {
     pub fn judge(&self, data: &Value) -> Result<Option<Verdict>, Refusal> {
         self.check(data)?;
         self.rules.run(data).map_err(Refusal::Violations)
+    }
+}
+
+impl FormDefinition {
+    /// What the checker says about a definition: everything that stands in the way of publishing it, and warnings.
+    pub fn problems(definition: &Value, form: &FormId) -> Vec<DefinitionProblem> {
+        FormDefinition::parse(definition)
+            .and_then(|parsed| CompiledForm::compile(&parsed, form, FormVersion::FIRST))
+            .map_or_else(|problems| problems, |compiled| compiled.warnings)
     }
 }
 

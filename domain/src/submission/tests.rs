@@ -126,6 +126,16 @@ fn a_draft_may_be_incomplete() {
 }
 
 #[test]
+fn a_number_that_cannot_be_kept_exactly_is_refused_even_in_a_draft() {
+    let refused = Given::with(())
+        .given_no_previous_events()
+        .when(draft(json!({"amount": 9_007_199_254_740_993u64})))
+        .inspect_result();
+    let Err(SubmissionError::Inexact(number)) = refused else { panic!("{refused:?}") };
+    assert_eq!(number.pointer, "/amount");
+}
+
+#[test]
 fn a_draft_is_amended_by_a_merge_patch() {
     Given::with(())
         .given(vec![drafted(json!({"note": "later"}))])
