@@ -117,7 +117,7 @@ fn write(value: &Value<'_>) -> Result<Json, EvalError> {
             object("type.googleapis.com/google.protobuf.Timestamp", time::format_timestamp(at))
         }
         Value::Duration(nanos) => {
-            object("type.googleapis.com/google.protobuf.Duration", time::format_duration(*nanos))
+            object("type.googleapis.com/google.protobuf.Duration", time::duration_json(*nanos))
         }
         Value::Decimal(decimal) => object("formledger.Decimal", decimal.to_string()),
         Value::Date(date) => object("formledger.Date", time::format_date(*date)),

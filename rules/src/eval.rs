@@ -41,19 +41,18 @@ impl<'f, 'a> Frame<'f, 'a> {
                 let right = self.operand(&args[1], &mut right)?;
                 run(left, right)
             }
-            Node::And(nodes) => self.logic(nodes, false),
-            Node::Or(nodes) => self.logic(nodes, true),
-            Node::Present(slot) => self.present(*slot),
+            Node::Test(..) | Node::And(_) | Node::Or(_) | Node::Present(_) => {
+                self.truth(node).map(Value::Bool)
+            }
             Node::Call1(run, arg) => {
                 let mut hold = Value::Null;
                 run(self.operand(arg, &mut hold)?)
             }
             Node::Local(at) => Ok(self.locals[*at as usize].clone()),
-            Node::Cond(parts) => match self.eval(&parts[0])? {
-                Value::Bool(true) => self.eval(&parts[1]),
-                Value::Bool(false) => self.eval(&parts[2]),
-                other => Err(no_overload("?:", &[other])),
-            },
+            Node::Cond(parts) => {
+                let taken = if self.truth(&parts[0])? { &parts[1] } else { &parts[2] };
+                self.eval(taken)
+            }
             other => self.eval_rare(other),
         }
     }
@@ -87,6 +86,45 @@ impl<'f, 'a> Frame<'f, 'a> {
         }
     }
 
+    /// The truth of `node`, in registers all the way through comparisons and logic.
+    pub fn truth(&mut self, node: &'a Node) -> Result<bool, EvalError> {
+        match node {
+            Node::Test(run, args) => {
+                if let (Some(left), Some(right)) = (self.lying(&args[0]), self.lying(&args[1])) {
+                    return run(left, right);
+                }
+                let (mut left, mut right) = (Value::Null, Value::Null);
+                let left = self.operand(&args[0], &mut left)?;
+                let right = self.operand(&args[1], &mut right)?;
+                run(left, right)
+            }
+            Node::And(nodes) => self.logic(nodes, false),
+            Node::Or(nodes) => self.logic(nodes, true),
+            Node::Present(slot) => self.present(*slot),
+            other => match self.eval(other)? {
+                Value::Bool(truth) => Ok(truth),
+                Value::Null => Err(EvalError::new(ErrorKind::Missing, "the condition is null")),
+                value => Err(no_overload("a condition", &[value])),
+            },
+        }
+    }
+
+    /// The value of `node` where it lies in a slot or in the program.
+    #[inline]
+    fn lying(&self, node: &'a Node) -> Option<&'f Value<'a>>
+    where
+        'a: 'f,
+    {
+        match node {
+            Node::Slot(slot) => match self.slots.cell(*slot) {
+                Cell::Value(value) => Some(value),
+                _ => None,
+            },
+            Node::Const(value) => Some(value),
+            _ => None,
+        }
+    }
+
     /// The value of `node` by reference where it lies somewhere already, else by way of `hold`.
     #[inline]
     fn operand<'h>(&mut self, node: &'a Node, hold: &'h mut Value<'a>) -> Result<&'h Value<'a>, EvalError>
@@ -111,32 +149,41 @@ impl<'f, 'a> Frame<'f, 'a> {
         }
     }
 
-    fn present(&self, slot: Slot) -> Ran<'a> {
+    fn present(&self, slot: Slot) -> Result<bool, EvalError> {
         match self.slots.cell(slot) {
-            Cell::Value(Value::Null) | Cell::Absent => Ok(Value::Bool(false)),
-            Cell::Value(_) | Cell::Misfit(_) => Ok(Value::Bool(true)),
+            Cell::Value(Value::Null) | Cell::Absent => Ok(false),
+            Cell::Value(_) | Cell::Misfit(_) => Ok(true),
             Cell::Unbound => Err(self.slots.reason(slot)),
         }
     }
 
     /// `&&` (decided by false) and `||` (decided by true): an operand that decides wins over errors on either side.
-    fn logic(&mut self, nodes: &'a [Node], decides: bool) -> Ran<'a> {
-        let mut failure: Option<EvalError> = None;
-        for node in nodes {
-            match self.eval(node) {
-                Ok(Value::Bool(truth)) if truth == decides => return Ok(Value::Bool(decides)),
-                Ok(Value::Bool(_)) => {}
-                Ok(other) => drop(
-                    failure.get_or_insert_with(|| no_overload(if decides { "||" } else { "&&" }, &[other])),
-                ),
-                // A spent budget ends the evaluation; absorbing it would only go on spending.
-                Err(error) if error.kind() == ErrorKind::Budget => return Err(error),
-                Err(error) => {
-                    failure.get_or_insert(error);
-                }
+    fn logic(&mut self, nodes: &'a [Node], decides: bool) -> Result<bool, EvalError> {
+        for (at, node) in nodes.iter().enumerate() {
+            match self.truth(node) {
+                Ok(truth) if truth == decides => return Ok(decides),
+                Ok(_) => {}
+                Err(error) => return self.logic_after(error, &nodes[at + 1..], decides),
             }
         }
-        failure.map_or(Ok(Value::Bool(!decides)), Err)
+        Ok(!decides)
+    }
+
+    /// The rest of a logic operation after an error, which stands unless a later operand decides.
+    #[cold]
+    fn logic_after(&mut self, error: EvalError, rest: &'a [Node], decides: bool) -> Result<bool, EvalError> {
+        // A spent budget ends the evaluation; absorbing it would only go on spending.
+        if error.kind() == ErrorKind::Budget {
+            return Err(error);
+        }
+        for node in rest {
+            match self.truth(node) {
+                Ok(truth) if truth == decides => return Ok(decides),
+                Err(next) if next.kind() == ErrorKind::Budget => return Err(next),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Err(error)
     }
 
     fn non_null(&mut self, inner: &'a Node) -> Ran<'a> {

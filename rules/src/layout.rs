@@ -57,6 +57,8 @@ pub(crate) struct Branch {
 pub(crate) struct Member {
     pub name: Arc<str>,
     pub slot: Slot,
+    /// Whether binding fills the slot itself; a pruned branch may only lead to members below.
+    pub wanted: bool,
     pub branch: Option<Branch>,
 }
 
@@ -81,10 +83,11 @@ impl Branch {
         let members = self.members.iter().filter_map(|member| {
             let branch = member.branch.as_ref().map(|branch| branch.pruned(uses));
             let inside = branch.as_ref().is_some_and(|branch| !branch.members.is_empty());
-            let keep = inside || uses.contains(member.slot);
-            keep.then(|| Member {
+            let wanted = uses.contains(member.slot);
+            (inside || wanted).then(|| Member {
                 name: member.name.clone(),
                 slot: member.slot,
+                wanted,
                 branch: branch.filter(|_| inside),
             })
         });
@@ -213,7 +216,7 @@ impl Layout {
             Type::Object(object) => Some(self.lay_out(object, &path)),
             _ => None,
         };
-        Member { name: field.name.clone(), slot: Slot(number), branch }
+        Member { name: field.name.clone(), slot: Slot(number), wanted: true, branch }
     }
 }
 

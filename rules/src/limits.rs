@@ -6,9 +6,13 @@
 /// Longest source text of one expression, in bytes. A longer one is refused before it is read.
 pub const SOURCE_BYTES_MAX: usize = 64 * 1024;
 
-/// Deepest nesting of one expression, in syntax nodes from root to leaf. A deeper one is refused by the parser, so that
-/// no later pass (all of them recurse) can exhaust the stack.
-pub const NESTING_MAX: u16 = 160;
+/// Brackets and unary operators that may be open at once in one expression. More are refused by the parser, which recurses
+/// through them.
+pub const NESTING_MAX: u16 = 64;
+
+/// Tallest syntax tree of one expression, in nodes from root to leaf: `a + b + c` has height 3, and chains of `&&` and
+/// `||` count once. A taller one is refused by the parser, so that no later pass (all of them recurse) can exhaust a stack.
+pub const HEIGHT_MAX: u16 = 160;
 
 /// Static cost ceiling of one expression, in cost units (see [`crate::Program::cost`]). A costlier one is refused at
 /// compile time.

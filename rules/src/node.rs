@@ -31,6 +31,8 @@ pub(crate) enum Node {
     /// One overload, chosen by the checker.
     Call1(for<'a> fn(&Value<'a>) -> Result<Value<'a>, EvalError>, Box<Node>),
     Call2(for<'a> fn(&Value<'a>, &Value<'a>) -> Result<Value<'a>, EvalError>, Box<[Node; 2]>),
+    /// A comparison, or another test of two operands.
+    Test(for<'a> fn(&Value<'a>, &Value<'a>) -> Result<bool, EvalError>, Box<[Node; 2]>),
     CallN(for<'a> fn(&[Value<'a>]) -> Result<Value<'a>, EvalError>, Box<[Node]>),
     /// Overloads to choose among by run-time types.
     Dispatch(Box<Dispatch>),
@@ -98,12 +100,14 @@ pub(crate) enum FoldKind {
 impl Node {
     /// Calls one overload.
     pub fn call(run: Run, mut args: Vec<Node>) -> Node {
+        let two = |args: Vec<Node>| match <Box<[Node; 2]>>::try_from(args) {
+            Ok(pair) => pair,
+            Err(_) => unreachable!("the caller matched two arguments"),
+        };
         match (run, args.len()) {
             (Run::One(run), 1) => Node::Call1(run, Box::new(args.remove(0))),
-            (Run::Two(run), 2) => {
-                let right = args.remove(1);
-                Node::Call2(run, Box::new([args.remove(0), right]))
-            }
+            (Run::Two(run), 2) => Node::Call2(run, two(args)),
+            (Run::Test(run), 2) => Node::Test(run, two(args)),
             (Run::Many(run), _) => Node::CallN(run, args.into()),
             _ => unreachable!("a row's code takes as many arguments as the row has parameters"),
         }
@@ -127,9 +131,10 @@ impl Node {
                 nodes[0].cost().saturating_add(nodes[1].cost().max(nodes[2].cost())).saturating_add(1)
             }
             Node::NonNull(node) | Node::Call1(_, node) => node.cost().saturating_add(1),
-            Node::Call2(_, nodes) | Node::Let(nodes) | Node::OptionalMap { parts: nodes, .. } => {
-                sum(&nodes[..])
-            }
+            Node::Call2(_, nodes)
+            | Node::Test(_, nodes)
+            | Node::Let(nodes)
+            | Node::OptionalMap { parts: nodes, .. } => sum(&nodes[..]),
             Node::Dispatch(dispatch) => sum(&dispatch.args).saturating_add(4),
             Node::Matches(parts) => parts.0.cost().saturating_add(20),
             Node::Select(parts) | Node::SelectOptional(parts) | Node::Has(parts) => {

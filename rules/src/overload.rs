@@ -35,6 +35,8 @@ pub(crate) type Ran<'a> = Result<Value<'a>, EvalError>;
 pub(crate) enum Run {
     One(for<'a> fn(&Value<'a>) -> Ran<'a>),
     Two(for<'a> fn(&Value<'a>, &Value<'a>) -> Ran<'a>),
+    /// Two arguments to a truth value, which is returned in registers: comparisons are what rules consist of.
+    Test(for<'a> fn(&Value<'a>, &Value<'a>) -> Result<bool, EvalError>),
     Many(for<'a> fn(&[Value<'a>]) -> Ran<'a>),
 }
 
@@ -84,6 +86,7 @@ impl Overload {
         match (self.run, args) {
             (Run::One(run), [a]) => run(a),
             (Run::Two(run), [a, b]) => run(a, b),
+            (Run::Test(run), [a, b]) => run(a, b).map(Value::Bool),
             (Run::Many(run), args) => run(args),
             _ => Err(no_overload(self.name, args)),
         }

@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::budget::Budget;
 use crate::check::{Checker, Mode};
-use crate::error::{ErrorKind, EvalError, Problem, Severity};
+use crate::error::{EvalError, Problem, Severity};
 use crate::eval::Frame;
 use crate::layout::{Layout, Slot};
 use crate::limits::COST_MAX;
@@ -22,6 +22,7 @@ pub struct Program {
     ty: Type,
     cost: u64,
     uses: SlotSet,
+    dynamic: bool,
     warnings: Vec<Problem>,
 }
 
@@ -65,8 +66,15 @@ impl Program {
         let tree = parse(source)?;
         let mut checker = Checker::new(source, layout, mode);
         let typed = checker.check_root(&tree, wanted);
-        let Checker { problems, uses, .. } = checker;
-        Ok(Program { cost: typed.node.cost(), node: typed.node, ty: typed.ty, uses, warnings: problems })
+        let Checker { problems, uses, dynamic, .. } = checker;
+        Ok(Program {
+            cost: typed.node.cost(),
+            node: typed.node,
+            ty: typed.ty,
+            uses,
+            dynamic,
+            warnings: problems,
+        })
     }
 
     /// The value, when the expression is constant.
@@ -93,6 +101,11 @@ impl Program {
         self.cost
     }
 
+    /// Whether some part of the expression is `dyn`, so that types may still fail when it runs.
+    pub fn is_dynamic(&self) -> bool {
+        self.dynamic
+    }
+
     /// The slots that the program reads.
     pub fn uses(&self) -> &SlotSet {
         &self.uses
@@ -106,7 +119,8 @@ impl Program {
     /// The value of the expression over `slots`.
     ///
     /// # Errors
-    /// See [`crate::ErrorKind`]. A program whose types involve no `dyn` never ends in `NoOverload` or `Unresolved`.
+    /// See [`crate::ErrorKind`]. A program that is not [dynamic](Program::is_dynamic) never ends in `NoOverload` or
+    /// `Unresolved`.
     pub fn eval<'a>(&'a self, slots: &Slots<'a>, budget: &mut Budget) -> Result<Value<'a>, EvalError> {
         budget.spend(1)?;
         Frame::new(slots, budget).eval(&self.node)
@@ -117,14 +131,8 @@ impl Program {
     /// # Errors
     /// As [`Program::eval`]; `NoOverload` when a `dyn` result is not a bool.
     pub fn eval_bool<'a>(&'a self, slots: &Slots<'a>, budget: &mut Budget) -> Result<bool, EvalError> {
-        match self.eval(slots, budget)? {
-            Value::Bool(truth) => Ok(truth),
-            Value::Null => Err(EvalError::new(ErrorKind::Missing, "the condition is null")),
-            other => Err(EvalError::new(
-                ErrorKind::NoOverload,
-                format!("the condition is {}, not a bool", other.kind()),
-            )),
-        }
+        budget.spend(1)?;
+        Frame::new(slots, budget).truth(&self.node)
     }
 }
 

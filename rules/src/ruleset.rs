@@ -50,6 +50,8 @@ struct Rule {
     id: Arc<str>,
     /// Its place in the definition.
     place: usize,
+    /// Whether another rule of the set reads `outcomes.<rule>`.
+    read: bool,
     action: Action,
 }
 

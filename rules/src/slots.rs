@@ -3,6 +3,7 @@
 //! Made by [`crate::Layout::bind`] and [`crate::RuleSet::bind`], read by the evaluator. Only the members that a plan
 //! names are looked at; anything else in the submission costs nothing.
 
+use std::cmp::Ordering;
 use std::sync::OnceLock;
 
 use serde_json::Value as Json;
@@ -34,7 +35,9 @@ pub struct Slots<'a> {
 impl<'a> Slots<'a> {
     /// Slots of `layout` with nothing bound.
     pub(crate) fn new(layout: &'a Layout) -> Slots<'a> {
-        Slots { layout, cells: vec![Cell::Unbound; layout.len()] }
+        let mut cells = Vec::with_capacity(layout.len());
+        cells.resize_with(layout.len(), || Cell::Unbound);
+        Slots { layout, cells }
     }
 
     /// Puts a value into a slot: a variable such as `now`, or a field that was computed. The caller answers for the
@@ -58,11 +61,13 @@ impl<'a> Slots<'a> {
 
     /// Binds a JSON value to a slot by the slot's type, with the members under it.
     pub(crate) fn bind_member(&mut self, member: &'a Member, json: &'a Json) {
-        let ty = &self.layout.info(member.slot).ty;
-        self.cells[member.slot.index()] = match from_json(json, ty) {
-            Ok(value) => Cell::Value(value),
-            Err(error) => Cell::Misfit(error),
-        };
+        if member.wanted {
+            let ty = &self.layout.info(member.slot).ty;
+            self.cells[member.slot.index()] = match from_json(json, ty) {
+                Ok(value) => Cell::Value(value),
+                Err(error) => Cell::Misfit(error),
+            };
+        }
         if let Some(branch) = &member.branch {
             self.fill(branch, json);
         }
@@ -88,15 +93,23 @@ impl<'a> Slots<'a> {
 
     /// Walks both sides in name order, which is one comparison a member instead of a lookup a field.
     fn merge(&mut self, branch: &'a Branch, members: &'a serde_json::Map<String, Json>) {
-        let mut wanted = branch.members.iter().peekable();
+        let mut wanted = branch.members.iter();
+        let Some(mut member) = wanted.next() else { return };
         for (name, json) in members {
-            while let Some(member) = wanted.next_if(|member| member.name.as_ref() < name.as_str()) {
+            let mut order = member.name.as_ref().cmp(name.as_str());
+            while order == Ordering::Less {
                 self.absent(member);
+                let Some(next) = wanted.next() else { return };
+                member = next;
+                order = member.name.as_ref().cmp(name.as_str());
             }
-            if let Some(member) = wanted.next_if(|member| member.name.as_ref() == name.as_str()) {
+            if order == Ordering::Equal {
                 self.bind_member(member, json);
+                let Some(next) = wanted.next() else { return };
+                member = next;
             }
         }
+        self.absent(member);
         wanted.for_each(|member| self.absent(member));
     }
 
@@ -132,7 +145,6 @@ impl<'a> Slots<'a> {
 fn merge_pays(wanted: usize, present: usize) -> bool {
     static SORTED: OnceLock<bool> = OnceLock::new();
     wanted.saturating_mul(4) > present
-        && wanted > 4
         && *SORTED.get_or_init(|| {
             let probe = serde_json::Map::from_iter(["b", "a"].map(|name| (name.to_owned(), Json::Null)));
             probe.keys().eq(["a", "b"])

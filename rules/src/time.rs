@@ -33,6 +33,12 @@ pub(crate) fn format_timestamp(at: &DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }
 
+/// RFC 3339 in UTC with as many fraction digits as needed: what `string(timestamp)` gives.
+pub(crate) fn timestamp_text(at: &DateTime<Utc>) -> String {
+    let text = at.to_rfc3339_opts(SecondsFormat::Nanos, true);
+    format!("{}Z", text.trim_end_matches('Z').trim_end_matches('0').trim_end_matches('.'))
+}
+
 /// A calendar date `YYYY-MM-DD`, strictly.
 pub(crate) fn parse_date(text: &str) -> Option<NaiveDate> {
     let bytes = text.as_bytes();
@@ -141,6 +147,14 @@ pub(crate) fn format_duration(nanos: i64) -> String {
     format!("{sign}{seconds}.{}s", digits.trim_end_matches('0'))
 }
 
+/// Seconds with 0, 3, 6 or 9 fraction digits, then `s`: protobuf's JSON form.
+pub(crate) fn duration_json(nanos: i64) -> String {
+    let text = format_duration(nanos);
+    let Some((seconds, fraction)) = text.trim_end_matches('s').split_once('.') else { return text };
+    let digits = fraction.len().next_multiple_of(3);
+    format!("{seconds}.{fraction:0<digits$}s")
+}
+
 /// `at` moved by `nanos`, within years 1 to 9999.
 pub(crate) fn add_nanos(at: DateTime<Utc>, nanos: i64) -> Option<DateTime<Utc>> {
     in_range(at.checked_add_signed(TimeDelta::nanoseconds(nanos))?)
@@ -179,6 +193,12 @@ mod tests {
     fn durations_read_every_unit_and_print_as_seconds() {
         assert_eq!(parse_duration("1h45m47s").map(format_duration).as_deref(), Some("6347s"));
         assert_eq!(parse_duration("-1.5s").map(format_duration).as_deref(), Some("-1.5s"));
+        assert_eq!(duration_json(-1_500_000_000), "-1.500s");
+        let at = parse_timestamp("2009-02-13T23:31:30.120Z").expect("a timestamp");
+        assert_eq!(
+            (timestamp_text(&at), format_timestamp(&at)),
+            ("2009-02-13T23:31:30.12Z".to_owned(), "2009-02-13T23:31:30.120Z".to_owned())
+        );
         assert_eq!(parse_duration("1"), None);
         assert_eq!(parse_duration("."), None);
         assert_eq!(parse_duration("320000000000s"), None);

@@ -104,6 +104,16 @@ impl Type {
         })
     }
 
+    /// Whether the type or that of an element is `dyn`. Members of objects count when they are selected.
+    pub(crate) fn involves_dyn(&self) -> bool {
+        match self {
+            Type::Dyn => true,
+            Type::List(inner) | Type::Optional(inner) | Type::Nullable(inner) => inner.involves_dyn(),
+            Type::Map(key, value) => key.involves_dyn() || value.involves_dyn(),
+            _ => false,
+        }
+    }
+
     /// Whether this is one of the number types.
     pub fn is_number(&self) -> bool {
         matches!(self, Type::Int | Type::Uint | Type::Double | Type::Decimal)

@@ -129,7 +129,7 @@ impl<'s> Checker<'_, 's> {
     fn numbers(&mut self, args: &[Expr<'s>]) -> Typed {
         let mut items: Vec<Typed> = args.iter().map(|arg| self.check(arg)).collect();
         self.meet_literals(&args.iter().collect::<Vec<_>>(), items.iter_mut());
-        let ty = super::join_all(items.iter().map(|item| item.ty.non_null().clone()));
+        let ty = super::composite::join_all(items.iter().map(|item| item.ty.non_null().clone()));
         let nodes = items.into_iter().map(|item| (self.without_null(item), false)).collect();
         Typed::new(Node::List(nodes), Type::list(ty))
     }
@@ -154,27 +154,15 @@ impl<'s> Checker<'_, 's> {
             }
         };
         let over_list = matches!(range.ty.non_null(), Type::List(_));
-        let variables: Vec<(&'s str, Type)> = match second {
-            Some(second) => vec![(first, key.clone()), (second, element.clone())],
-            None if over_list => vec![(first, element.clone())],
+        let variables = match second {
+            Some(second) => vec![(first, key.clone()), (second, element)],
+            None if over_list => vec![(first, element)],
             None => vec![(first, key.clone())],
         };
         let item = variables[variables.len() - 1].1.clone();
         let height = self.scope.len();
         self.scope.extend(variables);
-        let (filter, body) = match parts {
-            [filter, body] => (Some(filter), body),
-            [body, ..] => (None, body),
-            [] => unreachable!("`shape` admits only calls with a body"),
-        };
-        let filter = filter.map(|filter| self.check_bool(filter, "a filter"));
-        let predicate =
-            matches!(shape.kind, FoldKind::All | FoldKind::Exists | FoldKind::ExistsOne | FoldKind::Filter);
-        let body = if predicate {
-            Typed::new(self.check_bool(body, "the predicate of a macro"), Type::Bool)
-        } else {
-            self.check(body)
-        };
+        let (filter, body) = self.fold_parts(shape.kind, parts);
         self.scope.truncate(height);
         let ty = match shape.kind {
             FoldKind::All | FoldKind::Exists | FoldKind::ExistsOne => Type::Bool,
@@ -183,11 +171,36 @@ impl<'s> Checker<'_, 's> {
             FoldKind::Map => Type::map(key, body.ty),
             FoldKind::MapEntry => body.ty,
         };
-        let node = self.without_null(range);
         let round_cost = round_cost(filter.as_ref(), &body.node);
-        let fold =
-            Fold { kind: shape.kind, range: node, two: shape.two, filter, body: body.node, round_cost };
-        Typed::new(Node::Fold(Box::new(fold)), ty)
+        let range = self.without_null(range);
+        Typed::new(
+            Node::Fold(Box::new(Fold {
+                kind: shape.kind,
+                range,
+                two: shape.two,
+                filter,
+                body: body.node,
+                round_cost,
+            })),
+            ty,
+        )
+    }
+
+    /// The filter and the body of an element macro.
+    fn fold_parts(&mut self, kind: FoldKind, parts: &[Expr<'s>]) -> (Option<Node>, Typed) {
+        let (filter, body) = match parts {
+            [filter, body] => (Some(filter), body),
+            [body, ..] => (None, body),
+            [] => unreachable!("`shape` admits only calls with a body"),
+        };
+        let filter = filter.map(|filter| self.check_bool(filter, "a filter"));
+        let body = match kind {
+            FoldKind::All | FoldKind::Exists | FoldKind::ExistsOne | FoldKind::Filter => {
+                Typed::new(self.check_bool(body, "the predicate of a macro"), Type::Bool)
+            }
+            FoldKind::List | FoldKind::Map | FoldKind::MapEntry | FoldKind::SortBy => self.check(body),
+        };
+        (filter, body)
     }
 }
 

@@ -177,7 +177,7 @@ fn to_text<'a>(a: &Value<'a>) -> Ran<'a> {
         Value::Uint(uint) => uint.to_string(),
         Value::Double(double) => double_to_string(*double),
         Value::Decimal(decimal) => decimal.to_string(),
-        Value::Timestamp(at) => time::format_timestamp(at),
+        Value::Timestamp(at) => time::timestamp_text(at),
         Value::Duration(nanos) => time::format_duration(*nanos),
         Value::Date(date) => time::format_date(*date),
         Value::Bytes(bytes) => match std::str::from_utf8(bytes) {

@@ -88,7 +88,7 @@ fn write_text(out: &mut String, arg: &Value<'_>) -> Result<(), EvalError> {
         Value::Double(double) => out.push_str(&double_to_string(*double)),
         Value::Decimal(decimal) => out.push_str(&decimal.to_string()),
         Value::Bytes(bytes) => out.push_str(&String::from_utf8_lossy(bytes)),
-        Value::Timestamp(at) => out.push_str(&time::format_timestamp(at)),
+        Value::Timestamp(at) => out.push_str(&time::timestamp_text(at)),
         Value::Duration(nanos) => out.push_str(&time::format_duration(*nanos)),
         Value::Date(date) => out.push_str(&time::format_date(*date)),
         Value::Type(kind) => out.push_str(kind.name()),

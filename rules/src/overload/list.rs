@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use rust_decimal::Decimal;
+use rust_decimal::prelude::ToPrimitive;
 
 use super::Param::{
     self, A, B, Bytes, Decimal as Dec, Double, Int, List, Map, Number, Optional, String as Str, Uint,
@@ -106,7 +107,8 @@ fn position(index: &Value<'_>) -> Result<Option<usize>, EvalError> {
         Value::Int(int) => Ok(usize::try_from(*int).ok()),
         Value::Uint(uint) => Ok(usize::try_from(*uint).ok()),
         Value::Double(double) if double.fract() == 0.0 => Ok((*double >= 0.0).then_some(*double as usize)),
-        Value::Double(_) => Err(invalid("a list index must be integral")),
+        Value::Decimal(decimal) if decimal.is_integer() => Ok(decimal.to_usize()),
+        Value::Double(_) | Value::Decimal(_) => Err(invalid("a list index must be integral")),
         _ => Err(no_overload("[]", std::slice::from_ref(index))),
     }
 }

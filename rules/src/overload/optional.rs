@@ -15,6 +15,8 @@ pub(super) const OVERLOADS: &[Overload] = &[
     Overload::method("value", &[Optional(&A)], A, Run::One(value)),
     Overload::method("or", &[Optional(&A), Optional(&A)], Optional(&A), Run::Two(or)),
     Overload::method("orValue", &[Optional(&A), A], A, Run::Two(or_value)),
+    Overload::function("optional.unwrap", &[List(&Optional(&A))], List(&A), Run::One(unwrap_all)),
+    Overload::method("unwrapOpt", &[List(&Optional(&A))], List(&A), Run::One(unwrap_all)),
     Overload::op("[]", &[Optional(&List(&A)), Number], Optional(&A), Run::Two(index)),
     Overload::op("[]", &[Optional(&Map(&A, &B)), A], Optional(&B), Run::Two(index)),
     Overload::op("[?]", &[List(&A), Number], Optional(&A), Run::Two(index)),
@@ -81,6 +83,19 @@ fn or_value<'a>(a: &Value<'a>, b: &Value<'a>) -> Ran<'a> {
         Value::Optional(None) => Ok(b.clone()),
         _ => Err(no_overload("orValue", &[a.clone(), b.clone()])),
     }
+}
+
+/// The values of those optionals in a list that have one.
+fn unwrap_all<'a>(a: &Value<'a>) -> Ran<'a> {
+    let Value::List(list) = a else { return Err(no_overload("unwrapOpt", std::slice::from_ref(a))) };
+    let mut values = Vec::with_capacity(list.len());
+    for item in list.iter() {
+        match item? {
+            Value::Optional(inner) => values.extend(inner.map(|inner| (*inner).clone())),
+            other => return Err(no_overload("unwrapOpt", &[other])),
+        }
+    }
+    Ok(Value::list(values))
 }
 
 /// `a[?b]`, and `a[b]` where `a` is an optional.

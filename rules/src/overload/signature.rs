@@ -45,9 +45,13 @@ pub(crate) enum Fit {
 }
 
 impl Param {
-    /// Matches a static type, binding type variables in `vars`.
+    /// Matches an argument's static type, binding type variables in `vars`. A null in the argument itself counts as a
+    /// missing value, so it is looked through; one in an element is not.
     pub fn fit(self, ty: &Type, vars: &mut [Option<Type>; 2]) -> Fit {
-        let ty = if self == Param::Any { ty } else { ty.non_null() };
+        if self == Param::Any { Fit::Yes } else { self.fit_inside(ty.non_null(), vars) }
+    }
+
+    fn fit_inside(self, ty: &Type, vars: &mut [Option<Type>; 2]) -> Fit {
         match (self, ty) {
             (Param::Any, _) => Fit::Yes,
             (Param::A, _) => bind(&mut vars[0], ty),
@@ -57,13 +61,13 @@ impl Param {
                 Fit::Maybe
             }
             (Param::Number, _) if ty.is_number() => Fit::Yes,
-            (Param::List(param), Type::List(element)) => param.fit(element, vars),
-            (Param::Optional(param), Type::Optional(inner)) => param.fit(inner, vars),
+            (Param::List(param), Type::List(element)) => param.fit_inside(element, vars),
+            (Param::Optional(param), Type::Optional(inner)) => param.fit_inside(inner, vars),
             (Param::Map(key, value), Type::Map(key_type, value_type)) => {
-                key.fit(key_type, vars).min(value.fit(value_type, vars))
+                key.fit_inside(key_type, vars).min(value.fit_inside(value_type, vars))
             }
             (Param::Map(key, value), Type::Object(_)) => {
-                key.fit(&Type::String, vars).min(value.fit(&Type::Dyn, vars).max(Fit::Maybe))
+                key.fit_inside(&Type::String, vars).min(value.fit_inside(&Type::Dyn, vars).max(Fit::Maybe))
             }
             _ if self.kind().is_some() && self.resolve(vars) == *ty => Fit::Yes,
             _ => Fit::No,

@@ -14,9 +14,9 @@ use crate::limits::TEXT_BYTES_MAX;
 use crate::value::Value;
 
 pub(super) const OVERLOADS: &[Overload] = &[
-    Overload::method("contains", &[Str, Str], Bool, Run::Two(contains)),
-    Overload::method("startsWith", &[Str, Str], Bool, Run::Two(starts_with)),
-    Overload::method("endsWith", &[Str, Str], Bool, Run::Two(ends_with)),
+    Overload::method("contains", &[Str, Str], Bool, Run::Test(contains)),
+    Overload::method("startsWith", &[Str, Str], Bool, Run::Test(starts_with)),
+    Overload::method("endsWith", &[Str, Str], Bool, Run::Test(ends_with)),
     Overload::method("charAt", &[Str, Int], Str, Run::Two(char_at)),
     Overload::method("indexOf", &[Str, Str], Int, Run::Many(index_of)),
     Overload::method("indexOf", &[Str, Str, Int], Int, Run::Many(index_of)),
@@ -37,21 +37,21 @@ pub(super) const OVERLOADS: &[Overload] = &[
     Overload::function("base64.decode", &[Str], Bytes, Run::One(base64_decode)),
 ];
 
-fn contains<'a>(a: &Value<'a>, b: &Value<'a>) -> Ran<'a> {
+fn contains<'a>(a: &Value<'a>, b: &Value<'a>) -> Result<bool, EvalError> {
     test("contains", a, b, |text, part| text.contains(part))
 }
 
-fn starts_with<'a>(a: &Value<'a>, b: &Value<'a>) -> Ran<'a> {
+fn starts_with<'a>(a: &Value<'a>, b: &Value<'a>) -> Result<bool, EvalError> {
     test("startsWith", a, b, |text, part| text.starts_with(part))
 }
 
-fn ends_with<'a>(a: &Value<'a>, b: &Value<'a>) -> Ran<'a> {
+fn ends_with<'a>(a: &Value<'a>, b: &Value<'a>) -> Result<bool, EvalError> {
     test("endsWith", a, b, |text, part| text.ends_with(part))
 }
 
-fn test<'a>(name: &str, a: &Value<'a>, b: &Value<'a>, holds: fn(&str, &str) -> bool) -> Ran<'a> {
+fn test(name: &str, a: &Value<'_>, b: &Value<'_>, holds: fn(&str, &str) -> bool) -> Result<bool, EvalError> {
     match (a, b) {
-        (Value::String(text), Value::String(part)) => Ok(Value::Bool(holds(text, part))),
+        (Value::String(text), Value::String(part)) => Ok(holds(text, part)),
         _ => Err(no_overload(name, &[a.clone(), b.clone()])),
     }
 }

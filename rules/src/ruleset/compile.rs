@@ -28,12 +28,22 @@ pub(super) fn compile(rules: &Json, layout: &Layout) -> Result<RuleSet, Vec<Rule
     let mut rules = Vec::with_capacity(definitions.len());
     for definition in ordered(definitions, &mut compiler.problems) {
         let action = compiler.action(&definition);
-        rules.extend(action.map(|action| Rule { id: definition.id, place: definition.place, action }));
+        rules.extend(action.map(|action| Rule {
+            id: definition.id,
+            place: definition.place,
+            read: false,
+            action,
+        }));
     }
     if compiler.problems.has_error() {
         return Err(compiler.problems.0);
     }
     let plan = compiler.layout.root().pruned(&compiler.uses);
+    let read = compiler.layout.variables().pruned(&compiler.uses);
+    let read = read.member(OUTCOMES).and_then(|outcomes| outcomes.branch.as_ref());
+    for rule in &mut rules {
+        rule.read = read.is_some_and(|outcomes| outcomes.member(&rule.id).is_some());
+    }
     Ok(RuleSet { rules, layout: compiler.layout, plan, warnings: compiler.problems.0 })
 }
 

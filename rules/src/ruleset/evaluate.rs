@@ -9,7 +9,8 @@ use super::table::Said;
 use super::{Action, MATCHED, OUTCOMES, Rule, VALUE};
 use crate::budget::Budget;
 use crate::error::{ErrorKind, EvalError};
-use crate::layout::{Layout, Member};
+use crate::layout::{Layout, Member, Slot};
+use crate::program::Program;
 use crate::slots::Slots;
 use crate::types::Type;
 use crate::value::{Map, Value};
@@ -51,51 +52,12 @@ struct Run<'r, 'a> {
 impl<'a> Run<'_, 'a> {
     fn rule(&mut self, rule: &'a Rule) {
         match &rule.action {
-            Action::Constraint { assert, at, message } => {
-                let message = match assert.eval_bool(self.slots, self.budget) {
-                    Ok(true) => return,
-                    Ok(false) => message.clone(),
-                    Err(error) if error.kind() == ErrorKind::Missing => return self.skip(rule, &error),
-                    Err(error) => format!("`{}` could not be evaluated: {error}", rule.id),
-                };
-                self.violations
-                    .push((rule.place, Violation { rule: rule.id.clone(), at: at.clone(), message }));
-            }
+            Action::Constraint { assert, at, message } => self.constraint(rule, assert, at, message),
             Action::Compute { value, into, slot, ty } => {
                 let made = value.eval(self.slots, self.budget).and_then(|value| fitting(value, ty));
-                let made = made.and_then(|value| Ok((value.to_json()?, value)));
-                let (value, error) = match made {
-                    Ok((json, value)) => {
-                        self.slots.set(*slot, value);
-                        (json, None)
-                    }
-                    Err(error) => {
-                        self.slots.clear(*slot);
-                        if error.kind() == ErrorKind::Missing {
-                            return self.skip(rule, &error);
-                        }
-                        (Json::Null, Some(error.to_string()))
-                    }
-                };
-                self.result.computed.push(Computed {
-                    rule: rule.id.clone(),
-                    into: into.clone(),
-                    value,
-                    error,
-                });
+                self.computed(rule, into, *slot, made);
             }
-            Action::Decision { when, then, otherwise } => {
-                let (matched, value, failure) = match when.eval_bool(self.slots, self.budget) {
-                    Ok(true) => (true, Some(then), None),
-                    Ok(false) => (false, otherwise.as_ref(), None),
-                    Err(error) if error.kind() == ErrorKind::Missing => {
-                        (false, otherwise.as_ref(), Some(error))
-                    }
-                    Err(error) => (false, None, Some(error)),
-                };
-                self.record(rule, matched, value);
-                self.say(rule, matched, value.cloned().unwrap_or(Json::Null), failure);
-            }
+            Action::Decision { when, then, otherwise } => self.decision(rule, when, then, otherwise.as_ref()),
             Action::Table(table) => match table.run(self.slots, self.budget) {
                 Ok(said) => self.table(rule, said),
                 Err(error) => {
@@ -104,6 +66,45 @@ impl<'a> Run<'_, 'a> {
                 }
             },
         }
+    }
+
+    fn constraint(&mut self, rule: &Rule, assert: &'a Program, at: &Arc<str>, message: &str) {
+        let message = match assert.eval_bool(self.slots, self.budget) {
+            Ok(true) => return,
+            Ok(false) => message.to_owned(),
+            Err(error) if error.kind() == ErrorKind::Missing => return self.skip(rule, &error),
+            Err(error) => format!("`{}` could not be evaluated: {error}", rule.id),
+        };
+        self.violations.push((rule.place, Violation { rule: rule.id.clone(), at: at.clone(), message }));
+    }
+
+    /// Puts a computed value into its slot and into the result. A field whose value could not be computed is absent.
+    fn computed(&mut self, rule: &Rule, into: &Arc<str>, slot: Slot, made: Result<Value<'a>, EvalError>) {
+        let (value, error) = match made.and_then(|value| Ok((value.to_json()?, value))) {
+            Ok((json, value)) => {
+                self.slots.set(slot, value);
+                (json, None)
+            }
+            Err(error) => {
+                self.slots.clear(slot);
+                if error.kind() == ErrorKind::Missing {
+                    return self.skip(rule, &error);
+                }
+                (Json::Null, Some(error.to_string()))
+            }
+        };
+        self.result.computed.push(Computed { rule: rule.id.clone(), into: into.clone(), value, error });
+    }
+
+    fn decision(&mut self, rule: &Rule, when: &'a Program, then: &'a Json, otherwise: Option<&'a Json>) {
+        let (matched, value, failure) = match when.eval_bool(self.slots, self.budget) {
+            Ok(true) => (true, Some(then), None),
+            Ok(false) => (false, otherwise, None),
+            Err(error) if error.kind() == ErrorKind::Missing => (false, otherwise, Some(error)),
+            Err(error) => (false, None, Some(error)),
+        };
+        self.record(rule, matched, value);
+        self.say(rule, matched, value.cloned().unwrap_or(Json::Null), failure);
     }
 
     fn skip(&mut self, rule: &Rule, error: &EvalError) {
@@ -148,12 +149,18 @@ impl<'a> Run<'_, 'a> {
 
     /// Puts an outcome where `outcomes.<rule>` is read.
     fn record(&mut self, rule: &Rule, matched: bool, value: Option<&'a Json>) {
+        if !rule.read {
+            return;
+        }
         if let Some(outcome) = outcome_member(self.layout, &rule.id) {
             fill_outcome(outcome, self.slots, matched, value.unwrap_or(&Json::Null));
         }
     }
 
     fn set_outcome(&mut self, rule: &Rule, key: &str, value: Value<'a>) {
+        if !rule.read {
+            return;
+        }
         let branch = outcome_member(self.layout, &rule.id).and_then(|outcome| outcome.branch.as_ref());
         if let Some(member) = branch.and_then(|branch| branch.member(key)) {
             self.slots.set(member.slot, value);

@@ -67,46 +67,20 @@ impl Table {
         definition: &Definition,
         source: &TableDefinition,
     ) -> Option<Table> {
-        let mut inputs = Vec::with_capacity(source.inputs.len());
-        for (at, text) in source.inputs.iter().enumerate() {
-            let program = compiler.program(definition, &format!("inputs/{at}"), text, (0, 0), None);
-            let ty = program.as_ref().map_or(Type::Dyn, |program| program.result_type().non_null().clone());
-            let values = program
-                .as_ref()
-                .and_then(Program::slot)
-                .and_then(|slot| compiler.layout.info(slot).values.clone());
-            let name = cell::variable(definition.place, at);
-            let slot = compiler.layout.add_variable(&Field { values, ..Field::required(&name, ty.clone()) });
-            compiler.layout.show_as(slot, text);
-            inputs.push(program.map(|program| (program, slot, ty)));
-        }
-        let types: Vec<Type> =
-            inputs.iter().map(|input| input.as_ref().map_or(Type::Dyn, |(_, _, ty)| ty.clone())).collect();
-        let mut rows = Vec::with_capacity(source.rows.len());
-        for (at, row) in source.rows.iter().enumerate() {
-            let mut tests = Vec::new();
-            for (column, text) in row.when.iter().enumerate() {
-                let place = cell::Place { definition, row: at, column, input: &types[column] };
-                tests.push(cell::compile(compiler, &place, text));
-            }
-            let ty = super::shape::type_of(&row.then);
-            if let Hit::Collect(collect) = source.hit
-                && let Some(message) = collect::refusal(collect, &ty)
-            {
-                compiler.error(definition, &format!("rows/{at}/then"), message);
-            }
-            rows.push((tests, row.then.clone(), ty, row.priority));
-        }
-        let rows = rows.into_iter().map(|(tests, then, ty, priority)| {
-            let tests = tests.into_iter().collect::<Option<Vec<_>>>()?.into_iter().flatten().collect();
-            Some(Row { tests, then, ty, priority })
-        });
-        let rows = rows.collect::<Option<_>>()?;
-        let inputs = inputs.into_iter().map(|input| input.map(|(program, slot, _)| (program, slot)));
+        let columns: Vec<Column> = source
+            .inputs
+            .iter()
+            .enumerate()
+            .map(|(at, text)| Column::compile(compiler, definition, at, text))
+            .collect();
+        let rows: Vec<Option<Row>> = (0..source.rows.len())
+            .map(|at| Row::compile(compiler, definition, source, at, &columns))
+            .collect();
+        let inputs = columns.into_iter().map(|column| Some((column.program?, column.slot)));
         Some(Table {
             hit: source.hit,
             inputs: inputs.collect::<Option<_>>()?,
-            rows,
+            rows: rows.into_iter().collect::<Option<_>>()?,
             otherwise: source.otherwise.clone(),
         })
     }
@@ -133,10 +107,10 @@ impl Table {
             if !row.matches(slots, budget)? {
                 continue;
             }
-            matching.push(at);
             if self.hit == Hit::First {
-                break;
+                return Ok(Said::Row(&row.then));
             }
+            matching.push(at);
         }
         self.choose(&matching)
     }
@@ -188,7 +162,51 @@ impl Table {
     }
 }
 
+/// An input being compiled. Without a program there was a problem, and its cells are checked as far as they can be.
+struct Column {
+    program: Option<Program>,
+    slot: Slot,
+    ty: Type,
+}
+
+impl Column {
+    fn compile(compiler: &mut Compiler, definition: &Definition, at: usize, text: &str) -> Column {
+        let program = compiler.program(definition, &format!("inputs/{at}"), text, (0, 0), None);
+        let ty = program.as_ref().map_or(Type::Dyn, |program| program.result_type().non_null().clone());
+        // A plain field passes its enum on, so that cells are checked against it.
+        let field = program.as_ref().and_then(Program::slot);
+        let values = field.and_then(|slot| compiler.layout.info(slot).values.clone());
+        let name = cell::variable(definition.place, at);
+        let slot = compiler.layout.add_variable(&Field { values, ..Field::required(&name, ty.clone()) });
+        compiler.layout.show_as(slot, text);
+        Column { program, slot, ty }
+    }
+}
+
 impl Row {
+    fn compile(
+        compiler: &mut Compiler,
+        definition: &Definition,
+        source: &TableDefinition,
+        at: usize,
+        columns: &[Column],
+    ) -> Option<Row> {
+        let row = &source.rows[at];
+        let mut tests = Vec::new();
+        for (column, text) in row.when.iter().enumerate() {
+            let place = cell::Place { definition, row: at, column, input: &columns[column].ty };
+            tests.push(cell::compile(compiler, &place, text));
+        }
+        let ty = super::shape::type_of(&row.then);
+        if let Hit::Collect(collect) = source.hit
+            && let Some(message) = collect::refusal(collect, &ty)
+        {
+            compiler.error(definition, &format!("rows/{at}/then"), message);
+        }
+        let tests = tests.into_iter().collect::<Option<Vec<_>>>()?.into_iter().flatten().collect();
+        Some(Row { tests, then: row.then.clone(), ty, priority: row.priority })
+    }
+
     fn matches<'a>(&'a self, slots: &Slots<'a>, budget: &mut Budget) -> Result<bool, EvalError> {
         budget.spend(1)?;
         for test in &self.tests {

@@ -1,12 +1,13 @@
 //! A precedence-climbing parser for CEL expressions.
 //!
-//! Called by the compiler. Never panics and never recurses deeper than [`NESTING_MAX`] nodes, whatever the input.
+//! Called by the compiler. Never panics and never recurses deeper than [`NESTING_MAX`] brackets, builds no
+//! tree taller than [`HEIGHT_MAX`], whatever the input.
 
 use super::ast::{Element, Entry, Expr, ExprKind, Literal, Span};
 use super::lexer::{Lexer, Token};
 use super::literal;
 use crate::error::Problem;
-use crate::limits::{NESTING_MAX, SOURCE_BYTES_MAX};
+use crate::limits::{HEIGHT_MAX, NESTING_MAX, SOURCE_BYTES_MAX};
 
 type Parsed<'s> = Result<Expr<'s>, Problem>;
 
@@ -110,14 +111,14 @@ impl<'s> Parser<'s> {
     /// Builds a node over nodes of these heights.
     fn node(&self, kind: ExprKind<'s>, span: Span, heights: impl IntoIterator<Item = u16>) -> Parsed<'s> {
         let height = 1 + heights.into_iter().max().unwrap_or(0);
-        if height > NESTING_MAX { Err(too_deep(span)) } else { Ok(Expr { kind, span, height }) }
+        if height > HEIGHT_MAX { Err(too_deep(span, HEIGHT_MAX)) } else { Ok(Expr { kind, span, height }) }
     }
 
     /// Runs `parse` one bracket deeper.
     fn nested<T>(&mut self, parse: impl FnOnce(&mut Self) -> Result<T, Problem>) -> Result<T, Problem> {
         self.nesting += 1;
         if self.nesting > NESTING_MAX {
-            return Err(too_deep(self.span));
+            return Err(too_deep(self.span, NESTING_MAX));
         }
         let result = parse(self);
         self.nesting -= 1;
@@ -390,6 +391,6 @@ impl<'s> Parser<'s> {
     }
 }
 
-fn too_deep(span: Span) -> Problem {
-    Problem::error(span.range(), format!("the expression is nested more than {NESTING_MAX} levels deep here"))
+fn too_deep(span: Span, limit: u16) -> Problem {
+    Problem::error(span.range(), format!("the expression is nested more than {limit} levels deep here"))
 }

@@ -1,0 +1,163 @@
+//! Hostile and extreme input: a clear error or a specified value, in bounded time and memory.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use formledger_rules::dynamic::eval_ndjson_case;
+use formledger_rules::limits::{HEIGHT_MAX, NESTING_MAX, SOURCE_BYTES_MAX};
+use formledger_rules::{Budget, ErrorKind, EvalError, Field, Layout, ObjectType, Program, Type};
+use serde_json::{Value as Json, json};
+
+/// Far more than any of these needs, far less than an unbounded one would take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn layout() -> Layout {
+    let fields = [
+        Field::required("xs", Type::list(Type::Int)),
+        Field::required("text", Type::String),
+        Field::required("n", Type::Int),
+        Field::required("d", Type::Double),
+        Field::required("price", Type::Decimal),
+    ];
+    Layout::new(Arc::new(ObjectType::new(fields, false)))
+}
+
+fn refusal(source: &str) -> String {
+    let problems = Program::compile(source, &layout()).expect_err("the source is refused");
+    problems.into_iter().map(|problem| problem.message).collect::<Vec<_>>().join("; ")
+}
+
+fn eval(source: &str, data: &Json, budget: u64) -> Result<Json, EvalError> {
+    let layout = layout();
+    let program =
+        Program::compile(source, &layout).unwrap_or_else(|problems| panic!("{source}: {problems:?}"));
+    program.eval(&layout.bind(data), &mut Budget::new(budget))?.to_json()
+}
+
+fn data() -> Json {
+    json!({"xs": (0..10_000).collect::<Vec<_>>(), "text": "a".repeat(30_000), "n": 0, "d": 0.5, "price": "0.1"})
+}
+
+#[test]
+fn a_source_of_a_megabyte_is_refused_before_it_is_read() {
+    assert!(refusal(&"1+".repeat(500_000)).contains(&format!("at most {SOURCE_BYTES_MAX}")));
+}
+
+#[test]
+fn deep_nesting_of_every_kind_is_refused_and_never_overflows_the_stack() {
+    for (open, close) in [
+        ("(", ")"),
+        ("[", "]"),
+        ("-", ""),
+        ("!", ""),
+        ("{1:", "}"),
+        ("size(", ")"),
+        ("xs[", "]"),
+        ("n?1:", ""),
+    ] {
+        let source = format!("{}1{}", open.repeat(10_000), close.repeat(10_000));
+        assert!(refusal(&source).contains(&format!("more than {NESTING_MAX} levels")), "{open}");
+    }
+    for (start, link) in [("1", "+1"), ("text", ".x"), ("xs", "[0]"), ("text", ".trim()")] {
+        let source = format!("{start}{}", link.repeat(5_000));
+        assert!(refusal(&source).contains(&format!("more than {HEIGHT_MAX} levels")), "{link}");
+    }
+}
+
+#[test]
+fn the_deepest_expression_that_is_admitted_compiles_and_runs() {
+    let depth = usize::from(NESTING_MAX) - 1;
+    let source = format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+    assert!(Program::compile(&source, &layout()).is_ok());
+    assert_eq!(
+        eval(&format!("{}n{}", "-(".repeat(depth / 2), ")".repeat(depth / 2)), &data(), 1_000),
+        Ok(json!(0))
+    );
+    let tall = vec!["n"; usize::from(HEIGHT_MAX)].join(" + ");
+    assert_eq!(eval(&tall, &data(), 1_000), Ok(json!(0)));
+    assert!(eval_ndjson_case(&format!("{}1{}", "[".repeat(depth), "]".repeat(depth)), &Json::Null).is_ok());
+}
+
+#[test]
+fn long_chains_of_logic_are_not_nesting() {
+    let source = vec!["n == 1"; 3_000].join(" || ");
+    assert_eq!(eval(&source, &data(), 1_000), Ok(json!(false)));
+}
+
+#[test]
+fn a_catastrophic_regular_expression_takes_linear_time_and_a_huge_one_is_refused() {
+    let start = Instant::now();
+    assert_eq!(eval("text.matches('^(a+)+$b')", &data(), 1_000), Ok(json!(false)));
+    assert!(start.elapsed() < PATIENCE);
+    assert!(refusal("text.matches('(a{1000}){1000}')").contains("regular expression"));
+    assert!(refusal("text.matches('(')").contains("regular expression"));
+}
+
+#[test]
+fn nested_macros_over_large_lists_end_with_the_budget() {
+    let start = Instant::now();
+    let source = "xs.map(a, xs.map(b, xs.map(c, a * b * c)))";
+    let error = eval(source, &data(), 1_000_000).expect_err("there is not that much budget");
+    assert_eq!(error.kind(), ErrorKind::Budget);
+    assert!(start.elapsed() < PATIENCE);
+    // Logic absorbs errors, but not this one.
+    let absorbed = eval(&format!("{source}.size() > 3 || true"), &data(), 1_000_000);
+    assert_eq!(absorbed, Ok(json!(true)), "`|| true` is decided at compile time");
+    let not_absorbed = eval(&format!("{source}.size() > 3 || n == 0"), &data(), 1_000_000);
+    assert_eq!(not_absorbed.expect_err("the budget is spent").kind(), ErrorKind::Budget);
+}
+
+#[test]
+fn macros_nested_too_deeply_cost_too_much_to_publish() {
+    let source = "xs.all(a, xs.all(b, xs.all(c, xs.all(d, xs.all(e, a + b + c + d + e > 0)))))";
+    assert!(refusal(source).contains("units"));
+}
+
+#[test]
+fn texts_do_not_grow_without_bound() {
+    let source = "text.replace('a', text).replace('a', text)";
+    assert_eq!(eval(source, &data(), 1_000).expect_err("too long").kind(), ErrorKind::Budget);
+    assert_eq!(
+        eval("xs.map(x, text).join()", &data(), 1_000_000).expect_err("too long").kind(),
+        ErrorKind::Budget
+    );
+}
+
+#[test]
+fn arithmetic_at_the_edges_is_an_error_or_a_value_that_is_specified() {
+    let kind = |source: &str| eval(source, &data(), 1_000).expect_err(source).kind();
+    assert_eq!(kind("1 / n"), ErrorKind::DivideByZero);
+    assert_eq!(kind("1 % n"), ErrorKind::DivideByZero);
+    assert_eq!(kind("price / n"), ErrorKind::DivideByZero);
+    assert_eq!(kind("9223372036854775807 + (n + 1)"), ErrorKind::Overflow);
+    assert_eq!(kind("-(n - 9223372036854775807 - 1)"), ErrorKind::Overflow);
+    assert_eq!(kind("(n - 9223372036854775807 - 1) / (n - 1)"), ErrorKind::Overflow);
+    assert_eq!(kind("price * decimal('79228162514264337593543950335')  * 20"), ErrorKind::Overflow);
+    assert_eq!(kind("xs[n - 1]"), ErrorKind::OutOfRange);
+    assert_eq!(
+        kind("timestamp('9999-12-31T23:59:59Z') + duration(string(n + 1) + 's') == timestamp(n)"),
+        ErrorKind::Overflow
+    );
+    assert_eq!(eval("d / 0.0", &data(), 1_000), Ok(json!("Infinity")));
+    assert_eq!(eval("0.0 / (d - d) == 0.0 / (d - d)", &data(), 1_000), Ok(json!(false)));
+    assert_eq!(eval("price + price + price == 0.3", &data(), 1_000), Ok(json!(true)));
+}
+
+#[test]
+fn a_value_that_does_not_fit_its_field_is_an_error_that_names_the_field() {
+    let error = eval("n + 1", &json!({"n": "seven"}), 1_000).expect_err("not an int");
+    assert_eq!((error.kind(), error.message().contains("`n`")), (ErrorKind::Misfit, true));
+    assert_eq!(eval("n + 1", &json!({"n": 7.0}), 1_000), Ok(json!(8)));
+    assert_eq!(
+        eval("xs[1]", &json!({"xs": [1, "two"]}), 1_000).expect_err("not an int").kind(),
+        ErrorKind::Misfit
+    );
+    assert_eq!(eval("n", &json!([1]), 1_000).expect_err("no object").kind(), ErrorKind::Missing);
+}
+
+#[test]
+fn programs_are_shared_by_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Program>();
+    shared::<formledger_rules::RuleSet>();
+}
