@@ -1,6 +1,7 @@
 //! The statistics read model: how many submissions are in which state, came on which day, and what the rules said.
 //! Counts change by what the events themselves say, so no submission is read or kept here; a batch adds up in memory first.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::LazyLock;
 
@@ -152,10 +153,8 @@ impl StatisticsProjection {
                 let Said::Submission(SubmissionEvent::RulesEvaluated { form, .. }) = &fact.said else {
                     continue;
                 };
-                let key = ((*tenant).clone(), form.clone());
-                if !self.apart.contains_key(&key) {
-                    let values = load_apart(connection, tenant, form).await?;
-                    self.apart.insert(key, values);
+                if let Entry::Vacant(missing) = self.apart.entry(((*tenant).clone(), form.clone())) {
+                    missing.insert(load_apart(connection, tenant, form).await?);
                 }
             }
         }

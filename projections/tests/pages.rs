@@ -1,0 +1,323 @@
+//! Pages of submissions: every row once, also while rows are added; filters and order as a naive model has them.
+
+mod support;
+
+use formledger_domain::SubmissionId;
+use formledger_projections::{
+    Comparison, Condition, Operand, PAGE_ITEMS_MAX, QueryError, Sort, SortKey, SubmissionQuery,
+    SubmissionRow, TenantReader,
+};
+use futures_util::TryStreamExt;
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use serde_json::{Value, json};
+use support::{World, drafted, form_id, submitted_by};
+use uuid::Uuid;
+
+/// Every page from the first to the last.
+async fn all_pages(reader: &TenantReader, query: &SubmissionQuery) -> Vec<SubmissionRow> {
+    let mut query = query.clone();
+    let mut rows = Vec::new();
+    loop {
+        let page = reader.submissions(&query).await.expect("page");
+        rows.extend(page.items);
+        match page.next_cursor {
+            Some(cursor) => query.cursor = Some(cursor.as_str().to_owned()),
+            None => return rows,
+        }
+    }
+}
+
+fn ids(rows: &[SubmissionRow]) -> Vec<SubmissionId> {
+    rows.iter().map(|row| row.submission_id).collect()
+}
+
+#[tokio::test]
+async fn pages_show_every_row_once_also_while_rows_are_added() {
+    let mut world = World::new().await;
+    world.tenant("acme").publish("claim", 1, &["/n"]).await;
+    let mut made = Vec::new();
+    for n in 0..40 {
+        made.push(world.tenant("acme").submit("claim", json!({"n": n % 7})).await);
+    }
+    world.run_once().await;
+    for sort in ["created_at", "-created_at", "/n", "-/n"] {
+        let reader = world.reader("acme");
+        let mut query = SubmissionQuery {
+            form: Some(form_id("claim")),
+            sort: sort.parse().expect("sort"),
+            limit: Some(3),
+            ..Default::default()
+        };
+        let mut seen = Vec::new();
+        loop {
+            let page = reader.submissions(&query).await.expect("page");
+            seen.extend(ids(&page.items));
+            world.tenant("acme").submit("claim", json!({"n": 3})).await;
+            world.run_once().await;
+            let Some(cursor) = page.next_cursor else { break };
+            assert!(seen.len() < 400, "pages must end");
+            query.cursor = Some(cursor.as_str().to_owned());
+        }
+        let mut distinct = seen.clone();
+        distinct.sort();
+        distinct.dedup();
+        assert_eq!(distinct.len(), seen.len(), "{sort}: a row was shown twice");
+        assert!(made.iter().all(|id| seen.contains(id)), "{sort}: a row was left out");
+    }
+}
+
+#[tokio::test]
+async fn an_export_streams_what_the_pages_show() {
+    let mut world = World::new().await;
+    world.tenant("acme").publish("claim", 1, &[]).await;
+    for n in 0..PAGE_ITEMS_MAX + 20 {
+        world.tenant("acme").submit("claim", json!({"n": n})).await;
+    }
+    world.run_once().await;
+    let reader = world.reader("acme");
+    let streamed: Vec<SubmissionRow> =
+        reader.all_submissions(SubmissionQuery::default()).try_collect().await.expect("rows");
+    assert_eq!(streamed.len() as u32, PAGE_ITEMS_MAX + 20);
+    assert_eq!(streamed, all_pages(&reader, &SubmissionQuery::default()).await);
+}
+
+#[tokio::test]
+async fn a_cursor_of_another_query_or_tenant_is_refused() {
+    let mut world = World::new().await;
+    for tenant in ["acme", "globex"] {
+        world.tenant(tenant).publish("claim", 1, &["/n"]).await;
+        for n in 0..3 {
+            world.tenant(tenant).submit("claim", json!({"n": n})).await;
+        }
+    }
+    world.run_once().await;
+    let query = SubmissionQuery { limit: Some(1), ..Default::default() };
+    let cursor = world.reader("acme").submissions(&query).await.expect("page").next_cursor.expect("cursor");
+    let with = |query: &SubmissionQuery, cursor: &str| SubmissionQuery {
+        cursor: Some(cursor.to_owned()),
+        ..query.clone()
+    };
+    assert!(world.reader("acme").submissions(&with(&query, cursor.as_str())).await.is_ok());
+    let other_filter = SubmissionQuery { state: Some("submitted".to_owned()), ..query.clone() };
+    let other_sort = SubmissionQuery { sort: "created_at".parse().expect("sort"), ..query.clone() };
+    for (tenant, query) in [
+        ("globex", with(&query, cursor.as_str())),
+        ("acme", with(&other_filter, cursor.as_str())),
+        ("acme", with(&other_sort, cursor.as_str())),
+        ("acme", with(&query, "bm9uc2Vuc2U")),
+    ] {
+        let refused = world.reader(tenant).submissions(&query).await;
+        assert!(matches!(refused, Err(QueryError::Cursor(_))), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_query_that_cannot_be_answered_says_what_would_be_right() {
+    let mut world = World::new().await;
+    world.tenant("acme").publish("claim", 1, &["/n"]).await;
+    world.run_once().await;
+    let reader = world.reader("acme");
+    let claim = SubmissionQuery { form: Some(form_id("claim")), ..Default::default() };
+    let condition = |pointer: &str| vec![format!("{pointer}=1").parse().expect("condition")];
+
+    let query = SubmissionQuery { conditions: condition("/n"), ..Default::default() };
+    assert!(matches!(reader.submissions(&query).await, Err(QueryError::FieldWithoutForm { .. })));
+    let query = SubmissionQuery { conditions: condition("/other"), ..claim.clone() };
+    assert!(matches!(reader.submissions(&query).await, Err(QueryError::NotIndexed { .. })));
+    let query = SubmissionQuery { sort: "/other".parse().expect("sort"), ..claim.clone() };
+    assert!(matches!(reader.submissions(&query).await, Err(QueryError::NotIndexed { .. })));
+    for limit in [0, PAGE_ITEMS_MAX + 1] {
+        let query = SubmissionQuery { limit: Some(limit), ..claim.clone() };
+        assert!(matches!(reader.submissions(&query).await, Err(QueryError::Limit { .. })));
+    }
+    for text in ["", "name", "-", "created_at,-n"] {
+        assert!(text.parse::<Sort>().is_err(), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_text_is_found_in_values_and_not_in_names() {
+    let mut world = World::new().await;
+    world.tenant("acme").publish("claim", 1, &[]).await;
+    let id = world
+        .tenant("acme")
+        .submit(
+            "claim",
+            json!({"name": "Ann \"Annie\" O'Neil", "list": [{"city": "50%_off\\"}], "amount": 4711}),
+        )
+        .await;
+    world.tenant("acme").submit("claim", json!({"name": "nobody"})).await;
+    world.run_once().await;
+    let found = async |text: &str| {
+        let query = SubmissionQuery { q: Some(text.to_owned()), ..Default::default() };
+        ids(&world.reader("acme").submissions(&query).await.expect("page").items)
+    };
+    for text in ["annie", "\"Annie\"", "O'Neil", "50%_off\\", "%_", "471"] {
+        assert_eq!(found(text).await, [id], "{text}");
+    }
+    for text in ["city", "amount", "x_off", "name\":"] {
+        assert_eq!(found(text).await, [], "{text}");
+    }
+}
+
+/// A submission as the model keeps it, in order of creation.
+#[derive(Debug, Clone)]
+struct Modelled {
+    id: SubmissionId,
+    form: &'static str,
+    state: &'static str,
+    submitter: &'static str,
+    value: Value,
+}
+
+fn any_value() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(Value::Null),
+        (-3i64..4).prop_map(Value::from),
+        (-6i64..7).prop_map(|half| json!(half as f64 / 2.0)),
+        prop_oneof![Just("a"), Just("b"), Just("1"), Just("")].prop_map(Value::from),
+        any::<bool>().prop_map(Value::from),
+        Just(json!([1])),
+    ]
+}
+
+fn any_submission() -> impl Strategy<Value = Modelled> {
+    let form = prop_oneof![Just("claim"), Just("other")];
+    let state = prop_oneof![Just("submitted"), Just("draft")];
+    let submitter = prop_oneof![Just("ann"), Just("bob")];
+    (form, state, submitter, any_value()).prop_map(|(form, state, submitter, value)| Modelled {
+        id: SubmissionId(Uuid::now_v7()),
+        form,
+        // A draft in these histories is always ann's.
+        submitter: if state == "draft" { "ann" } else { submitter },
+        state,
+        value,
+    })
+}
+
+fn any_query() -> impl Strategy<Value = SubmissionQuery> {
+    let key = prop_oneof![
+        Just(SortKey::CreatedAt),
+        Just(SortKey::UpdatedAt),
+        Just(SortKey::Field("/v".to_owned())),
+    ];
+    let comparison = prop_oneof![
+        Just(Comparison::Equal),
+        Just(Comparison::NotEqual),
+        Just(Comparison::Less),
+        Just(Comparison::LessOrEqual),
+        Just(Comparison::Greater),
+        Just(Comparison::GreaterOrEqual),
+    ];
+    let operand = prop_oneof![
+        (-3i64..4).prop_map(|value| Operand::Number { value: value as f64, written: value.to_string() }),
+        prop_oneof![Just("a"), Just("b"), Just("1"), Just(""), Just("true")]
+            .prop_map(|text| Operand::Text(text.to_owned())),
+    ];
+    let condition = (comparison, operand).prop_map(|(comparison, operand)| Condition {
+        pointer: "/v".to_owned(),
+        comparison,
+        operand,
+    });
+    (
+        prop::option::of(prop_oneof![Just("submitted"), Just("draft")]),
+        prop::option::of(prop_oneof![Just("ann"), Just("bob")]),
+        prop::collection::vec(condition, 0..3),
+        key,
+        any::<bool>(),
+        1u32..6,
+    )
+        .prop_map(|(state, submitter, conditions, key, descending, limit)| SubmissionQuery {
+            form: Some(form_id("claim")),
+            state: state.map(str::to_owned),
+            submitter: submitter.map(str::to_owned),
+            conditions,
+            sort: Sort { key, descending },
+            limit: Some(limit),
+            ..Default::default()
+        })
+}
+
+/// What an indexed value compares by: kind, number, text.
+fn comparable(value: &Value) -> (u8, f64, String) {
+    match value {
+        Value::Number(number) => (1, number.as_f64().expect("small"), String::new()),
+        Value::String(text) => (2, 0.0, text.clone()),
+        Value::Bool(flag) => (2, 0.0, flag.to_string()),
+        _ => (0, 0.0, String::new()),
+    }
+}
+
+fn holds(condition: &Condition, value: &Value) -> bool {
+    let (kind, number, text) = comparable(value);
+    let equal = match &condition.operand {
+        Operand::Number { value, written } => kind == 1 && number == *value || kind == 2 && text == *written,
+        Operand::Text(wanted) => kind == 2 && text == *wanted,
+    };
+    let ordering = match &condition.operand {
+        Operand::Number { value, .. } => (kind == 1).then(|| number.total_cmp(value)),
+        Operand::Text(wanted) => (kind == 2).then(|| text.cmp(wanted)),
+    };
+    match condition.comparison {
+        Comparison::Equal => equal,
+        Comparison::NotEqual => !equal,
+        Comparison::Less => ordering.is_some_and(|ordering| ordering.is_lt()),
+        Comparison::LessOrEqual => ordering.is_some_and(|ordering| ordering.is_le()),
+        Comparison::Greater => ordering.is_some_and(|ordering| ordering.is_gt()),
+        Comparison::GreaterOrEqual => ordering.is_some_and(|ordering| ordering.is_ge()),
+    }
+}
+
+fn expected(model: &[Modelled], query: &SubmissionQuery) -> Vec<SubmissionId> {
+    let mut rows: Vec<&Modelled> = model
+        .iter()
+        .filter(|row| row.form == "claim")
+        .filter(|row| query.state.as_ref().is_none_or(|state| state == row.state))
+        .filter(|row| query.submitter.as_ref().is_none_or(|submitter| submitter == row.submitter))
+        .filter(|row| query.conditions.iter().all(|condition| holds(condition, &row.value)))
+        .collect();
+    if let SortKey::Field(_) = query.sort.key {
+        rows.sort_by(|a, b| {
+            comparable(&a.value).partial_cmp(&comparable(&b.value)).expect("JSON holds no NaN")
+        });
+    }
+    if query.sort.descending {
+        rows.reverse();
+    }
+    rows.iter().map(|row| row.id).collect()
+}
+
+/// Runs and queries per run; each run writes a ledger of its own.
+const RUNS: u32 = 12;
+const QUERIES: usize = 25;
+
+#[test]
+fn filters_order_and_pages_agree_with_a_naive_model() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+    let cases = (prop::collection::vec(any_submission(), 0..40), prop::collection::vec(any_query(), QUERIES));
+    let mut runner = TestRunner::new(ProptestConfig { cases: RUNS, ..ProptestConfig::default() });
+    let checked = runner.run(&cases, |(model, queries)| {
+        runtime.block_on(async {
+            let mut world = World::new().await;
+            for form in ["claim", "other"] {
+                world.tenant("acme").publish(form, 1, &["/v"]).await;
+            }
+            for row in &model {
+                let data = json!({"v": row.value});
+                let event = match row.state {
+                    "draft" => drafted(row.form, &data),
+                    _ => submitted_by(row.form, &data, row.submitter),
+                };
+                world.tenant("acme").submission_events(row.id, &[event]).await;
+            }
+            world.run_once().await;
+            for query in &queries {
+                let rows = all_pages(&world.reader("acme"), query).await;
+                prop_assert_eq!(ids(&rows), expected(&model, query), "{:?}", query);
+            }
+            Ok(())
+        })
+    });
+    checked.expect("every page agrees");
+}
