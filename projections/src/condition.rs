@@ -8,7 +8,7 @@ use std::str::FromStr;
 pub enum Comparison {
     /// `=`
     Equal,
-    /// `!=`: everything that `=` does not select, also submissions without the field.
+    /// `!=`: everything that `=` does not select, submissions without the field too.
     NotEqual,
     /// `<`
     Less,
