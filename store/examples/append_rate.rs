@@ -1,4 +1,4 @@
-//! Measures appending on the embedded ledger: events per second, CPU per event, latency. Every figure is of durable events.
+//! Measures appending on the embedded ledger, and reading it back: events per second, CPU per event, latency. All events are durable.
 //! Run with `cargo run --release -p formledger-store --example append_rate [-- --seconds 5 --clients 64,1200 --tenants 1,1000 --batch 512,1]`.
 //! It reads no statistics of its own machinery: CPU comes from the kernel (`/proc/self/stat`), so it runs on Linux only.
 
@@ -10,13 +10,17 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use cqrs_es::event_sink::EventSink;
 use cqrs_es::{Aggregate, DomainEvent};
-use formledger_domain::{CanonicalJson, EncodedEvent, Sequence, TenantContext};
-use formledger_store::{Append, Appended, Store, StoreSettings};
+use formledger_domain::{CanonicalJson, EncodedEvent, Position, Sequence, TenantContext};
+use formledger_store::{Append, Appended, LedgerRange, Store, StoreSettings};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// Payloads of the two events of each append: a submission and its rule outcomes.
 const PAYLOAD_BYTES: [usize; 2] = [1000, 300];
+/// Events of one read, over all ledgers.
+const READ_EVENTS: u64 = 1000;
+/// Enough reads for the kernel's ticks of 10 ms.
+const READS_MAX: u64 = 100;
 /// `sysconf(_SC_CLK_TCK)` on Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -27,7 +31,9 @@ fn main() -> anyhow::Result<()> {
 
 async fn measure_all() -> anyhow::Result<()> {
     let seconds = numbers("--seconds", "5")?[0];
-    println!("clients tenants batch   events/s  µs CPU/event  cores   p50 ms   p99 ms  p99.9 ms  MB on disk");
+    println!(
+        "clients tenants batch   events/s  µs CPU/event  cores   p50 ms   p99 ms  p99.9 ms  MB on disk  µs CPU/read"
+    );
     for clients in numbers("--clients", "64,1200")? {
         for tenants in numbers("--tenants", "1,1000")? {
             for batch in numbers("--batch", "512,1")? {
@@ -71,18 +77,35 @@ async fn measure(clients: usize, tenants: usize, batch: usize, time: Duration) -
     latencies.sort_unstable();
     let events = (latencies.len() * PAYLOAD_BYTES.len()) as f64;
     let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize] as f64 / 1000.0;
+    let disk = bytes_in(folder.path())? as f64 / 1e6;
+    let read = microseconds_per_read(&store).await?;
     println!(
-        "{clients:7} {tenants:7} {batch:5} {:10.0} {:13.1} {:6.2} {:8.2} {:8.2} {:9.2} {:11.0}",
+        "{clients:7} {tenants:7} {batch:5} {:10.0} {:13.1} {:6.2} {:8.2} {:8.2} {:9.2} {disk:11.0} {read:12.1}",
         events / wall,
         cpu * 1e6 / events,
         cpu / wall,
         at(0.5),
         at(0.99),
         at(0.999),
-        bytes_in(folder.path())? as f64 / 1e6,
     );
     store.close().await;
     Ok(())
+}
+
+/// Reads ledgers back as a projector does: the same few positions of many ledgers, or many positions of one, at a time.
+async fn microseconds_per_read(store: &Store) -> anyhow::Result<f64> {
+    let heads = store.heads().await?;
+    let per_ledger = (READ_EVENTS / heads.len() as u64).max(1);
+    let (cpu, mut events) = (cpu_seconds()?, 0);
+    for after in (0..READ_EVENTS * READS_MAX / heads.len() as u64).step_by(per_ledger as usize) {
+        let ranges = heads.iter().map(|head| LedgerRange {
+            tenant: head.tenant.clone(),
+            after: Position(after),
+            up_to: Position(after + per_ledger),
+        });
+        events += store.read_ranges(&ranges.collect::<Vec<_>>()).await?.len();
+    }
+    Ok((cpu_seconds()? - cpu) * 1e6 / events as f64)
 }
 
 /// One client: append, wait for the answer, append again. Gives each answer's microseconds.

@@ -1,4 +1,4 @@
-//! The envelope of an event: the canonical JSON that its leaf hash commits to. Members and order are in docs/envelope.md.
+//! The envelope of an event: the canonical JSON that its leaf hash commits to. Members and order: docs/proof.md.
 //! Called by the front (everything known before the queue), the writer (the rest) and `verify` (the whole); forms no opinion on payloads.
 
 use chrono::{DateTime, SecondsFormat, Utc};

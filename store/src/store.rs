@@ -21,9 +21,9 @@ use crate::writer::{Command, Writer};
 /// Limits of a store.
 #[derive(Debug, Clone)]
 pub struct StoreSettings {
-    /// Commands that may wait for the writer; at the limit an append fails with [`StoreError::QueueFull`].
+    /// Commands that may wait for the writer, at least 1; at the limit an append fails with [`StoreError::QueueFull`].
     pub append_queue_max: usize,
-    /// Commands per transaction; 1 gives one transaction per command, for comparison.
+    /// Commands per transaction, at least 1; 1 gives one transaction per command, for comparison.
     pub append_batch_max: usize,
     /// Connections that read streams and ranges.
     pub read_connections_max: u32,
@@ -81,9 +81,10 @@ impl Store {
     }
 
     pub(crate) fn start(backend: impl Backend, reader: SqliteReader, settings: &StoreSettings) -> Self {
-        let (queue, commands) = mpsc::channel(settings.append_queue_max);
+        let (queue, commands) = mpsc::channel(settings.append_queue_max.max(1));
         let (wake, stop) = (Arc::<Wake>::default(), Arc::<Notify>::default());
-        let writer = Writer::new(backend, commands, stop.clone(), wake.clone(), settings.append_batch_max);
+        let writer =
+            Writer::new(backend, commands, stop.clone(), wake.clone(), settings.append_batch_max.max(1));
         let writer = Mutex::new(Some(tokio::spawn(writer.run())));
         Self { inner: Arc::new(Inner { queue, reader, wake, stop, writer }) }
     }

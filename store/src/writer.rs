@@ -51,8 +51,29 @@ impl<B: Backend> Writer<B> {
         Self { backend, queue, stop, wake, batch_max, heads: HashMap::new() }
     }
 
+    /// Tells a metrics recorder, where one is installed, what this module counts.
+    fn describe_metrics() {
+        metrics::describe_gauge!("formledger_append_queue_depth", "Commands that wait for the writer");
+        metrics::describe_histogram!("formledger_append_batch_commands", "Commands per transaction");
+        metrics::describe_histogram!(
+            "formledger_append_commit_seconds",
+            metrics::Unit::Seconds,
+            "Time to make a batch durable"
+        );
+        metrics::describe_counter!("formledger_appended_events_total", "Events recorded");
+        metrics::describe_counter!(
+            "formledger_append_rejections_total",
+            "Appends refused for a sequence conflict or a reused idempotency key, by reason"
+        );
+        metrics::describe_counter!(
+            "formledger_append_failures_total",
+            "Batches that could not be recorded; none of their commands was acknowledged"
+        );
+    }
+
     /// Runs until the queue is closed and empty, then closes the connection.
     pub(crate) async fn run(mut self) {
+        Self::describe_metrics();
         let mut next_poll = Instant::now() + POLL_INTERVAL;
         let stop = self.stop.clone();
         loop {
@@ -231,8 +252,13 @@ fn settle(commands: &mut Vec<Command>, verdicts: Vec<Result<Appended, AppendErro
 }
 
 fn answer(command: Command, verdict: Result<Appended, AppendError>) {
-    if let Err(AppendError::Conflict { .. } | AppendError::KeyReused) = &verdict {
-        metrics::counter!("formledger_append_rejections_total").increment(1);
+    let rejection = match &verdict {
+        Err(AppendError::Conflict { .. }) => Some("conflict"),
+        Err(AppendError::KeyReused) => Some("key-reused"),
+        Err(AppendError::Store(_)) | Ok(_) => None,
+    };
+    if let Some(reason) = rejection {
+        metrics::counter!("formledger_append_rejections_total", "reason" => reason).increment(1);
     }
     // A caller that went away does not undo what was recorded.
     let _gone = command.answer.send(verdict);

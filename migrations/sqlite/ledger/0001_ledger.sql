@@ -25,7 +25,7 @@ CREATE TABLE events (
     event_id       BLOB NOT NULL,
     -- Microseconds since 1970-01-01T00:00:00Z; never decreases within a ledger.
     recorded_at    INTEGER NOT NULL,
-    -- RFC 6962 leaf hash of the event's envelope, 32 bytes. See docs/envelope.md.
+    -- RFC 6962 leaf hash of the event's envelope, 32 bytes. See docs/proof.md.
     leaf_hash      BLOB NOT NULL,
 
     -- Rows stay in arrival order (a rowid table), so that payloads are written to warm pages; see docs/adr/0002.

@@ -45,6 +45,17 @@ impl SqliteBackend {
         };
         Ok(self.connection.insert(connection))
     }
+
+    async fn disconnect(&mut self) {
+        if let Some(connection) = self.connection.take()
+            && let Err(error) = connection.close().await
+        {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "cannot close the database in good order"
+            );
+        }
+    }
 }
 
 impl Backend for SqliteBackend {
@@ -112,10 +123,10 @@ impl Backend for SqliteBackend {
 
     async fn recover(&mut self) {
         // After a failed COMMIT nobody knows what the file holds; only a new connection reads it afresh.
-        if let Some(connection) = self.connection.take()
-            && let Err(error) = connection.close().await
-        {
-            tracing::warn!(error = &error as &dyn std::error::Error, "cannot close the failed connection");
+        self.disconnect().await;
+        // At once rather than with the next batch: SQLite removes the WAL with its last connection, and readers need one.
+        if let Err(error) = self.connection().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "cannot open the database again yet");
         }
     }
 
@@ -132,7 +143,7 @@ impl Backend for SqliteBackend {
     }
 
     async fn close(mut self) {
-        self.recover().await;
+        self.disconnect().await;
     }
 }
 
