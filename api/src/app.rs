@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use formledger_projections::{OpenError, ReadModelSettings, ReadModels, Runner, RunnerSettings};
+use formledger_projections::{
+    OpenError, ProjectError, ReadModelSettings, ReadModels, Runner, RunnerSettings,
+};
 use formledger_store::{Store, StoreError, StoreSettings};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -119,6 +121,19 @@ impl App {
         self.address
     }
 
+    /// What its handlers share.
+    pub(crate) fn api(&self) -> &Arc<Api> {
+        &self.api
+    }
+
+    /// Brings the read models up to what is recorded now, so that the first query finds it.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read or the read models not be written.
+    pub(crate) async fn catch_up(&self) -> Result<(), ProjectError> {
+        runner(&self.api).run_once().await.map(drop)
+    }
+
     /// Answers until `until` is ready; then stops accepting, closes feeds, answers what is in flight and flushes what was recorded.
     pub async fn run(self, until: impl Future<Output = ()>) {
         let Self { api, listener, stop, .. } = self;
@@ -164,7 +179,12 @@ pub async fn open_ledger(directory: &Path, append_batch_max: usize) -> Result<St
     std::fs::create_dir_all(directory)
         .map_err(|source| StartError::DataDirectory { path: directory.display().to_string(), source })?;
     let limits = StoreSettings { append_batch_max, ..StoreSettings::default() };
-    Ok(Store::open_sqlite(&directory.join(LEDGER_FILE), limits).await?)
+    Ok(Store::open_sqlite(&ledger_file(directory), limits).await?)
+}
+
+/// Where the ledger is.
+pub fn ledger_file(directory: &Path) -> PathBuf {
+    directory.join(LEDGER_FILE)
 }
 
 /// Opens the read models beside the ledger.
@@ -180,15 +200,18 @@ pub fn read_models_file(directory: &Path) -> PathBuf {
     directory.join(READ_MODELS_FILE)
 }
 
+fn runner(api: &Api) -> Runner {
+    Runner::new(api.store.clone(), api.read_models.clone(), RunnerSettings::default())
+}
+
 /// Keeps the read models up to date until told to end; then applies what was recorded last, for a while.
 async fn project(api: Arc<Api>, ends: oneshot::Receiver<()>) {
-    let runner = || Runner::new(api.store.clone(), api.read_models.clone(), RunnerSettings::default());
     let ended = async {
         // A dropped sender means the same.
         let _ = ends.await;
     };
-    runner().run(ended).await;
-    let mut last = runner();
+    runner(&api).run(ended).await;
+    let mut last = runner(&api);
     match tokio::time::timeout(api.settings.limits.drain_timeout, last.run_once()).await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => tracing::warn!(%error, "the read models are behind and catch up at the next start"),

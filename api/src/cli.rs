@@ -1,14 +1,21 @@
 //! The command line's commands, one file each; this one picks, and turns failures into one line and an exit status.
 //! Called by `main.rs`. Exit 0: done. 1: it failed, or `verify` found a difference. 2: the command line or configuration is wrong.
 
+mod demo;
 mod export;
 mod migrate;
+mod rebuild;
+mod rules;
 mod serve;
 mod token;
+mod verify;
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use crate::app::StartError;
+use formledger_store::Store;
+
+use crate::app::{StartError, ledger_file, open_ledger};
 use crate::config::{Cli, Command, ConfigError};
 
 /// Runs the command that the command line names.
@@ -29,10 +36,27 @@ pub fn run() -> ExitCode {
 fn execute(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(arguments) => serve::serve(&arguments),
+        Command::Demo(arguments) => demo::demo(&arguments),
+        Command::Rebuild(arguments) => rebuild::rebuild(&arguments),
+        Command::Verify(arguments) => verify::verify(&arguments),
+        Command::Rules(command) => rules::rules(&command),
         Command::Migrate(arguments) => migrate::migrate(&arguments),
         Command::Export(arguments) => export::export(&arguments),
         Command::Token(arguments) => token::token(&arguments),
     }
+}
+
+/// Opens a ledger that is there; a tool that only reads must not make an empty one where the path is misspelt.
+async fn existing_ledger(directory: &Path) -> anyhow::Result<Store> {
+    if !ledger_file(directory).is_file() {
+        return Err(ConfigError(format!(
+            "there is no ledger in `{}`; name its directory with `--data`",
+            directory.display()
+        ))
+        .into());
+    }
+    // Tools append nothing, so the batch size does not matter.
+    Ok(open_ledger(directory, 1).await?)
 }
 
 /// Help and version go to standard output; anything else is one line, because scripts read it.

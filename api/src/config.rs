@@ -25,12 +25,21 @@ pub struct Cli {
 pub enum Command {
     /// Run the server
     Serve(ServeArgs),
+    /// Run the server with a tenant of realistic forms and submissions, and print curl lines to paste
+    Demo(ServeArgs),
     /// Mint a token with the configured secret
     Token(TokenArgs),
     /// Bring the database's schema up to date
     Migrate(StorageArgs),
+    /// Build read models again from the ledger, while the old ones keep serving
+    Rebuild(RebuildArgs),
+    /// Check the ledger's integrity; a difference is a non-zero exit
+    Verify(TenantsArgs),
     /// Write a tenant's whole ledger as NDJSON
     Export(ExportArgs),
+    /// Check or evaluate rules
+    #[command(subcommand)]
+    Rules(RulesCommand),
 }
 
 /// Where the ledger is.
@@ -100,6 +109,28 @@ pub struct TokenArgs {
     pub jwt_secret: Option<String>,
 }
 
+/// Which tenants a tool works on.
+#[derive(Debug, Clone, Args)]
+pub struct TenantsArgs {
+    /// Where the ledger is.
+    #[command(flatten)]
+    pub storage: StorageArgs,
+    /// Only this tenant
+    #[arg(long, env = "FORMLEDGER_TENANT")]
+    pub tenant: Option<TenantId>,
+}
+
+/// What to rebuild.
+#[derive(Debug, Clone, Args)]
+pub struct RebuildArgs {
+    /// Which tenants.
+    #[command(flatten)]
+    pub tenants: TenantsArgs,
+    /// Only this projection
+    #[arg(long, env = "FORMLEDGER_PROJECTION")]
+    pub projection: Option<String>,
+}
+
 /// What to export, and where to.
 #[derive(Debug, Clone, Args)]
 pub struct ExportArgs {
@@ -112,6 +143,19 @@ pub struct ExportArgs {
     /// File to write; standard output when missing
     #[arg(long, env = "FORMLEDGER_OUT")]
     pub out: Option<PathBuf>,
+}
+
+/// Tools for rule authors.
+#[derive(Debug, Subcommand)]
+pub enum RulesCommand {
+    /// Type-check a form definition
+    Check {
+        /// The definition
+        #[arg(long, env = "FORMLEDGER_FORM")]
+        form: PathBuf,
+    },
+    /// Evaluate NDJSON cases from standard input
+    Eval,
 }
 
 /// What the command line asks for that cannot be done; one line for a person.

@@ -10,6 +10,7 @@ mod catalogue;
 mod cloudevents;
 mod command;
 mod config;
+mod demo;
 mod error;
 mod events;
 mod exports;

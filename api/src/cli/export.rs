@@ -11,8 +11,8 @@ use formledger_domain::{CanonicalJson, Position, TenantContext};
 use formledger_store::{Metadata, RecordedEvent, Store};
 use serde::Serialize;
 
+use super::existing_ledger;
 use super::serve::runtime;
-use crate::app::open_ledger;
 use crate::config::{ConfigError, ExportArgs};
 use crate::limits::STREAM_PAGE_EVENTS;
 use crate::logging;
@@ -26,7 +26,7 @@ pub fn export(arguments: &ExportArgs) -> anyhow::Result<ExitCode> {
         None => Box::new(std::io::stdout().lock()),
     };
     runtime()?.block_on(async {
-        let store = open_ledger(&directory, 1).await?;
+        let store = existing_ledger(&directory).await?;
         let context = TenantContext::system(arguments.tenant.clone(), "export", Utc::now());
         let written = write_ledger(&store, &context, BufWriter::new(&mut out)).await;
         store.close().await;

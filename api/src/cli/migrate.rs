@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::serve::runtime;
-use crate::app::open_ledger;
+use crate::app::{open_ledger, open_read_models};
 use crate::config::StorageArgs;
 use crate::logging;
 
@@ -13,6 +13,7 @@ pub fn migrate(arguments: &StorageArgs) -> anyhow::Result<ExitCode> {
     logging::start(&arguments.log)?;
     runtime()?.block_on(async {
         let store = open_ledger(&directory, 1).await?;
+        open_read_models(&directory).await?.close().await;
         store.close().await;
         println!("`{}` is up to date", directory.display());
         Ok(ExitCode::SUCCESS)

@@ -1,5 +1,6 @@
 //! `formledger serve`: the server, until SIGTERM or SIGINT.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,10 +16,15 @@ pub fn serve(arguments: &ServeArgs) -> anyhow::Result<ExitCode> {
     runtime()?.block_on(async {
         let stop = stop_signal()?;
         let app = App::build(settings).await?;
-        println!("listening on http://{}", app.address());
+        say(&format!("listening on http://{}", app.address()));
         app.run(stop).await;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Prints a line for whoever started the server. That nobody reads it any more is no reason to stop serving, so `println` will not do.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 /// The runtime of every command that touches the ledger: a worker per core.

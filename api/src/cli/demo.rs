@@ -1,0 +1,110 @@
+//! `formledger demo`: `serve` with a secret made on first start and a tenant to play with; prints what to paste.
+
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use uuid::Uuid;
+
+use super::serve::{runtime, say, stop_signal};
+use crate::app::App;
+use crate::auth::{mint, role};
+use crate::config::ServeArgs;
+use crate::demo::{EXPENSE_FORM, TENANT, seed};
+use crate::logging;
+
+/// File of the secret in the data directory; only its owner may read it.
+const SECRET_FILE: &str = "demo-secret";
+/// How long the printed token lasts.
+const TOKEN_TTL: Duration = Duration::from_secs(30 * 24 * 3_600);
+
+/// Serves the demonstration.
+pub fn demo(arguments: &ServeArgs) -> anyhow::Result<ExitCode> {
+    let mut settings = arguments.settings()?;
+    logging::start(&arguments.storage.log)?;
+    let secret = match &settings.auth.jwt_secret {
+        Some(secret) => secret.clone(),
+        None => secret_in(&settings.data)?,
+    };
+    settings.auth.jwt_secret = Some(secret.clone());
+    let token = mint(&secret, &TENANT.parse()?, "demo", &[role::ADMIN.to_owned()], TOKEN_TTL)?;
+    runtime()?.block_on(async {
+        let stop = stop_signal()?;
+        let app = App::build(settings).await?;
+        seed(app.api()).await.context("the demonstration could not be set up")?;
+        app.catch_up().await.context("the demonstration cannot be read back")?;
+        say(&format!("listening on http://{}", app.address()));
+        say(&greeting(app.address(), &token));
+        app.run(stop).await;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// The secret of an earlier start, or a new one.
+fn secret_in(directory: &Path) -> anyhow::Result<String> {
+    let path = directory.join(SECRET_FILE);
+    let named = || format!("`{}`", path.display());
+    fs::create_dir_all(directory).with_context(named)?;
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+        Ok(mut file) => {
+            // Two random UUIDs hold 244 random bits from the operating system.
+            let secret = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+            file.write_all(secret.as_bytes()).with_context(named)?;
+            Ok(secret)
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            fs::read_to_string(&path).with_context(named)
+        }
+        Err(error) => Err(error).with_context(named),
+    }
+}
+
+/// What to paste; each line stands alone.
+fn greeting(address: SocketAddr, token: &str) -> String {
+    let curl = format!("curl -sS -H 'Authorization: Bearer {token}'");
+    let json = "-H 'Content-Type: application/json'";
+    let url = format!("http://{address}");
+    let claim = |amount: &str, receipt: &str| {
+        format!(
+            "'{{\"data\":{{\"employee\":\"Ada Example\",\"purpose\":\"Conference\",\"category\":\"travel\",\
+             \"country\":\"DE\",\"amount\":{amount},\"date\":\"2026-10-01\"{receipt}}}}}'"
+        )
+    };
+    let accepted = claim("12500", ",\"receipt\":\"R-1\"");
+    let refused = claim("80", "");
+    format!(
+        "
+Tenant `{TENANT}` holds published forms and submissions. Paste any of these lines into a shell.
+
+# The forms
+{curl} {url}/v1/forms
+
+# Submit an expense claim: 201, and what the rules said
+{curl} -i {json} -d {accepted} {url}/v1/forms/{EXPENSE_FORM}/submissions
+
+# One that a rule refuses, because it has no receipt: 422
+{curl} -i {json} -d {refused} {url}/v1/forms/{EXPENSE_FORM}/submissions
+
+# The largest claims
+{curl} '{url}/v1/submissions?form={EXPENSE_FORM}&where=/amount%3E%3D10000&sort=-/amount&limit=5'
+
+# How many, and what the rules said
+{curl} '{url}/v1/stats?form={EXPENSE_FORM}'
+
+# The ledger: its position and the root hash that stands for all of it
+{curl} {url}/v1/ledger
+
+# Every fact as it is recorded, from the beginning and then live; Ctrl-C ends it
+{curl} -N '{url}/v1/feed?after=0'
+
+Page:    {url}/
+OpenAPI: {url}/openapi.json
+Token:   {token}
+"
+    )
+}

@@ -1,0 +1,46 @@
+//! `formledger rebuild`: read models again from the ledger, while a running server goes on answering from the old ones.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use formledger_projections::{ReadModel, RebuildProgress, RebuildRequest, rebuild as rebuild_read_models};
+
+use super::existing_ledger;
+use super::serve::runtime;
+use crate::app::read_models_file;
+use crate::config::{ConfigError, RebuildArgs};
+use crate::logging;
+
+/// How often progress is told.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Rebuilds all read models or one, of all tenants or one.
+pub fn rebuild(arguments: &RebuildArgs) -> anyhow::Result<ExitCode> {
+    let storage = &arguments.tenants.storage;
+    let directory = storage.directory()?;
+    logging::start(&storage.log)?;
+    let read_models = match &arguments.projection {
+        Some(name) => vec![name.parse().map_err(|error| ConfigError(format!("`--projection`: {error}")))?],
+        None => ReadModel::ALL.to_vec(),
+    };
+    let request = RebuildRequest { read_models, tenant: arguments.tenants.tenant.clone() };
+    runtime()?.block_on(async {
+        let store = existing_ledger(&directory).await?;
+        let mut told = Instant::now();
+        let progress = |progress: RebuildProgress| match progress {
+            RebuildProgress::Folded { events, total }
+                if events == total || told.elapsed() >= PROGRESS_INTERVAL =>
+            {
+                told = Instant::now();
+                println!("{events} of {total} events");
+            }
+            RebuildProgress::Folded { .. } => {}
+            RebuildProgress::Switched { tenant, position } => {
+                println!("{tenant}: rebuilt up to position {position}")
+            }
+        };
+        rebuild_read_models(&store, &read_models_file(&directory), request, progress).await?;
+        store.close().await;
+        Ok(ExitCode::SUCCESS)
+    })
+}

@@ -1,0 +1,191 @@
+//! Commands: what they answer, idempotency keys, preconditions, roles, and bodies that are refused at the door.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Server, admin, bearer, token};
+
+#[tokio::test]
+async fn a_submission_is_answered_with_its_place_and_location() {
+    let server = Server::start().await;
+    let admin = admin("acme");
+    server.publish(&admin, "expense").await;
+    let answer = server.submit(&admin, "expense", 12.5).await.expect(201);
+    let body = answer.json();
+    assert_eq!(
+        answer.header("location"),
+        format!("/v1/submissions/{}", body["submission_id"].as_str().expect("an id"))
+    );
+    assert_eq!(answer.header("etag"), format!("\"{}\"", body["sequence"]));
+    assert_eq!(answer.header("ledger-position"), body["position"].to_string());
+    assert_eq!(
+        (&body["form"], &body["form_version"], &body["state"]),
+        (&json!("expense"), &json!(1), &json!("submitted"))
+    );
+    assert!(body["outcomes"].is_object());
+}
+
+#[tokio::test]
+async fn a_repeated_request_gets_its_first_answer_and_another_body_is_refused() {
+    let server = Server::start().await;
+    let admin = admin("acme");
+    server.publish(&admin, "expense").await;
+    let key = [("idempotency-key", "order-7")];
+    let path = "/v1/forms/expense/submissions";
+    let body = json!({"data": {"amount": 1}});
+    let first = server.send_with(&admin, Method::POST, path, &key, &body).await.expect(201);
+    let again = server.send_with(&admin, Method::POST, path, &key, &body).await.expect(201);
+    assert_eq!(first.json(), again.json());
+    assert_eq!(first.header("location"), again.header("location"));
+    let other = json!({"data": {"amount": 2}});
+    server
+        .send_with(&admin, Method::POST, path, &key, &other)
+        .await
+        .expect_problem(422, "idempotency-key-reused");
+    // What was accepted once is answered the same way when by now it would be refused.
+    server.send(&admin, Method::POST, "/v1/forms/expense/retire", &Value::Null).await.expect(200);
+    let late = server.send_with(&admin, Method::POST, path, &key, &body).await.expect(201);
+    assert_eq!(first.json(), late.json());
+    server.submit(&admin, "expense", 1.0).await.expect_problem(409, "form-retired");
+}
+
+#[tokio::test]
+async fn a_publication_can_be_repeated_under_its_key() {
+    let server = Server::start().await;
+    let admin = admin("acme");
+    let definition = json!({"title": "T", "schema": {"type": "object"}});
+    server.send(&admin, Method::PUT, "/v1/forms/t", &definition).await.expect(200);
+    let key = [("idempotency-key", "p")];
+    let first =
+        server.send_with(&admin, Method::POST, "/v1/forms/t/publish", &key, &Value::Null).await.expect(201);
+    let again =
+        server.send_with(&admin, Method::POST, "/v1/forms/t/publish", &key, &Value::Null).await.expect(201);
+    assert_eq!(first.json(), again.json());
+    server
+        .send(&admin, Method::POST, "/v1/forms/t/publish", &Value::Null)
+        .await
+        .expect_problem(409, "nothing-to-publish");
+}
+
+#[tokio::test]
+async fn if_match_names_the_sequence_that_the_client_saw() {
+    let server = Server::start().await;
+    let admin = admin("acme");
+    let definition = |title: &str| json!({"title": title, "schema": {"type": "object"}});
+    let put = async |title: &str, if_match: &str| {
+        server
+            .send_with(&admin, Method::PUT, "/v1/forms/t", &[("if-match", if_match)], &definition(title))
+            .await
+    };
+    server.send(&admin, Method::PUT, "/v1/forms/t", &definition("a")).await.expect(200);
+    put("b", "\"1\"").await.expect(200);
+    let problem = put("c", "\"1\"").await.expect_problem(412, "precondition-failed");
+    assert_eq!(problem["sequence"], 2);
+    put("c", "1").await.expect_problem(400, "if-match-invalid");
+}
+
+#[tokio::test]
+async fn a_draft_is_amended_and_submitted_by_its_own_submitter() {
+    let server = Server::start().await;
+    let (admin, eve) = (admin("acme"), token("acme", "eve", &["submitter"]));
+    let sam = token("acme", "sam", &["submitter"]);
+    server.publish(&admin, "expense").await;
+    let draft = json!({"data": {}, "draft": true});
+    let made = server.send(&sam, Method::POST, "/v1/forms/expense/submissions", &draft).await.expect(201);
+    let path = made.header("location").to_owned();
+    assert_eq!(made.json()["state"], "draft");
+    let submit = format!("{path}/submit");
+    let refused = server
+        .send(&sam, Method::POST, &submit, &Value::Null)
+        .await
+        .expect_problem(422, "submission-invalid");
+    assert_eq!(
+        (&refused["errors"][0]["pointer"], &refused["errors"][0]["keyword"]),
+        (&json!("/amount"), &json!("required"))
+    );
+    let amount = json!({"amount": 3});
+    server.send(&eve, Method::PATCH, &path, &amount).await.expect_problem(404, "not-found");
+    server.send(&sam, Method::PATCH, &path, &amount).await.expect(200);
+    assert_eq!(
+        server.send(&sam, Method::POST, &submit, &Value::Null).await.expect(200).json()["state"],
+        "submitted"
+    );
+    server.send(&sam, Method::PATCH, &path, &amount).await.expect_problem(409, "not-in-state");
+}
+
+#[tokio::test]
+async fn roles_say_who_may_and_tenants_begin_with_their_administrator() {
+    let server = Server::start().await;
+    let definition = json!({"title": "T", "schema": {"type": "object"}});
+    let designer = token("acme", "dora", &["designer"]);
+    server
+        .send(&designer, Method::PUT, "/v1/forms/t", &definition)
+        .await
+        .expect_problem(404, "tenant-unknown");
+    server.get(&admin("acme"), "/v1/forms").await.expect_problem(404, "tenant-unknown");
+    server.publish(&admin("acme"), "expense").await;
+    server.send(&designer, Method::PUT, "/v1/forms/t", &definition).await.expect(200);
+    for role in ["submitter", "reviewer", "auditor", "clerk"] {
+        let other = token("acme", "otto", &[role]);
+        server
+            .send(&other, Method::PUT, "/v1/forms/t", &definition)
+            .await
+            .expect_problem(403, "not-permitted");
+    }
+    let auditor = token("acme", "otto", &["auditor"]);
+    server.submit(&auditor, "expense", 1.0).await.expect_problem(403, "not-permitted");
+}
+
+#[tokio::test]
+async fn provisioned_tenants_are_made_by_an_operator_only() {
+    let server = Server::start_with(|settings| settings.provisioned_tenants = true).await;
+    let definition = json!({"title": "T", "schema": {"type": "object"}});
+    server
+        .send(&admin("acme"), Method::PUT, "/v1/forms/t", &definition)
+        .await
+        .expect_problem(404, "tenant-unknown");
+    let tenant = json!({"tenant": "acme"});
+    server
+        .send(&admin("acme"), Method::POST, "/v1/tenants", &tenant)
+        .await
+        .expect_problem(403, "not-permitted");
+    let operator = token("operations", "olga", &["operator"]);
+    server.send(&operator, Method::POST, "/v1/tenants", &tenant).await.expect(201);
+    server.send(&operator, Method::POST, "/v1/tenants", &tenant).await.expect_problem(409, "tenant-exists");
+    server.send(&admin("acme"), Method::PUT, "/v1/forms/t", &definition).await.expect(200);
+}
+
+#[tokio::test]
+async fn bodies_that_cannot_be_read_are_refused_at_the_door() {
+    let server = Server::start_with(|settings| settings.limits.body_bytes_max = 4096).await;
+    let admin = admin("acme");
+    server.publish(&admin, "expense").await;
+    let authorization = bearer(&admin);
+    let post = async |content_type: &str, body: &str| {
+        let headers = [("authorization", authorization.as_str()), ("content-type", content_type)];
+        server.call(Method::POST, "/v1/forms/expense/submissions", &headers, body).await
+    };
+    let json_type = "application/json";
+    let problem = post(json_type, "{\"data\":\n {\"amount\": }}").await.expect_problem(400, "json-malformed");
+    assert_eq!((problem["line"].as_u64(), problem["column"].as_u64()), (Some(2), Some(13)), "{problem}");
+    post(json_type, r#"{"data": {"amount": 1, "amount": 2}}"#).await.expect_problem(400, "json-malformed");
+    post(json_type, r#"{"data": {"amount": 9007199254740993}}"#).await.expect_problem(422, "number-inexact");
+    post(json_type, r#"{"amount": 1}"#).await.expect_problem(400, "body-invalid");
+    post(json_type, r#"{"data": {"amount": 1}, "drafts": true}"#).await.expect_problem(400, "body-invalid");
+    post("text/plain", r#"{"data": {}}"#).await.expect_problem(415, "media-type-unsupported");
+    post(json_type, &format!("{{\"data\": \"{}\"}}", "x".repeat(8192)))
+        .await
+        .expect_problem(413, "body-too-large");
+    post("application/json; charset=utf-8", r#"{"data": {"amount": 1}}"#).await.expect(201);
+}
+
+#[tokio::test]
+async fn an_unknown_path_is_404_and_an_unknown_method_names_the_known_ones() {
+    let server = Server::start().await;
+    server.call(Method::GET, "/v1/nothing", &[], "").await.expect_problem(404, "not-found");
+    let answer = server.call(Method::DELETE, "/v1/forms/expense", &[], "").await;
+    assert_eq!(answer.header("allow"), "GET, PUT, HEAD");
+    answer.expect_problem(405, "method-not-allowed");
+    let head = server.call(Method::HEAD, "/healthz", &[], "").await.expect(200);
+    assert!(head.body.is_empty());
+}

@@ -1,0 +1,85 @@
+//! The connection loop: slow clients, too many clients, and stopping without dropping an answer.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::support::{Server, admin};
+
+async fn read_to_end(stream: &mut TcpStream) -> String {
+    let mut text = Vec::new();
+    let _ = timeout(Duration::from_secs(20), stream.read_to_end(&mut text)).await.expect("the server closes");
+    String::from_utf8(text).expect("UTF-8")
+}
+
+#[tokio::test]
+async fn a_head_that_comes_a_byte_at_a_time_does_not_hold_a_connection() {
+    let server =
+        Server::start_with(|settings| settings.limits.header_read_timeout = Duration::from_millis(300)).await;
+    let mut slow = TcpStream::connect(&server.address).await.expect("connects");
+    slow.write_all(b"GET /healthz HTTP/1.1\r\nhost: a\r\nx: ").await.expect("writes");
+    let mut byte = [0; 1];
+    let ended = timeout(Duration::from_secs(10), slow.read(&mut byte)).await.expect("the server closes");
+    assert!(matches!(ended, Ok(0) | Err(_)), "nothing is answered");
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_given_up() {
+    let server =
+        Server::start_with(|settings| settings.limits.body_read_timeout = Duration::from_millis(200)).await;
+    let mut slow = TcpStream::connect(&server.address).await.expect("connects");
+    let request = format!(
+        "PUT /v1/forms/t HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{{",
+        admin("acme")
+    );
+    slow.write_all(request.as_bytes()).await.expect("writes");
+    let answer = read_to_end(&mut slow).await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+}
+
+#[tokio::test]
+async fn connections_over_the_cap_are_told_so() {
+    let server = Server::start_with(|settings| settings.limits.connections_max = 2).await;
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(&server.address).await.expect("connects");
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("writes");
+        let mut first = [0; 12];
+        stream.read_exact(&mut first).await.expect("an answer");
+        assert_eq!(&first, b"HTTP/1.1 200");
+        held.push(stream);
+    }
+    let mut third = TcpStream::connect(&server.address).await.expect("connects");
+    let answer = read_to_end(&mut third).await;
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("too-many-connections"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_head_over_the_limit_is_431() {
+    let server = Server::start().await;
+    let mut stream = TcpStream::connect(&server.address).await.expect("connects");
+    let request = format!("GET /healthz HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "x".repeat(40_000));
+    stream.write_all(request.as_bytes()).await.expect("writes");
+    let answer = read_to_end(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_stop_answers_what_is_in_flight_and_what_was_acknowledged_is_there_at_the_next_start() {
+    let server = Server::start().await;
+    let admin = admin("acme");
+    server.publish(&admin, "expense").await;
+    server.submit(&admin, "expense", 1.0).await.expect(201);
+    let mut waiting = TcpStream::connect(&server.address).await.expect("connects");
+    let request = format!(
+        "GET /v1/ledger?min_position=99 HTTP/1.1\r\nhost: a\r\nprefer: wait=1\r\nauthorization: Bearer {admin}\r\n\r\n"
+    );
+    waiting.write_all(request.as_bytes()).await.expect("writes");
+    // Until the request is being answered; its own wait is far longer than this.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    server.stop().await;
+    let answer = read_to_end(&mut waiting).await;
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("replica-behind"), "{answer}");
+}

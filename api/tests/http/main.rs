@@ -1,0 +1,11 @@
+//! The HTTP side, tested over real connections against the application that `main.rs` starts, in this process on port 0.
+//! Journeys through the program as a whole are in the `tests` package; here is what only this crate decides.
+
+mod commands;
+mod connections;
+mod credentials;
+mod demonstration;
+mod description;
+mod feed;
+mod queries;
+mod support;

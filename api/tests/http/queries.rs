@@ -1,0 +1,143 @@
+//! Queries: waiting for a position, who sees what, pages of events, exports.
+
+use http::Method;
+use serde_json::json;
+
+use crate::support::{Server, admin, bearer, token};
+
+#[tokio::test]
+async fn a_query_waits_for_a_position_or_says_how_far_it_is() {
+    let server = Server::start().await;
+    let admin = admin("acme");
+    server.publish(&admin, "expense").await;
+    let position =
+        server.submit(&admin, "expense", 5.0).await.json()["position"].as_u64().expect("a position");
+    let list = server
+        .get(&admin, &format!("/v1/submissions?form=expense&min_position={position}"))
+        .await
+        .expect(200);
+    assert_eq!(list.json()["items"].as_array().map(Vec::len), Some(1));
+    assert!(list.header("ledger-position").parse::<u64>().expect("a number") >= position);
+    let authorization = bearer(&admin);
+    for path in ["/v1/submissions", "/v1/forms", "/v1/stats", "/v1/ledger", "/v1/events"] {
+        let headers =
+            [("authorization", authorization.as_str()), ("ledger-min-position", "999"), ("prefer", "wait=0")];
+        let answer = server.call(Method::GET, path, &headers, "").await;
+        assert_eq!(answer.header("retry-after"), "1");
+        let problem = answer.expect_problem(503, "replica-behind");
+        assert!(problem["position"].as_u64().expect("a position") <= position, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_submission_is_readable_as_soon_as_it_was_acknowledged_and_as_it_was_before() {
+    let server = Server::start().await;
+    let admin = admin("acme");
+    server.publish(&admin, "expense").await;
+    let draft = json!({"data": {"amount": 1}, "draft": true});
+    let made = server.send(&admin, Method::POST, "/v1/forms/expense/submissions", &draft).await.expect(201);
+    let (path, before) = (made.header("location").to_owned(), made.json()["position"].clone());
+    let now = server.get(&admin, &path).await.expect(200);
+    assert_eq!(now.json()["data"], json!({"amount": 1}));
+    assert_eq!(now.header("etag"), "\"1\"");
+    let after =
+        server.send(&admin, Method::PATCH, &path, &json!({"amount": 2})).await.expect(200).json()["position"]
+            .clone();
+    let then = server.get(&admin, &format!("{path}?at_position={before}")).await.expect(200).json();
+    assert_eq!((&then["data"], &then["sequence"]), (&json!({"amount": 1}), &json!(1)));
+    let now = server.get(&admin, &format!("{path}?min_position={after}")).await.expect(200).json();
+    assert_eq!(now["data"], json!({"amount": 2}));
+    server.get(&admin, &format!("{path}?at_position=1")).await.expect_problem(404, "not-found");
+    let timeline = server.get(&admin, &format!("{path}/timeline")).await.expect(200).json();
+    assert_eq!(timeline["items"][1]["changes"], json!([{"pointer": "/amount", "from": 1, "to": 2}]));
+}
+
+#[tokio::test]
+async fn submitters_see_what_they_submitted_and_nothing_else() {
+    let server = Server::start().await;
+    let (admin, sam) = (admin("acme"), token("acme", "sam", &["submitter"]));
+    server.publish(&admin, "expense").await;
+    let others = server.submit(&admin, "expense", 1.0).await.expect(201).header("location").to_owned();
+    let own = server.submit(&sam, "expense", 2.0).await.expect(201);
+    let (path, position) = (own.header("location").to_owned(), own.json()["position"].clone());
+    server.get(&sam, &others).await.expect_problem(404, "not-found");
+    server.get(&sam, &format!("{others}/timeline")).await.expect_problem(404, "not-found");
+    server.get(&sam, &path).await.expect(200);
+    let list = server.get(&sam, &format!("/v1/submissions?min_position={position}")).await.expect(200).json();
+    assert_eq!(list["items"].as_array().map(Vec::len), Some(1));
+    server.get(&sam, "/v1/submissions?submitter=ada").await.expect_problem(403, "not-permitted");
+    let export = server
+        .get(&sam, &format!("/v1/exports/submissions.ndjson?min_position={position}"))
+        .await
+        .expect(200);
+    assert_eq!(export.text().lines().count(), 1);
+    for path in ["/v1/events", "/v1/feed", "/v1/stats"] {
+        server.get(&sam, path).await.expect_problem(403, "not-permitted");
+    }
+    server.get(&sam, "/v1/forms/expense").await.expect(200);
+}
+
+#[tokio::test]
+async fn events_come_in_pages_and_as_lines_and_say_where_to_go_on() {
+    let server = Server::start().await;
+    let admin = admin("acme");
+    server.publish(&admin, "expense").await;
+    for amount in 0..5 {
+        server.submit(&admin, "expense", f64::from(amount)).await.expect(201);
+    }
+    let page = server.get(&admin, "/v1/events?limit=3").await.expect(200).json();
+    assert_eq!((&page["position"], &page["next_after"]), (&json!(8), &json!(3)));
+    assert_eq!(page["events"][0]["type"], "formledger.tenant.registered.v1");
+    let rest = server.get(&admin, "/v1/events?after=3").await.expect(200).json();
+    assert_eq!(rest["events"].as_array().map(Vec::len), Some(5));
+    assert!(rest.get("next_after").is_none());
+    let submitted = "/v1/events?types=formledger.submission.submitted&form=expense&limit=2";
+    let page = server.get(&admin, submitted).await.expect(200).json();
+    assert_eq!((&page["events"][1]["position"], &page["next_after"]), (&json!("5"), &json!(5)));
+    let headers = [("authorization", &*bearer(&admin)), ("accept", "application/x-ndjson")];
+    let lines = server.call(Method::GET, "/v1/events?after=2", &headers, "").await.expect(200);
+    assert_eq!((lines.header("content-type"), lines.text().lines().count()), ("application/x-ndjson", 6));
+    server.get(&admin, "/v1/events?after=9").await.expect_problem(400, "cursor-ahead");
+    server.get(&admin, "/v1/events?limit=0").await.expect_problem(400, "query-invalid");
+    server.get(&admin, "/v1/events?limt=5").await.expect_problem(400, "query-invalid");
+    let headers = [("authorization", &*bearer(&admin)), ("accept", "image/png")];
+    server.call(Method::GET, "/v1/events", &headers, "").await.expect_problem(406, "not-acceptable");
+}
+
+#[tokio::test]
+async fn lists_are_filtered_sorted_and_paged_and_bad_filters_are_named() {
+    let server = Server::start().await;
+    let admin = admin("acme");
+    server.publish(&admin, "expense").await;
+    let mut position = 0;
+    for amount in [30.0, 10.0, 20.0] {
+        position =
+            server.submit(&admin, "expense", amount).await.json()["position"].as_u64().expect("a position");
+    }
+    let first = format!(
+        "/v1/submissions?form=expense&where=/amount%3E%3D20&sort=/amount&limit=1&min_position={position}"
+    );
+    let page = server.get(&admin, &first).await.expect(200).json();
+    assert_eq!(page["items"][0]["data"]["amount"], 20);
+    let cursor = page["next_cursor"].as_str().expect("there is more");
+    let page = server.get(&admin, &format!("{first}&cursor={cursor}")).await.expect(200).json();
+    assert_eq!(page["items"][0]["data"]["amount"], 30);
+    assert!(page.get("next_cursor").is_none());
+    server.get(&admin, "/v1/submissions?cursor=x").await.expect_problem(400, "cursor-invalid");
+    server
+        .get(&admin, "/v1/submissions?form=expense&where=/other=1")
+        .await
+        .expect_problem(400, "field-not-indexed");
+    server
+        .get(&admin, "/v1/submissions?form=expense&where=amount")
+        .await
+        .expect_problem(400, "query-invalid");
+    server.get(&admin, "/v1/submissions?limit=100000").await.expect_problem(400, "query-invalid");
+    server
+        .get(&admin, "/v1/exports/submissions.csv?where=/amount=1")
+        .await
+        .expect_problem(400, "query-invalid");
+    let csv = server.get(&admin, "/v1/exports/submissions.csv?form=expense").await.expect(200);
+    assert_eq!(csv.text().lines().count(), 4);
+    assert!(csv.text().lines().nth(1).expect("a row").contains("\"{\"\"amount\"\":20}\""));
+}
