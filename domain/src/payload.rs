@@ -112,12 +112,14 @@ pub(crate) fn decode<E: DeserializeOwned>(
     name: fn(&E) -> StoredName,
     read: fn(&str) -> Result<E, String>,
 ) -> Result<E, UndecodableEvent> {
-    let lifted = upcast::upcast(event_type, event_version, payload);
-    decode_lifted(lifted, event_type, event_version, payload, name, read).map_err(|reason| UndecodableEvent {
-        event_type: event_type.to_owned(),
-        event_version: event_version.to_owned(),
-        reason,
-    })
+    upcast::upcast(event_type, event_version, payload)
+        .map_err(|error| error.to_string())
+        .and_then(|lifted| decode_lifted(lifted, event_type, event_version, payload, name, read))
+        .map_err(|reason| UndecodableEvent {
+            event_type: event_type.to_owned(),
+            event_version: event_version.to_owned(),
+            reason,
+        })
 }
 
 fn decode_lifted<E: DeserializeOwned>(
@@ -185,7 +187,7 @@ mod tests {
     }
 
     fn decode_from(event_version: &str, payload: &CanonicalJson) -> Result<TenantEvent, String> {
-        let lifted = upcast::upcast_with(&from_version_0(), TYPE, event_version, payload);
+        let lifted = upcast::upcast_with(&from_version_0(), TYPE, event_version, payload).expect("JSON");
         decode_lifted(lifted, TYPE, event_version, payload, TenantEvent::stored_name, |text| {
             serde_json::from_str(text).map_err(|error| error.to_string())
         })

@@ -19,11 +19,14 @@ pub fn upcasters() -> Vec<Box<dyn EventUpcaster>> {
 }
 
 /// Lifts a stored event through every upcaster that claims it; `None` when none does, which is the usual case and costs nothing.
+///
+/// # Errors
+/// What the reader said of a payload that is no JSON: a damaged database.
 pub(crate) fn upcast(
     event_type: &str,
     event_version: &str,
     payload: &CanonicalJson,
-) -> Option<SerializedEvent> {
+) -> serde_json::Result<Option<SerializedEvent>> {
     upcast_with(&UPCASTERS, event_type, event_version, payload)
 }
 
@@ -33,9 +36,9 @@ pub(crate) fn upcast_with(
     event_type: &str,
     event_version: &str,
     payload: &CanonicalJson,
-) -> Option<SerializedEvent> {
+) -> serde_json::Result<Option<SerializedEvent>> {
     if !upcasters.iter().any(|upcaster| upcaster.can_upcast(event_type, event_version)) {
-        return None;
+        return Ok(None);
     }
     let event = SerializedEvent::new(
         String::new(),
@@ -43,14 +46,14 @@ pub(crate) fn upcast_with(
         String::new(),
         event_type.to_owned(),
         event_version.to_owned(),
-        payload.to_value(),
+        serde_json::from_str(payload.as_str())?,
         serde_json::Value::Null,
     );
-    Some(upcasters.iter().fold(event, |event, upcaster| {
+    Ok(Some(upcasters.iter().fold(event, |event, upcaster| {
         if upcaster.can_upcast(&event.event_type, &event.event_version) {
             upcaster.upcast(event)
         } else {
             event
         }
-    }))
+    })))
 }

@@ -46,12 +46,14 @@ fn is_number_byte(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E')
 }
 
-/// Whether the JSON number `text` is the shortest decimal of a double, up to zeros, and not an integer that I-JSON leaves open.
+/// Whether the JSON number `text` is what canonical JSON writes for its double, up to zeros, and not an integer that I-JSON leaves open.
 pub(super) fn is_exact(text: &str) -> bool {
     let Ok(double) = text.parse::<f64>() else { return false };
-    double.is_finite()
-        && !is_unsafe_integer(double)
-        && Decimal::of(text) == Decimal::of(&format!("{double:e}"))
+    if !double.is_finite() || is_unsafe_integer(double) {
+        return false;
+    }
+    // Not `{:e}`: where two shortest decimals are equally near, the standard library and ECMAScript choose differently.
+    Decimal::of(text) == Decimal::of(ryu_js::Buffer::new().format_finite(double))
 }
 
 /// Whether canonical JSON would write `double` as an integer beyond ±(2^53 − 1), which other readers round.
@@ -109,6 +111,7 @@ mod tests {
             "5e-324",
             "1e21",
             "123456789012345.5",
+            "234650251560943.62",
             "0e999",
         ] {
             assert!(is_exact(exact), "{exact}");
@@ -127,6 +130,7 @@ mod tests {
             "0.1000000000000000055511151231257827",
             "18446744073709551616",
             "3e-324",
+            "234650251560943.63",
             "1e99999999999999999999",
         ] {
             assert!(!is_exact(inexact), "{inexact}");
