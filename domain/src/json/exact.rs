@@ -251,7 +251,7 @@ fn locate_in(raw: &RawValue, place: &mut String, depth: usize) -> Option<Inexact
             items.into_iter().enumerate().find_map(|(index, raw)| below(&index.to_string(), raw))
         }
         b'-' | b'0'..=b'9' if !number::is_exact(text) => {
-            Some(InexactNumber { pointer: place.clone(), number: text.to_owned() })
+            Some(InexactNumber { pointer: place.clone(), number: number::quoted(text) })
         }
         _ => None,
     }
@@ -317,6 +317,11 @@ mod tests {
             assert_eq!(error.pointer(), Some(pointer), "{text}");
             assert!(error.to_string().contains(&format!("`\"{number}\"`")), "{error}");
         }
+    }
+
+    #[test]
+    fn a_huge_number_is_not_echoed_whole() {
+        assert!(refused(&format!("[{}]", "9".repeat(1_000_000))).to_string().len() < 500);
     }
 
     #[test]

@@ -46,6 +46,17 @@ fn is_number_byte(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E')
 }
 
+/// The most characters of a number that a message quotes.
+const QUOTED_CHARS_MAX: usize = 80;
+
+/// `text` as a message quotes it: whole unless it is absurdly long.
+pub(super) fn quoted(text: &str) -> String {
+    match text.char_indices().nth(QUOTED_CHARS_MAX) {
+        Some((cut, _)) => format!("{}…", &text[..cut]),
+        None => text.to_owned(),
+    }
+}
+
 /// Whether the JSON number `text` is what canonical JSON writes for its double, up to zeros, and not an integer that I-JSON leaves open.
 pub(super) fn is_exact(text: &str) -> bool {
     let Ok(double) = text.parse::<f64>() else { return false };
