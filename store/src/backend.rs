@@ -3,10 +3,12 @@
 
 use std::future::Future;
 
-use formledger_domain::{EventId, Position, Sequence, StreamId, TenantId};
+use chrono::DateTime;
+use formledger_domain::{CanonicalJson, EventId, Position, Sequence, StreamId, TenantId};
 
 use crate::append::FirstOutcome;
 use crate::error::StoreError;
+use crate::event::{Metadata, RecordedEvent};
 use crate::merkle::{Frontier, Hash};
 
 /// Microseconds since 1970-01-01T00:00:00Z.
@@ -38,12 +40,35 @@ pub(crate) struct EventRow<'a> {
     pub(crate) sequence: Sequence,
     pub(crate) event_type: &'static str,
     pub(crate) event_version: &'static str,
-    pub(crate) payload: &'a str,
+    pub(crate) payload: &'a CanonicalJson,
+    /// The stored text of `origin`.
     pub(crate) metadata: &'a str,
+    pub(crate) origin: &'a Metadata,
     pub(crate) position: Position,
     pub(crate) event_id: EventId,
     pub(crate) recorded_at: Micros,
     pub(crate) leaf_hash: Hash,
+}
+
+impl EventRow<'_> {
+    /// The event as readers get it once it is durable.
+    pub(crate) fn to_recorded(&self) -> RecordedEvent {
+        RecordedEvent {
+            tenant: self.stream.tenant().clone(),
+            position: self.position,
+            aggregate_type: self.stream.aggregate_type().to_owned(),
+            aggregate_id: self.stream.id().to_owned(),
+            sequence: self.sequence,
+            event_id: self.event_id,
+            event_type: self.event_type.to_owned(),
+            event_version: self.event_version.to_owned(),
+            recorded_at: DateTime::from_timestamp_micros(self.recorded_at)
+                .expect("the writer made it from a time"),
+            metadata: self.origin.clone(),
+            payload: self.payload.clone(),
+            leaf_hash: self.leaf_hash,
+        }
+    }
 }
 
 /// A row of `idempotency`.

@@ -70,6 +70,7 @@ macro_rules! contract_suite {
             order::concurrent_appends_number_every_ledger_without_gaps,
             order::a_stream_is_loaded_in_its_own_order,
             order::pages_and_ranges_hold_exactly_what_was_asked,
+            order::what_was_just_recorded_reads_as_the_database_has_it,
             order::a_reopened_ledger_goes_on_with_the_right_tree,
             order::recorded_time_never_goes_back_when_the_clock_does,
             order::two_processes_share_one_ledger_without_gaps,

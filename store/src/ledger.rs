@@ -87,7 +87,7 @@ impl TenantLedger {
     pub(crate) async fn append_seen(&self, append: Append, seen: bool) -> Result<Appended, AppendError> {
         assert!(!append.events.is_empty(), "an append records at least one event");
         self.own(&append.stream)?;
-        let metadata = Metadata {
+        let origin = Metadata {
             actor: self.actor.clone(),
             causation_id: self.causation_id.clone(),
             correlation_id: self.correlation_id.clone(),
@@ -96,7 +96,7 @@ impl TenantLedger {
         // A full queue is said before the work of hashing, and at once: waiting here would only hide the overload.
         let place = self.store.queue_place()?;
         let (sender, answer) = oneshot::channel();
-        place.send(Command::new(append, seen, &metadata, sender));
+        place.send(Command::new(append, seen, origin, sender));
         answer.await.unwrap_or(Err(StoreError::Closed.into()))
     }
 
@@ -108,7 +108,24 @@ impl TenantLedger {
 
     /// Up to `limit` events after a position, in order.
     pub async fn read_after(&self, after: Position, limit: usize) -> Result<Vec<RecordedEvent>, StoreError> {
+        // Only a full page: whether a shorter one is all there is, only the database knows, because another process may have appended.
+        if let Some(newest) = self.store.tail.after(&self.tenant, after, limit)
+            && newest.len() == limit
+        {
+            return Ok(newest.into_iter().map(Arc::unwrap_or_clone).collect());
+        }
         recorded(self.store.reader.read_after(&self.tenant, after, limit).await?)
+    }
+
+    /// The events at `after < p <= up_to`, in order, as a follower wants them that knows where the ledger ends.
+    ///
+    /// The newest events come from memory.
+    pub async fn read_range(
+        &self,
+        after: Position,
+        up_to: Position,
+    ) -> Result<Vec<RecordedEvent>, StoreError> {
+        self.store.read_ranges(&[LedgerRange { tenant: self.tenant.clone(), after, up_to }]).await
     }
 
     /// Where the ledger ends now.

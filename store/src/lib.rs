@@ -8,6 +8,7 @@ mod execute;
 mod filter;
 mod ledger;
 mod store;
+mod tail;
 mod verify;
 mod wake;
 

@@ -15,8 +15,9 @@ use crate::error::StoreError;
 use crate::event::RecordedEvent;
 use crate::ledger::{LedgerHead, LedgerRange, TenantLedger, recorded};
 use crate::sqlite::{SqliteBackend, SqliteReader};
+use crate::tail::Tail;
 use crate::wake::{Moved, Wake};
-use crate::writer::{Command, Writer};
+use crate::writer::{Command, Followers, Writer};
 
 /// Limits of a store.
 #[derive(Debug, Clone)]
@@ -54,6 +55,7 @@ pub(crate) struct Inner {
     queue: mpsc::Sender<Command>,
     pub(crate) reader: SqliteReader,
     pub(crate) wake: Arc<Wake>,
+    pub(crate) tail: Arc<Tail>,
     stop: Arc<Notify>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -65,6 +67,22 @@ impl Inner {
             TrySendError::Full(()) => StoreError::QueueFull,
             TrySendError::Closed(()) => StoreError::Closed,
         })
+    }
+
+    /// See [`Store::read_ranges`].
+    pub(crate) async fn read_ranges(&self, ranges: &[LedgerRange]) -> Result<Vec<RecordedEvent>, StoreError> {
+        let (mut events, mut older) = (Vec::new(), Vec::new());
+        for range in ranges {
+            match self.tail.range(range) {
+                Some(newest) => events.extend(newest.into_iter().map(Arc::unwrap_or_clone)),
+                None => older.push(range),
+            }
+        }
+        if !older.is_empty() {
+            events.extend(recorded(self.reader.read_ranges(&older).await?)?);
+        }
+        events.sort_by(|a, b| (&a.tenant, a.position).cmp(&(&b.tenant, b.position)));
+        Ok(events)
     }
 }
 
@@ -82,11 +100,13 @@ impl Store {
 
     pub(crate) fn start(backend: impl Backend, reader: SqliteReader, settings: &StoreSettings) -> Self {
         let (queue, commands) = mpsc::channel(settings.append_queue_max.max(1));
-        let (wake, stop) = (Arc::<Wake>::default(), Arc::<Notify>::default());
+        let (wake, tail) = (Arc::<Wake>::default(), Arc::<Tail>::default());
+        let stop = Arc::<Notify>::default();
+        let followers = Followers { wake: wake.clone(), tail: tail.clone() };
         let writer =
-            Writer::new(backend, commands, stop.clone(), wake.clone(), settings.append_batch_max.max(1));
+            Writer::new(backend, commands, stop.clone(), followers, settings.append_batch_max.max(1));
         let writer = Mutex::new(Some(tokio::spawn(writer.run())));
-        Self { inner: Arc::new(Inner { queue, reader, wake, stop, writer }) }
+        Self { inner: Arc::new(Inner { queue, reader, wake, tail, stop, writer }) }
     }
 
     /// The ledger of the context's tenant, and of no other.
@@ -102,9 +122,9 @@ impl Store {
 
     /// The events of several ledgers' ranges in one read, by tenant and then position. For projectors and tools.
     ///
-    /// There is no limit but the ranges': positions have no gaps, so `up_to - after` bounds the rows.
+    /// There is no limit but the ranges': positions have no gaps, so `up_to - after` bounds the rows. The newest events come from memory.
     pub async fn read_ranges(&self, ranges: &[LedgerRange]) -> Result<Vec<RecordedEvent>, StoreError> {
-        recorded(self.inner.reader.read_ranges(ranges).await?)
+        self.inner.read_ranges(ranges).await
     }
 
     /// Follows which ledgers move from now on, for projectors. Take it before [`Store::heads`].

@@ -154,14 +154,18 @@ impl<'a> Check<'a> {
         up_to: Position,
     ) -> Result<Vec<StoredEvent>, StoreError> {
         let tenant = self.tenant;
-        let range = |after, up_to| [LedgerRange { tenant: tenant.clone(), after, up_to }];
-        match reader.read_ranges(&range(after, up_to)).await {
+        let range = |after, up_to| LedgerRange { tenant: tenant.clone(), after, up_to };
+        match reader.read_ranges(&[&range(after, up_to)]).await {
+            Ok(mut events) => {
+                events.sort_by_key(|event| event.position);
+                return Ok(events);
+            }
             Err(StoreError::Damaged(_)) => {}
-            page => return page,
+            Err(error) => return Err(error),
         }
         let mut events = Vec::new();
         for position in (after.0..up_to.0).map(Position) {
-            match reader.read_ranges(&range(position, position.next())).await {
+            match reader.read_ranges(&[&range(position, position.next())]).await {
                 Err(StoreError::Damaged(what)) => self.differs(Some(position.next()), what),
                 event => events.extend(event?),
             }

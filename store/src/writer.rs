@@ -18,8 +18,9 @@ pub(crate) use plan::replay;
 use plan::{Facts, Plan, plan};
 
 use crate::append::Appended;
-use crate::backend::{Applied, Backend, Head};
+use crate::backend::{Applied, Backend, Batch, EventRow, Head};
 use crate::error::{AppendError, StoreError};
+use crate::tail::Tail;
 use crate::wake::Wake;
 
 /// How often the writer looks for appends of other processes, and forgets followers that left.
@@ -29,12 +30,18 @@ const BATCH_ATTEMPTS_MAX: usize = 16;
 /// Ledgers whose heads are kept in memory, about 1 KB each; at the limit all are forgotten and read again when needed.
 const HEADS_CACHED_MAX: usize = 65_536;
 
+/// Those who learn what the writer recorded.
+pub(crate) struct Followers {
+    pub(crate) wake: Arc<Wake>,
+    pub(crate) tail: Arc<Tail>,
+}
+
 /// Owns the writing connection and the newest known heads.
 pub(crate) struct Writer<B> {
     backend: B,
     queue: mpsc::Receiver<Command>,
     stop: Arc<Notify>,
-    wake: Arc<Wake>,
+    followers: Followers,
     batch_max: usize,
     /// Heads as of this process's last commit or read. A wrong one is found by compare-and-set.
     heads: HashMap<TenantId, Head>,
@@ -45,10 +52,10 @@ impl<B: Backend> Writer<B> {
         backend: B,
         queue: mpsc::Receiver<Command>,
         stop: Arc<Notify>,
-        wake: Arc<Wake>,
+        followers: Followers,
         batch_max: usize,
     ) -> Self {
-        Self { backend, queue, stop, wake, batch_max, heads: HashMap::new() }
+        Self { backend, queue, stop, followers, batch_max, heads: HashMap::new() }
     }
 
     /// Tells a metrics recorder, where one is installed, what this module counts.
@@ -135,9 +142,7 @@ impl<B: Backend> Writer<B> {
             let began = Instant::now();
             self.backend.commit().await?;
             metrics::histogram!("formledger_append_commit_seconds").record(began.elapsed().as_secs_f64());
-            let heads = batch.heads.into_iter().map(|head| (head.tenant, head.to));
-            let events = batch.events.len();
-            self.committed(heads.filter(|(tenant, _)| !moved.contains(tenant)).collect(), events);
+            self.committed(batch, &moved);
             settle(commands, verdicts, &moved);
             if moved.is_empty() {
                 return Ok(());
@@ -149,14 +154,19 @@ impl<B: Backend> Writer<B> {
         Err(StoreError::Busy)
     }
 
-    fn committed(&mut self, heads: Vec<(TenantId, Head)>, events: usize) {
-        metrics::counter!("formledger_appended_events_total").increment(events as u64);
-        let newest: Vec<_> = heads.iter().map(|(tenant, head)| (tenant.clone(), head.position)).collect();
-        if self.heads.len() + heads.len() > HEADS_CACHED_MAX {
+    /// What followers are told is durable; they hear of it before the commands' callers do.
+    fn committed(&mut self, batch: Batch<'_>, moved: &[TenantId]) {
+        let recorded = batch.events.iter().filter(|event| !moved.contains(event.stream.tenant()));
+        metrics::counter!("formledger_appended_events_total").increment(recorded.clone().count() as u64);
+        self.followers.tail.extend(recorded.map(EventRow::to_recorded));
+        if self.heads.len() + batch.heads.len() > HEADS_CACHED_MAX {
             self.heads.clear();
         }
+        let heads = batch.heads.into_iter().filter(|head| !moved.contains(&head.tenant));
+        let heads: Vec<_> = heads.map(|head| (head.tenant, head.to)).collect();
+        let newest: Vec<_> = heads.iter().map(|(tenant, head)| (tenant.clone(), head.position)).collect();
         self.heads.extend(heads);
-        self.wake.announce(&newest);
+        self.followers.wake.announce(&newest);
     }
 
     async fn read_missing_heads(&mut self, commands: &[Command]) -> Result<(), StoreError> {
@@ -220,14 +230,14 @@ impl<B: Backend> Writer<B> {
 
     /// Notices what other processes appended, so that followers here wake up.
     async fn poll(&mut self) {
-        self.wake.sweep();
+        self.followers.wake.sweep();
         match self.backend.moved_elsewhere().await {
             Ok(heads) => {
                 let known = |(tenant, position): &(TenantId, Position)| {
                     self.heads.get(tenant).is_some_and(|head| head.position == *position)
                 };
                 let moved: Vec<_> = heads.into_iter().filter(|head| !known(head)).collect();
-                self.wake.announce(&moved);
+                self.followers.wake.announce(&moved);
             }
             Err(error) => {
                 tracing::warn!(

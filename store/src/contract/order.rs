@@ -5,7 +5,7 @@ use std::time::Duration;
 use formledger_domain::{Position, Sequence};
 
 use super::{Database, append, context, events, positions, stream};
-use crate::{Appended, LedgerRange};
+use crate::{Append, Appended, LedgerRange};
 
 const TENANTS: usize = 6;
 const TASKS: usize = 6;
@@ -83,6 +83,29 @@ pub(crate) async fn pages_and_ranges_hold_exactly_what_was_asked(database: &impl
     let places: Vec<_> = read.iter().map(|event| (event.tenant.as_str(), event.position.0)).collect();
     assert_eq!(places, [("a", 1), ("a", 2), ("a", 5), ("b", 4), ("b", 5)]);
     assert!(store.read_ranges(&[]).await.expect("reads").is_empty());
+}
+
+pub(crate) async fn what_was_just_recorded_reads_as_the_database_has_it(database: &impl Database) {
+    let store = database.open().await;
+    for n in 0..3 {
+        let append_two =
+            Append { topic: Some("expense".into()), ..events(&stream("acme", &format!("{n}")), 0, 2) };
+        append(&store, append_two).await;
+    }
+    let newest = store.ledger(&context("acme")).read_range(Position(1), Position(5)).await.expect("reads");
+    // A store that recorded nothing has nothing in memory.
+    let other = database.open().await;
+    let stored = other.ledger(&context("acme")).read_range(Position(1), Position(5)).await.expect("reads");
+    assert_eq!(newest, stored);
+    assert_eq!(newest.iter().map(|event| event.position.0).collect::<Vec<_>>(), [2, 3, 4, 5]);
+
+    // What the other appends is not in our memory, and not hidden by it either.
+    append(&other, events(&stream("acme", "other"), 0, 1)).await;
+    assert_eq!(positions(&store, "acme").await, (1..=7).collect::<Vec<_>>());
+    append(&store, events(&stream("acme", "ours"), 0, 1)).await;
+    let all = store.ledger(&context("acme")).read_range(Position::START, Position(8)).await.expect("reads");
+    assert!(all.iter().zip(1..).all(|(event, position)| event.position == Position(position)));
+    assert_eq!(all.len(), 8);
 }
 
 pub(crate) async fn a_reopened_ledger_goes_on_with_the_right_tree(database: &impl Database) {

@@ -279,7 +279,7 @@ fn bind_event<'q>(query: Binding<'q>, event: &'q EventRow<'q>) -> Binding<'q> {
         .bind(event.sequence.0 as i64)
         .bind(event.event_type)
         .bind(event.event_version)
-        .bind(event.payload)
+        .bind(event.payload.as_str())
         .bind(event.metadata)
         .bind(event.stream.tenant().as_str())
         .bind(event.position.0 as i64)

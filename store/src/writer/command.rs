@@ -24,7 +24,8 @@ pub(crate) struct Command {
     /// Whether the caller saw an event at `expected`. Events are immutable, so seen once is there for ever:
     /// the writer need not look whether the stream is that long, only whether it is longer.
     pub(crate) expected_seen: bool,
-    /// Canonical JSON.
+    pub(crate) origin: Metadata,
+    /// `origin` as canonical JSON.
     pub(crate) metadata: Box<RawValue>,
     pub(crate) events: Vec<PreparedEvent>,
     pub(crate) idempotency: Option<(Idempotency, String)>,
@@ -42,12 +43,12 @@ pub(crate) struct PreparedEvent {
 }
 
 impl Command {
-    pub(crate) fn new(append: Append, expected_seen: bool, metadata: &Metadata, answer: Answer) -> Self {
-        let metadata = serde_json::value::to_raw_value(metadata).expect("metadata holds only strings");
+    pub(crate) fn new(append: Append, expected_seen: bool, origin: Metadata, answer: Answer) -> Self {
+        let metadata = serde_json::value::to_raw_value(&origin).expect("metadata holds only strings");
         let Append { stream, expected, events, topic: _, idempotency } = append;
         let events = events.into_iter().map(|event| prepare(&stream, event, &metadata)).collect();
         let aggregate_id = stream.aggregate_id();
-        Self { stream, aggregate_id, expected, expected_seen, metadata, events, idempotency, answer }
+        Self { stream, aggregate_id, expected, expected_seen, origin, metadata, events, idempotency, answer }
     }
 
     /// The tenant's idempotency key, where the client gave one.
