@@ -57,6 +57,8 @@ pub(crate) struct Branch {
 pub(crate) struct Member {
     pub name: Arc<str>,
     pub slot: Slot,
+    /// The slot's type once more, so that binding touches nothing but the member.
+    pub ty: Type,
     /// Whether binding fills the slot itself; a pruned branch may only lead to members below.
     pub wanted: bool,
     pub branch: Option<Branch>,
@@ -87,6 +89,7 @@ impl Branch {
             (inside || wanted).then(|| Member {
                 name: member.name.clone(),
                 slot: member.slot,
+                ty: member.ty.clone(),
                 wanted,
                 branch: branch.filter(|_| inside),
             })
@@ -216,7 +219,7 @@ impl Layout {
             Type::Object(object) => Some(self.lay_out(object, &path)),
             _ => None,
         };
-        Member { name: field.name.clone(), slot: Slot(number), wanted: true, branch }
+        Member { name: field.name.clone(), slot: Slot(number), ty: field.ty.clone(), wanted: true, branch }
     }
 }
 

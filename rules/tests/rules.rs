@@ -157,6 +157,22 @@ fn a_compute_must_make_what_its_field_holds() {
     );
 }
 
+#[test]
+fn a_compute_never_replaces_an_object_but_may_make_one() {
+    let problems =
+        refused(json!([{"id": "c", "kind": "compute", "value": "{'age': 3}", "into": "/applicant"}]));
+    assert_eq!(problems[0].message, "`/applicant` is an object; compute its members one by one");
+    let outcome = run(
+        json!([
+            {"id": "first", "kind": "compute", "value": "lines[0]", "into": "/first"},
+            {"id": "cheap", "kind": "decision", "when": "first.qty == 3 && applicant.age == 21", "then": 1},
+            {"id": "age", "kind": "compute", "value": "applicant.name == 'Ada' ? 21 : 20", "into": "/applicant/age"}
+        ]),
+        data(),
+    );
+    assert_eq!(outcome.outcomes_json(), json!({"cheap": {"matched": true, "value": 1}}));
+}
+
 fn table(hit: Json, rows: Json) -> Json {
     let mut rule = json!({"id": "fee", "kind": "table", "inputs": ["amount", "country"], "rows": rows});
     rule.as_object_mut().expect("an object").extend(hit.as_object().expect("an object").clone());

@@ -17,6 +17,9 @@ impl Checker<'_, '_> {
         let known = fields.map(|member| &*member.name).chain(self.scope.iter().map(|(local, _)| *local));
         match nearest(name, known) {
             Some(near) => format!("there is no field `{name}`; did you mean `{near}`?"),
+            None if self.layout.is_open() => {
+                format!("the form's schema does not describe `{name}`, so rules cannot read it")
+            }
             None => format!("there is no field `{name}`"),
         }
     }

@@ -20,12 +20,6 @@ impl<'c, 's> Checker<'c, 's> {
         }
         match kind_named(name) {
             Some(kind) => Typed::new(Node::Const(Value::Type(kind)), Type::Type),
-            None if self.layout.is_open() && self.mode == Mode::Checked => {
-                let message = format!(
-                    "the form may hold `{name}`, but its schema does not describe it, so rules cannot read it"
-                );
-                self.refuse(expr.span, ErrorKind::Unresolved, message)
-            }
             None => {
                 let message = self.unknown_name(name);
                 self.refuse(expr.span, ErrorKind::Unresolved, message)

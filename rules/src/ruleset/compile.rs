@@ -271,8 +271,16 @@ impl Compiler {
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         let existing = self.layout.slot(&path);
         let wanted = existing.map(|slot| self.layout.info(slot).ty.non_null().clone());
+        if matches!(wanted, Some(Type::Object(_))) {
+            // Its members have slots of their own, which would go on holding what was submitted.
+            self.error(definition, "into", format!("`{into}` is an object; compute its members one by one"));
+            return None;
+        }
         let program = self.program(definition, "value", value, (0, 0), wanted.as_ref())?;
-        let made = program.result_type().non_null().clone();
+        let made = match program.result_type().non_null() {
+            Type::Object(_) => Type::map(Type::String, Type::Dyn),
+            plain => plain.clone(),
+        };
         if let Some(wanted) = &wanted
             && !assignable(&made, wanted)
         {
@@ -290,13 +298,16 @@ impl Compiler {
     }
 }
 
-/// Whether a value of type `made` may be put where `wanted` is.
+/// Whether a value of type `made` may be put where `wanted` is. A `dyn` value may be put where a scalar is, because that
+/// is checked when it runs; its elements would not be.
 fn assignable(made: &Type, wanted: &Type) -> bool {
     match (made, wanted) {
-        (Type::Dyn, _) | (_, Type::Dyn) => true,
-        (a, b) if a.is_number() || b.is_number() => a == b,
-        (Type::List(a), Type::List(b)) => assignable(a.non_null(), b.non_null()),
-        (a, b) => a.join(b).is_some(),
+        (_, Type::Dyn) => true,
+        (Type::Dyn, Type::List(_) | Type::Map(..) | Type::Optional(_)) => false,
+        (Type::Dyn, _) => true,
+        (Type::List(a), Type::List(b)) | (Type::Optional(a), Type::Optional(b)) => a == b || **b == Type::Dyn,
+        (Type::Map(ak, av), Type::Map(bk, bv)) => (ak, av) == (bk, bv) || (ak == bk && **bv == Type::Dyn),
+        (a, b) => a == b,
     }
 }
 
