@@ -20,6 +20,8 @@ pub fn start(directives: &str) -> Result<(), ConfigError> {
         .with_span_list(false)
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // A line that cannot be written is lost: reporting that would print to standard error as well, and panic where its disk is full.
+        .log_internal_errors(false)
         .try_init();
     Ok(())
 }

@@ -174,8 +174,9 @@ impl Projector {
                 return Ok(0);
             }
             Err(error) => {
+                let renewed = self.read_models.renew_writer().await;
                 self.start_over().await?;
-                return Err(error.into());
+                return Err(renewed.err().unwrap_or(error).into());
             }
         }
         // A projection may have stopped short of what was read.

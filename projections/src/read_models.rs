@@ -71,6 +71,7 @@ pub enum OpenError {
 /// All tenants' read models in one database. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ReadModels {
+    path: Arc<Path>,
     readers: ReadPool,
     writer: Arc<Mutex<SqliteConnection>>,
     applied: Arc<Applied>,
@@ -101,7 +102,12 @@ impl ReadModels {
             .acquire_timeout(settings.acquire_timeout)
             .connect_with(reading(path))
             .await?;
-        Ok(Self { readers: ReadPool(readers), writer: Arc::new(Mutex::new(writer)), applied: Arc::default() })
+        Ok(Self {
+            path: path.into(),
+            readers: ReadPool(readers),
+            writer: Arc::new(Mutex::new(writer)),
+            applied: Arc::default(),
+        })
     }
 
     /// The read models of the context's tenant, and of no other.
@@ -140,6 +146,14 @@ impl ReadModels {
     /// The one connection that writes.
     pub(crate) async fn writer(&self) -> MutexGuard<'_, SqliteConnection> {
         self.writer.lock().await
+    }
+
+    /// Takes a fresh connection for the one that writes, after a transaction failed: SQLite rolls back by itself when the disk is full,
+    /// and sqlx would go on to believe in a transaction that is no longer open.
+    pub(crate) async fn renew_writer(&self) -> Result<(), sqlx::Error> {
+        let mut writer = self.writer().await;
+        *writer = connect_writer(&self.path).await?;
+        Ok(())
     }
 
     pub(crate) fn applied(&self) -> &Applied {

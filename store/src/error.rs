@@ -42,14 +42,9 @@ pub enum StoreError {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        match error
-            .as_database_error()
-            .and_then(|error| error.code())
-            .as_deref()
-            .and_then(sqlite_primary_code)
-        {
-            Some(SQLITE_FULL) => Self::StorageFull,
-            Some(SQLITE_BUSY) => Self::Busy,
+        match error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok()) {
+            Some(code) if primary(code) == SQLITE_FULL || SQLITE_NO_ROOM.contains(&code) => Self::StorageFull,
+            Some(code) if primary(code) == SQLITE_BUSY => Self::Busy,
             _ => Self::Database(Arc::new(error)),
         }
     }
@@ -59,10 +54,13 @@ impl From<sqlx::Error> for StoreError {
 const SQLITE_BUSY: i32 = 5;
 /// The same list: a write could not complete because the disk is full.
 const SQLITE_FULL: i32 = 13;
+/// The same list: the file system would not let a file grow (`SQLITE_IOERR_WRITE`, `SQLITE_IOERR_SHMSIZE`), which is what a quota and a
+/// limit on file sizes look like.
+const SQLITE_NO_ROOM: [i32; 2] = [778, 4874];
 
 /// The primary result code is the low byte of an extended one.
-fn sqlite_primary_code(code: &str) -> Option<i32> {
-    code.parse::<i32>().ok().map(|code| code & 0xff)
+fn primary(code: i32) -> i32 {
+    code & 0xff
 }
 
 /// Why an append was not recorded.
