@@ -107,6 +107,8 @@ impl Authenticator {
         if verified.expires <= now {
             return Err(INVALID);
         }
+        // A head is authenticated once or by the same token again, so what is there is right.
+        let _ = head.tenant.set(verified.tenant.clone());
         let context = TenantContext {
             tenant: verified.tenant,
             actor: verified.actor,

@@ -11,6 +11,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use warp::Reply;
 use warp::reply::Response;
 
+use crate::call::chain;
 use crate::error::ApiError;
 use crate::limits::{BODY_DISCARD_BYTES_MAX, Limits};
 
@@ -87,6 +88,14 @@ where
     S: Stream<Item = Result<Bytes, E>> + Send + 'static,
     E: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
 {
+    let chunks = chunks.map(|chunk| {
+        chunk.map_err(|error| {
+            let error = error.into();
+            // The status has left already, so the client sees a body that breaks off; the reason is told here only.
+            tracing::error!(cause = chain(error.as_ref()), "a streamed answer broke off");
+            error
+        })
+    });
     let mut response = warp::reply::stream(Shared(Mutex::new(Box::pin(chunks)))).into_response();
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response

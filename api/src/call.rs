@@ -94,18 +94,20 @@ pub fn answer(head: &Head, route: &Arc<RouteMetrics>, result: Result<Response, A
 }
 
 fn log(head: &Head, error: &ApiError) {
-    let (request_id, path) = (&*head.request_id, head.uri.path());
+    let (tenant, request_id, path) = (head.tenant_name(), &*head.request_id, head.uri.path());
     match error {
         ApiError::Internal(cause) => {
-            tracing::error!(request_id, path, cause = chain(cause.as_ref()), "request failed");
+            tracing::error!(tenant, request_id, path, cause = chain(cause.as_ref()), "request failed");
         }
-        ApiError::Overloaded { code, .. } => tracing::warn!(request_id, path, code, "request refused"),
-        refused => tracing::debug!(request_id, path, %refused, "request refused"),
+        ApiError::Overloaded { code, .. } => {
+            tracing::warn!(tenant, request_id, path, code, "request refused");
+        }
+        refused => tracing::debug!(tenant, request_id, path, %refused, "request refused"),
     }
 }
 
 /// An error and everything below it, joined as one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut below = error.source();
     while let Some(cause) = below {

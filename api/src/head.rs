@@ -1,9 +1,10 @@
 //! The head of a request, read once: method, target, header fields, request id, correlation.
 //! Made by `server` before any filter runs and shared from there, so that no filter clones the header map.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use formledger_domain::TenantId;
 use http::header::{HeaderMap, HeaderName};
 use http::{Method, Uri};
 use uuid::Uuid;
@@ -30,6 +31,8 @@ pub struct Head {
     pub correlation_id: Arc<str>,
     /// When the head had arrived.
     pub received: Instant,
+    /// The tenant of the credential, once it was found good; for the log.
+    pub tenant: OnceLock<TenantId>,
 }
 
 impl Head {
@@ -41,7 +44,20 @@ impl Head {
         };
         let trace = headers.get(TRACEPARENT).and_then(|value| trace_id(value.as_bytes()));
         let correlation_id = trace.map_or_else(|| Arc::clone(&request_id), Arc::from);
-        Self { method, uri, headers, request_id, correlation_id, received: Instant::now() }
+        Self {
+            method,
+            uri,
+            headers,
+            request_id,
+            correlation_id,
+            received: Instant::now(),
+            tenant: OnceLock::new(),
+        }
+    }
+
+    /// The tenant as logs name it; empty before the credential was found good.
+    pub fn tenant_name(&self) -> &str {
+        self.tenant.get().map_or("", TenantId::as_str)
     }
 
     /// A header field as text; `None` when it is missing.

@@ -3,15 +3,18 @@
 
 use std::sync::LazyLock;
 
-use utoipa::OpenApi;
+use utoipa::OpenApi as _;
+use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::Type;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, Object, OpenApi, Ref, Required, Response, ResponseBuilder};
 
 use crate::{
     events, exports, feed, form_queries, forms, ledger, operations, stats, submission_queries, submissions,
     tenants,
 };
 
-#[derive(OpenApi)]
+#[derive(utoipa::OpenApi)]
 #[openapi(
     info(title = "Formledger", description = "Records what happened to forms that have consequences."),
     paths(
@@ -24,7 +27,8 @@ use crate::{
         tenants::create,
         operations::healthz, operations::readyz, operations::metrics, operations::openapi, operations::index,
     ),
-    modifiers(&Credentials)
+    components(schemas(ProblemDetails)),
+    modifiers(&Credentials, &Shared)
 )]
 struct Document;
 
@@ -32,11 +36,84 @@ struct Document;
 struct Credentials;
 
 impl utoipa::Modify for Credentials {
-    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+    fn modify(&self, document: &mut OpenApi) {
         let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
     }
+}
+
+/// Adds what all operations share: problem details as the default answer, and the header fields of commands and queries.
+struct Shared;
+
+impl utoipa::Modify for Shared {
+    fn modify(&self, document: &mut OpenApi) {
+        for (path, item) in &mut document.paths.paths {
+            let commands = [&mut item.put, &mut item.post, &mut item.patch];
+            for operation in commands.into_iter().flatten() {
+                add_fields(operation, &COMMAND_FIELDS);
+                operation.responses.responses.insert("default".to_owned(), problem().into());
+            }
+            if let Some(operation) = item.get.as_mut() {
+                if path.starts_with("/v1/") {
+                    add_fields(operation, &QUERY_FIELDS);
+                }
+                operation.responses.responses.insert("default".to_owned(), problem().into());
+            }
+        }
+    }
+}
+
+const COMMAND_FIELDS: [(&str, &str); 2] = [
+    (
+        "Idempotency-Key",
+        "1 to 255 visible ASCII characters: the same request with the same key gets its first answer again.",
+    ),
+    ("If-Match", "The `ETag` that the client saw; 412 when the resource is elsewhere by now."),
+];
+const QUERY_FIELDS: [(&str, &str); 2] = [
+    ("Ledger-Min-Position", "Wait until the data reach this position; as `min_position`."),
+    ("Prefer", "`wait=<seconds>`: how long to wait for that position, 2 when missing and 30 at most."),
+];
+
+fn add_fields(operation: &mut Operation, fields: &[(&str, &str)]) {
+    let parameters = operation.parameters.get_or_insert_default();
+    parameters.extend(fields.iter().map(|(name, description)| {
+        ParameterBuilder::new()
+            .name(*name)
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some(*description))
+            .schema(Some(Object::with_type(Type::String)))
+            .build()
+            .into()
+    }));
+}
+
+fn problem() -> Response {
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("ProblemDetails"))).build();
+    ResponseBuilder::new()
+        .description("Why not: problem details (RFC 9457) with a stable `code`.")
+        .content("application/problem+json", content)
+        .build()
+}
+
+/// Problem details (RFC 9457). Further members depend on the code: `errors`, `position`, `sequence`, `line`, `column` and others.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "it describes what `problem` writes by hand")]
+struct ProblemDetails {
+    /// `urn:formledger:problem:<code>`
+    r#type: String,
+    /// The same for every problem with this code.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// Stable, for programs.
+    code: String,
+    /// What is wrong this time and what would be right.
+    detail: String,
+    /// The request's id.
+    instance: String,
 }
 
 /// The document as JSON.

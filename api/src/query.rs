@@ -49,6 +49,10 @@ impl QueryCall {
     /// 401, 404 for a tenant that does not exist, 400 for malformed parameters or header fields.
     pub async fn read(call: Call) -> Result<Self, ApiError> {
         let caller = call.caller()?;
+        Self::of(call, caller).await
+    }
+
+    async fn of(call: Call, caller: Caller) -> Result<Self, ApiError> {
         let Call { api, head, .. } = call;
         let mut params = Params::read(&head)?;
         let min_position = min_position(&head, &mut params)?;
@@ -62,8 +66,9 @@ impl QueryCall {
     /// # Errors
     /// As [`QueryCall::read`], and 403.
     pub async fn read_all(call: Call) -> Result<Self, ApiError> {
-        call.caller()?.require(role::READERS)?;
-        Self::read(call).await
+        let caller = call.caller()?;
+        caller.require(role::READERS)?;
+        Self::of(call, caller).await
     }
 
     /// Ends the reading of parameters.

@@ -127,7 +127,9 @@ fn finish(head: &Head, response: &mut Response) {
         response.headers_mut().insert(X_REQUEST_ID, id);
     }
     tracing::debug!(
+        tenant = head.tenant_name(),
         request_id = &*head.request_id,
+        correlation_id = &*head.correlation_id,
         method = %head.method,
         path = head.uri.path(),
         status,
