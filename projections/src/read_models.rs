@@ -25,11 +25,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 const STATEMENTS_MAX: usize = 256;
 /// Page cache of the writer, KiB: the inner pages and append points of all indexes.
 const WRITER_CACHE_KIB: u32 = 64 * 1024;
-/// Pages of write-ahead log, at which they are copied into the file, 32 MiB: the pages that every batch touches are copied once for
+/// Pages of write-ahead log, at which they are copied into the file, 32 MiB of 4 KiB pages: the pages that every batch touches are copied once for
 /// many batches, and the disk is synced seldom while the ledger syncs for every commit.
-const LOG_PAGES: u32 = 4096;
-/// Bytes per page: a submission's row mostly fits one, and fewer pages are touched per batch.
-const PAGE_BYTES: u32 = 8192;
+const LOG_PAGES: u32 = 8192;
 
 /// Limits of a read-model database.
 #[derive(Debug, Clone)]
@@ -168,7 +166,6 @@ pub(crate) async fn connect_writer(path: &Path) -> Result<SqliteConnection, sqlx
         .journal_mode(SqliteJournalMode::Wal)
         // A crash may lose the last commits, rows and checkpoints alike; they are derived again from the ledger.
         .synchronous(SqliteSynchronous::Normal)
-        .page_size(PAGE_BYTES)
         .pragma("wal_autocheckpoint", LOG_PAGES.to_string())
         .pragma("cache_size", format!("-{WRITER_CACHE_KIB}"))
         .connect()

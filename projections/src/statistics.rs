@@ -98,11 +98,16 @@ type ValuesByRule = BTreeMap<String, BTreeSet<String>>;
 struct Added<'a> {
     states: BTreeMap<(&'a TenantId, &'a FormId, &'a str), i64>,
     days: BTreeMap<(&'a TenantId, &'a FormId, NaiveDate), i64>,
-    outcomes: BTreeMap<(&'a TenantId, &'a FormId), OutcomesByRule>,
+    evaluations: HashMap<(&'a TenantId, &'a FormId, &'a str), Evaluations<'a>>,
 }
 
-/// Evaluations by rule, whether it matched, and value.
-type OutcomesByRule = BTreeMap<String, [BTreeMap<String, i64>; 2]>;
+/// Evaluations that said the same, down to the text; most submissions of a form share a few texts, and each is read once.
+#[derive(Debug)]
+struct Evaluations<'a> {
+    /// What each rule said: rule, matched, the value it is counted under.
+    said: Vec<(String, bool, &'a str)>,
+    count: i64,
+}
 
 /// What one rule said, as `rules-evaluated` records it.
 #[derive(Debug, Deserialize)]
@@ -195,20 +200,33 @@ impl StatisticsProjection {
                 added.state(tenant, form, state.as_str(), 1);
             }
             SubmissionEvent::RulesEvaluated { form, outcomes, .. } => {
-                let outcomes: BTreeMap<String, Outcome<'_>> = serde_json::from_str(outcomes.as_str())
-                    .map_err(|error| format!("the outcomes cannot be read: {error}"))?;
-                let apart = self.apart.entry((tenant.clone(), form.clone())).or_default();
-                let counts = added.outcomes.entry((tenant, form)).or_default();
-                for (rule, outcome) in &outcomes {
-                    let value = counted_as(apart, rule, outcome.value);
-                    let rule = get_or_insert(counts, rule);
-                    *get_or_insert(&mut rule[usize::from(outcome.matched)], value) += 1;
-                }
+                let evaluations = match added.evaluations.entry((tenant, form, outcomes.as_str())) {
+                    Entry::Occupied(same) => same.into_mut(),
+                    Entry::Vacant(new) => {
+                        let apart = self.apart.entry((tenant.clone(), form.clone())).or_default();
+                        new.insert(Evaluations { said: read_outcomes(outcomes.as_str(), apart)?, count: 0 })
+                    }
+                };
+                evaluations.count += 1;
             }
             SubmissionEvent::Amended { .. } => {}
         }
         Ok(())
     }
+}
+
+/// What each rule said, with the value it is counted under.
+fn read_outcomes<'a>(
+    outcomes: &'a str,
+    apart: &mut ValuesByRule,
+) -> Result<Vec<(String, bool, &'a str)>, String> {
+    let outcomes: BTreeMap<String, Outcome<'a>> =
+        serde_json::from_str(outcomes).map_err(|error| format!("the outcomes cannot be read: {error}"))?;
+    let counted = |(rule, outcome): (String, Outcome<'a>)| {
+        let value = counted_as(apart, &rule, outcome.value);
+        (rule, outcome.matched, value)
+    };
+    Ok(outcomes.into_iter().map(counted).collect())
 }
 
 /// The value under which an outcome is counted: its own while the rule's values are few, else none.
@@ -252,8 +270,7 @@ impl<'a> Added<'a> {
                 connection,
                 states,
                 |arguments: &mut SqliteArguments<'static>, ((tenant, form, state), count)| {
-                    arguments.add(tenant.to_string())?;
-                    arguments.add(form.to_string())?;
+                    bind_key(arguments, tenant, form)?;
                     arguments.add(state.to_owned())?;
                     arguments.add(count)
                 },
@@ -265,35 +282,48 @@ impl<'a> Added<'a> {
                 connection,
                 days,
                 |arguments: &mut SqliteArguments<'static>, ((tenant, form, day), count)| {
-                    arguments.add(tenant.to_string())?;
-                    arguments.add(form.to_string())?;
+                    bind_key(arguments, tenant, form)?;
                     arguments.add(day.to_string())?;
                     arguments.add(count)
                 },
             )
             .await?;
-        let mut outcomes = Vec::new();
-        for ((tenant, form), rules) in self.outcomes {
-            for (rule, by_matched) in rules {
-                for (matched, values) in by_matched.into_iter().enumerate() {
-                    for (value, count) in values {
-                        outcomes.push((tenant, form, rule.clone(), matched == 1, value, count));
-                    }
-                }
-            }
-        }
+        let outcomes = outcome_counts(self.evaluations).into_iter().collect();
         ADD_OUTCOMES
-            .execute(connection, outcomes, |arguments, (tenant, form, rule, matched, value, count)| {
-                arguments.add(tenant.to_string())?;
-                arguments.add(form.to_string())?;
+            .execute(connection, outcomes, |arguments, ((tenant, form, rule, matched, value), count)| {
+                bind_key(arguments, tenant, form)?;
                 arguments.add(rule)?;
                 arguments.add(matched)?;
-                arguments.add(value)?;
+                arguments.add(value.to_owned())?;
                 arguments.add(count)
             })
             .await?;
         Ok(())
     }
+}
+
+/// A row of `outcome_counts` without its count: tenant, form, rule, matched, value.
+type OutcomeKey<'a> = (&'a TenantId, &'a FormId, String, bool, &'a str);
+
+fn outcome_counts<'a>(
+    evaluations: HashMap<(&'a TenantId, &'a FormId, &'a str), Evaluations<'a>>,
+) -> BTreeMap<OutcomeKey<'a>, i64> {
+    let mut counts = BTreeMap::new();
+    for ((tenant, form, _), Evaluations { said, count }) in evaluations {
+        for (rule, matched, value) in said {
+            *counts.entry((tenant, form, rule, matched, value)).or_default() += count;
+        }
+    }
+    counts
+}
+
+fn bind_key(
+    arguments: &mut SqliteArguments<'static>,
+    tenant: &TenantId,
+    form: &FormId,
+) -> Result<(), sqlx::error::BoxDynError> {
+    arguments.add(tenant.to_string())?;
+    arguments.add(form.to_string())
 }
 
 static ADD_STATES: LazyLock<ManyRows> = LazyLock::new(|| {
