@@ -166,6 +166,8 @@ pub(crate) async fn connect_writer(path: &Path) -> Result<SqliteConnection, sqlx
         .journal_mode(SqliteJournalMode::Wal)
         // A crash may lose the last commits, rows and checkpoints alike; they are derived again from the ledger.
         .synchronous(SqliteSynchronous::Normal)
+        // Statements over many rows keep what they overwrite until they are done; in a file that costs more than the rows themselves.
+        .pragma("temp_store", "MEMORY")
         .pragma("wal_autocheckpoint", LOG_PAGES.to_string())
         .pragma("cache_size", format!("-{WRITER_CACHE_KIB}"))
         .connect()

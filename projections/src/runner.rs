@@ -35,7 +35,7 @@ impl Default for RunnerSettings {
         Self {
             batch_events_max: 4096,
             batch_bytes_max: 8 * 1024 * 1024,
-            batch_interval_min: Duration::from_millis(50),
+            batch_interval_min: Duration::from_millis(100),
             poll_interval: Duration::from_secs(2),
         }
     }

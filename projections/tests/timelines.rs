@@ -1,0 +1,72 @@
+//! The timeline of a submission: every fact in order, with fields that changed, states entered and what rules said.
+
+mod support;
+
+use formledger_domain::SubmissionId;
+use formledger_projections::timeline;
+use serde_json::{Value, json};
+use support::{World, amended, drafted, evaluated, submitted};
+use uuid::Uuid;
+
+#[tokio::test]
+async fn a_timeline_tells_who_did_what_to_which_field_and_what_the_rules_said() {
+    let world = World::new().await;
+    let acme = world.tenant("acme");
+    acme.publish("claim", 1, &[]).await;
+    let id = SubmissionId(Uuid::now_v7());
+    let outcomes = json!({"total": {"matched": true, "value": {"total": 7}}});
+    acme.submission_events(
+        id,
+        &[
+            drafted("claim", &json!({"amount": 1, "who": {"name": "Ann"}})),
+            amended("claim", &json!({"amount": 2, "who": {"name": "Ann"}}), &json!({"amount": 2})),
+            submitted("claim", &json!({"amount": 2, "who": {"name": "Ann"}})),
+            evaluated("claim", &json!({"/total": 7}), &outcomes),
+        ],
+    )
+    .await;
+    let events = acme.stream(id).await;
+    let told = timeline::fold(&events).expect("readable");
+    let told: Vec<Value> = told.iter().map(|entry| serde_json::to_value(entry).expect("JSON")).collect();
+
+    let types = told.iter().map(|entry| entry["type"].as_str().expect("a type")).collect::<Vec<_>>();
+    assert_eq!(
+        types,
+        [
+            "formledger.submission.drafted.v1",
+            "formledger.submission.amended.v1",
+            "formledger.submission.submitted.v1",
+            "formledger.submission.rules-evaluated.v1",
+        ]
+    );
+    for (entry, event) in told.iter().zip(&events) {
+        assert_eq!(entry["position"], event.position.0);
+        assert_eq!(entry["sequence"], event.sequence.0);
+        assert_eq!(entry["actor"], "system");
+    }
+    assert_eq!(
+        told[0]["changes"],
+        json!([{"pointer": "/amount", "to": 1}, {"pointer": "/who", "to": {"name": "Ann"}}])
+    );
+    assert_eq!(told[1]["changes"], json!([{"pointer": "/amount", "from": 1, "to": 2}]));
+    assert_eq!(told[2]["changes"], json!([]));
+    assert_eq!(told[3]["changes"], json!([{"pointer": "/total", "to": 7}]));
+    let states = told.iter().map(|entry| entry["state"].as_str()).collect::<Vec<_>>();
+    assert_eq!(states, [Some("draft"), None, Some("submitted"), None]);
+    assert_eq!(told[3]["outcomes"], outcomes);
+
+    let then = timeline::fold(&events[..2]).expect("readable");
+    assert_eq!(then.len(), 2, "cut at a past position it is the timeline of then");
+}
+
+#[tokio::test]
+async fn a_timeline_with_an_unreadable_event_is_an_error_and_not_a_shorter_timeline() {
+    let world = World::new().await;
+    let acme = world.tenant("acme");
+    acme.publish("claim", 1, &[]).await;
+    let id = acme.submit("claim", json!({})).await;
+    let mut events = acme.stream(id).await;
+    events[0].event_version = "99".to_owned();
+    let error = timeline::fold(&events).expect_err("unreadable");
+    assert_eq!(error.event_version, "99");
+}
