@@ -33,7 +33,13 @@ pub fn expense_claim() -> Value {
 
 /// Data that the expense claim accepts.
 pub fn expense(amount: f64, country: &str) -> Value {
-    json!({ "amount": amount, "country": country, "applicant": { "age": 40 } })
+    json!({ "amount": number(amount), "country": country, "applicant": { "age": 40 } })
+}
+
+/// The number as canonical JSON writes it: `1`, not `1.0` (RFC 8785 section 3.2.2.3), so that answers compare equal.
+pub fn number(value: f64) -> Value {
+    let whole = value as i64;
+    if whole as f64 == value { json!(whole) } else { json!(value) }
 }
 
 /// The smallest definition there is: any object is accepted.

@@ -10,6 +10,7 @@ pub mod installation;
 pub mod server;
 pub mod sse;
 pub mod stage;
+pub mod tampering;
 pub mod va_forms;
 pub mod wait;
 

@@ -1,0 +1,175 @@
+//! The command line: mistakes are one line and exit status 2, `verify` sees tampering, `rebuild` changes no answer.
+
+use formledger_tests::definitions::{expense, expense_claim};
+use formledger_tests::{Client, Installation, Stage, tampering};
+use serde_json::{Value, json};
+use sqlx::Executor;
+
+#[tokio::test]
+async fn a_mistake_in_the_configuration_is_one_line_and_exit_status_2() {
+    let installation = Installation::fresh();
+    let bare = Installation::without_credentials();
+    let file = installation.scratch().join("a-file");
+    std::fs::write(&file, "in the way").expect("a file can be written");
+    let in_the_way = file.to_str().expect("a plain path");
+    let listen = ["serve", "--listen", "127.0.0.1:0"];
+    for (installation, arguments) in [
+        (&installation, vec!["serve", "--listen", "nowhere"]),
+        (&installation, vec!["serve", "--no-such-option"]),
+        (&installation, vec!["no-such-command"]),
+        (&installation, [&listen[..], &["--data", in_the_way]].concat()),
+        (&installation, [&listen[..], &["--jwks", "no-such-file.json"]].concat()),
+        (&installation, [&listen[..], &["--jwks", in_the_way]].concat()),
+        (&bare, listen.to_vec()),
+        (&bare, vec!["token", "--tenant", "acme", "--subject", "s", "--roles", "admin"]),
+        (&installation, vec!["token", "--tenant", "Not A Slug", "--subject", "s", "--roles", "admin"]),
+        (
+            &installation,
+            vec!["token", "--tenant", "acme", "--subject", "s", "--roles", "admin", "--ttl", "soon"],
+        ),
+    ] {
+        let finished = installation.run(&arguments).await;
+        assert_eq!(finished.code, Some(2), "{arguments:?}: {} {}", finished.stdout, finished.stderr);
+        assert_eq!(finished.stderr.trim().lines().count(), 1, "{arguments:?}: {}", finished.stderr);
+    }
+}
+
+#[tokio::test]
+async fn help_and_version_are_answered() {
+    let installation = Installation::fresh();
+    for arguments in [&["--help"][..], &["serve", "--help"], &["token", "--help"], &["rules", "--help"]] {
+        assert!(installation.run(arguments).await.expect(0).stdout.contains("Usage"), "{arguments:?}");
+    }
+    assert!(installation.run(&["--version"]).await.expect(0).stdout.starts_with("formledger "));
+}
+
+#[tokio::test]
+async fn every_option_is_also_read_from_the_environment() {
+    let installation = Installation::fresh().with("LISTEN", "127.0.0.1:0");
+    let mut command = installation.command(&["serve"]);
+    command.kill_on_drop(true);
+    let server = formledger_tests::Server::start(command, installation.scratch()).await;
+    server.anonymous().get("/healthz").await.expect(200);
+}
+
+/// An installation with some submissions, stopped.
+async fn stopped_with_history() -> Installation {
+    let stage = Stage::with_form("expense", &expense_claim()).await;
+    for n in 0..20 {
+        stage.admin.submit("expense", &expense(f64::from(n), "DE")).await.expect(201);
+    }
+    let Stage { installation, server, .. } = stage;
+    assert!(server.stop().await.success());
+    installation
+}
+
+#[tokio::test]
+async fn verify_passes_on_what_the_product_wrote() {
+    let installation = stopped_with_history().await;
+    installation.run(&["verify"]).await.expect(0);
+    installation.run(&["verify", "--tenant", "acme"]).await.expect(0);
+}
+
+#[tokio::test]
+async fn the_database_refuses_to_change_or_remove_an_event() {
+    let installation = stopped_with_history().await;
+    let mut database = tampering::ledger(&installation).await;
+    for statement in [
+        "update events set payload = '{}'",
+        "delete from events",
+        "update events set position = position + 1",
+    ] {
+        let refused = database.execute(statement).await;
+        assert!(refused.is_err(), "`{statement}` was carried out");
+    }
+}
+
+#[tokio::test]
+async fn verify_sees_every_kind_of_tampering() {
+    for statement in [
+        "update events set payload = replace(payload, '\"DE\"', '\"FR\"') where position = 4",
+        "update events set metadata = replace(metadata, 'ada', 'eve') where position = 5",
+        "update events set recorded_at = recorded_at + 1 where position = 5",
+        "update events set event_type = event_type || 'x' where position = 5",
+        "delete from events where position = (select max(position) from events)",
+        "delete from events where position = 5",
+    ] {
+        let installation = stopped_with_history().await;
+        tampering::tamper(&installation, statement).await;
+        let finished = installation.run(&["verify"]).await;
+        assert!(
+            finished.code.is_some_and(|code| code != 0),
+            "`{statement}` was not seen: {}",
+            finished.stdout
+        );
+    }
+}
+
+/// What all read models say.
+async fn answers(client: &Client, at: u64) -> Vec<Value> {
+    let mut answers = Vec::new();
+    for path in ["/v1/forms", "/v1/forms/expense", "/v1/submissions?limit=500&sort=created_at", "/v1/stats"] {
+        answers.push(client.get_at(path, at).await.expect(200).json());
+    }
+    answers
+}
+
+#[tokio::test]
+async fn a_rebuild_changes_no_answer_while_the_server_serves() {
+    let stage = Stage::with_form("expense", &expense_claim()).await;
+    for n in 0..30 {
+        stage.admin.submit("expense", &expense(f64::from(n * 1000), "DE")).await.expect(201);
+    }
+    let at = stage.head().await;
+    let before = answers(&stage.admin, at).await;
+    stage.installation.run(&["rebuild"]).await.expect(0);
+    assert_eq!(answers(&stage.admin, at).await, before);
+    let next = stage.admin.submit("expense", &expense(1.0, "DE")).await.expect(201);
+    let location = next.header("location").expect("a Location").to_owned();
+    stage.admin.get_at(&location, next.position()).await.expect(200);
+}
+
+#[tokio::test]
+async fn rules_are_evaluated_line_by_line_in_the_protobuf_form() {
+    let installation = Installation::fresh();
+    let cases = [
+        (json!({ "expr": "1 + 1" }), json!({ "value": { "int64Value": "2" } })),
+        (
+            json!({ "expr": "x > 2.5", "bindings": { "x": { "doubleValue": 3 } } }),
+            json!({ "value": { "boolValue": true } }),
+        ),
+        (
+            json!({ "expr": "[1, 'a']" }),
+            json!({ "value": { "listValue": { "values": [{ "int64Value": "1" }, { "stringValue": "a" }] } } }),
+        ),
+    ];
+    let lines: String = cases.iter().map(|(case, _)| format!("{case}\n")).collect();
+    let finished =
+        installation.run_with_input(&["rules", "eval"], &(lines + "{\"expr\":\"1 / 0\"}\n")).await.expect(0);
+    let answers: Vec<Value> =
+        finished.stdout.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+    assert_eq!(answers.len(), cases.len() + 1);
+    for ((case, expected), answer) in cases.iter().zip(&answers) {
+        assert_eq!(answer, expected, "{case}");
+    }
+    assert!(answers[cases.len()]["error"].is_string(), "{}", answers[cases.len()]);
+}
+
+#[tokio::test]
+async fn rules_check_says_where_a_definition_is_wrong() {
+    let installation = Installation::fresh();
+    let write = |name: &str, definition: &Value| {
+        let path = installation.scratch().join(name);
+        std::fs::write(&path, definition.to_string()).expect("a definition can be written");
+        path.to_str().expect("a plain path").to_owned()
+    };
+    let good = write("good.json", &expense_claim());
+    installation.run(&["rules", "check", "--form", &good]).await.expect(0);
+    let mut wrong = expense_claim();
+    wrong["rules"][1]["when"] = json!("amout > 1.0");
+    let wrong = write("wrong.json", &wrong);
+    let finished = installation.run(&["rules", "check", "--form", &wrong]).await;
+    assert!(finished.code.is_some_and(|code| code != 0));
+    let said = finished.stdout + &finished.stderr;
+    assert!(said.contains("/rules/1/when") && said.contains("amout"), "{said}");
+}

@@ -1,0 +1,20 @@
+//! What people and systems do with the product, over HTTP and the command line, one file per promise.
+//! Every test starts its own server on its own data; nothing private is imported.
+
+mod bad_input;
+mod cli;
+mod credentials;
+mod demo;
+mod drafts;
+mod exports;
+mod feed;
+mod forms;
+mod idempotency;
+mod isolation;
+mod operations;
+mod queries;
+mod schemas;
+mod stats;
+mod submissions;
+mod timeline;
+mod va_forms;

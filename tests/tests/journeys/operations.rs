@@ -1,0 +1,79 @@
+//! What operators see: alive, ready, counted, traced; and a tenant whose ledger cannot be read stands visibly still while others go on.
+
+use formledger_tests::definitions::{expense, expense_claim};
+use formledger_tests::tampering::{remove_read_models, tamper};
+use formledger_tests::wait::within;
+use formledger_tests::{Client, Server, Stage};
+
+async fn submit(client: &Client) -> u64 {
+    client.submit("expense", &expense(1.0, "DE")).await.expect(201).position()
+}
+
+#[tokio::test]
+async fn a_server_is_alive_and_ready_and_counts_what_it_answers() {
+    let stage = Stage::with_form("expense", &expense_claim()).await;
+    submit(&stage.admin).await;
+    let anybody = stage.server.anonymous();
+    for path in ["/healthz", "/readyz"] {
+        anybody.get(path).await.expect(200);
+    }
+    let metrics = anybody.get("/metrics").await.expect(200);
+    assert!(metrics.header("content-type").is_some_and(|kind| kind.starts_with("text/plain")));
+    let text = metrics.text();
+    assert!(text.contains("formledger_"), "{text}");
+    let counted = |line: &&str| !line.starts_with('#') && line.contains("/v1/forms/{form}/submissions");
+    assert!(text.lines().any(|line| counted(&line)), "requests are counted by route, never by path: {text}");
+    assert!(!text.contains("acme") && !text.contains("/v1/forms/expense"), "{text}");
+}
+
+#[tokio::test]
+async fn a_request_id_and_a_trace_lead_from_the_answer_to_the_events() {
+    let stage = Stage::with_form("expense", &expense_claim()).await;
+    let refused = stage.admin.get("/v1/submissions/none").header("X-Request-Id", "my-request-7").await;
+    assert_eq!(refused.header("x-request-id"), Some("my-request-7"));
+    assert_eq!(refused.expect_any_problem(404)["instance"], "my-request-7");
+
+    let head = stage.head().await;
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let call = stage.admin.submit("expense", &expense(1.0, "DE"));
+    call.header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01")).await.expect(201);
+    let events = stage.admin.get(&format!("/v1/events?after={head}")).await.expect(200).json();
+    let events = events["events"].as_array().expect("events").clone();
+    assert!(!events.is_empty() && events.iter().all(|event| event["correlationid"] == trace), "{events:?}");
+}
+
+#[tokio::test]
+async fn a_tenant_whose_events_cannot_be_read_stands_still_visibly_and_others_go_on() {
+    let stage = Stage::with_form("expense", &expense_claim()).await;
+    let token = stage.installation.token("acme", "ada", "admin").await;
+    let other_token = stage.installation.token("globex", "gus", "admin").await;
+    let other = stage.server.client(&other_token);
+    other.publish("expense", &expense_claim()).await;
+    submit(&stage.admin).await;
+    let damaged_from = submit(&other).await;
+    let Stage { installation, server, .. } = stage;
+    assert!(server.stop().await.success());
+
+    let statement = "update events set event_type = 'formledger.submission.from-the-future' \
+                     where tenant_id = 'globex' and position = ";
+    tamper(&installation, &format!("{statement}{damaged_from}")).await;
+    remove_read_models(&installation).await;
+    let server = installation.serve().await;
+    let (ours, theirs) = (server.client(&token), server.client(&other_token));
+    let at = submit(&ours).await;
+    assert_eq!(ours.get_at("/v1/submissions", at).await.expect(200).submission_ids().len(), 2);
+    let path = format!("/v1/submissions?min_position={damaged_from}");
+    let behind = theirs.get(&path).header("Prefer", "wait=0").await.expect_problem(503, "replica-behind");
+    assert!(behind["position"].as_u64().is_some_and(|position| position < damaged_from), "{behind}");
+    within("readiness and metrics to say that a tenant stands still", async {
+        while server.anonymous().get("/readyz").await.status != 503 || parked(&server).await == 0 {}
+    })
+    .await;
+}
+
+/// How many tenants stand still, as the metrics count them over all projections.
+async fn parked(server: &Server) -> u64 {
+    let metrics = server.anonymous().get("/metrics").await.expect(200).text();
+    let counts = metrics.lines().filter(|line| line.starts_with("formledger_projection_parked{"));
+    counts.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+}
