@@ -72,7 +72,12 @@ fn explain(error: &clap::Error) -> ExitCode {
 }
 
 fn is_configuration(error: &anyhow::Error) -> bool {
-    error.is::<ConfigError>() || matches!(error.downcast_ref(), Some(StartError::Config(_)))
+    let start = error.downcast_ref();
+    error.is::<ConfigError>()
+        || matches!(
+            start,
+            Some(StartError::Config(_) | StartError::DataDirectory { .. } | StartError::Listen { .. })
+        )
 }
 
 fn one_line(error: &anyhow::Error) -> String {
