@@ -86,9 +86,9 @@ pub(crate) struct OutcomeRow<'a> {
 /// What one transaction records.
 #[derive(Debug, Default)]
 pub(crate) struct Batch<'a> {
-    /// One per tenant.
+    /// One per tenant, by tenant.
     pub(crate) heads: Vec<HeadMove>,
-    /// By tenant in position order.
+    /// Of each tenant in order of position.
     pub(crate) events: Vec<EventRow<'a>>,
     pub(crate) outcomes: Vec<OutcomeRow<'a>>,
 }

@@ -49,6 +49,20 @@ impl Database for SqliteFile {
 contract_suite!(SqliteFile);
 
 #[tokio::test]
+async fn a_commit_waits_for_the_disk() {
+    let mut backend = SqliteFile::create().await.backend().await;
+    let connection = backend.connection().await.expect("opens");
+    // https://www.sqlite.org/pragma.html: synchronous 2 is FULL, which in WAL mode syncs at every commit.
+    for (pragma, value) in [("journal_mode", "wal"), ("synchronous", "2"), ("page_size", "8192")] {
+        let set: String = sqlx::query_scalar(&format!("SELECT CAST({pragma} AS TEXT) FROM pragma_{pragma}"))
+            .fetch_one(&mut *connection)
+            .await
+            .expect("reads");
+        assert_eq!(set, value, "{pragma}");
+    }
+}
+
+#[tokio::test]
 async fn replacing_an_event_is_refused_like_removing_it() {
     let database = SqliteFile::create().await;
     let store = database.open().await;

@@ -52,6 +52,8 @@ pub(crate) fn plan<'c>(
         .into_iter()
         .map(|(tenant, ledger)| HeadMove { tenant: tenant.clone(), from: ledger.from, to: ledger.head })
         .collect();
+    // One order everywhere, so that two processes that lock the same heads cannot wait for each other.
+    planner.batch.heads.sort_unstable_by(|a, b| a.tenant.cmp(&b.tenant));
     Plan { batch: planner.batch, verdicts }
 }
 
