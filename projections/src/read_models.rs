@@ -98,6 +98,10 @@ impl ReadModels {
         let readers = SqlitePoolOptions::new()
             .max_connections(settings.read_connections_max)
             .acquire_timeout(settings.acquire_timeout)
+            // A connection to a local file does not go stale: no ping before each use, no renewal.
+            .test_before_acquire(false)
+            .idle_timeout(None)
+            .max_lifetime(None)
             .connect_with(reading(path))
             .await?;
         Ok(Self {

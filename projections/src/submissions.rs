@@ -1,8 +1,9 @@
 //! The submissions read model: each submission as it is now, found by form, state, submitter, text and indexed fields.
-//! Here: the row and how events make it. `fields` takes indexed values out of the data, `query` asks.
+//! Here: the row and how events make it. `fields` takes indexed values out of the data, `query` asks through `select`.
 
 mod fields;
 mod query;
+mod select;
 mod stored;
 
 use std::collections::{HashMap, HashSet};
