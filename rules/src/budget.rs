@@ -1,7 +1,8 @@
 //! The run-time budget: a deterministic bound on the work of one evaluation.
 //!
 //! Counted in cost units, never in time, so that the same submission gives the same outcome on every machine. Charged by
-//! the evaluator; the embedding program decides how much to give.
+//! the evaluator for the start of a program, for every round of a loop, and inside loops for the size of what is worked on;
+//! work outside of loops is bounded by the source. The embedding program decides how much to give.
 
 use crate::error::{ErrorKind, EvalError};
 use crate::limits::BUDGET_DEFAULT;

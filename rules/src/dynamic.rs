@@ -10,6 +10,7 @@ use serde_json::{Value as Json, json};
 use crate::budget::Budget;
 use crate::error::{ErrorKind, EvalError};
 use crate::layout::Layout;
+use crate::limits::ELEMENTS_MAX;
 use crate::number::{double_to_string, parse_double};
 use crate::program::Program;
 use crate::slots::Slots;
@@ -42,7 +43,7 @@ pub fn eval_ndjson_case(expr: &str, bindings: &Json) -> Result<Json, String> {
         slots.set(slot, value);
     }
     let value = program.eval(&slots, &mut Budget::default());
-    value.and_then(|value| write(&value)).map_err(|error| error.to_string())
+    value.and_then(|value| write(&value, &mut { ELEMENTS_MAX })).map_err(|error| error.to_string())
 }
 
 /// The value that a `cel.expr.Value` denotes.
@@ -101,8 +102,12 @@ fn read_object(object: &Json) -> Option<Value<'static>> {
     }
 }
 
-/// The `cel.expr.Value` that denotes a value. Values that CEL lacks (decimal, date) are objects of a `formledger` type.
-fn write(value: &Value<'_>) -> Result<Json, EvalError> {
+/// The `cel.expr.Value` that denotes a value, its elements counting against `left`. Values that CEL lacks (decimal, date)
+/// are objects of a `formledger` type.
+fn write(value: &Value<'_>, left: &mut usize) -> Result<Json, EvalError> {
+    let message =
+        || EvalError::new(ErrorKind::Budget, format!("the result has more than {ELEMENTS_MAX} elements"));
+    *left = left.checked_sub(1).ok_or_else(message)?;
     let object = |name: &str, text: String| json!({"objectValue": {"@type": name, "value": text}});
     Ok(match value {
         Value::Null => json!({"nullValue": null}),
@@ -123,16 +128,17 @@ fn write(value: &Value<'_>) -> Result<Json, EvalError> {
         Value::Date(date) => object("formledger.Date", time::format_date(*date)),
         Value::Type(kind) => json!({"typeValue": kind.name()}),
         Value::List(list) => {
-            let items = list.iter().map(|item| write(&item?)).collect::<Result<Vec<_>, _>>()?;
-            json!({"listValue": {"values": items}})
+            let items = list.iter().map(|item| write(&item?, left)).collect::<Result<Vec<_>, _>>()?;
+            member("listValue", member("values", Json::Array(items)))
         }
         Value::Map(map) => {
-            let pair = |entry: Result<(Value<'_>, Value<'_>), EvalError>| {
+            let mut pair = |entry: Result<(Value<'_>, Value<'_>), EvalError>| {
                 let (key, value) = entry?;
-                Ok(json!({"key": write(&key)?, "value": write(&value)?}))
+                let members = [("key", write(&key, left)?), ("value", write(&value, left)?)];
+                Ok(Json::Object(members.map(|(name, json)| (name.to_owned(), json)).into_iter().collect()))
             };
-            let entries = map.entries().map(pair).collect::<Result<Vec<_>, EvalError>>()?;
-            json!({"mapValue": {"entries": entries}})
+            let entries = map.entries().map(&mut pair).collect::<Result<Vec<_>, EvalError>>()?;
+            member("mapValue", member("entries", Json::Array(entries)))
         }
         Value::Optional(_) => {
             return Err(EvalError::new(
@@ -141,4 +147,9 @@ fn write(value: &Value<'_>) -> Result<Json, EvalError> {
             ));
         }
     })
+}
+
+/// An object of one member. Unlike `json!` it moves its content, which matters at every level of a nested list.
+fn member(name: &str, content: Json) -> Json {
+    Json::Object([(name.to_owned(), content)].into_iter().collect())
 }

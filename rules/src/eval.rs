@@ -16,6 +16,11 @@ mod fold;
 
 pub(crate) use fold::round_cost;
 
+/// Bytes of a text that an operation passes over at the cost of one unit.
+const TEXT_BYTES_PER_UNIT: usize = 256;
+/// Elements of a list or map that an operation passes over at the cost of one unit.
+const ELEMENTS_PER_UNIT: usize = 4;
+
 type Ran<'a> = Result<Value<'a>, EvalError>;
 
 /// One evaluation under way.
@@ -39,6 +44,7 @@ impl<'f, 'a> Frame<'f, 'a> {
                 let (mut left, mut right) = (Value::Null, Value::Null);
                 let left = self.operand(&args[0], &mut left)?;
                 let right = self.operand(&args[1], &mut right)?;
+                self.weigh([left, right])?;
                 run(left, right)
             }
             Node::Test(..) | Node::And(_) | Node::Or(_) | Node::Present(_) => {
@@ -46,7 +52,9 @@ impl<'f, 'a> Frame<'f, 'a> {
             }
             Node::Call1(run, arg) => {
                 let mut hold = Value::Null;
-                run(self.operand(arg, &mut hold)?)
+                let arg = self.operand(arg, &mut hold)?;
+                self.weigh([arg])?;
+                run(arg)
             }
             Node::Local(at) => Ok(self.locals[*at as usize].clone()),
             Node::Cond(parts) => {
@@ -62,12 +70,21 @@ impl<'f, 'a> Frame<'f, 'a> {
         match node {
             Node::Fail(error) => Err(error.clone()),
             Node::NonNull(inner) => self.non_null(inner),
-            Node::CallN(run, args) => run(&self.all(args)?),
+            Node::CallN(run, args) => {
+                let args = self.all(args)?;
+                self.weigh(&args)?;
+                run(&args)
+            }
             Node::Dispatch(dispatch) => self.dispatch(dispatch),
-            Node::Matches(parts) => match self.operand(&parts.0, &mut Value::Null)? {
-                Value::String(text) => Ok(Value::Bool(parts.1.is_match(text))),
-                other => Err(no_overload("matches", std::slice::from_ref(other))),
-            },
+            Node::Matches(parts) => {
+                let mut hold = Value::Null;
+                let operand = self.operand(&parts.0, &mut hold)?;
+                self.weigh([operand])?;
+                match operand {
+                    Value::String(text) => Ok(Value::Bool(parts.1.is_match(text))),
+                    other => Err(no_overload("matches", std::slice::from_ref(other))),
+                }
+            }
             Node::Select(parts) => self.select(&parts.0, &parts.1),
             Node::SelectOptional(parts) => {
                 let mut hold = Value::Null;
@@ -86,16 +103,37 @@ impl<'f, 'a> Frame<'f, 'a> {
         }
     }
 
+    /// Spends what operands cost by their size, inside loops; outside of them, source and submission bound the work.
+    #[inline]
+    fn weigh<'v>(&mut self, operands: impl IntoIterator<Item = &'v Value<'a>>) -> Result<(), EvalError>
+    where
+        'a: 'v,
+    {
+        if self.locals.is_empty() {
+            return Ok(());
+        }
+        let sizes = operands.into_iter().map(|operand| match operand {
+            Value::String(text) => text.len() / TEXT_BYTES_PER_UNIT,
+            Value::Bytes(bytes) => bytes.len() / TEXT_BYTES_PER_UNIT,
+            Value::List(list) => list.len() / ELEMENTS_PER_UNIT,
+            Value::Map(map) => map.len() / ELEMENTS_PER_UNIT,
+            _ => 0,
+        });
+        self.budget.spend(sizes.sum::<usize>() as u64)
+    }
+
     /// The truth of `node`, in registers all the way through comparisons and logic.
     pub fn truth(&mut self, node: &'a Node) -> Result<bool, EvalError> {
         match node {
             Node::Test(run, args) => {
                 if let (Some(left), Some(right)) = (self.lying(&args[0]), self.lying(&args[1])) {
+                    self.weigh([left, right])?;
                     return run(left, right);
                 }
                 let (mut left, mut right) = (Value::Null, Value::Null);
                 let left = self.operand(&args[0], &mut left)?;
                 let right = self.operand(&args[1], &mut right)?;
+                self.weigh([left, right])?;
                 run(left, right)
             }
             Node::And(nodes) => self.logic(nodes, false),
@@ -202,6 +240,7 @@ impl<'f, 'a> Frame<'f, 'a> {
 
     fn dispatch(&mut self, dispatch: &'a Dispatch) -> Ran<'a> {
         let args = self.all(&dispatch.args)?;
+        self.weigh(&args)?;
         match dispatch.rows.iter().find(|row| row.accepts(&args)) {
             Some(row) => row.call(&args),
             None => Err(no_overload(dispatch.name, &args)),

@@ -124,6 +124,33 @@ fn texts_do_not_grow_without_bound() {
 }
 
 #[test]
+fn lists_that_share_their_parts_do_not_explode() {
+    let start = Instant::now();
+    let binds = |last: &str| {
+        let chain: String = (0..40).map(|at| format!("cel.bind(v{}, [v{at}, v{at}], ", at + 1)).collect();
+        format!("cel.bind(v0, [n, n], {chain}{last}{}", ")".repeat(41))
+    };
+    assert_eq!(eval(&binds("v40"), &data(), 1_000).expect_err("too large").kind(), ErrorKind::Budget);
+    assert_eq!(
+        eval(&binds("v40 == [v39, v39]"), &data(), 1_000).expect_err("too large").kind(),
+        ErrorKind::Budget
+    );
+    let dynamic = binds("v40").replace("[n, n]", "[1, 1]");
+    assert!(eval_ndjson_case(&dynamic, &Json::Null).is_err());
+    assert!(start.elapsed() < PATIENCE);
+}
+
+#[test]
+fn loops_pay_for_the_size_of_what_they_work_on() {
+    let start = Instant::now();
+    for source in ["xs.all(x, !text.contains('b'))", "xs.all(x, x in xs)", "xs.all(x, !text.matches('b$'))"] {
+        let error = eval(source, &data(), 200_000).expect_err("there is not that much budget");
+        assert_eq!(error.kind(), ErrorKind::Budget, "{source}");
+    }
+    assert!(start.elapsed() < PATIENCE);
+}
+
+#[test]
 fn arithmetic_at_the_edges_is_an_error_or_a_value_that_is_specified() {
     let kind = |source: &str| eval(source, &data(), 1_000).expect_err(source).kind();
     assert_eq!(kind("1 / n"), ErrorKind::DivideByZero);

@@ -10,8 +10,10 @@ use base64::engine::general_purpose::STANDARD;
 use rust_decimal::Decimal;
 use serde_json::Value as Json;
 
+use super::order::too_many_elements;
 use super::{List, Map, Value};
 use crate::error::{ErrorKind, EvalError};
+use crate::limits::ELEMENTS_MAX;
 use crate::time;
 use crate::types::Type;
 
@@ -118,6 +120,13 @@ fn misfit(json: &Json, ty: &Type) -> EvalError {
 
 /// See [`Value::to_json`].
 pub(crate) fn to_json(value: &Value<'_>) -> Result<Json, EvalError> {
+    write(value, &mut { ELEMENTS_MAX })
+}
+
+/// A value as JSON; its elements count against `left`, because lists that share parts can stand for more than memory
+/// holds.
+fn write(value: &Value<'_>, left: &mut usize) -> Result<Json, EvalError> {
+    *left = left.checked_sub(1).ok_or_else(too_many_elements)?;
     Ok(match value {
         Value::Null | Value::Optional(None) => Json::Null,
         Value::Bool(truth) => Json::Bool(*truth),
@@ -132,16 +141,18 @@ pub(crate) fn to_json(value: &Value<'_>) -> Result<Json, EvalError> {
         Value::Decimal(decimal) => Json::String(decimal.to_string()),
         Value::Date(date) => Json::String(time::format_date(*date)),
         Value::Type(kind) => Json::String(kind.name().to_owned()),
-        Value::List(list) => Json::Array(list.iter().map(|item| to_json(&item?)).collect::<Result<_, _>>()?),
+        Value::List(list) => {
+            Json::Array(list.iter().map(|item| write(&item?, left)).collect::<Result<_, _>>()?)
+        }
         Value::Map(map) => {
             let mut members = serde_json::Map::new();
             for entry in map.entries() {
                 let (key, value) = entry?;
-                members.insert(key_text(&key), to_json(&value)?);
+                members.insert(key_text(&key), write(&value, left)?);
             }
             Json::Object(members)
         }
-        Value::Optional(Some(inner)) => to_json(inner)?,
+        Value::Optional(Some(inner)) => write(inner, left)?,
     })
 }
 

@@ -8,7 +8,8 @@ use rust_decimal::Decimal;
 use rust_decimal::prelude::FromPrimitive;
 
 use super::{Kind, List, Map, Value};
-use crate::error::EvalError;
+use crate::error::{ErrorKind, EvalError};
+use crate::limits::ELEMENTS_MAX;
 
 /// The order of two values of the same or of comparable types; `None` when they have none (NaN, other types).
 pub(crate) fn compare(a: &Value<'_>, b: &Value<'_>) -> Option<Ordering> {
@@ -68,40 +69,64 @@ fn decimal_to_double(decimal: &Decimal, double: f64) -> Option<Ordering> {
 /// CEL's `==`: numbers by value across types, lists and maps by their elements, different types unequal.
 ///
 /// # Errors
-/// [`crate::ErrorKind::Misfit`] when an element read from the submission does not fit its type.
+/// [`ErrorKind::Misfit`] when an element read from the submission does not fit its type; [`ErrorKind::Budget`] after
+/// [`ELEMENTS_MAX`] elements, because lists that share parts can stand for more than memory holds.
 pub(crate) fn equals(a: &Value<'_>, b: &Value<'_>) -> Result<bool, EvalError> {
-    Ok(match (a, b) {
+    match (a, b) {
+        (Value::List(_) | Value::Map(_) | Value::Optional(_), _) => {
+            equals_inside(a, b, &mut { ELEMENTS_MAX })
+        }
+        _ => Ok(equals_scalar(a, b)),
+    }
+}
+
+fn equals_scalar(a: &Value<'_>, b: &Value<'_>) -> bool {
+    match (a, b) {
         (Value::String(a), Value::String(b)) => **a == **b,
         (Value::Null, Value::Null) => true,
         (Value::Type(a), Value::Type(b)) => a == b,
-        (Value::List(a), Value::List(b)) => lists_equal(a, b)?,
-        (Value::Map(a), Value::Map(b)) => maps_equal(a, b)?,
-        (Value::Optional(None), Value::Optional(None)) => true,
-        (Value::Optional(Some(a)), Value::Optional(Some(b))) => equals(a, b)?,
         _ => compare(a, b) == Some(Ordering::Equal),
-    })
+    }
 }
 
-fn lists_equal(a: &List<'_>, b: &List<'_>) -> Result<bool, EvalError> {
+/// Equality of values whose elements count against `left`.
+fn equals_inside(a: &Value<'_>, b: &Value<'_>, left: &mut usize) -> Result<bool, EvalError> {
+    *left = left.checked_sub(1).ok_or_else(too_many_elements)?;
+    match (a, b) {
+        (Value::List(a), Value::List(b)) => lists_equal(a, b, left),
+        (Value::Map(a), Value::Map(b)) => maps_equal(a, b, left),
+        (Value::Optional(None), Value::Optional(None)) => Ok(true),
+        (Value::Optional(Some(a)), Value::Optional(Some(b))) => equals_inside(a, b, left),
+        _ => Ok(equals_scalar(a, b)),
+    }
+}
+
+/// The error of a value with more elements than an operation may visit.
+#[cold]
+pub(super) fn too_many_elements() -> EvalError {
+    EvalError::new(ErrorKind::Budget, format!("a value has more than {ELEMENTS_MAX} elements"))
+}
+
+fn lists_equal(a: &List<'_>, b: &List<'_>, left: &mut usize) -> Result<bool, EvalError> {
     if a.len() != b.len() {
         return Ok(false);
     }
     for (a, b) in a.iter().zip(b.iter()) {
-        if !equals(&a?, &b?)? {
+        if !equals_inside(&a?, &b?, left)? {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-fn maps_equal(a: &Map<'_>, b: &Map<'_>) -> Result<bool, EvalError> {
+fn maps_equal(a: &Map<'_>, b: &Map<'_>, left: &mut usize) -> Result<bool, EvalError> {
     if a.len() != b.len() {
         return Ok(false);
     }
     for entry in a.entries() {
         let (key, value) = entry?;
         let Some(other) = b.get(&key) else { return Ok(false) };
-        if !equals(&value, &other?)? {
+        if !equals_inside(&value, &other?, left)? {
             return Ok(false);
         }
     }
