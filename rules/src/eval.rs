@@ -44,7 +44,7 @@ impl<'f, 'a> Frame<'f, 'a> {
                 let (mut left, mut right) = (Value::Null, Value::Null);
                 let left = self.operand(&args[0], &mut left)?;
                 let right = self.operand(&args[1], &mut right)?;
-                self.weigh([left, right])?;
+                self.weigh(&[left, right])?;
                 run(left, right)
             }
             Node::Test(..) | Node::And(_) | Node::Or(_) | Node::Present(_) => {
@@ -53,7 +53,7 @@ impl<'f, 'a> Frame<'f, 'a> {
             Node::Call1(run, arg) => {
                 let mut hold = Value::Null;
                 let arg = self.operand(arg, &mut hold)?;
-                self.weigh([arg])?;
+                self.weigh(&[arg])?;
                 run(arg)
             }
             Node::Local(at) => Ok(self.locals[*at as usize].clone()),
@@ -72,14 +72,14 @@ impl<'f, 'a> Frame<'f, 'a> {
             Node::NonNull(inner) => self.non_null(inner),
             Node::CallN(run, args) => {
                 let args = self.all(args)?;
-                self.weigh(&args)?;
+                self.weigh_all(&args)?;
                 run(&args)
             }
             Node::Dispatch(dispatch) => self.dispatch(dispatch),
             Node::Matches(parts) => {
                 let mut hold = Value::Null;
                 let operand = self.operand(&parts.0, &mut hold)?;
-                self.weigh([operand])?;
+                self.weigh(&[operand])?;
                 match operand {
                     Value::String(text) => Ok(Value::Bool(parts.1.is_match(text))),
                     other => Err(no_overload("matches", std::slice::from_ref(other))),
@@ -104,15 +104,18 @@ impl<'f, 'a> Frame<'f, 'a> {
     }
 
     /// Spends what operands cost by their size, inside loops; outside of them, source and submission bound the work.
-    #[inline]
-    fn weigh<'v>(&mut self, operands: impl IntoIterator<Item = &'v Value<'a>>) -> Result<(), EvalError>
-    where
-        'a: 'v,
-    {
-        if self.locals.is_empty() {
-            return Ok(());
-        }
-        let sizes = operands.into_iter().map(|operand| match operand {
+    #[inline(always)]
+    fn weigh(&mut self, operands: &[&Value<'a>]) -> Result<(), EvalError> {
+        if self.locals.is_empty() { Ok(()) } else { self.weigh_in_loop(operands) }
+    }
+
+    fn weigh_all(&mut self, operands: &[Value<'a>]) -> Result<(), EvalError> {
+        operands.iter().try_for_each(|operand| self.weigh(&[operand]))
+    }
+
+    #[inline(never)]
+    fn weigh_in_loop(&mut self, operands: &[&Value<'a>]) -> Result<(), EvalError> {
+        let sizes = operands.iter().map(|operand| match operand {
             Value::String(text) => text.len() / TEXT_BYTES_PER_UNIT,
             Value::Bytes(bytes) => bytes.len() / TEXT_BYTES_PER_UNIT,
             Value::List(list) => list.len() / ELEMENTS_PER_UNIT,
@@ -127,13 +130,13 @@ impl<'f, 'a> Frame<'f, 'a> {
         match node {
             Node::Test(run, args) => {
                 if let (Some(left), Some(right)) = (self.lying(&args[0]), self.lying(&args[1])) {
-                    self.weigh([left, right])?;
+                    self.weigh(&[left, right])?;
                     return run(left, right);
                 }
                 let (mut left, mut right) = (Value::Null, Value::Null);
                 let left = self.operand(&args[0], &mut left)?;
                 let right = self.operand(&args[1], &mut right)?;
-                self.weigh([left, right])?;
+                self.weigh(&[left, right])?;
                 run(left, right)
             }
             Node::And(nodes) => self.logic(nodes, false),
@@ -240,7 +243,7 @@ impl<'f, 'a> Frame<'f, 'a> {
 
     fn dispatch(&mut self, dispatch: &'a Dispatch) -> Ran<'a> {
         let args = self.all(&dispatch.args)?;
-        self.weigh(&args)?;
+        self.weigh_all(&args)?;
         match dispatch.rows.iter().find(|row| row.accepts(&args)) {
             Some(row) => row.call(&args),
             None => Err(no_overload(dispatch.name, &args)),
