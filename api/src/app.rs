@@ -100,6 +100,9 @@ impl App {
         let (listener, address) = listen(settings.listen).await?;
         let store = open_ledger(&settings.data, settings.append_batch_max).await?;
         let read_models = open_read_models(&settings.data).await?;
+        if settings.auth.has_weak_secret() {
+            tracing::warn!("the secret has fewer than 32 bytes, so tokens could be forged by trying");
+        }
         let (stop, stopping) = watch::channel(false);
         let api = Api {
             tenants: Tenants::new(settings.provisioned_tenants),

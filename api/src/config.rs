@@ -174,6 +174,14 @@ pub struct AuthSettings {
     pub jwt_audience: Option<String>,
 }
 
+impl AuthSettings {
+    /// Whether tokens could be forged by trying secrets. They are taken all the same, because a secret that an identity provider chose
+    /// cannot be changed here; the application warns.
+    pub fn has_weak_secret(&self) -> bool {
+        self.jwt_secret.as_ref().is_some_and(|secret| secret.len() < SECRET_BYTES_ADVISED)
+    }
+}
+
 /// Everything that the application needs to start.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -294,6 +302,9 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 /// The longest token lifetime that can be minted, ten years in seconds.
 const TTL_SECONDS_MAX: u64 = 10 * 365 * 86_400;
+
+/// RFC 7518 section 3.2 asks for a key as long as the hash, in bytes.
+const SECRET_BYTES_ADVISED: usize = 32;
 
 #[cfg(test)]
 mod tests {

@@ -12,10 +12,6 @@ use serde::{Deserialize, Serialize};
 use crate::config::{AuthSettings, ConfigError};
 use crate::limits::TOKEN_CLOCK_LEEWAY;
 
-/// RFC 7518 section 3.2 asks for a key as long as the hash, in bytes. Shorter ones are taken with a warning, because a secret that an
-/// identity provider chose cannot be changed here.
-const SECRET_BYTES_ADVISED: usize = 32;
-
 /// What a token says (RFC 7519).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
@@ -59,11 +55,6 @@ impl Keys {
             .jwt_secret
             .as_ref()
             .map(|secret| Key::new(DecodingKey::from_secret(secret.as_bytes()), Algorithm::HS256, audience));
-        if settings.jwt_secret.as_ref().is_some_and(|secret| secret.len() < SECRET_BYTES_ADVISED) {
-            tracing::warn!(
-                "the secret has fewer than {SECRET_BYTES_ADVISED} bytes, so tokens could be forged by trying"
-            );
-        }
         let public = match &settings.jwks {
             Some(path) => read_jwks(path, audience)?,
             None => Vec::new(),
