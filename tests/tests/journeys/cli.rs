@@ -2,6 +2,7 @@
 
 use formledger_tests::definitions::{expense, expense_claim};
 use formledger_tests::{Client, Installation, Stage, tampering};
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use sqlx::Executor;
 
@@ -68,6 +69,30 @@ async fn verify_passes_on_what_the_product_wrote() {
     let installation = stopped_with_history().await;
     installation.run(&["verify"]).await.expect(0);
     installation.run(&["verify", "--tenant", "acme"]).await.expect(0);
+}
+
+#[tokio::test]
+async fn verify_and_export_work_while_the_server_records() {
+    let stage = Stage::with_form("expense", &expense_claim()).await;
+    let mut exported = Vec::new();
+    for _ in 0..5 {
+        let (_, verified, export) = tokio::join!(
+            join_all(
+                (0..40)
+                    .map(|_| async { stage.admin.submit("expense", &expense(1.0, "DE")).await.expect(201) })
+            ),
+            stage.installation.run(&["verify"]),
+            stage.installation.run(&["export", "--tenant", "acme"]),
+        );
+        verified.expect(0);
+        let lines = export.expect(0).stdout;
+        let events: Vec<Value> =
+            lines.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+        let positions: Vec<Option<u64>> = events.iter().map(|event| event["position"].as_u64()).collect();
+        assert_eq!(positions, (1..=events.len() as u64).map(Some).collect::<Vec<_>>());
+        assert!(events.starts_with(&exported), "what was exported before never changes");
+        exported = events;
+    }
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
 //! The feed: every position exactly once, however often and wherever the connection breaks, also while writes go on.
 
-use formledger_tests::definitions::{expense, expense_claim};
+use formledger_tests::definitions::{anything, expense, expense_claim};
 use formledger_tests::feed::{FeedEvent, positions};
 use formledger_tests::sse::Frame;
 use formledger_tests::{Client, Stage};
+use serde_json::json;
 
 /// How often the reconnecting client loses its connection.
 const CUTS: usize = 120;
@@ -11,6 +12,10 @@ const CUTS: usize = 120;
 const BYTES_BETWEEN_CUTS_MAX: usize = 3000;
 /// Submissions made while it reads.
 const SUBMISSIONS: usize = 150;
+/// Bytes of one submission to a client that does not read.
+const LARGE_BYTES: usize = 50_000;
+/// How many of them: 20 MB, where sockets buffer at most 6 MB.
+const LARGE_COUNT: usize = 400;
 
 async fn submit(client: &Client, amount: f64) -> u64 {
     client.submit("expense", &expense(amount, "DE")).await.expect(201).position()
@@ -62,6 +67,20 @@ async fn between_history_and_live_there_is_no_gap_and_no_repeat() {
 }
 
 #[tokio::test]
+async fn a_client_that_reads_nothing_for_long_misses_nothing() {
+    let stage = Stage::with_form("notes", &anything("Notes")).await;
+    let mut feed = stage.admin.feed("/v1/feed", Some(0)).await;
+    // More than any buffer between the two holds.
+    let note = json!({ "text": "x".repeat(LARGE_BYTES) });
+    let all = futures_util::future::join_all((0..LARGE_COUNT).map(|_| async {
+        stage.admin.submit("notes", &note).await.expect(201);
+    }));
+    all.await;
+    let end = stage.head().await;
+    assert_eq!(positions(&feed.up_to(end).await), (1..=end).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn the_first_message_is_a_comment_that_names_the_start() {
     let stage = Stage::with_form("expense", &expense_claim()).await;
     let head = submit(&stage.admin, 1.0).await;
@@ -104,6 +123,9 @@ async fn a_cursor_past_the_head_or_none_at_all_is_400() {
     by_header.expect_problem(400, "cursor-ahead");
     stage.admin.get("/v1/feed?after=yesterday").await.expect_any_problem(400);
     stage.admin.get("/v1/feed").header("Last-Event-ID", "-1").await.expect_any_problem(400);
+    for query in ["after=x", "limit=0", "limit=1000000", "types=", "nosuch=1"] {
+        stage.admin.get(&format!("/v1/events?{query}")).await.expect_any_problem(400);
+    }
     // The head itself is a good place to wait at.
     stage.admin.feed("/v1/feed", Some(ahead - 1)).await;
 }

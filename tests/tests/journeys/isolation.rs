@@ -221,13 +221,3 @@ async fn two_tenants_at_equal_positions_never_meet() {
     let [ours, theirs] = roots;
     assert_ne!(ours.await.json()["root_hash"], theirs.await.json()["root_hash"]);
 }
-
-#[tokio::test]
-async fn nobody_enters_a_tenant_that_has_no_administrator_yet() {
-    let stage = Stage::set().await;
-    let submitter = stage.somebody("void", "vera", "submitter").await;
-    submitter.submit("expense", &json!({})).await.expect_any_problem(404);
-    let admin = stage.somebody("void", "vic", "admin").await;
-    let positions = admin.get("/v1/ledger").await;
-    assert!(positions.status == 404 || positions.json()["position"] == 0, "{}", positions.text());
-}

@@ -16,5 +16,6 @@ mod queries;
 mod schemas;
 mod stats;
 mod submissions;
+mod tenants;
 mod timeline;
 mod va_forms;

@@ -1,9 +1,11 @@
 //! What operators see: alive, ready, counted, traced; and a tenant whose ledger cannot be read stands visibly still while others go on.
 
-use formledger_tests::definitions::{expense, expense_claim};
+use formledger_tests::definitions::{anything, expense, expense_claim};
+use formledger_tests::installation::SECRET;
 use formledger_tests::tampering::{remove_read_models, tamper};
 use formledger_tests::wait::within;
-use formledger_tests::{Client, Server, Stage};
+use formledger_tests::{Client, Installation, Server, Stage};
+use serde_json::json;
 
 async fn submit(client: &Client) -> u64 {
     client.submit("expense", &expense(1.0, "DE")).await.expect(201).position()
@@ -40,6 +42,23 @@ async fn a_request_id_and_a_trace_lead_from_the_answer_to_the_events() {
     let events = stage.admin.get(&format!("/v1/events?after={head}")).await.expect(200).json();
     let events = events["events"].as_array().expect("events").clone();
     assert!(!events.is_empty() && events.iter().all(|event| event["correlationid"] == trace), "{events:?}");
+}
+
+#[tokio::test]
+async fn logs_hold_neither_credentials_nor_data() {
+    let installation = Installation::fresh().with("LOG", "trace");
+    let server = installation.serve().await;
+    let token = installation.token("acme", "ada", "admin").await;
+    let client = server.client(&token);
+    client.publish("notes", &anything("Notes")).await;
+    client.submit("notes", &json!({ "note": "onlyfortheledger" })).await.expect(201);
+    client.submit("notes", &json!("onlyfortheledger")).await.expect(422);
+    let logged = server.stderr();
+    assert!(logged.lines().any(|line| line.contains("/v1/forms/notes/submissions")), "{logged}");
+    for secret in [&token, SECRET, "onlyfortheledger"] {
+        let line = logged.lines().find(|line| line.contains(secret));
+        assert_eq!(line, None, "`{secret}` was logged");
+    }
 }
 
 #[tokio::test]
