@@ -4,7 +4,7 @@
 //! error when it runs, as unchecked CEL has it; everything else is the same code.
 
 use crate::error::{ErrorKind, EvalError, Problem};
-use crate::layout::{Layout, Slot};
+use crate::layout::Layout;
 use crate::node::Node;
 use crate::overload;
 use crate::slots::SlotSet;
@@ -50,8 +50,8 @@ pub(crate) struct Checker<'c, 's> {
     mode: Mode,
     /// Macro variables, innermost last; a variable's position is its place on the evaluator's stack.
     scope: Vec<(&'s str, Type)>,
-    /// Slots that `has(…)` or a comparison with null has shown to be there.
-    guards: Vec<Slot>,
+    /// What `has(…)` or a comparison with null has shown to be there.
+    guards: Vec<guard::Guard>,
     pub problems: Vec<Problem>,
     pub uses: SlotSet,
     /// Whether some part is `dyn`, so that calls may be left to run-time types.

@@ -78,6 +78,17 @@ fn a_guarded_field_gives_no_warning() {
 }
 
 #[test]
+fn a_member_of_an_element_that_may_be_missing_is_warned_of_too() {
+    let line = ObjectType::new([Field::optional("off", Type::Int)], false);
+    let fields = [Field::required("lines", Type::list(Type::Object(Arc::new(line))))];
+    let layout = Layout::new(Arc::new(ObjectType::new(fields, false)));
+    let warnings = |source: &str| Program::compile(source, &layout).expect(source).warnings().len();
+    assert_eq!(warnings("lines.all(l, l.off > 0)"), 1);
+    assert_eq!(warnings("lines.all(l, !has(l.off) || l.off > 0)"), 0);
+    assert_eq!(warnings("lines.exists(l, has(l.off) && l.off > 0) || lines[0].off == 3"), 1);
+}
+
+#[test]
 fn a_null_is_a_missing_value_except_in_comparisons_with_null() {
     let rules = |assert: &str| json!([{"id": "n", "kind": "constraint", "assert": assert}]);
     let with = |note: Json| json!({"amount": 1, "country": "DE", "level": "low", "note": note});

@@ -3,7 +3,16 @@
 //! Part of the checker. Only looks at plain paths; anything cleverer just keeps its warning.
 
 use super::Checker;
+use crate::layout::Slot;
 use crate::syntax::{Expr, ExprKind, Literal};
+
+/// Something that is known to be there.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Guard {
+    Slot(Slot),
+    /// A path from a macro variable, such as `line.discount`.
+    Path(String),
+}
 
 impl<'s> Checker<'_, 's> {
     /// Adds to the guards what `condition` shows when it is `holds`.
@@ -27,8 +36,15 @@ impl<'s> Checker<'_, 's> {
     /// Marks every slot on a path as present.
     fn guard(&mut self, path: &Expr<'s>) {
         if let Some(members) = self.path(path) {
-            self.guards.extend(members.iter().map(|member| member.slot));
+            self.guards.extend(members.iter().map(|member| Guard::Slot(member.slot)));
+        } else if let Some(name) = path.qualified_name() {
+            self.guards.push(Guard::Path(name));
         }
+    }
+
+    /// Whether a slot is known to be there.
+    pub(super) fn is_guarded(&self, slot: Slot) -> bool {
+        self.guards.contains(&Guard::Slot(slot))
     }
 }
 

@@ -2,9 +2,10 @@
 //!
 //! Part of the checker.
 
+use super::guard::Guard;
 use super::{Checker, Mode, Typed, name};
 use crate::error::{ErrorKind, Problem};
-use crate::layout::{Member, Slot};
+use crate::layout::Member;
 use crate::node::Node;
 use crate::syntax::{Expr, ExprKind, Span};
 use crate::types::Type;
@@ -71,22 +72,22 @@ impl<'c, 's> Checker<'c, 's> {
         let slot = path[path.len() - 1].slot;
         self.uses.insert(slot);
         let mut ty = self.layout.info(slot).ty.clone();
-        if self.guards.contains(&slot) {
+        if self.is_guarded(slot) {
             ty = ty.non_null().clone();
         }
         let missing = path
             .iter()
-            .find(|member| self.layout.info(member.slot).optional && !self.guards.contains(&member.slot));
+            .find(|member| self.layout.info(member.slot).optional && !self.is_guarded(member.slot));
         if let Some(member) = missing
             && self.mode == Mode::Checked
         {
-            self.warn_missing(expr.span, member.slot);
+            let name = self.layout.info(member.slot).path.join(".");
+            self.warn_missing(expr.span, &name);
         }
         Typed::new(Node::Slot(slot), ty)
     }
 
-    fn warn_missing(&mut self, span: Span, slot: Slot) {
-        let name = self.layout.info(slot).path.join(".");
+    fn warn_missing(&mut self, span: Span, name: &str) {
         let message = format!(
             "`{name}` may be missing, and then this is not evaluated; `has({name}) && …` decides that case"
         );
@@ -124,12 +125,30 @@ impl<'c, 's> Checker<'c, 's> {
             Ok(member) => member,
             Err(message) => return self.refuse(at, ErrorKind::NoOverload, message),
         };
+        if !optional && !through_optional {
+            self.warn_missing_member(expr, held, field);
+        }
         let operand = if nullable { Node::NonNull(Box::new(inner.node)) } else { inner.node };
         let parts = Box::new((operand, field.into()));
         if optional || through_optional {
             Typed::new(Node::SelectOptional(parts), Type::optional(member))
         } else {
             Typed::new(Node::Select(parts), member)
+        }
+    }
+
+    /// Warns when a member of an element may be missing, as in `lines.all(line, line.discount > 0)`.
+    fn warn_missing_member(&mut self, expr: &Expr<'s>, holder: &Type, field: &str) {
+        let Type::Object(object) = holder else { return };
+        let optional =
+            object.field(field).is_some_and(|field| !field.required || matches!(field.ty, Type::Nullable(_)));
+        if !optional || self.mode == Mode::Dynamic {
+            return;
+        }
+        let name = expr.qualified_name();
+        if name.as_ref().is_none_or(|name| !self.guards.contains(&Guard::Path(name.clone()))) {
+            let shown = name.unwrap_or_else(|| self.source[expr.span.range()].to_owned());
+            self.warn_missing(expr.span, &shown);
         }
     }
 
