@@ -48,17 +48,17 @@ impl<K: Eq + Hash, V: Clone> BoundedMap<K, V> {
 }
 
 fn drop_older_half<K: Eq + Hash, V>(entries: &mut HashMap<K, Entry<V>>) {
-    let mut times: Vec<u64> =
-        entries.values().map(|entry| entry.last_asked.load(Ordering::Relaxed)).collect();
+    let asked = |entry: &Entry<V>| entry.last_asked.load(Ordering::Relaxed);
+    let mut times: Vec<u64> = entries.values().map(asked).collect();
     let middle = times.len() / 2;
-    let (_, median, _) = times.select_nth_unstable(middle);
-    let median = *median;
-    let mut to_drop = entries.len().div_ceil(2);
-    // Many may share the median's time; counting keeps half of the room in any case.
+    let median = *times.select_nth_unstable(middle).1;
+    entries.retain(|_, entry| asked(entry) >= median);
+    // Where most were asked for at the same time, hardly any are older than the median: any of them may go.
+    let mut surplus = entries.len().saturating_sub(middle);
     entries.retain(|_, entry| {
-        let old = to_drop > 0 && entry.last_asked.load(Ordering::Relaxed) <= median;
-        to_drop -= usize::from(old);
-        !old
+        let goes = surplus > 0 && asked(entry) == median;
+        surplus -= usize::from(goes);
+        !goes
     });
 }
 
@@ -77,5 +77,17 @@ mod tests {
         }
         assert_eq!(map.get(&"999".to_owned()), Some(999));
         assert_eq!(map.get(&"1".to_owned()), None);
+    }
+
+    #[test]
+    fn entries_that_were_all_asked_for_at_the_same_time_make_room_too() {
+        let map = BoundedMap::new(8);
+        for number in 0..8 {
+            map.insert(number, number);
+        }
+        assert!((0..8).all(|number| map.get(&number) == Some(number)));
+        map.insert(8, 8);
+        assert_eq!(map.get(&8), Some(8));
+        assert_eq!((0..8).filter(|number| map.get(number).is_some()).count(), 4);
     }
 }

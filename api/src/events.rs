@@ -17,6 +17,7 @@ use crate::error::ApiError;
 use crate::forms::existing_form_id;
 use crate::head::Head;
 use crate::limits::{EVENTS_SCANNED_MAX, PAGE_EVENTS_DEFAULT, PAGE_EVENTS_MAX, STREAM_PAGE_EVENTS};
+use crate::openapi::answers;
 use crate::params::{Params, invalid};
 use crate::query::{QueryCall, answer};
 use crate::submissions::submission_id;
@@ -45,7 +46,7 @@ struct EventPage<'a> {
         ("min_position" = Option<u64>, Query, description = "Wait until the ledger reaches this position."),
     ),
     responses(
-        (status = 200, description = "`{events[], position, next_after?}`; with `Accept: application/x-ndjson` one event a line, to the end of the range."),
+        (status = 200, body = answers::EventPage, description = "`{events[], position, next_after?}`; with `Accept: application/x-ndjson` one event a line, to the end of the range."),
         (status = 400, description = "`cursor-ahead`: `after` is past the ledger's end."),
         (status = 406, description = "Neither JSON nor NDJSON is acceptable."),
     ))]

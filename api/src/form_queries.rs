@@ -9,6 +9,7 @@ use warp::reply::Response;
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::forms::existing_form_id;
+use crate::openapi::answers;
 use crate::query::{QueryCall, answer, answer_one};
 
 #[derive(Serialize)]
@@ -28,7 +29,7 @@ struct Checked<T> {
 /// All forms.
 #[utoipa::path(get, path = "/v1/forms", tag = "forms", security(("bearer" = [])),
     params(("min_position" = Option<u64>, Query, description = "Wait until the list reaches this position.")),
-    responses((status = 200, description = "`{items[], position}`, by id.")))]
+    responses((status = 200, body = answers::FormList, description = "`{items[], position}`, by id.")))]
 pub async fn list(call: Call) -> Result<Response, ApiError> {
     let query = QueryCall::read(call).await?;
     query.finish_params()?;
@@ -44,7 +45,7 @@ pub async fn list(call: Call) -> Result<Response, ApiError> {
         ("min_position" = Option<u64>, Query, description = "Wait until the data reach this position."),
     ),
     responses(
-        (status = 200, description = "The newest definition, the draft where there is one, versions, and `problems[]` of the draft or else of the definition."),
+        (status = 200, body = answers::Form, description = "The newest definition, the draft where there is one, versions, and `problems[]` of the draft or else of the definition."),
         (status = 404, description = "There is no such form."),
     ))]
 pub async fn one(call: Call, form: String) -> Result<Response, ApiError> {
@@ -70,7 +71,7 @@ pub async fn one(call: Call, form: String) -> Result<Response, ApiError> {
         ("min_position" = Option<u64>, Query, description = "Wait until the data reach this position."),
     ),
     responses(
-        (status = 200, description = "The definition as published, and the checker's warnings."),
+        (status = 200, body = answers::FormVersion, description = "The definition as published, and the checker's warnings."),
         (status = 404, description = "There is no such form or version."),
     ))]
 pub async fn version(call: Call, form: String, version: String) -> Result<Response, ApiError> {

@@ -12,6 +12,7 @@ use crate::auth::role;
 use crate::call::Call;
 use crate::command::{CommandCall, Outcome, members, parse};
 use crate::error::ApiError;
+use crate::openapi::answers;
 
 /// The roles that change forms.
 const DESIGNERS: &[&str] = &[role::ADMIN, role::DESIGNER];
@@ -21,7 +22,7 @@ const DESIGNERS: &[&str] = &[role::ADMIN, role::DESIGNER];
     params(("form" = String, Path, description = "The form's id.")),
     request_body(content = Value, description = "The definition."),
     responses(
-        (status = 200, description = "The draft is saved; `problems[]` says what stands in the way of publishing it."),
+        (status = 200, body = answers::DraftSaved, description = "The draft is saved; `problems[]` says what stands in the way of publishing it."),
         (status = 422, description = "`form-invalid`: this is no definition at all."),
     ))]
 pub async fn save_draft(call: Call, form: String) -> Result<Response, ApiError> {
@@ -40,7 +41,7 @@ pub async fn save_draft(call: Call, form: String) -> Result<Response, ApiError> 
 #[utoipa::path(post, path = "/v1/forms/{form}/publish", tag = "forms", security(("bearer" = [])),
     params(("form" = String, Path, description = "The form's id.")),
     responses(
-        (status = 201, description = "The draft is the newest version now."),
+        (status = 201, body = answers::FormPublished, description = "The draft is the newest version now."),
         (status = 409, description = "`nothing-to-publish`: no draft was saved since the last publication."),
         (status = 422, description = "`form-invalid` with `errors[]`."),
     ))]
@@ -75,7 +76,7 @@ pub struct Retirement {
     params(("form" = String, Path, description = "The form's id.")),
     request_body(content = Option<Retirement>),
     responses(
-        (status = 200, description = "The form takes no submissions any more."),
+        (status = 200, body = answers::FormRetired, description = "The form takes no submissions any more."),
         (status = 409, description = "`form-retired` already, or `form-not-published`."),
     ))]
 pub async fn retire(call: Call, form: String) -> Result<Response, ApiError> {

@@ -8,6 +8,7 @@ use warp::reply::Response;
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::hex;
+use crate::openapi::answers;
 use crate::query::{QueryCall, answer};
 
 /// The end of a ledger.
@@ -22,7 +23,7 @@ struct Head {
 /// Where the ledger ends.
 #[utoipa::path(get, path = "/v1/ledger", tag = "ledger", security(("bearer" = [])),
     params(("min_position" = Option<u64>, Query, description = "Wait until the ledger reaches this position.")),
-    responses((status = 200, description = "`{tenant, position, root_hash, recorded_at}`; the root is RFC 6962's, in hex.")))]
+    responses((status = 200, body = answers::Ledger, description = "`{tenant, position, root_hash, recorded_at}`; the root is RFC 6962's, in hex.")))]
 pub async fn head(call: Call) -> Result<Response, ApiError> {
     let query = QueryCall::read(call).await?;
     query.finish_params()?;

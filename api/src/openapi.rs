@@ -1,6 +1,8 @@
 //! The OpenAPI 3.1 document: gathered from the handlers' own descriptions, rendered once.
 //! Served by `operations`; `tests/api_description.rs` walks it against the running routes.
 
+pub mod answers;
+
 use std::sync::LazyLock;
 
 use utoipa::OpenApi as _;

@@ -8,6 +8,7 @@ use warp::reply::Response;
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::forms::existing_form_id;
+use crate::openapi::answers;
 use crate::query::{QueryCall, answer};
 
 #[derive(Serialize)]
@@ -23,7 +24,7 @@ struct Counts {
         ("form" = Option<String>, Query, description = "Only this form's."),
         ("min_position" = Option<u64>, Query, description = "Wait until the counts reach this position."),
     ),
-    responses((status = 200, description = "`{states[], days[], outcomes[], position}`.")))]
+    responses((status = 200, body = answers::Counts, description = "`{states[], days[], outcomes[], position}`.")))]
 pub async fn counts(call: Call) -> Result<Response, ApiError> {
     let mut query = QueryCall::read_all(call).await?;
     let form = query.params.one("form")?.map(|form| existing_form_id(&form)).transpose()?;

@@ -13,6 +13,7 @@ use warp::reply::Response;
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::forms::existing_form_id;
+use crate::openapi::answers;
 use crate::params::invalid;
 use crate::query::{QueryCall, answer, answer_one};
 use crate::submissions::submission_id;
@@ -31,7 +32,7 @@ use crate::submissions::submission_id;
         ("min_position" = Option<u64>, Query, description = "Wait until the list reaches this position."),
     ),
     responses(
-        (status = 200, description = "`{items[], next_cursor?, position}`; newest first unless sorted otherwise."),
+        (status = 200, body = answers::SubmissionPage, description = "`{items[], next_cursor?, position}`; newest first unless sorted otherwise."),
         (status = 400, description = "`cursor-invalid`, `field-not-indexed` or `query-invalid`."),
     ))]
 pub async fn list(call: Call) -> Result<Response, ApiError> {
@@ -52,7 +53,7 @@ pub async fn list(call: Call) -> Result<Response, ApiError> {
         ("min_position" = Option<u64>, Query, description = "Wait until the data reach this position."),
     ),
     responses(
-        (status = 200, description = "`{submission_id, form, form_version, state, data, outcomes, submitter, created_at, updated_at, sequence, position}`."),
+        (status = 200, body = answers::Submission, description = "`{submission_id, form, form_version, state, data, outcomes, submitter, created_at, updated_at, sequence, position}`."),
         (status = 404, description = "There is no such submission, or not for this caller, or not yet then."),
     ))]
 pub async fn one(call: Call, id: String) -> Result<Response, ApiError> {
@@ -91,7 +92,7 @@ struct Timeline {
         ("min_position" = Option<u64>, Query, description = "Wait until the data reach this position."),
     ),
     responses(
-        (status = 200, description = "`{submission_id, items[], position}`: who, when, what changed field by field, which rule said what."),
+        (status = 200, body = answers::Timeline, description = "`{submission_id, items[], position}`: who, when, what changed field by field, which rule said what."),
         (status = 404, description = "There is no such submission, or not for this caller."),
     ))]
 pub async fn timeline(call: Call, id: String) -> Result<Response, ApiError> {

@@ -17,6 +17,7 @@ use crate::call::Call;
 use crate::command::{CommandCall, Outcome, parse};
 use crate::error::ApiError;
 use crate::forms::{existing_form_id, topic};
+use crate::openapi::answers;
 
 /// The roles that submit.
 const SUBMITTERS: &[&str] = &[role::ADMIN, role::SUBMITTER];
@@ -46,7 +47,7 @@ struct Effect<'a> {
     params(("form" = String, Path, description = "The form's id.")),
     request_body = NewSubmission,
     responses(
-        (status = 201, description = "Recorded: `{submission_id, form, form_version, state, outcomes, sequence, position}`."),
+        (status = 201, body = answers::SubmissionRecorded, description = "Recorded: `{submission_id, form, form_version, state, outcomes, sequence, position}`."),
         (status = 404, description = "There is no such form."),
         (status = 409, description = "`form-retired` or `form-not-published`."),
         (status = 422, description = "`submission-invalid` with `errors[{pointer, keyword, message}]`; nothing is recorded."),
@@ -74,7 +75,7 @@ pub async fn submit(call: Call, form: String) -> Result<Response, ApiError> {
     params(("id" = Uuid, Path, description = "The submission.")),
     request_body(content = Value, content_type = "application/merge-patch+json"),
     responses(
-        (status = 200, description = "Amended."),
+        (status = 200, body = answers::SubmissionRecorded, description = "Amended."),
         (status = 404, description = "There is no such submission, or not for this caller."),
         (status = 409, description = "`not-in-state`."),
     ))]
@@ -94,7 +95,7 @@ pub async fn patch(call: Call, id: String) -> Result<Response, ApiError> {
 #[utoipa::path(post, path = "/v1/submissions/{id}/submit", tag = "submissions", security(("bearer" = [])),
     params(("id" = Uuid, Path, description = "The submission.")),
     responses(
-        (status = 200, description = "Submitted."),
+        (status = 200, body = answers::SubmissionRecorded, description = "Submitted."),
         (status = 409, description = "`not-in-state`."),
         (status = 422, description = "`submission-invalid` with `errors[]`."),
     ))]

@@ -13,6 +13,7 @@ use crate::call::Call;
 use crate::command::{CommandCall, Outcome, parse};
 use crate::error::ApiError;
 use crate::limits::KNOWN_TENANTS_MAX;
+use crate::openapi::answers;
 
 /// Knows which tenants exist.
 pub struct Tenants {
@@ -97,7 +98,7 @@ pub struct NewTenant {
 #[utoipa::path(post, path = "/v1/tenants", tag = "tenants", security(("bearer" = [])),
     request_body = NewTenant,
     responses(
-        (status = 201, description = "The tenant exists now."),
+        (status = 201, body = answers::TenantMade, description = "The tenant exists now."),
         (status = 403, description = "Takes the role `operator`."),
         (status = 409, description = "`tenant-exists`."),
     ))]

@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::Value;
 
-use crate::support::Server;
+use crate::support::{Server, admin};
 
 /// Paths that take no credential. This list may only shrink.
 const OPEN: [&str; 5] = ["/", "/healthz", "/metrics", "/openapi.json", "/readyz"];
@@ -50,4 +50,55 @@ async fn readiness_says_how_far_the_read_models_are() {
     let server = Server::start().await;
     let ready: Value = server.call(Method::GET, "/readyz", &[], "").await.expect(200).json();
     assert_eq!(ready["lag_events"], 0);
+}
+
+/// The members that a documented object must have and may have.
+fn members(document: &Value, name: &str) -> (Vec<String>, Vec<String>) {
+    let schema = &document["components"]["schemas"][name];
+    let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let known = schema["properties"].as_object().into_iter().flatten().map(|(name, _)| name.clone());
+    (required.map(str::to_owned).collect(), known.collect())
+}
+
+#[tokio::test]
+async fn answers_have_the_documented_members_and_no_others() {
+    let server = Server::start().await;
+    let admin = admin("acme");
+    let document = server.call(Method::GET, "/openapi.json", &[], "").await.expect(200).json();
+    server.publish(&admin, "expense").await;
+    let recorded = server.submit(&admin, "expense", 1.0).await.expect(201);
+    let (path, position) = (recorded.header("location").to_owned(), recorded.json()["position"].clone());
+    let get = async |path: &str| {
+        server.get(&admin, &format!("{path}?min_position={position}")).await.expect(200).json()
+    };
+    let events = get("/v1/events").await;
+    let list = get("/v1/submissions").await;
+    let forms = get("/v1/forms").await;
+    let timeline = get(&format!("{path}/timeline")).await;
+    for (name, answer) in [
+        ("SubmissionRecorded", &recorded.json()),
+        ("Submission", &get(&path).await),
+        ("SubmissionPage", &list),
+        ("Timeline", &timeline),
+        ("TimelineEntry", &timeline["items"][0]),
+        ("EventPage", &events),
+        ("Event", &events["events"][0]),
+        ("FormList", &forms),
+        ("FormSummary", &forms["items"][0]),
+        ("FormVersion", &get("/v1/forms/expense/versions/1").await),
+        ("Ledger", &get("/v1/ledger").await),
+        ("Counts", &get("/v1/stats").await),
+    ] {
+        let (required, known) = members(&document, name);
+        let given: Vec<String> = answer.as_object().expect("an object").keys().cloned().collect();
+        assert!(!known.is_empty(), "{name} is not documented");
+        assert!(
+            required.iter().all(|member| given.contains(member)),
+            "{name} lacks one of {required:?}: {answer}"
+        );
+        assert!(
+            given.iter().all(|member| known.contains(member)),
+            "{name} documents {known:?} only: {answer}"
+        );
+    }
 }

@@ -1,0 +1,238 @@
+//! The shapes of answers, for the OpenAPI document only: rows of read models belong to `projections`, which knows nothing of HTTP.
+//! Held against real answers by `tests/http/description.rs`.
+#![expect(dead_code, reason = "these are read by the derive, never built")]
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde_json::Value;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// What a command on a submission did.
+#[derive(ToSchema)]
+pub struct SubmissionRecorded {
+    submission_id: Uuid,
+    form: String,
+    form_version: u32,
+    /// `draft`, `submitted`, or a state of the form's workflow.
+    state: String,
+    /// `{ "<rule id>": {"matched": bool, "value": {…}} }`
+    outcomes: Value,
+    /// The submission's place in its stream, as in `ETag`.
+    sequence: u64,
+    /// The ledger's position, as in `Ledger-Position`.
+    position: u64,
+}
+
+/// A draft that was saved.
+#[derive(ToSchema)]
+pub struct DraftSaved {
+    form: String,
+    /// What stands in the way of publishing it, and warnings.
+    problems: Vec<DefinitionProblem>,
+    sequence: u64,
+    position: u64,
+}
+
+/// A version that was published.
+#[derive(ToSchema)]
+pub struct FormPublished {
+    form: String,
+    version: u32,
+    sequence: u64,
+    position: u64,
+}
+
+/// A form that was retired.
+#[derive(ToSchema)]
+pub struct FormRetired {
+    form: String,
+    retired: bool,
+    sequence: u64,
+    position: u64,
+}
+
+/// A tenant that was made.
+#[derive(ToSchema)]
+pub struct TenantMade {
+    tenant: String,
+    sequence: u64,
+    position: u64,
+}
+
+/// One thing that is wrong with a form definition.
+#[derive(ToSchema)]
+pub struct DefinitionProblem {
+    /// Where in the definition, as a JSON Pointer.
+    pointer: String,
+    message: String,
+    /// `{start, end}`: bytes of the expression at `pointer`.
+    #[schema(required = false)]
+    span: Option<Value>,
+    /// `error` or `warning`.
+    severity: String,
+}
+
+/// A form as lists show it.
+#[derive(ToSchema)]
+pub struct FormSummary {
+    form: String,
+    title: String,
+    /// The newest published version.
+    version: Option<u32>,
+    has_draft: bool,
+    retired: bool,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    sequence: u64,
+    position: u64,
+}
+
+/// All forms.
+#[derive(ToSchema)]
+pub struct FormList {
+    items: Vec<FormSummary>,
+    position: u64,
+}
+
+/// A form with its definitions.
+#[derive(ToSchema)]
+pub struct Form {
+    #[serde(flatten)]
+    summary: FormSummary,
+    /// The newest published definition.
+    definition: Option<Value>,
+    /// The definition last saved and not yet published.
+    draft: Option<Value>,
+    /// Published versions, oldest first.
+    versions: Vec<Value>,
+    problems: Vec<DefinitionProblem>,
+}
+
+/// A published version.
+#[derive(ToSchema)]
+pub struct FormVersion {
+    form: String,
+    version: u32,
+    published_at: DateTime<Utc>,
+    published_by: String,
+    position: u64,
+    definition: Value,
+    problems: Vec<DefinitionProblem>,
+}
+
+/// A submission.
+#[derive(ToSchema)]
+pub struct Submission {
+    submission_id: Uuid,
+    form: String,
+    form_version: u32,
+    state: String,
+    /// What was filled in, with computed values in place.
+    data: Value,
+    outcomes: Value,
+    submitter: String,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    sequence: u64,
+    /// The position of its last event.
+    position: u64,
+}
+
+/// A page of submissions.
+#[derive(ToSchema)]
+pub struct SubmissionPage {
+    items: Vec<Submission>,
+    /// Where to go on; absent on the last page.
+    #[schema(required = false)]
+    next_cursor: Option<String>,
+    /// How far the data reach.
+    position: u64,
+}
+
+/// One fact of a submission.
+#[derive(ToSchema)]
+pub struct TimelineEntry {
+    position: u64,
+    sequence: u64,
+    at: DateTime<Utc>,
+    actor: String,
+    r#type: String,
+    #[schema(required = false)]
+    state: Option<String>,
+    /// `{pointer, from?, to?}` for each field that changed.
+    changes: Vec<Value>,
+    #[schema(required = false)]
+    outcomes: Option<Value>,
+    #[schema(required = false)]
+    reason: Option<String>,
+}
+
+/// Everything that happened to a submission.
+#[derive(ToSchema)]
+pub struct Timeline {
+    submission_id: Uuid,
+    items: Vec<TimelineEntry>,
+    position: u64,
+}
+
+/// An event as CloudEvents 1.0 JSON.
+#[derive(ToSchema)]
+pub struct Event {
+    specversion: String,
+    id: Uuid,
+    source: String,
+    r#type: String,
+    subject: String,
+    time: DateTime<Utc>,
+    datacontenttype: String,
+    tenant: String,
+    /// Decimal digits.
+    position: String,
+    /// Decimal digits.
+    sequence: String,
+    actor: String,
+    correlationid: String,
+    #[schema(required = false)]
+    causationid: Option<String>,
+    data: Value,
+}
+
+/// A page of events.
+#[derive(ToSchema)]
+pub struct EventPage {
+    events: Vec<Event>,
+    /// Where the ledger ended.
+    position: u64,
+    /// The `after` of the next page; absent when this one reaches the end.
+    #[schema(required = false)]
+    next_after: Option<u64>,
+}
+
+/// The end of a ledger.
+#[derive(ToSchema)]
+pub struct Ledger {
+    tenant: String,
+    position: u64,
+    /// RFC 6962 root over all events, lower-case hex.
+    root_hash: String,
+    recorded_at: Option<DateTime<Utc>>,
+}
+
+/// Submissions of a form on a day.
+#[derive(ToSchema)]
+pub struct DayCount {
+    form: String,
+    day: NaiveDate,
+    count: u64,
+}
+
+/// Counts.
+#[derive(ToSchema)]
+pub struct Counts {
+    /// `{form, state, count}`
+    states: Vec<Value>,
+    days: Vec<DayCount>,
+    /// `{form, rule, matched, value?, count}`
+    outcomes: Vec<Value>,
+    position: u64,
+}
