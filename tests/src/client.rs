@@ -121,6 +121,15 @@ impl Call {
         Ok(Answer { asked, status: parts.status, headers: parts.headers, body })
     }
 
+    /// Sends it and answers the status alone, as soon as it is there: a feed's body has no end.
+    pub async fn status(self) -> u16 {
+        let asked = self.describe();
+        match within(&format!("an answer to {asked}"), self.open()).await {
+            Ok(response) => response.status().as_u16(),
+            Err(error) => panic!("{asked}: no answer: {error:?}"),
+        }
+    }
+
     /// Sends it and hands over the head of the answer with the body still to come.
     pub(crate) async fn open(self) -> Result<http::Response<hyper::body::Incoming>, AttemptError> {
         let request = self.request.body(Full::new(self.body)).expect("tests write valid requests");

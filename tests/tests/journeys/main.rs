@@ -12,6 +12,7 @@ mod forms;
 mod idempotency;
 mod isolation;
 mod operations;
+mod proof;
 mod queries;
 mod schemas;
 mod stats;

@@ -1,0 +1,104 @@
+//! The proof: an exported ledger gives the root hash that the server answers, computed here from the written format alone (docs/proof.md)
+//! and by the page of Python that the documentation offers; one changed character gives another one.
+
+use std::path::Path;
+use std::process::Output;
+
+use formledger_tests::Stage;
+use formledger_tests::definitions::{expense, expense_claim};
+use formledger_tests::installation::repository;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use tokio::process::Command;
+
+type Hash = [u8; 32];
+
+fn sha256(parts: &[&[u8]]) -> Hash {
+    parts.iter().fold(Sha256::new(), |hasher, part| hasher.chain_update(part)).finalize().into()
+}
+
+fn hex(hash: &Hash) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The leaf hash of an exported line: the envelope names the payload by the hash of its stored text.
+fn leaf(line: &str) -> Hash {
+    #[derive(serde::Deserialize)]
+    struct Payload<'a> {
+        #[serde(borrow)]
+        payload: &'a RawValue,
+    }
+    let payload: Payload<'_> = serde_json::from_str(line).expect("a line has a payload");
+    let mut envelope: Map<String, Value> = serde_json::from_str(line).expect("a line is an object");
+    envelope.remove("payload");
+    envelope.remove("leaf_hash");
+    envelope.insert("payload_sha256".to_owned(), json!(hex(&sha256(&[payload.payload.get().as_bytes()]))));
+    // Its members are texts and small integers, and serde_json sorts them: this is the form of RFC 8785.
+    sha256(&[&[0], Value::Object(envelope).to_string().as_bytes()])
+}
+
+/// RFC 6962 section 2.1, as it is written there.
+fn merkle_tree_hash(leaves: &[Hash]) -> Hash {
+    match leaves {
+        [] => sha256(&[]),
+        [leaf] => *leaf,
+        leaves => {
+            let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
+            sha256(&[&[1], &merkle_tree_hash(left), &merkle_tree_hash(right)])
+        }
+    }
+}
+
+fn root_of(export: &str) -> String {
+    hex(&merkle_tree_hash(&export.lines().map(leaf).collect::<Vec<_>>()))
+}
+
+#[tokio::test]
+async fn an_export_proves_the_root_that_the_server_answered() {
+    let stage = Stage::with_form("expense", &expense_claim()).await;
+    for n in 0..20 {
+        let mut data = expense(f64::from(n), "DE");
+        data["lines"] = json!([{ "price": "ä \"quoted\" \\ \u{1} 😀" }]);
+        stage.admin.submit("expense", &data).await.expect(201);
+        let ledger = stage.admin.get("/v1/ledger").await.expect(200).json();
+        let export = stage.installation.run(&["export", "--tenant", "acme"]).await.expect(0).stdout;
+        assert_eq!(ledger["position"], export.lines().count());
+        assert_eq!(ledger["root_hash"], root_of(&export).as_str(), "after {n} submissions");
+    }
+}
+
+#[tokio::test]
+async fn the_documented_page_of_python_says_the_same_and_sees_a_changed_character() {
+    let stage = Stage::with_form("expense", &expense_claim()).await;
+    for n in 0..10 {
+        stage.admin.submit("expense", &expense(f64::from(n), "DE")).await.expect(201);
+    }
+    let ledger = stage.admin.get("/v1/ledger").await.expect(200).json();
+    let root = ledger["root_hash"].as_str().expect("a root hash");
+    let export = stage.installation.run(&["export", "--tenant", "acme"]).await.expect(0).stdout;
+    let file = stage.installation.scratch().join("acme.ndjson");
+    std::fs::write(&file, &export).expect("an export can be written");
+    let Some(verified) = python(&file, root).await else {
+        println!(
+            "there is no python3 here: the page of Python was not checked, the format was (see the test above)"
+        );
+        return;
+    };
+    let said = String::from_utf8_lossy(&verified.stdout);
+    assert!(verified.status.success() && said.contains(root), "{verified:?}");
+    std::fs::write(&file, export.replacen("\"DE\"", "\"FR\"", 1)).expect("an export can be changed");
+    let forged = python(&file, root).await.expect("it was there just now");
+    assert!(!forged.status.success(), "{forged:?}");
+}
+
+/// What `docs/verify-ledger.py` says; `None` where there is no Python.
+async fn python(export: &Path, root: &str) -> Option<Output> {
+    let script = repository().join("docs/verify-ledger.py");
+    let output = Command::new("python3").arg(script).arg(export).args(["--root", root]).output().await;
+    match output {
+        Ok(output) => Some(output),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => panic!("python3 could not be started: {error}"),
+    }
+}
