@@ -209,7 +209,7 @@ impl<'a> Value<'a> {
     /// strings, NaN and infinities as strings, an empty optional as null.
     ///
     /// # Errors
-    /// [`ErrorKind::Misfit`] when an element read from the submission does not fit its type.
+    /// [`crate::ErrorKind::Misfit`] when an element read from the submission does not fit its type.
     pub fn to_json(&self) -> Result<Json, EvalError> {
         to_json(self)
     }

@@ -53,7 +53,7 @@ impl<'a> List<'a> {
 /// A map: made by evaluation, or a JSON object whose members are converted when they are read.
 #[derive(Clone, Debug)]
 pub enum Map<'a> {
-    /// Entries ordered by key ([`key_order`]), so that lookups are binary searches and iteration is deterministic.
+    /// Entries ordered by key (`key_order`), so that lookups are binary searches and iteration is deterministic.
     Owned(Arc<Vec<(Value<'a>, Value<'a>)>>),
     /// A JSON object and its type: [`Type::Object`], [`Type::Map`] or [`Type::Dyn`].
     Json(&'a serde_json::Map<String, Json>, &'a Type),
