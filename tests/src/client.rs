@@ -59,9 +59,9 @@ impl Client {
         self.call(Method::PUT, path).json(body)
     }
 
-    /// `GET path`, answered by a read model that has reached `position`.
+    /// `GET path`, answered by a read model that has reached `position`; the server says so itself before this client loses patience.
     pub fn get_at(&self, path: &str, position: u64) -> Call {
-        self.get(path).header("Ledger-Min-Position", position).header("Prefer", "wait=30")
+        self.get(path).header("Ledger-Min-Position", position).header("Prefer", "wait=20")
     }
 
     /// Saves a form's draft and publishes it; returns the answer of the publication.

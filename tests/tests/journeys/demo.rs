@@ -46,7 +46,8 @@ async fn send(line: &str, server: &Server) -> u16 {
     let words: Vec<&str> = outside
         .flat_map(|(index, part)| if index % 2 == 1 { vec![part] } else { part.split_whitespace().collect() })
         .collect();
-    let value = |option: &'static str| words.windows(2).filter(move |pair| pair[0] == option).map(|pair| pair[1]);
+    let value =
+        |option: &'static str| words.windows(2).filter(move |pair| pair[0] == option).map(|pair| pair[1]);
     let address = format!("http://{}", server.address());
     let path = words.iter().find_map(|word| word.strip_prefix(&address)).expect("a line names the server");
     let method = if value("-d").next().is_some() { Method::POST } else { Method::GET };

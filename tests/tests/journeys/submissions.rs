@@ -128,7 +128,7 @@ async fn a_query_can_ask_for_at_least_its_own_write() {
         let by_query = stage
             .admin
             .get(&format!("/v1/submissions?limit=1&min_position={at}"))
-            .header("Prefer", "wait=30");
+            .header("Prefer", "wait=20");
         let by_query = by_query.await.expect(200);
         assert!(by_query.position() >= at);
         assert_eq!(by_query.submission_ids(), [id], "the newest comes first, and it is there");
