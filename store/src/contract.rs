@@ -90,6 +90,7 @@ macro_rules! contract_suite {
             fault::a_writer_killed_before_its_commit_leaves_nothing,
             fault::a_failed_commit_acknowledges_nothing_and_the_writer_goes_on,
             fault::an_answer_lost_after_the_commit_is_given_to_the_retry,
+            fault::a_commit_whose_answer_was_lost_still_wakes_followers,
             fault::full_storage_acknowledges_nothing_and_recovers,
             fault::a_full_queue_refuses_at_once,
             fault::closing_records_what_waits_and_refuses_the_rest,

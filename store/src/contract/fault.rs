@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use formledger_domain::{Position, Sequence, StreamId, TenantId};
 use futures_util::future::join_all;
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
+use super::wakeup::PATIENCE;
 use super::{Database, append, context, events, keyed, positions, stream};
 use crate::backend::{Applied, Backend, Batch, Head, Remembered};
 use crate::{Append, AppendError, Appended, Store, StoreError, StoreSettings};
@@ -204,6 +206,23 @@ pub(crate) async fn an_answer_lost_after_the_commit_is_given_to_the_retry(databa
     // The heads that the writer believed in before the failure are stale now; it must have forgotten them.
     assert_eq!(append(&store, events(&stream("acme", "after"), 0, 1)).await, Position(3));
     assert_eq!(positions(&store, "acme").await, [1, 2, 3]);
+}
+
+pub(crate) async fn a_commit_whose_answer_was_lost_still_wakes_followers(database: &impl Database) {
+    let (store, faults) = database.open_faulty(StoreSettings::default()).await;
+    append(&store, events(&stream("acme", "before"), 0, 1)).await;
+    let ledger = store.ledger(&context("acme"));
+    let mut follower = ledger.follow().await.expect("reads");
+    // Several times, because a new connection's idea of the file's version may equal the old one's by chance.
+    for position in 2..5 {
+        faults.next(Fault::LoseAnswer);
+        let lost = events(&stream("acme", &format!("lost-{position}")), 0, 1);
+        ledger.append(lost).await.expect_err("the answer is lost");
+        timeout(PATIENCE, follower.wait_for(|known| *known == Position(position)))
+            .await
+            .expect("wakes")
+            .expect("lives");
+    }
 }
 
 pub(crate) async fn full_storage_acknowledges_nothing_and_recovers(database: &impl Database) {

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::{Database, append, context, events, stream};
 
 /// Far beyond any wake-up; a test that reaches it has found a lost one.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) async fn a_follower_starts_at_the_head_and_hears_each_move(database: &impl Database) {
     let store = database.open().await;

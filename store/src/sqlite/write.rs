@@ -25,14 +25,15 @@ pub(crate) struct SqliteBackend {
     path: PathBuf,
     /// `None` after a failure that may have left a transaction behind; opened again on next use.
     connection: Option<SqliteConnection>,
-    /// `PRAGMA data_version`: changes when another connection writes, and not when this one does.
-    data_version: i64,
+    /// `PRAGMA data_version`: changes when another connection writes, and not when this one does. Each connection counts for itself, so
+    /// it is forgotten with the connection; the commit whose answer was lost counts as someone else's from then on.
+    data_version: Option<i64>,
 }
 
 impl SqliteBackend {
     /// Opens or creates the file and brings its schema up to date.
     pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
-        let mut backend = Self { path: path.to_owned(), connection: None, data_version: 0 };
+        let mut backend = Self { path: path.to_owned(), connection: None, data_version: None };
         schema::migrate(backend.connection().await?).await?;
         backend.moved_elsewhere().await?;
         Ok(backend)
@@ -47,6 +48,7 @@ impl SqliteBackend {
     }
 
     async fn disconnect(&mut self) {
+        self.data_version = None;
         if let Some(connection) = self.connection.take()
             && let Err(error) = connection.close().await
         {
@@ -131,10 +133,10 @@ impl Backend for SqliteBackend {
     }
 
     async fn moved_elsewhere(&mut self) -> Result<Vec<(TenantId, Position)>, StoreError> {
-        let before = self.connection.is_some().then_some(self.data_version);
+        let before = self.data_version;
         let connection = self.connection().await?;
-        let version = sqlx::query("PRAGMA data_version").fetch_one(&mut *connection).await?.try_get(0)?;
-        if Some(version) == before {
+        let version = Some(sqlx::query("PRAGMA data_version").fetch_one(&mut *connection).await?.try_get(0)?);
+        if version == before {
             return Ok(Vec::new());
         }
         let rows = sqlx::query("SELECT tenant_id, position FROM ledgers").fetch_all(connection).await?;
