@@ -2,8 +2,7 @@
 //! Lists and present states come from the read model; the past is folded from the submission's own stream.
 
 use chrono::{DateTime, Utc};
-use cqrs_es::Aggregate;
-use formledger_domain::{CanonicalJson, LedgerAggregate, Position, Submission, SubmissionId};
+use formledger_domain::{CanonicalJson, Position, Submission, SubmissionId};
 use formledger_projections::timeline::{self, TimelineEntry};
 use formledger_projections::{Condition, ReadModel, SubmissionQuery, SubmissionRow};
 use formledger_store::RecordedEvent;
@@ -16,7 +15,7 @@ use crate::forms::existing_form_id;
 use crate::openapi::answers;
 use crate::params::invalid;
 use crate::query::{QueryCall, answer, answer_one};
-use crate::submissions::submission_id;
+use crate::submissions::{fold, submission_id};
 
 /// Submissions, filtered, sorted, page by page.
 #[utoipa::path(get, path = "/v1/submissions", tag = "submissions", security(("bearer" = [])),
@@ -187,13 +186,4 @@ async fn as_of(
 
 fn no_outcomes() -> CanonicalJson {
     CanonicalJson::from_stored("{}")
-}
-
-fn fold(events: &[RecordedEvent]) -> Result<Submission, ApiError> {
-    let mut submission = Submission::default();
-    for event in events {
-        let decoded = Submission::decode(&event.event_type, &event.event_version, &event.payload);
-        submission.apply(decoded.map_err(ApiError::internal)?);
-    }
-    Ok(submission)
 }

@@ -7,6 +7,7 @@ use cqrs_es::Aggregate;
 use formledger_domain::{
     CanonicalJson, CompiledForm, FormPin, LedgerAggregate, Submission, SubmissionCommand, SubmissionId,
 };
+use formledger_store::RecordedEvent;
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -150,16 +151,23 @@ pub fn submission_id(text: &str) -> Result<SubmissionId, ApiError> {
     text.parse().map_err(|_| ApiError::NotFound("submission"))
 }
 
+/// The submission after these events of its stream, from the first on.
+pub fn fold(events: &[RecordedEvent]) -> Result<Submission, ApiError> {
+    let mut submission = Submission::default();
+    for event in events {
+        let decoded = Submission::decode(&event.event_type, &event.event_version, &event.payload);
+        submission.apply(decoded.map_err(ApiError::internal)?);
+    }
+    Ok(submission)
+}
+
 /// The submission and the form version it is pinned to.
 async fn pinned_form(call: &CommandCall, id: &str) -> Result<(SubmissionId, Arc<CompiledForm>), ApiError> {
     let id = submission_id(id)?;
     let context = &call.caller.context;
     let events = call.ledger.load(&context.stream::<Submission>(id)).await?;
-    let mut submission = Submission::default();
-    for event in events.iter().take(1) {
-        let decoded = Submission::decode(&event.event_type, &event.event_version, &event.payload);
-        submission.apply(decoded.map_err(ApiError::internal)?);
-    }
+    // The first event makes the pin, and no other changes it.
+    let submission = fold(&events[..events.len().min(1)])?;
     let pin: &FormPin = submission.pin().ok_or(ApiError::NotFound("submission"))?;
     Ok((id, call.api.catalogue.pinned(&call.ledger, context, pin).await?))
 }
