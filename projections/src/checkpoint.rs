@@ -30,12 +30,15 @@ pub(crate) struct Move {
 }
 
 /// `previous` makes one statement of compare-and-set over many rows: the conflict clause can see only the row that is there and the
-/// row that would be inserted, so the row brings along what it expects.
+/// row that would be inserted, so the row brings along what it expects. Only who starts at the beginning may find no row.
 static MOVE: LazyLock<ManyRows> = LazyLock::new(|| {
     ManyRows::new(
-        "INSERT INTO checkpoints (tenant_id, projection, version, position, previous, status, error) VALUES",
+        "INSERT INTO checkpoints (tenant_id, projection, version, position, previous, status, error) \
+         SELECT * FROM (VALUES",
         7,
-        "ON CONFLICT (tenant_id, projection, version) DO UPDATE SET position = excluded.position, \
+        ") AS moved WHERE moved.column5 = 0 OR EXISTS (SELECT 1 FROM checkpoints AS c WHERE c.tenant_id = moved.column1 \
+         AND c.projection = moved.column2 AND c.version = moved.column3) \
+         ON CONFLICT (tenant_id, projection, version) DO UPDATE SET position = excluded.position, \
          previous = excluded.previous, status = excluded.status, error = excluded.error \
          WHERE checkpoints.position = excluded.previous",
     )

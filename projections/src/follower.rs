@@ -55,12 +55,12 @@ impl<P: Projection> Follower<P> {
         }
     }
 
-    /// Parks ledgers that end before their checkpoint; answers the moves to settle.
+    /// Parks ledgers that end before their checkpoint; answers the moves to settle. After [`Contended`], load and try again.
     pub(crate) async fn park_ahead(
         &self,
         connection: &mut SqliteConnection,
         heads: &HashMap<TenantId, Position>,
-    ) -> Result<Vec<Move>, sqlx::Error> {
+    ) -> Result<Result<Vec<Move>, Contended>, sqlx::Error> {
         let mut moves = Vec::new();
         for (tenant, checkpoint) in &self.checkpoints {
             let head = heads.get(tenant).copied().unwrap_or_default();
@@ -71,8 +71,8 @@ impl<P: Projection> Follower<P> {
                 moves.push(Move { tenant: tenant.clone(), from: position, to });
             }
         }
-        checkpoint::compare_and_set(connection, P::READ_MODEL, moves.clone()).await?;
-        Ok(moves)
+        let moved = checkpoint::compare_and_set(connection, P::READ_MODEL, moves.clone()).await?;
+        Ok(if moved { Ok(moves) } else { Err(Contended) })
     }
 
     /// Whether the database holds another number of parked tenants than memory.

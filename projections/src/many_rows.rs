@@ -16,7 +16,7 @@ pub(crate) struct ManyRows {
 }
 
 impl ManyRows {
-    /// `before` ends with `VALUES`; each row has `columns` parameters; `after` is the conflict clause, or empty.
+    /// `before` ends with `VALUES`; each row has `columns` parameters; `after` is what follows the rows, as the conflict clause, or empty.
     pub(crate) fn new(before: &str, columns: usize, after: &str) -> Self {
         let row = format!("({})", vec!["?"; columns].join(","));
         Self { texts: CHUNK_ROWS.map(|rows| format!("{before} {} {after}", vec![&*row; rows].join(","))) }

@@ -269,18 +269,21 @@ impl Projector {
         ranges
     }
 
-    /// Parks ledgers whose checkpoint lies beyond their end: the ledger is not the one that these rows were made from.
+    /// Parks ledgers whose checkpoint lies beyond their end: the ledger is not the one that these rows were made from. Answers `false`
+    /// when another process interfered: then [`Projector::load`] and do it again.
     pub(crate) async fn park_ahead(
         &mut self,
         heads: &HashMap<TenantId, Position>,
-    ) -> Result<(), ProjectError> {
+    ) -> Result<bool, ProjectError> {
         let mut writer = self.read_models.writer().await;
         let applied = self.read_models.applied();
         each!(self.followers, follower => {
-            let moves = follower.park_ahead(&mut writer, heads).await?;
-            follower.settle(moves, applied);
+            match follower.park_ahead(&mut writer, heads).await? {
+                Ok(moves) => follower.settle(moves, applied),
+                Err(Contended) => return Ok(false),
+            }
         });
-        Ok(())
+        Ok(true)
     }
 
     /// Whether parked tenants were freed, or others parked, by another process: then [`Projector::load`].

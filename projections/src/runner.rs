@@ -138,12 +138,12 @@ impl Runner {
         if first || self.projector.parking_changed().await? {
             // Parked tenants are tried again when the process starts: this binary may be able to read what the last one could not.
             self.projector.load(first).await?;
-            self.loaded = true;
         }
         let heads = self.projector.store().heads().await?;
         let heads: HashMap<_, _> = heads.into_iter().map(|head| (head.tenant, head.position)).collect();
         if first {
-            self.projector.park_ahead(&heads).await?;
+            // Only now: a start that failed half way is made again as a whole.
+            self.loaded = self.projector.park_ahead(&heads).await?;
         }
         self.projector.aim(heads);
         Ok(())

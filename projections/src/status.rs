@@ -116,9 +116,11 @@ pub(crate) async fn skip(connection: &mut SqliteConnection, skip: &Skip) -> Resu
     if position.next() != skip.position {
         return Err(refused);
     }
+    // A rebuild that began before the first skip parks there once more; the first record stands.
     sqlx::query(
         "INSERT INTO skips (tenant_id, projection, version, position, actor, reason, skipped_at, error) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?) \
+         ON CONFLICT (tenant_id, projection, version, position) DO NOTHING",
     )
     .bind(skip.tenant.as_str())
     .bind(skip.read_model.name())

@@ -29,7 +29,7 @@ pub(crate) use query::{find, page};
 
 /// The sequence of the event that makes a submission.
 const FIRST: Sequence = Sequence(1);
-/// Form versions whose indexed fields are remembered; at the limit all are forgotten and read again.
+/// Form versions whose indexed fields are remembered from batch to batch; at the limit all are forgotten and read again.
 const INDEXED_FIELDS_REMEMBERED_MAX: usize = 10_000;
 
 /// A submission as it is now.
@@ -79,11 +79,22 @@ struct Touched {
     standing: Option<Vec<FieldValue>>,
 }
 
-/// The submissions that a batch touches, in the order they were met, so that rows are written in ledger order.
+/// A form version that a batch publishes.
+#[derive(Debug)]
+struct Published<'a> {
+    tenant: &'a TenantId,
+    form: &'a FormId,
+    version: FormVersion,
+    indexed: Arc<IndexedFields>,
+}
+
+/// The submissions that a batch touches, in the order they were met, so that rows are written in ledger order; and the versions it
+/// publishes. Nothing that lies behind a stop is in it.
 #[derive(Debug, Default)]
 struct Touching<'a> {
     order: HashMap<Key<'a>, usize>,
     met: Vec<(&'a TenantId, Touched)>,
+    published: Vec<Published<'a>>,
 }
 
 impl<'a> Touching<'a> {
@@ -111,7 +122,10 @@ impl Projection for SubmissionsProjection {
         connection: &mut SqliteConnection,
         slices: &[Slice<'_>],
     ) -> Result<Vec<Stop>, sqlx::Error> {
-        self.learn_published(connection, slices).await?;
+        // Here and nowhere later: the batch needs all that it recalls.
+        if self.indexed.len() >= INDEXED_FIELDS_REMEMBERED_MAX {
+            self.indexed.clear();
+        }
         self.recall_pins(connection, slices).await?;
         let mut touching = self.load_touched(connection, slices).await?;
         let stops = slices.iter().filter_map(|slice| self.fold(slice, &mut touching).err()).collect();
@@ -125,52 +139,30 @@ impl Projection for SubmissionsProjection {
 }
 
 impl SubmissionsProjection {
-    /// Notes which fields newly published versions index, in the table and in memory.
-    async fn learn_published(
-        &mut self,
-        connection: &mut SqliteConnection,
-        slices: &[Slice<'_>],
-    ) -> Result<(), sqlx::Error> {
-        for Slice { tenant, facts } in slices {
-            for fact in *facts {
-                let Said::Form(FormEvent::Published { definition, form, version }) = &fact.said else {
-                    continue;
-                };
-                let fields = IndexedFields::of_definition(definition);
-                stored::put_indexed(connection, tenant, form, *version, &fields).await?;
-                self.remember(((*tenant).clone(), form.clone(), *version), fields);
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads what those versions index that the slices name and memory does not hold.
+    /// Reads what those versions index that the slices name and memory does not hold; versions that the slices publish are not there yet.
     async fn recall_pins(
         &mut self,
         connection: &mut SqliteConnection,
         slices: &[Slice<'_>],
     ) -> Result<(), sqlx::Error> {
+        let mut asked = HashSet::new();
         for Slice { tenant, facts } in slices {
             for fact in *facts {
                 let Said::Submission(said) = &fact.said else { continue };
                 let (form, version) = pin(said);
+                if !asked.insert((*tenant, form, version)) {
+                    continue;
+                }
                 let pin = ((*tenant).clone(), form.clone(), version);
                 if self.indexed.contains_key(&pin) {
                     continue;
                 }
                 if let Some(fields) = stored::load_indexed(connection, tenant, form, version).await? {
-                    self.remember(pin, fields);
+                    self.indexed.insert(pin, Arc::new(fields));
                 }
             }
         }
         Ok(())
-    }
-
-    fn remember(&mut self, pin: Pin, fields: IndexedFields) {
-        if self.indexed.len() >= INDEXED_FIELDS_REMEMBERED_MAX {
-            self.indexed.clear();
-        }
-        self.indexed.insert(pin, Arc::new(fields));
     }
 
     /// Reads the submissions that the slices touch and did not create.
@@ -204,16 +196,26 @@ impl SubmissionsProjection {
         Ok(touching)
     }
 
-    /// Folds one tenant's events into the submissions they touch, up to one that contradicts what came before.
-    fn fold<'a>(&self, slice: &Slice<'a>, touching: &mut Touching<'a>) -> Result<(), Stop> {
+    /// Folds one tenant's events into what they touch, up to one that contradicts what came before.
+    fn fold<'a>(&mut self, slice: &Slice<'a>, touching: &mut Touching<'a>) -> Result<(), Stop> {
         for fact in slice.facts {
-            let Said::Submission(said) = &fact.said else { continue };
             let event = &fact.event;
-            self.fold_one(slice.tenant, said, event, touching).map_err(|error| Stop {
-                tenant: slice.tenant.clone(),
-                position: event.position,
-                error,
-            })?;
+            match &fact.said {
+                Said::Form(FormEvent::Published { definition, form, version }) => {
+                    let indexed = Arc::new(IndexedFields::of_definition(definition));
+                    self.indexed.insert((slice.tenant.clone(), form.clone(), *version), indexed.clone());
+                    let published = Published { tenant: slice.tenant, form, version: *version, indexed };
+                    touching.published.push(published);
+                }
+                Said::Submission(said) => {
+                    self.fold_one(slice.tenant, said, event, touching).map_err(|error| Stop {
+                        tenant: slice.tenant.clone(),
+                        position: event.position,
+                        error,
+                    })?;
+                }
+                _ => {}
+            }
         }
         Ok(())
     }
@@ -259,8 +261,11 @@ fn pin(said: &SubmissionEvent) -> (&FormId, FormVersion) {
     }
 }
 
-/// Writes what became of the touched submissions: rows, and the difference in indexed values.
+/// Writes what became of the touched submissions: rows, and the difference in indexed values; and what new versions index.
 async fn write(connection: &mut SqliteConnection, touching: Touching<'_>) -> Result<(), sqlx::Error> {
+    for Published { tenant, form, version, indexed } in touching.published {
+        stored::put_indexed(connection, tenant, form, version, &indexed).await?;
+    }
     let mut gone = Vec::new();
     let mut new = Vec::new();
     let mut rows = Vec::with_capacity(touching.met.len());

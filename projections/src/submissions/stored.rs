@@ -290,13 +290,17 @@ pub(super) async fn put_indexed(
     fields: &IndexedFields,
 ) -> Result<(), sqlx::Error> {
     let pointers: Vec<&str> = fields.pointers().collect();
-    sqlx::query("INSERT INTO indexed_fields (tenant_id, form, form_version, pointers) VALUES (?, ?, ?, ?)")
-        .bind(tenant.as_str())
-        .bind(form.as_str())
-        .bind(i64::from(version.0))
-        .bind(serde_json::json!(pointers).to_string())
-        .execute(connection)
-        .await?;
+    // Earlier binaries wrote versions that lie beyond the event they parked at; those rows meet their event again.
+    sqlx::query(
+        "INSERT INTO indexed_fields (tenant_id, form, form_version, pointers) VALUES (?, ?, ?, ?) \
+         ON CONFLICT (tenant_id, form, form_version) DO UPDATE SET pointers = excluded.pointers",
+    )
+    .bind(tenant.as_str())
+    .bind(form.as_str())
+    .bind(i64::from(version.0))
+    .bind(serde_json::json!(pointers).to_string())
+    .execute(connection)
+    .await?;
     Ok(())
 }
 

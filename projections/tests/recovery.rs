@@ -1,0 +1,138 @@
+//! What a projector survives: failures of its database, ledgers that contradict themselves, other processes in between.
+//! Each test names what once stopped read models for longer than it had to.
+
+mod support;
+
+use chrono::Utc;
+use formledger_domain::{Position, SubmissionId};
+use formledger_projections::{ReadModel, Runner, RunnerSettings, Skip};
+use serde_json::json;
+use sqlx::{Connection, SqliteConnection};
+use support::{World, context, evaluated, slug};
+use uuid::Uuid;
+
+/// Runs SQL behind everybody's back.
+async fn tamper(path: &std::path::Path, sql: &str) {
+    let url = format!("sqlite://{}", path.display());
+    let mut connection = SqliteConnection::connect(&url).await.expect("connection");
+    sqlx::raw_sql(sql).execute(&mut connection).await.expect("tampering");
+    connection.close().await.expect("closed");
+}
+
+async fn positions(world: &World, tenant: &str) -> [u64; 3] {
+    let reader = world.models.reader(&context(tenant));
+    let mut positions = [0; 3];
+    for (position, read_model) in positions.iter_mut().zip(ReadModel::ALL) {
+        *position = reader.position(read_model).await.expect("position").0;
+    }
+    positions
+}
+
+#[tokio::test]
+async fn read_models_go_on_after_a_transaction_that_the_database_rolled_back_by_itself() {
+    let mut world = World::new().await;
+    world.tenant("acme").publish("claim", 1, &[]).await;
+    // What SQLite does at a full disk: the statement fails, and the transaction is gone.
+    let full = "CREATE TRIGGER full BEFORE INSERT ON checkpoints BEGIN SELECT RAISE(ROLLBACK, 'full'); END";
+    tamper(&world.path(), full).await;
+    for _ in 0..2 {
+        world.runner.run_once().await.expect_err("no room");
+    }
+    assert_eq!(positions(&world, "acme").await, [0, 0, 0]);
+    tamper(&world.path(), "DROP TRIGGER full").await;
+    world.run_once().await;
+    assert_eq!(positions(&world, "acme").await, [1, 1, 1]);
+    assert_eq!(world.differences_from_rebuilt().await, []);
+}
+
+#[tokio::test]
+async fn a_stop_before_a_publication_in_the_same_batch_stops_neither_the_tenant_for_ever_nor_others() {
+    let mut world = World::new().await;
+    world.tenant("acme").publish("claim", 1, &[]).await;
+    // Sequence 1 of a submission cannot be an evaluation.
+    let nobody = SubmissionId(Uuid::now_v7());
+    let broken =
+        world.tenant("acme").submission_events(nobody, &[evaluated("claim", &json!({}), &json!({}))]).await;
+    world.tenant("acme").publish("claim", 2, &["/n"]).await;
+    world.run_once().await;
+    assert_eq!(positions(&world, "acme").await, [3, 1, 3]);
+
+    let skip = Skip {
+        tenant: slug("acme"),
+        read_model: ReadModel::Submissions,
+        position: broken,
+        actor: "operator".to_owned(),
+        reason: "written by a test".to_owned(),
+        at: Utc::now(),
+    };
+    world.models.skip(&skip).await.expect("skipped");
+    world.tenant("globex").publish("claim", 1, &[]).await;
+    world.another_runner().run_once().await.expect("a run");
+    assert_eq!(positions(&world, "acme").await, [3, 3, 3]);
+    assert_eq!(positions(&world, "globex").await, [1, 1, 1]);
+}
+
+#[tokio::test]
+async fn rows_of_a_version_that_an_earlier_binary_wrote_beyond_its_stop_do_not_stop_anybody() {
+    let mut world = World::new().await;
+    tamper(&world.path(), "INSERT INTO indexed_fields VALUES ('acme', 'claim', 1, '[\"/old\"]')").await;
+    world.tenant("acme").publish("claim", 1, &["/n"]).await;
+    world.tenant("acme").submit("claim", json!({"n": 1})).await;
+    world.run_once().await;
+    assert_eq!(world.differences_from_rebuilt().await, []);
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_went_missing_is_contended_and_not_made_up() {
+    let mut world = World::new().await;
+    world.tenant("acme").publish("claim", 1, &[]).await;
+    world.run_once().await;
+    // Another process switched in rows that hold nothing of this tenant yet.
+    tamper(
+        &world.path(),
+        "DELETE FROM checkpoints; DELETE FROM forms; DELETE FROM form_versions; DELETE FROM indexed_fields",
+    )
+    .await;
+    world.tenant("acme").submit("claim", json!({})).await;
+    world.run_once().await;
+    assert_eq!(positions(&world, "acme").await, [2, 2, 2]);
+    assert_eq!(world.differences_from_rebuilt().await, []);
+}
+
+#[tokio::test]
+async fn a_start_that_failed_half_way_still_parks_rows_of_a_ledger_that_was_set_back() {
+    let mut world = World::new().await;
+    world.tenant("acme").publish("claim", 1, &[]).await;
+    world.run_once().await;
+    let other = World::new().await;
+    let ledger = other.path().with_file_name("ledger.db");
+    let mut runner = Runner::new(other.store.clone(), world.models.clone(), RunnerSettings::default());
+    tamper(&ledger, "ALTER TABLE ledgers RENAME TO away").await;
+    runner.run_once().await.expect_err("no heads");
+    tamper(&ledger, "ALTER TABLE away RENAME TO ledgers").await;
+    runner.run_once().await.expect("a run");
+    assert_eq!(world.models.status(&[]).await.expect("status")[0].parked_count, 1);
+}
+
+#[tokio::test]
+async fn an_event_can_be_skipped_again_after_rows_from_before_the_skip_were_switched_in() {
+    let mut world = World::new().await;
+    let position = world.tenant("acme").unreadable_submission().await;
+    world.run_once().await;
+    let skip = Skip {
+        tenant: slug("acme"),
+        read_model: ReadModel::Submissions,
+        position,
+        actor: "operator".to_owned(),
+        reason: "written by a test".to_owned(),
+        at: Utc::now(),
+    };
+    world.models.skip(&skip).await.expect("skipped");
+    assert_eq!(positions(&world, "acme").await, [1, 1, 0]);
+    let back = "UPDATE checkpoints SET position = 0, status = 'parked', error = 'as before' \
+                WHERE projection = 'submissions'";
+    tamper(&world.path(), back).await;
+    world.models.skip(&skip).await.expect("skipped again");
+    assert_eq!(positions(&world, "acme").await, [1, 1, 0]);
+    assert_eq!(position, Position(1));
+}
