@@ -219,6 +219,13 @@ impl From<StoreError> for ApiError {
                 code: "queue-full",
                 detail: "too many commands are waiting to be recorded",
             },
+            StoreError::ReadersBusy => {
+                Self::Overloaded { code: "readers-busy", detail: "too many queries are waiting" }
+            }
+            StoreError::Busy => Self::Overloaded {
+                code: "ledger-busy",
+                detail: "another process is writing to the ledger all the time",
+            },
             StoreError::Closed => Self::Overloaded { code: "closing", detail: "the server is stopping" },
             other => Self::internal(other),
         }
@@ -242,12 +249,27 @@ impl From<AppendError> for ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use formledger_projections::QueryError;
 
     #[test]
     fn the_text_of_an_internal_error_never_reaches_a_client() {
         let problem = ApiError::internal("password is hunter2").problem();
         assert_eq!(problem.status, StatusCode::INTERNAL_SERVER_ERROR);
         assert!(!problem.to_json("r").contains("hunter2"));
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_503_with_a_time_to_come_back_and_not_a_failure_of_ours() {
+        let busy = [
+            (ApiError::from(StoreError::Busy), "ledger-busy"),
+            (ApiError::from(StoreError::ReadersBusy), "readers-busy"),
+            (ApiError::from(QueryError::Busy), "readers-busy"),
+        ];
+        for (error, code) in busy {
+            let problem = error.problem();
+            assert_eq!((problem.status.as_u16(), problem.code), (503, code));
+            assert_eq!(problem.retry_after, Some(RETRY_AFTER));
+        }
     }
 
     #[test]

@@ -56,6 +56,8 @@ pub const STREAM_PAGE_EVENTS: usize = 256;
 pub const FEED_PAGE_EVENTS: usize = 128;
 /// Rendered pages that feeds share; at the limit the half that was not read for the longest time goes, and is read again when needed.
 pub const FEED_PAGES_MAX: usize = 64;
+/// `where` conditions of a query, each of which walks an index; more are 400.
+pub const WHERE_CONDITIONS_MAX: usize = 16;
 /// Bytes of an `Idempotency-Key`.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// Bytes of an `X-Request-Id` that is taken over; a longer one is replaced by our own.

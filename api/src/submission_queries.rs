@@ -12,6 +12,7 @@ use warp::reply::Response;
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::forms::existing_form_id;
+use crate::limits::WHERE_CONDITIONS_MAX;
 use crate::openapi::answers;
 use crate::params::invalid;
 use crate::query::{QueryCall, answer, answer_one};
@@ -24,7 +25,7 @@ use crate::submissions::{fold, submission_id};
         ("state" = Option<String>, Query, description = "Only in this state."),
         ("submitter" = Option<String>, Query, description = "Only this person's."),
         ("q" = Option<String>, Query, description = "Only those that hold this text in a value."),
-        ("where" = Option<Vec<String>>, Query, description = "`<field pointer><operator><value>` on a field that the form indexes; repeatable; needs `form`."),
+        ("where" = Option<Vec<String>>, Query, description = "`<field pointer><operator><value>` on a field that the form indexes; repeatable, at most 16 times; needs `form`."),
         ("sort" = Option<String>, Query, description = "`created_at`, `updated_at` or an indexed field's pointer; `-` in front for descending."),
         ("limit" = Option<u32>, Query, description = "Items of a page, at most 500; 50 when missing."),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
@@ -117,6 +118,9 @@ pub fn selection(query: &mut QueryCall) -> Result<SubmissionQuery, ApiError> {
     let own = (!query.reads_all()).then(|| query.caller.context.actor.subject.to_string());
     let params = &mut query.params;
     let conditions = params.all("where");
+    if conditions.len() > WHERE_CONDITIONS_MAX {
+        return Err(invalid(format!("give `where` at most {WHERE_CONDITIONS_MAX} times")));
+    }
     let conditions = conditions.iter().map(|text| text.parse::<Condition>()).collect::<Result<_, _>>();
     let submitter = params.one("submitter")?;
     if own.is_some() && submitter.is_some() && submitter != own {

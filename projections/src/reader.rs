@@ -57,7 +57,19 @@ pub enum QueryError {
     },
     /// The database failed, or a row does not hold what its columns promise.
     #[error("the read-model database failed")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] sqlx::Error),
+    /// Every connection stayed in use for as long as a query waits for one; try again after a moment.
+    #[error("every connection that reads the read models is in use")]
+    Busy,
+}
+
+impl From<sqlx::Error> for QueryError {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::PoolTimedOut => Self::Busy,
+            error => Self::Database(error),
+        }
+    }
 }
 
 /// One tenant's read models. Exists only for a `TenantContext`.

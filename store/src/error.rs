@@ -18,6 +18,9 @@ pub enum StoreError {
     /// More commands wait than the queue may hold; try again after a moment.
     #[error("too many commands are waiting to be recorded")]
     QueueFull,
+    /// Every connection that reads stayed in use for as long as a reader waits; try again after a moment.
+    #[error("every connection that reads the ledger is in use")]
+    ReadersBusy,
     /// Another process wrote to the ledger all the time; try again after a moment.
     #[error("the ledger is busy with another writer")]
     Busy,
@@ -45,6 +48,7 @@ impl From<sqlx::Error> for StoreError {
         match error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok()) {
             Some(code) if primary(code) == SQLITE_FULL || SQLITE_NO_ROOM.contains(&code) => Self::StorageFull,
             Some(code) if primary(code) == SQLITE_BUSY => Self::Busy,
+            _ if matches!(error, sqlx::Error::PoolTimedOut) => Self::ReadersBusy,
             _ => Self::Database(Arc::new(error)),
         }
     }

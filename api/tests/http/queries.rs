@@ -137,6 +137,10 @@ async fn lists_are_filtered_sorted_and_paged_and_bad_filters_are_named() {
         .get(&admin, "/v1/exports/submissions.csv?where=/amount=1")
         .await
         .expect_problem(400, "query-invalid");
+    let conditions =
+        |count: usize| format!("/v1/submissions?form=expense{}", "&where=/amount=1".repeat(count));
+    server.get(&admin, &conditions(16)).await.expect(200);
+    server.get(&admin, &conditions(17)).await.expect_problem(400, "query-invalid");
     let csv = server.get(&admin, "/v1/exports/submissions.csv?form=expense").await.expect(200);
     assert_eq!(csv.text().lines().count(), 4);
     assert!(csv.text().lines().nth(1).expect("a row").contains("\"{\"\"amount\"\":20}\""));
