@@ -6,12 +6,12 @@ use std::sync::Mutex;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
+use formledger_store::causes;
 use futures_util::{Stream, StreamExt};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use warp::Reply;
 use warp::reply::Response;
 
-use crate::call::chain;
 use crate::error::ApiError;
 use crate::limits::{BODY_DISCARD_BYTES_MAX, Limits};
 
@@ -92,7 +92,7 @@ where
         chunk.map_err(|error| {
             let error = error.into();
             // The status has left already, so the client sees a body that breaks off; the reason is told here only.
-            tracing::error!(cause = chain(error.as_ref()), "a streamed answer broke off");
+            tracing::error!(cause = causes(error.as_ref()), "a streamed answer broke off");
             error
         })
     });

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use formledger_store::causes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use warp::reply::Response;
 
@@ -97,23 +98,11 @@ fn log(head: &Head, error: &ApiError) {
     let (tenant, request_id, path) = (head.tenant_name(), &*head.request_id, head.uri.path());
     match error {
         ApiError::Internal(cause) => {
-            tracing::error!(tenant, request_id, path, cause = chain(cause.as_ref()), "request failed");
+            tracing::error!(tenant, request_id, path, cause = causes(cause.as_ref()), "request failed");
         }
         ApiError::Overloaded { code, .. } => {
             tracing::warn!(tenant, request_id, path, code, "request refused");
         }
         refused => tracing::debug!(tenant, request_id, path, %refused, "request refused"),
     }
-}
-
-/// An error and everything below it, joined as one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut below = error.source();
-    while let Some(cause) = below {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        below = cause.source();
-    }
-    text
 }

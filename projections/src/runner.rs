@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::time::Duration;
 
-use formledger_store::{Moved, Store};
+use formledger_store::{Moved, Store, causes};
 use futures_util::FutureExt;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
@@ -152,6 +152,5 @@ impl Runner {
 
 /// The one place where a failed batch is reported.
 fn log(error: &ProjectError) {
-    let error: &dyn std::error::Error = error;
-    tracing::error!(error, "read models were not brought up to date; trying again");
+    tracing::error!(error = causes(error), "read models were not brought up to date; trying again");
 }

@@ -67,6 +67,18 @@ fn primary(code: i32) -> i32 {
     code & 0xff
 }
 
+/// An error and everything below it as one line, for logs: a log line that names only the outermost error hides the disk that broke.
+pub fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut below = error.source();
+    while let Some(cause) = below {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        below = cause.source();
+    }
+    text
+}
+
 /// Why an append was not recorded.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AppendError {
@@ -95,4 +107,15 @@ pub enum ExecuteError<E: std::error::Error> {
     /// It could not be recorded.
     #[error(transparent)]
     Append(#[from] AppendError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_line_names_the_innermost_cause() {
+        let disk = sqlx::Error::Io(std::io::Error::other("the disk broke"));
+        assert!(causes(&StoreError::from(disk)).ends_with("the disk broke"));
+    }
 }

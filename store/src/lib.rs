@@ -22,7 +22,7 @@ mod sqlite;
 mod writer;
 
 pub use append::{Append, Appended, Expectation, FirstOutcome, Idempotency};
-pub use error::{AppendError, ExecuteError, StoreError};
+pub use error::{AppendError, ExecuteError, StoreError, causes};
 pub use event::{Metadata, RecordedEvent};
 pub use execute::{ExecuteOptions, Executed, RenderOutcome};
 pub use filter::EventFilter;

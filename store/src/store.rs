@@ -11,7 +11,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::backend::Backend;
-use crate::error::StoreError;
+use crate::error::{StoreError, causes};
 use crate::event::RecordedEvent;
 use crate::ledger::{LedgerHead, LedgerRange, TenantLedger, recorded};
 use crate::sqlite::{SqliteBackend, SqliteReader};
@@ -143,7 +143,7 @@ impl Store {
         if let Some(writer) = writer
             && let Err(panic) = writer.await
         {
-            tracing::error!(error = &panic as &dyn std::error::Error, "the writer did not end well");
+            tracing::error!(error = causes(&panic), "the writer did not end well");
         }
         self.inner.reader.close().await;
     }

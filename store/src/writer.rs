@@ -19,7 +19,7 @@ use plan::{Facts, Plan, plan};
 
 use crate::append::Appended;
 use crate::backend::{Applied, Backend, Batch, EventRow, Head};
-use crate::error::{AppendError, StoreError};
+use crate::error::{AppendError, StoreError, causes};
 use crate::tail::Tail;
 use crate::wake::Wake;
 
@@ -108,11 +108,7 @@ impl<B: Backend> Writer<B> {
         metrics::histogram!("formledger_append_batch_commands").record(commands.len() as f64);
         if let Err(error) = self.try_record(&mut commands).await {
             // What the database did is unknown: forget what was believed about it, and let every client ask again.
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                commands = commands.len(),
-                "append failed"
-            );
+            tracing::error!(error = causes(&error), commands = commands.len(), "append failed");
             metrics::counter!("formledger_append_failures_total").increment(1);
             self.heads.clear();
             self.backend.recover().await;
@@ -240,10 +236,7 @@ impl<B: Backend> Writer<B> {
                 self.followers.wake.announce(&moved);
             }
             Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "cannot look for other writers' appends"
-                );
+                tracing::warn!(error = causes(&error), "cannot look for other writers' appends");
                 self.backend.recover().await;
             }
         }

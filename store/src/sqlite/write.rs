@@ -13,7 +13,7 @@ use sqlx::{Connection, Either, Executor, Row, Sqlite};
 use super::read::{head_from_row, position, remembered_from_row, sequence, tenant};
 use super::{schema, writer_options};
 use crate::backend::{Applied, Backend, Batch, EventRow, Head, HeadMove, OutcomeRow, Remembered};
-use crate::error::StoreError;
+use crate::error::{StoreError, causes};
 
 /// Rows per statement are powers of two up to this, so that a handful of prepared statements serves every batch.
 const CHUNK_ROWS_MAX: usize = 64;
@@ -52,10 +52,7 @@ impl SqliteBackend {
         if let Some(connection) = self.connection.take()
             && let Err(error) = connection.close().await
         {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "cannot close the database in good order"
-            );
+            tracing::warn!(error = causes(&error), "cannot close the database in good order");
         }
     }
 }
@@ -128,7 +125,7 @@ impl Backend for SqliteBackend {
         self.disconnect().await;
         // At once rather than with the next batch: SQLite removes the WAL with its last connection, and readers need one.
         if let Err(error) = self.connection().await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "cannot open the database again yet");
+            tracing::warn!(error = causes(&error), "cannot open the database again yet");
         }
     }
 
