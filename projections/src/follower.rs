@@ -6,9 +6,10 @@ use std::collections::{HashMap, HashSet};
 use formledger_domain::{Position, TenantId};
 use sqlx::SqliteConnection;
 
+use crate::batch::LedgerPart;
 use crate::checkpoint::{self, Checkpoint, Move};
 use crate::position::Applied;
-use crate::projection::{Fact, Projection, Said, Slice};
+use crate::projection::{Projection, Said, Slice};
 
 /// A projection and how far it has come in each ledger.
 #[derive(Debug, Default)]
@@ -98,16 +99,16 @@ impl<P: Projection> Follower<P> {
 
     /// Applies what of a batch lies after the checkpoints, and moves them, in the caller's transaction.
     ///
-    /// `facts` are sorted by tenant and position. The moves take effect in memory with [`Follower::settle`], after the commit.
+    /// There is one part per ledger. The moves take effect in memory with [`Follower::settle`], after the commit.
     pub(crate) async fn apply(
         &mut self,
         connection: &mut SqliteConnection,
-        facts: &[Fact],
+        parts: &[LedgerPart<'_>],
     ) -> Result<Result<Vec<Move>, Contended>, sqlx::Error> {
         let mut slices = Vec::new();
         let mut moves = Vec::new();
-        for facts in facts.chunk_by(|a, b| a.event.tenant == b.event.tenant) {
-            moves.extend(self.cut(facts, &mut slices));
+        for part in parts {
+            moves.extend(self.cut(*part, &mut slices));
         }
         for stop in self.projection.apply(connection, &slices).await? {
             let Some(moved) = moves.iter_mut().find(|moved| moved.tenant == stop.tenant) else { continue };
@@ -131,9 +132,9 @@ impl<P: Projection> Follower<P> {
         }
     }
 
-    /// Cuts one tenant's facts to those that this projection may apply now, and says where its checkpoint goes.
-    fn cut<'a>(&self, facts: &'a [Fact], slices: &mut Vec<Slice<'a>>) -> Option<Move> {
-        let tenant = &facts.first()?.event.tenant;
+    /// Cuts one ledger's facts to those that this projection may apply now, and says where its checkpoint goes.
+    fn cut<'a>(&self, part: LedgerPart<'a>, slices: &mut Vec<Slice<'a>>) -> Option<Move> {
+        let LedgerPart { tenant, facts, wall } = part;
         let from = self.following(tenant)?;
         let new = &facts[facts.partition_point(|fact| fact.event.position <= from)..];
         let mut to = Checkpoint { position: from, parked: None };
@@ -144,7 +145,7 @@ impl<P: Projection> Follower<P> {
                 to.parked = Some(format!("position {} is missing in the ledger", to.position.next()));
                 break;
             }
-            if !self.skipped.is_empty() && self.skipped.contains(&(tenant.clone(), position)) {
+            if self.skips(tenant, position) {
                 // What follows is for the next batch, so that a tenant has one slice.
                 to.position = position;
                 break;
@@ -158,8 +159,21 @@ impl<P: Projection> Follower<P> {
             to.position = position;
             taken += 1;
         }
+        // A projection that is beyond the wall already, or stopped before it, does not meet it.
+        if let Some(wall) = wall.filter(|wall| to.parked.is_none() && wall.position == to.position.next()) {
+            if self.skips(tenant, wall.position) {
+                to.position = wall.position;
+            } else {
+                to.parked = Some(wall.error.clone());
+            }
+        }
         slices.push(Slice { tenant, facts: &new[..taken] });
         (to.position > from || to.parked.is_some()).then(|| Move { tenant: tenant.clone(), from, to })
+    }
+
+    /// Whether operators let this projection pass over an event.
+    fn skips(&self, tenant: &TenantId, position: Position) -> bool {
+        !self.skipped.is_empty() && self.skipped.contains(&(tenant.clone(), position))
     }
 }
 

@@ -231,7 +231,9 @@ static PUT_VERSION: LazyLock<ManyRows> = LazyLock::new(|| {
         "INSERT INTO form_versions (tenant_id, form, version, definition, published_at, published_by, position) \
          VALUES",
         7,
-        "",
+        // A ledger that publishes a version twice contradicts itself, and must not fail the batch of all tenants.
+        "ON CONFLICT (tenant_id, form, version) DO UPDATE SET definition = excluded.definition, \
+         published_at = excluded.published_at, published_by = excluded.published_by, position = excluded.position",
     )
 });
 

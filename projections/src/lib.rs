@@ -11,6 +11,7 @@ mod statistics;
 mod submissions;
 pub mod timeline;
 
+mod batch;
 mod checkpoint;
 mod compare;
 mod follower;

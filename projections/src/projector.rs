@@ -8,10 +8,10 @@ use formledger_domain::{Position, TenantId};
 use formledger_store::{LedgerRange, Store, StoreError};
 use sqlx::Connection;
 
+use crate::batch::Batch;
 use crate::follower::{Contended, Follower};
 use crate::forms::FormsProjection;
 use crate::position::ReadModel;
-use crate::projection::Fact;
 use crate::read_models::ReadModels;
 use crate::statistics::StatisticsProjection;
 use crate::submissions::SubmissionsProjection;
@@ -154,18 +154,18 @@ impl Projector {
 
     /// Applies one batch; answers how many events it took from the ledger, 0 when nothing waits or another process interfered.
     pub(crate) async fn advance(&mut self) -> Result<usize, ProjectError> {
-        let facts = match self.read().await {
-            Ok(facts) => facts,
+        let batch = match self.read().await {
+            Ok(batch) => batch,
             Err(error) => {
                 self.queue_all();
                 return Err(error);
             }
         };
-        if facts.is_empty() {
+        if batch.is_empty() {
             return Ok(0);
         }
         let began = Instant::now();
-        match self.commit(&facts).await {
+        match self.commit(&batch).await {
             Ok(Ok(())) => {}
             // A rebuild switched a tenant, or another process projects too: go on from where the database is.
             Ok(Err(Contended)) => {
@@ -180,19 +180,20 @@ impl Projector {
             }
         }
         // A projection may have stopped short of what was read.
-        for facts in facts.chunk_by(|a, b| a.event.tenant == b.event.tenant) {
-            self.queue(&facts[0].event.tenant);
+        for part in batch.parts() {
+            self.queue(part.tenant);
         }
-        metrics::histogram!("formledger_projection_batch_events").record(facts.len() as f64);
+        metrics::histogram!("formledger_projection_batch_events").record(batch.events() as f64);
         metrics::histogram!("formledger_projection_apply_seconds").record(began.elapsed());
-        Ok(facts.len())
+        Ok(batch.events())
     }
 
-    async fn commit(&mut self, facts: &[Fact]) -> Result<Result<(), Contended>, sqlx::Error> {
+    async fn commit(&mut self, batch: &Batch) -> Result<Result<(), Contended>, sqlx::Error> {
+        let parts = batch.parts();
         let mut writer = self.read_models.writer().await;
         let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
         let mut moves = Vec::with_capacity(ReadModel::ALL.len());
-        each!(self.followers, follower => match follower.apply(&mut transaction, facts).await? {
+        each!(self.followers, follower => match follower.apply(&mut transaction, &parts).await? {
             Ok(moved) => moves.push(moved),
             // Dropping the transaction rolls it back.
             Err(contended) => return Ok(Err(contended)),
@@ -223,38 +224,37 @@ impl Projector {
     }
 
     /// Reads the next batch: several ledgers, the longest waiting first, within the limits of events and bytes.
-    async fn read(&mut self) -> Result<Vec<Fact>, ProjectError> {
-        let mut facts: Vec<Fact> = Vec::new();
-        let mut bytes = 0;
-        let mut reads = 0;
+    async fn read(&mut self) -> Result<Batch, ProjectError> {
+        let mut batch = Batch::default();
         let mut after = HashMap::new();
-        while facts.len() < self.limits.events_max && bytes < self.limits.bytes_max {
-            let room = READ_EVENTS_MAX.min(self.limits.events_max - facts.len());
-            let ranges = self.next_ranges(room, &mut after);
+        while batch.events() < self.limits.events_max && batch.payload_bytes() < self.limits.bytes_max {
+            let room = READ_EVENTS_MAX.min(self.limits.events_max - batch.events());
+            let ranges = self.next_ranges(room, &mut after, &batch);
             if ranges.is_empty() {
                 break;
             }
-            reads += 1;
-            for event in self.store.read_ranges(&ranges).await? {
-                bytes += event.payload.as_str().len();
-                facts.push(Fact::of(event));
-            }
+            batch.read(&self.store, &ranges).await?;
         }
-        if reads > 1 {
-            // A ledger may lie in two reads. The sort is stable: positions stay in order.
-            facts.sort_by(|a, b| a.event.tenant.cmp(&b.event.tenant));
-        }
-        Ok(facts)
+        Ok(batch.ordered())
     }
 
     /// Takes up to `room` events' worth of ranges from those who wait. `after` holds what earlier reads of this batch took.
-    fn next_ranges(&mut self, room: usize, after: &mut HashMap<TenantId, Position>) -> Vec<LedgerRange> {
+    fn next_ranges(
+        &mut self,
+        room: usize,
+        after: &mut HashMap<TenantId, Position>,
+        batch: &Batch,
+    ) -> Vec<LedgerRange> {
         let mut room = room as u64;
         let mut ranges = Vec::new();
         while room > 0 {
             let Some(tenant) = self.waiting.pop_front() else { break };
             let Some(target) = self.targets.get_mut(&tenant) else { continue };
             target.waits = false;
+            if batch.is_walled(&tenant) {
+                // Who still follows it after this batch has it queued again.
+                continue;
+            }
             let start = after.get(&tenant).copied().or_else(|| self.followers.next_read(&tenant));
             let Some(start) = start.filter(|start| *start < target.head) else { continue };
             let up_to = Position(target.head.0.min(start.0 + room));

@@ -5,7 +5,8 @@ mod support;
 
 use chrono::Utc;
 use formledger_domain::{Position, SubmissionId};
-use formledger_projections::{ReadModel, Runner, RunnerSettings, Skip};
+use formledger_projections::{ReadModel, RebuildRequest, Runner, RunnerSettings, Skip};
+use formledger_store::{Store, StoreSettings};
 use serde_json::json;
 use sqlx::{Connection, SqliteConnection};
 use support::{World, context, evaluated, slug};
@@ -135,4 +136,85 @@ async fn an_event_can_be_skipped_again_after_rows_from_before_the_skip_were_swit
     world.models.skip(&skip).await.expect("skipped again");
     assert_eq!(positions(&world, "acme").await, [1, 1, 0]);
     assert_eq!(position, Position(1));
+}
+
+/// Opens a ledger that was tampered with anew, so that nothing of it is in memory.
+async fn reopen(world: &mut World) {
+    let ledger = world.path().with_file_name("ledger.db");
+    world.store = Store::open_sqlite(&ledger, StoreSettings::default()).await.expect("a ledger");
+    world.runner = world.another_runner();
+}
+
+#[tokio::test]
+async fn one_tenants_damaged_event_parks_that_tenant_before_it_and_no_other() {
+    let mut world = World::new().await;
+    for tenant in ["acme", "globex"] {
+        world.tenant(tenant).publish("claim", 1, &[]).await;
+        for n in 0..9 {
+            world.tenant(tenant).submit("claim", json!({"n": n})).await;
+        }
+    }
+    let ledger = world.path().with_file_name("ledger.db");
+    world.store.close().await;
+    let damage = "DROP TRIGGER events_refuse_update; PRAGMA ignore_check_constraints = ON; \
+                  UPDATE events SET leaf_hash = x'00' WHERE tenant_id = 'acme' AND position IN (7, 9)";
+    tamper(&ledger, damage).await;
+    reopen(&mut world).await;
+    world.run_once().await;
+    assert_eq!(positions(&world, "acme").await, [6, 6, 6]);
+    assert_eq!(positions(&world, "globex").await, [10, 10, 10]);
+    let status = world.models.status(&[]).await.expect("status");
+    assert!(status[0].parked[0].error.contains("event 7 of `acme`"), "{}", status[0].parked[0].error);
+
+    // An operator lets one projection pass; it goes on to the next damage.
+    let skip = Skip {
+        tenant: slug("acme"),
+        read_model: ReadModel::Forms,
+        position: Position(7),
+        actor: "operator".to_owned(),
+        reason: "written by a test".to_owned(),
+        at: Utc::now(),
+    };
+    world.models.skip(&skip).await.expect("skipped");
+    world.run_once().await;
+    assert_eq!(positions(&world, "acme").await, [8, 6, 6]);
+    world.rebuild(RebuildRequest::default()).await;
+    assert_eq!(
+        positions(&world, "acme").await,
+        [8, 6, 6],
+        "a rebuild passes over what was skipped, and over nothing else"
+    );
+}
+
+#[tokio::test]
+async fn events_that_are_missing_in_a_ledger_park_its_tenant_wherever_they_are() {
+    let mut world = World::new().await;
+    for tenant in ["acme", "globex", "initech"] {
+        for version in 1..=4 {
+            world.tenant(tenant).publish("claim", version, &[]).await;
+        }
+    }
+    let ledger = world.path().with_file_name("ledger.db");
+    world.store.close().await;
+    let loss = "DROP TRIGGER events_refuse_delete; DELETE FROM events WHERE tenant_id = 'acme' AND position > 2; \
+                DELETE FROM events WHERE tenant_id = 'globex' AND position = 2; \
+                DELETE FROM events WHERE tenant_id = 'initech'";
+    tamper(&ledger, loss).await;
+    reopen(&mut world).await;
+    world.run_once().await;
+    assert_eq!(positions(&world, "acme").await, [2, 2, 2]);
+    assert_eq!(positions(&world, "globex").await, [1, 1, 1]);
+    let status = world.models.status(&world.store.heads().await.expect("heads")).await.expect("status");
+    let errors: Vec<_> = status[0].parked.iter().map(|parked| parked.error.as_str()).collect();
+    assert_eq!(errors, [3, 2, 1].map(|position| format!("position {position} is missing in the ledger")));
+}
+
+#[tokio::test]
+async fn a_version_that_a_ledger_publishes_twice_does_not_stop_other_tenants() {
+    let mut world = World::new().await;
+    world.tenant("acme").publish("claim", 1, &[]).await;
+    world.tenant("acme").publish("claim", 1, &["/n"]).await;
+    world.tenant("globex").publish("claim", 1, &[]).await;
+    world.run_once().await;
+    assert_eq!(positions(&world, "globex").await, [1, 1, 1]);
 }

@@ -1,0 +1,160 @@
+//! What one batch takes out of the ledgers: events in order, and where a ledger cannot be read on. Used by the projector, which says what
+//! to read; followers stop at a wall. One ledger's damage must never keep the others from being read.
+
+use std::collections::{BTreeMap, HashMap};
+
+use formledger_domain::{Position, TenantId};
+use formledger_store::{LedgerRange, RecordedEvent, Store, StoreError};
+
+use crate::projection::Fact;
+
+/// What was read of several ledgers.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    /// Sorted by tenant and position once the batch is [`Batch::ordered`].
+    facts: Vec<Fact>,
+    walls: BTreeMap<TenantId, Wall>,
+    payload_bytes: usize,
+    reads: usize,
+}
+
+/// An event that is missing in the ledger or damaged there; nothing behind it is read.
+#[derive(Debug)]
+pub(crate) struct Wall {
+    pub(crate) position: Position,
+    /// What is wrong with it.
+    pub(crate) error: String,
+}
+
+/// What was read of one ledger.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LedgerPart<'a> {
+    pub(crate) tenant: &'a TenantId,
+    /// By position.
+    pub(crate) facts: &'a [Fact],
+    pub(crate) wall: Option<&'a Wall>,
+}
+
+impl Batch {
+    /// How many events it holds.
+    pub(crate) fn events(&self) -> usize {
+        self.facts.len()
+    }
+
+    pub(crate) fn payload_bytes(&self) -> usize {
+        self.payload_bytes
+    }
+
+    /// Whether there is nothing to apply and nobody to park.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.facts.is_empty() && self.walls.is_empty()
+    }
+
+    /// Whether a ledger cannot be read on.
+    pub(crate) fn is_walled(&self, tenant: &TenantId) -> bool {
+        self.walls.contains_key(tenant)
+    }
+
+    /// Reads one range each of several ledgers; up to its wall where a ledger has one.
+    ///
+    /// # Errors
+    /// What keeps every ledger from being read. A damaged event is no error here.
+    pub(crate) async fn read(&mut self, store: &Store, ranges: &[LedgerRange]) -> Result<(), StoreError> {
+        self.reads += 1;
+        match store.read_ranges(ranges).await {
+            Ok(events) => self.take(events, ranges),
+            Err(error) if damage(&error).is_some() => {
+                for range in ranges {
+                    self.read_to_damage(store, range).await?;
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Reads one ledger's range up to a damaged event, if one is there: halves the range until it holds that event alone.
+    async fn read_to_damage(&mut self, store: &Store, range: &LedgerRange) -> Result<(), StoreError> {
+        let mut good = range.after;
+        let mut bad: Option<(Position, String)> = None;
+        while good < bad.as_ref().map_or(range.up_to, |(bad, _)| Position(bad.0 - 1)) {
+            let up_to = match &bad {
+                None => range.up_to,
+                Some((bad, _)) => Position(good.0 + (bad.0 - good.0) / 2),
+            };
+            let part = [LedgerRange { tenant: range.tenant.clone(), after: good, up_to }];
+            match store.read_ranges(&part).await {
+                Ok(events) => {
+                    self.take(events, &part);
+                    good = up_to;
+                }
+                Err(error) => match damage(&error) {
+                    Some(what) => bad = Some((up_to, what)),
+                    None => return Err(error),
+                },
+            }
+        }
+        if let Some((position, error)) = bad {
+            // An event may be missing before the damaged one: the first wall stands.
+            self.walls.entry(range.tenant.clone()).or_insert(Wall { position, error });
+        }
+        Ok(())
+    }
+
+    /// Takes over what was read of `ranges`: as positions have no gaps, a range that ends early has lost events.
+    fn take(&mut self, events: Vec<RecordedEvent>, ranges: &[LedgerRange]) {
+        let ledgers = events.chunk_by(|a, b| a.tenant == b.tenant);
+        let reached: HashMap<&TenantId, Position> =
+            ledgers.filter_map(|events| events.last()).map(|event| (&event.tenant, event.position)).collect();
+        for LedgerRange { tenant, after, up_to } in ranges {
+            let reached = reached.get(tenant).copied().unwrap_or(*after);
+            if reached < *up_to {
+                let position = reached.next();
+                let error = format!("position {position} is missing in the ledger");
+                self.walls.entry(tenant.clone()).or_insert(Wall { position, error });
+            }
+        }
+        for event in events {
+            self.payload_bytes += event.payload.as_str().len();
+            self.facts.push(Fact::of(event));
+        }
+    }
+
+    /// Brings a ledger that lies in two reads together.
+    pub(crate) fn ordered(mut self) -> Self {
+        if self.reads > 1 {
+            // The sort is stable: positions stay in order.
+            self.facts.sort_by(|a, b| a.event.tenant.cmp(&b.event.tenant));
+        }
+        self
+    }
+
+    /// What was read, ledger by ledger.
+    pub(crate) fn parts(&self) -> Vec<LedgerPart<'_>> {
+        let mut walls: BTreeMap<&TenantId, &Wall> = self.walls.iter().collect();
+        let mut parts = Vec::new();
+        for facts in self.facts.chunk_by(|a, b| a.event.tenant == b.event.tenant) {
+            let tenant = &facts[0].event.tenant;
+            parts.push(LedgerPart { tenant, facts, wall: walls.remove(tenant) });
+        }
+        parts.extend(walls.into_iter().map(|(tenant, wall)| LedgerPart {
+            tenant,
+            facts: &[],
+            wall: Some(wall),
+        }));
+        parts
+    }
+}
+
+/// What is wrong with a stored event, when that is why a read failed.
+fn damage(error: &StoreError) -> Option<String> {
+    match error {
+        StoreError::Damaged(what) => Some(what.clone()),
+        StoreError::Database(source)
+            if matches!(**source, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) =>
+        {
+            Some(format!("an event cannot be read: {source}"))
+        }
+        _ => None,
+    }
+}
