@@ -4,6 +4,7 @@
 mod ast;
 mod command;
 mod compiled;
+mod cost;
 mod definition;
 mod event;
 mod mend;

@@ -21,7 +21,8 @@ pub use ids::{EventId, FormId, FormVersion, InvalidId, Position, Sequence, Submi
 pub use json::{CanonicalJson, INTEGER_MAX, InexactNumber, NESTING_MAX, UnreadableJson, parse_exact};
 pub use json::{DIFFERENCES_MAX, FieldDifference, differences};
 pub use submission::{
-    FormPin, Submission, SubmissionCommand, SubmissionError, SubmissionEvent, SubmissionState, place_computed,
+    FormPin, SUBMISSION_BYTES_MAX, Submission, SubmissionCommand, SubmissionError, SubmissionEvent,
+    SubmissionState, place_computed,
 };
 pub use tenant::{Tenant, TenantCommand, TenantError, TenantEvent};
 pub use upcast::upcasters;

@@ -7,7 +7,7 @@ mod event;
 mod state;
 
 pub use command::SubmissionCommand;
-pub use decide::SubmissionError;
+pub use decide::{SUBMISSION_BYTES_MAX, SubmissionError};
 pub use event::SubmissionEvent;
 pub use state::{FormPin, Submission, SubmissionState, place_computed};
 

@@ -92,3 +92,114 @@ fn a_thousand_fields_and_a_long_list_of_options_compile() {
     assert!(form.check(&json!({"country": "19999", "field7": "7"})).is_ok());
     assert!(form.check(&json!({"country": "20000"})).is_err());
 }
+
+/// Definitions `d0` to `d40`, each made of the next one's reference by `level`.
+fn doubling(level: impl Fn(Value) -> Value) -> Value {
+    let mut defs: Map<String, Value> = (0..40)
+        .map(|at| (format!("d{at}"), level(json!({"$ref": format!("#/$defs/d{}", at + 1)}))))
+        .collect();
+    defs.insert("d40".to_owned(), json!({"type": "string"}));
+    Value::Object(defs)
+}
+
+#[test]
+fn alternatives_that_double_are_refused_under_every_keyword_that_holds_a_schema() {
+    let start = json!({"$ref": "#/$defs/d0"});
+    for root in [
+        json!({"not": start}),
+        json!({"if": start}),
+        json!({"items": {"not": start}}),
+        json!({"contains": start}),
+        json!({"propertyNames": start}),
+        json!({"prefixItems": [start]}),
+        json!({"additionalProperties": start}),
+        json!({"unevaluatedProperties": start}),
+        json!({"unevaluatedItems": start}),
+        json!({"patternProperties": {"^a": start}}),
+        json!({"dependentSchemas": {"a": start}}),
+        json!({"$schema": "http://json-schema.org/draft-07/schema#", "items": [start]}),
+        json!({"$schema": "http://json-schema.org/draft-07/schema#", "items": [true], "additionalItems": start}),
+        json!({"$schema": "http://json-schema.org/draft-04/schema#", "dependencies": {"a": start}}),
+    ] {
+        let mut schema = root.clone();
+        schema["$defs"] = doubling(|next| json!({"anyOf": [next, next]}));
+        let problems = compile(schema).expect_err("2^40 checks of one value");
+        assert!(problems.iter().any(|problem| problem.message.contains("times")), "{root}: {problems:?}");
+    }
+}
+
+#[test]
+fn parts_that_several_keywords_look_at_double_too() {
+    for level in [
+        |next: Value| json!({"properties": {"a": next}, "patternProperties": {"a": next}}),
+        |next: Value| json!({"not": {"items": next, "contains": next}}),
+        |next: Value| json!({"not": {"oneOf": [{"additionalProperties": next}, {"items": next, "contains": next}]}}),
+    ] {
+        let schema = json!({"not": {"$ref": "#/$defs/d0"}, "$defs": doubling(level)});
+        assert!(compile(schema.clone()).is_err(), "{schema}");
+    }
+}
+
+#[test]
+fn names_that_only_a_validator_can_build_hide_no_doubling() {
+    let mut inner = json!({"$id": "inner", "$ref": "#/$defs/d0"});
+    inner["$defs"] = doubling(|next| json!({"anyOf": [next, next]}));
+    let schema = json!({
+        "$id": "https://example.org/forms/outer",
+        "not": {"$ref": "https://example.org/forms/inner"},
+        "$defs": {"inner": inner},
+    });
+    assert!(compile(schema).is_err());
+    let by_name = |name: &str, next: Value| json!({"$anchor": name, "anyOf": [next, next]});
+    let mut defs: Map<String, Value> = (0..40)
+        .map(|at| (format!("d{at}"), by_name(&format!("a{at}"), json!({"$ref": format!("#a{}", at + 1)}))))
+        .collect();
+    defs.insert("d40".to_owned(), json!({"$anchor": "a40", "type": "string"}));
+    assert!(compile(json!({"not": {"$ref": "#a0"}, "$defs": defs})).is_err());
+}
+
+#[test]
+fn recursion_that_doubles_with_the_depth_of_the_data_is_refused_and_a_plain_tree_is_not() {
+    let into = json!({"properties": {"child": {"$ref": "#/$defs/node"}}});
+    let doubling = json!({"not": {"$ref": "#/$defs/node"}, "$defs": {"node": {"anyOf": [into, into]}}});
+    assert!(compile(doubling).is_err());
+    let tree = json!({
+        "$ref": "#/$defs/node",
+        "$defs": {"node": {
+            "type": "object",
+            "properties": {
+                "name": {"type": "string"},
+                "left": {"$ref": "#/$defs/node"},
+                "right": {"$ref": "#/$defs/node"},
+                "others": {"type": "array", "items": {"$ref": "#/$defs/node"}},
+            },
+            "additionalProperties": false,
+        }},
+    });
+    let form = compile(tree).expect("every value is checked once");
+    assert!(form.check(&json!({"left": {"right": {"others": [{"name": "leaf"}]}}})).is_ok());
+    assert!(form.check(&json!({"left": {"right": {"others": [{"name": 1}]}}})).is_err());
+}
+
+#[test]
+fn chains_of_references_that_go_on_for_too_long_are_refused() {
+    let mut defs: Map<String, Value> =
+        (0..1_000).map(|at| (format!("d{at}"), json!({"$ref": format!("#/$defs/d{}", at + 1)}))).collect();
+    defs.insert("d1000".to_owned(), json!({"type": "string"}));
+    let problems =
+        compile(json!({"properties": {"a": {"$ref": "#/$defs/d0"}}, "$defs": defs})).expect_err("long");
+    assert!(problems.iter().any(|problem| problem.message.contains("shorten")), "{problems:?}");
+}
+
+#[test]
+fn a_pattern_that_steps_back_without_end_does_not_fit_and_takes_no_time() {
+    // The back reference keeps it from the engine that never steps back.
+    let form = compile(json!({"properties": {"a": {"pattern": r"^(a|a)*(a*)*\2b$"}}})).expect("a pattern");
+    let started = Instant::now();
+    assert!(form.check(&json!({"a": "a".repeat(40)})).is_err());
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    let form =
+        compile(json!({"properties": {"a": {"pattern": r"^(?!000)\d{3}-(?!00)\d{2}$"}}})).expect("a pattern");
+    assert!(form.check(&json!({"a": "123-45"})).is_ok());
+    assert!(form.check(&json!({"a": "000-45"})).is_err());
+}

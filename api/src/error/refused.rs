@@ -57,6 +57,9 @@ impl From<SubmissionError> for ApiError {
                 Self::Refused { code: "submission-invalid", detail, errors: list(&violations) }
             }
             SubmissionError::Inexact(number) => number.into(),
+            SubmissionError::TooLarge { .. } => {
+                Self::Refused { code: "submission-too-large", detail, errors: Value::Null }
+            }
             SubmissionError::AlreadyExists => Self::Conflict { code: "submission-exists", detail },
             SubmissionError::Missing => Self::NotFound("submission"),
             SubmissionError::NotInState { .. } => Self::Conflict { code: "not-in-state", detail },

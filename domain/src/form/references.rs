@@ -2,6 +2,7 @@
 //! a reference that is not found here only leaves its field untyped.
 
 use std::collections::HashMap;
+use std::ptr;
 
 use serde_json::Value;
 
@@ -11,15 +12,20 @@ use crate::json::pointer;
 pub(super) struct References<'s> {
     root: &'s Value,
     /// By `$id` or `id`, and by `#` and `$anchor` (or the old form, an `id` that is a fragment).
-    named: HashMap<&'s str, &'s Value>,
+    named: Names<'s>,
+    /// For each object, the nearest one around it that names itself as a resource; none for what only the root is around.
+    resources: HashMap<*const Value, &'s Value>,
 }
+
+/// Several schemas may have the same name in different resources; the first in the document comes first.
+type Names<'s> = HashMap<&'s str, Vec<&'s Value>>;
 
 impl<'s> References<'s> {
     /// Reads all names in `root`. Nesting is bounded by the door.
     pub(super) fn of(root: &'s Value) -> Self {
-        let mut named = HashMap::new();
-        collect(root, &mut named);
-        Self { root, named }
+        let mut references = Self { root, named: HashMap::new(), resources: HashMap::new() };
+        references.collect(root, root);
+        references
     }
 
     /// What `reference` means inside the resource `base`; `base` is the root or an embedded schema with an `$id` of its own.
@@ -27,7 +33,7 @@ impl<'s> References<'s> {
         let (document, fragment) = reference.split_once('#').unwrap_or((reference, ""));
         let base = match document {
             "" => base,
-            name => *self.named.get(name)?,
+            name => self.first(name)?,
         };
         let schema = match fragment {
             "" => base,
@@ -35,9 +41,72 @@ impl<'s> References<'s> {
                 let path = percent_decoded(path);
                 base.pointer(&path).or_else(|| self.root.pointer(&path))?
             }
-            anchor => *self.named.get(anchor)?,
+            anchor => self.first(anchor)?,
         };
         Some(Target { schema, base })
+    }
+
+    fn first(&self, name: &str) -> Option<&'s Value> {
+        self.named.get(name)?.first().copied()
+    }
+
+    /// Everything that `reference`, written in `schema`, may mean: also what it means only for a validator that builds names by the
+    /// rules of URIs, or finds them by the way that led there (`$dynamicRef`). Nothing when no name is like it.
+    pub(super) fn candidates(&self, reference: &str, schema: &'s Value) -> Vec<&'s Value> {
+        let (document, fragment) = reference.split_once('#').unwrap_or((reference, ""));
+        let bases = if document.is_empty() { self.around(schema) } else { self.named_like(document) };
+        match fragment {
+            "" => bases,
+            path if path.starts_with('/') => {
+                let path = percent_decoded(path);
+                bases.into_iter().filter_map(|base| base.pointer(&path)).collect()
+            }
+            anchor => self.named.get(percent_decoded(anchor).as_str()).cloned().unwrap_or_default(),
+        }
+    }
+
+    /// The resources around `schema`, itself and the root among them.
+    fn around(&self, schema: &'s Value) -> Vec<&'s Value> {
+        let own = resource_id(schema).is_some().then_some(schema);
+        let outer = std::iter::successors(self.resources.get(&ptr::from_ref(schema)).copied(), |resource| {
+            self.resources.get(&ptr::from_ref(*resource)).copied()
+        });
+        let mut resources: Vec<_> = own.into_iter().chain(outer).collect();
+        if !resources.iter().any(|resource| ptr::eq(*resource, self.root)) {
+            resources.push(self.root);
+        }
+        resources
+    }
+
+    /// The schemas of exactly this name, else those whose names have the same last part, as relative names do.
+    fn named_like(&self, document: &str) -> Vec<&'s Value> {
+        if let Some(exact) = self.named.get(document) {
+            return exact.clone();
+        }
+        let last = |name: &str| name.rsplit(['/', ':']).next().unwrap_or_default().to_owned();
+        let wanted = last(document);
+        let like = self.named.iter().filter(|(name, _)| last(name) == wanted);
+        like.flat_map(|(_, schemas)| schemas.iter().copied()).collect()
+    }
+
+    fn collect(&mut self, schema: &'s Value, resource: &'s Value) {
+        match schema {
+            Value::Object(members) => {
+                for keyword in ["$id", "id", "$anchor", "$dynamicAnchor"] {
+                    if let Some(Value::String(name)) = members.get(keyword) {
+                        let name = name.trim_start_matches('#').trim_end_matches('#');
+                        self.named.entry(name).or_default().push(schema);
+                    }
+                }
+                if !ptr::eq(schema, self.root) {
+                    self.resources.insert(ptr::from_ref(schema), resource);
+                }
+                let resource = if resource_id(schema).is_some() { schema } else { resource };
+                members.values().for_each(|member| self.collect(member, resource));
+            }
+            Value::Array(items) => items.iter().for_each(|item| self.collect(item, resource)),
+            _ => {}
+        }
     }
 
     /// Where the first `$ref` stands that means nothing in this document, as a JSON Pointer.
@@ -79,21 +148,6 @@ pub(super) struct Target<'s> {
 /// The identifier by which a schema names itself as a resource.
 pub(super) fn resource_id(schema: &Value) -> Option<&str> {
     ["$id", "id"].iter().find_map(|name| schema.get(name)?.as_str()).filter(|id| !id.starts_with('#'))
-}
-
-fn collect<'s>(schema: &'s Value, named: &mut HashMap<&'s str, &'s Value>) {
-    match schema {
-        Value::Object(members) => {
-            for keyword in ["$id", "id", "$anchor", "$dynamicAnchor"] {
-                if let Some(Value::String(name)) = members.get(keyword) {
-                    named.entry(name.trim_start_matches('#').trim_end_matches('#')).or_insert(schema);
-                }
-            }
-            members.values().for_each(|member| collect(member, named));
-        }
-        Value::Array(items) => items.iter().for_each(|item| collect(item, named)),
-        _ => {}
-    }
 }
 
 /// A URI fragment without its percent encoding; what is not UTF-8 then is left as it is.

@@ -2,9 +2,10 @@
 //! Nothing is ever fetched: a schema stands on its own.
 
 use jsonschema::error::ValidationErrorKind;
-use jsonschema::{Draft, ValidationError, Validator};
+use jsonschema::{Draft, PatternOptions, ValidationError, Validator};
 use serde_json::Value;
 
+use super::cost;
 use super::mend;
 use super::problem::DefinitionProblem;
 use super::references::References;
@@ -12,6 +13,10 @@ use super::violation::{self, Violation};
 
 /// How often a schema is mended and looked at again; each round mends every place that the last one told.
 const MENDING_ROUNDS_MAX: usize = 10;
+
+/// The most steps back of one match of a `pattern` against one text; at the limit the text does not fit. Enough for patterns with
+/// look-around as people write them, too little to be kept busy by one that was made for it.
+const BACKTRACKS_MAX: usize = 10_000;
 
 /// A schema that can be used.
 pub(super) struct Checked {
@@ -37,10 +42,11 @@ pub(super) fn check(schema: &Value) -> Result<Checked, Vec<DefinitionProblem>> {
         .offline()
         // People who write `"format": "date"` mean it, also under the drafts in which it is only an annotation.
         .should_validate_formats(true)
+        .with_pattern_options(PatternOptions::fancy_regex().backtrack_limit(BACKTRACKS_MAX))
         .with_format("decimal", is_decimal);
-    loop {
+    let validator = loop {
         let error = match options.build(&schema) {
-            Ok(validator) => return Ok(Checked { schema, draft, validator, warnings }),
+            Ok(validator) => break validator,
             Err(error) => error,
         };
         // Each round mends one pattern for good, so this ends.
@@ -48,6 +54,10 @@ pub(super) fn check(schema: &Value) -> Result<Checked, Vec<DefinitionProblem>> {
             Some(warning) => warnings.push(warning),
             None => return Err(vec![build_problem(&schema, error)]),
         }
+    };
+    match cost::check(&schema) {
+        Ok(()) => Ok(Checked { schema, draft, validator, warnings }),
+        Err(costly) => Err(vec![DefinitionProblem::error("/schema", costly.to_string())]),
     }
 }
 

@@ -15,6 +15,9 @@ use crate::json::{CanonicalJson, InexactNumber, merge};
 
 /// The role that may edit and submit other people's drafts.
 const ADMIN: &str = "admin";
+/// The largest data of an amended draft, in bytes of canonical JSON; a patch that makes them larger is refused. As much as one request
+/// may bring: without it, many patches would make a draft that no request could, and every further event would hold all of it.
+pub const SUBMISSION_BYTES_MAX: usize = 1024 * 1024;
 
 /// Why a submission's command was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +28,12 @@ pub enum SubmissionError {
     /// The data hold a number that cannot be kept exactly.
     #[error(transparent)]
     Inexact(#[from] InexactNumber),
+    /// The patched data would be larger than [`SUBMISSION_BYTES_MAX`].
+    #[error("the data would take {bytes} bytes; a submission holds at most {SUBMISSION_BYTES_MAX}")]
+    TooLarge {
+        /// Bytes of the data in canonical form.
+        bytes: usize,
+    },
     /// There is a submission with this id.
     #[error("the submission exists already")]
     AlreadyExists,
@@ -134,6 +143,11 @@ impl Submission {
         if data == *before {
             return Ok(Vec::new());
         }
+        let bytes = data.as_str().len();
+        // What is too large already may become smaller.
+        if bytes > SUBMISSION_BYTES_MAX && bytes >= before.as_str().len() {
+            return Err(SubmissionError::TooLarge { bytes });
+        }
         Ok(vec![SubmissionEvent::Amended {
             data,
             form: form.id().clone(),
@@ -155,13 +169,12 @@ impl Submission {
         else {
             return Err(SubmissionError::Missing);
         };
+        // First, so that the refusal tells a stranger nothing about the submission.
+        if *submitter != by.subject && !by.has_role(ADMIN) {
+            return Err(SubmissionError::NotPermitted { who: "its submitter or an `admin`".to_owned() });
+        }
         if *state != SubmissionState::DRAFT {
             return Err(SubmissionError::NotInState { state: state.clone(), needed: SubmissionState::DRAFT });
-        }
-        if *submitter != by.subject && !by.has_role(ADMIN) {
-            return Err(SubmissionError::NotPermitted {
-                who: "the draft's submitter or an `admin`".to_owned(),
-            });
         }
         let given = FormPin::of(form);
         if *pin != given {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use cqrs_es::test::TestFramework;
 use serde_json::{Value, json};
 
-use super::{Submission, SubmissionCommand, SubmissionError, SubmissionEvent, SubmissionState};
+use super::{
+    SUBMISSION_BYTES_MAX, Submission, SubmissionCommand, SubmissionError, SubmissionEvent, SubmissionState,
+};
 use crate::context::Actor;
 use crate::form::{CompiledForm, FormDefinition};
 use crate::ids::{FormId, FormVersion};
@@ -179,6 +181,28 @@ fn a_draft_belongs_to_its_submitter_and_the_admin() {
     assert!(matches!(&refused, Err(SubmissionError::NotPermitted { .. })), "{refused:?}");
     let by_admin = submit_draft(person("root", &["admin"]));
     Given::with(()).given(given()).when(by_admin).then_expect_events(vec![submitted(json!({"amount": 1}))]);
+}
+
+#[test]
+fn a_stranger_is_not_told_the_state_of_a_submission() {
+    let eve = || person("eve", &["submitter"]);
+    for command in [patch(json!({"amount": 2}), eve()), submit_draft(eve())] {
+        let given = vec![submitted(json!({"amount": 1}))];
+        let refused = Given::with(()).given(given).when(command).inspect_result();
+        assert!(matches!(&refused, Err(SubmissionError::NotPermitted { .. })), "{refused:?}");
+    }
+}
+
+#[test]
+fn patches_make_a_draft_no_larger_than_a_request_could() {
+    let half = "x".repeat(SUBMISSION_BYTES_MAX / 2);
+    let given = || vec![drafted(json!({"a": half}))];
+    let refused = Given::with(()).given(given()).when(patch(json!({"b": half}), ada())).inspect_result();
+    let bytes = json!({"a": half, "b": half}).to_string().len();
+    assert_eq!(refused.err(), Some(SubmissionError::TooLarge { bytes }));
+    Given::with(()).given(given()).when(patch(json!({"a": "short", "b": half}), ada())).then_expect_events(
+        vec![amended(json!({"a": "short", "b": half}), json!({"a": "short", "b": half}))],
+    );
 }
 
 #[test]
