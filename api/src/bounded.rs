@@ -35,6 +35,11 @@ impl<K: Eq + Hash, V: Clone> BoundedMap<K, V> {
         Some(entry.value.clone())
     }
 
+    /// Drops everything.
+    pub fn clear(&self) {
+        self.entries.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Sets the value of `key`.
     pub fn insert(&self, key: K, value: V) {
         // The clock ticks with insertions only: lookups are many, and need not agree on who came first.

@@ -16,7 +16,10 @@ use crate::command::LEDGER_POSITION;
 use crate::error::ApiError;
 use crate::forms::existing_form_id;
 use crate::head::Head;
-use crate::limits::{EVENTS_SCANNED_MAX, PAGE_EVENTS_DEFAULT, PAGE_EVENTS_MAX, STREAM_PAGE_EVENTS};
+use crate::limits::{
+    EVENTS_SCANNED_MAX, PAGE_BYTES_MAX, PAGE_EVENTS_DEFAULT, PAGE_EVENTS_MAX, STREAM_PAGE_BYTES_MAX,
+    STREAM_PAGE_EVENTS,
+};
 use crate::openapi::answers;
 use crate::params::{Params, invalid};
 use crate::query::{QueryCall, answer};
@@ -79,14 +82,15 @@ async fn page(
         return Err(invalid(format!("`limit` is 1 to {PAGE_EVENTS_MAX}")));
     }
     let mut events: Vec<RecordedEvent> = Vec::new();
-    let (mut reached, mut scanned) = (after, 0);
-    while reached < head && events.len() < limit && scanned < EVENTS_SCANNED_MAX {
-        for event in ledger.read_after(reached, limit.max(STREAM_PAGE_EVENTS)).await? {
-            if event.position > head || events.len() == limit {
+    let (mut reached, mut scanned, mut bytes) = (after, 0, 0);
+    while reached < head && events.len() < limit && scanned < EVENTS_SCANNED_MAX && bytes < PAGE_BYTES_MAX {
+        for event in ledger.read_page(reached, limit.max(STREAM_PAGE_EVENTS), STREAM_PAGE_BYTES_MAX).await? {
+            if event.position > head || events.len() == limit || bytes >= PAGE_BYTES_MAX {
                 break;
             }
             (reached, scanned) = (event.position, scanned + 1);
             if filter.wants(&event) {
+                bytes += event.payload.as_str().len();
                 events.push(event);
             }
         }
@@ -119,7 +123,7 @@ fn line_chunks(
     async_stream::try_stream! {
         while after < head && remaining > 0 {
             let mut chunk = Vec::new();
-            for event in ledger.read_after(after, STREAM_PAGE_EVENTS).await? {
+            for event in ledger.read_page(after, STREAM_PAGE_EVENTS, STREAM_PAGE_BYTES_MAX).await? {
                 after = event.position;
                 if after > head || remaining == 0 {
                     break;

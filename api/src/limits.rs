@@ -48,14 +48,22 @@ pub const BODY_DISCARD_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const PAGE_EVENTS_DEFAULT: usize = 100;
 /// Events of a page; a larger `limit` is 400.
 pub const PAGE_EVENTS_MAX: usize = 1_000;
+/// Bytes of a page of events; the page ends with the event that reaches them, and `next_after` says where to go on.
+pub const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Events that one filtered page looks through; then the page ends early and `next_after` says where to go on.
 pub const EVENTS_SCANNED_MAX: usize = 20_000;
 /// Events that a stream reads from the ledger at once.
 pub const STREAM_PAGE_EVENTS: usize = 256;
+/// Bytes that a stream reads from the ledger at once; the event that reaches them is the last.
+pub const STREAM_PAGE_BYTES_MAX: usize = 1024 * 1024;
 /// Events that feeds read from the ledger at once; a subscriber holds at most one such page.
 pub const FEED_PAGE_EVENTS: usize = 128;
+/// Bytes that feeds read from the ledger at once; the event that reaches them is the last.
+pub const FEED_PAGE_BYTES_MAX: usize = 256 * 1024;
 /// Rendered pages that feeds share; at the limit the half that was not read for the longest time goes, and is read again when needed.
 pub const FEED_PAGES_MAX: usize = 64;
+/// Bytes of rendered pages that feeds share; at the limit all of them go, and are read again when needed.
+pub const FEED_PAGES_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// `where` conditions of a query, each of which walks an index; more are 400.
 pub const WHERE_CONDITIONS_MAX: usize = 16;
 /// Bytes of an `Idempotency-Key`.

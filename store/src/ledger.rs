@@ -12,6 +12,7 @@ use crate::backend::Head;
 use crate::error::{AppendError, StoreError};
 use crate::event::{Metadata, RecordedEvent, StoredEvent};
 use crate::store::Inner;
+use crate::tail::EVENT_BYTES;
 use crate::writer::{Command, replay};
 
 /// Where a ledger ends.
@@ -108,13 +109,30 @@ impl TenantLedger {
 
     /// Up to `limit` events after a position, in order.
     pub async fn read_after(&self, after: Position, limit: usize) -> Result<Vec<RecordedEvent>, StoreError> {
+        self.read_page(after, limit, usize::MAX).await
+    }
+
+    /// As [`TenantLedger::read_after`], but ends with the event with which the page reaches `bytes_max`; so an event that is larger than
+    /// that is a page of its own, and an empty page is still the ledger's end.
+    pub async fn read_page(
+        &self,
+        after: Position,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<RecordedEvent>, StoreError> {
         // Only a full page: whether a shorter one is all there is, only the database knows, because another process may have appended.
         if let Some(newest) = self.store.tail.after(&self.tenant, after, limit)
             && newest.len() == limit
         {
-            return Ok(newest.into_iter().map(Arc::unwrap_or_clone).collect());
+            let mut bytes = 0;
+            let fits = |event: &Arc<RecordedEvent>| {
+                let fits = bytes < bytes_max;
+                bytes += EVENT_BYTES + event.payload.as_str().len();
+                fits
+            };
+            return Ok(newest.into_iter().take_while(fits).map(Arc::unwrap_or_clone).collect());
         }
-        recorded(self.store.reader.read_after(&self.tenant, after, limit).await?)
+        recorded(self.store.reader.read_after(&self.tenant, after, limit, bytes_max).await?)
     }
 
     /// The events at `after < p <= up_to`, in order, as a follower wants them that knows where the ledger ends.

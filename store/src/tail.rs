@@ -12,7 +12,7 @@ use crate::ledger::LedgerRange;
 /// Bytes that stay, over all ledgers; at the limit the oldest events leave. A follower that is further behind reads the database.
 const TAIL_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// What an event takes besides its payload, about.
-const EVENT_BYTES: usize = 512;
+pub(crate) const EVENT_BYTES: usize = 512;
 
 /// The ends of ledgers, each without a gap.
 #[derive(Debug)]

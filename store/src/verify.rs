@@ -252,7 +252,7 @@ impl<'a> Check<'a> {
 
     /// Events after the head, unless the head moved meanwhile: both move in one transaction.
     async fn beyond(&mut self, reader: &SqliteReader, head: Position) -> Result<(), StoreError> {
-        let beyond = reader.read_after(self.tenant, head, 1).await?;
+        let beyond = reader.read_after(self.tenant, head, 1, usize::MAX).await?;
         let moved = reader.head(self.tenant).await?.is_some_and(|now| now.position > head);
         if let Some(event) = beyond.first().filter(|_| !moved) {
             self.differs(

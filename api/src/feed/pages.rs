@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use formledger_domain::{Position, TenantId};
@@ -11,10 +12,15 @@ use tokio::sync::OnceCell;
 
 use crate::bounded::BoundedMap;
 use crate::cloudevents::CloudEvent;
-use crate::limits::{FEED_PAGE_EVENTS, FEED_PAGES_MAX};
+use crate::limits::{FEED_PAGE_BYTES_MAX, FEED_PAGE_EVENTS, FEED_PAGES_BYTES_MAX, FEED_PAGES_MAX};
 
 /// Rendered pages by tenant and the position before their first event.
-pub struct FeedPages(BoundedMap<(TenantId, Position), Arc<OnceCell<Arc<Page>>>>);
+pub struct FeedPages {
+    pages: BoundedMap<(TenantId, Position), Arc<OnceCell<Arc<Page>>>>,
+    /// Rendered since the map was last emptied, so never less than what it holds.
+    bytes: AtomicUsize,
+    bytes_max: usize,
+}
 
 /// Consecutive events of one ledger, rendered.
 pub struct Page {
@@ -25,7 +31,11 @@ pub struct Page {
 impl FeedPages {
     /// Keeps none yet.
     pub fn new() -> Self {
-        Self(BoundedMap::new(FEED_PAGES_MAX))
+        Self {
+            pages: BoundedMap::new(FEED_PAGES_MAX),
+            bytes: AtomicUsize::new(0),
+            bytes_max: FEED_PAGES_BYTES_MAX,
+        }
     }
 
     /// The page that begins after a position, of which the caller knows that there is an event: read once, however many ask for it at
@@ -37,17 +47,29 @@ impl FeedPages {
         after: Position,
     ) -> Result<Arc<Page>, StoreError> {
         let key = (tenant.clone(), after);
-        let cell = match self.0.get(&key) {
+        let cell = match self.pages.get(&key) {
             Some(cell) => cell,
             None => {
                 let cell = Arc::<OnceCell<Arc<Page>>>::default();
-                self.0.insert(key, Arc::clone(&cell));
+                self.pages.insert(key, Arc::clone(&cell));
                 cell
             }
         };
-        let read =
-            || async { ledger.read_after(after, FEED_PAGE_EVENTS).await.map(Page::render).map(Arc::new) };
+        let read = || async {
+            let events = ledger.read_page(after, FEED_PAGE_EVENTS, FEED_PAGE_BYTES_MAX).await?;
+            let page = Page::render(events);
+            self.make_room(page.bytes());
+            Ok(Arc::new(page))
+        };
         cell.get_or_try_init(read).await.cloned()
+    }
+
+    /// Empties the map when it might hold more than its bytes with one more page. Those who read a page keep it as long as they need it.
+    fn make_room(&self, bytes: usize) {
+        if self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > self.bytes_max {
+            self.pages.clear();
+            self.bytes.store(bytes, Ordering::Relaxed);
+        }
     }
 }
 
@@ -63,6 +85,11 @@ impl Page {
             })
             .collect();
         Self { chunk: text.into(), events }
+    }
+
+    /// What it takes in memory, about: each event rendered, and as it was read.
+    fn bytes(&self) -> usize {
+        2 * self.chunk.len()
     }
 
     /// The position of the last event.

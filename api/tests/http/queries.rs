@@ -105,6 +105,34 @@ async fn events_come_in_pages_and_as_lines_and_say_where_to_go_on() {
 }
 
 #[tokio::test]
+async fn pages_of_large_things_end_early_and_say_where_to_go_on() {
+    let server = Server::start().await;
+    let admin = admin("acme");
+    server.publish(&admin, "expense").await;
+    let body = json!({"data": {"amount": 1, "note": "x".repeat(1_000_000)}});
+    let mut position = 0;
+    for _ in 0..6 {
+        let made =
+            server.send(&admin, Method::POST, "/v1/forms/expense/submissions", &body).await.expect(201);
+        position = made.json()["position"].as_u64().expect("a position");
+    }
+    let submitted = "/v1/events?limit=1000&types=formledger.submission.submitted";
+    let first = server.get(&admin, submitted).await.expect(200).json();
+    assert_eq!(first["events"].as_array().map(Vec::len), Some(5));
+    let next = format!("{submitted}&after={}", first["next_after"]);
+    let last = server.get(&admin, &next).await.expect(200).json();
+    assert_eq!((last["events"].as_array().map(Vec::len), last.get("next_after")), (Some(1), None));
+    let path = format!("/v1/submissions?limit=500&min_position={position}");
+    let first = server.get(&admin, &path).await.expect(200).json();
+    assert_eq!(first["items"].as_array().map(Vec::len), Some(5));
+    let next = format!("{path}&cursor={}", first["next_cursor"].as_str().expect("there is more"));
+    let last = server.get(&admin, &next).await.expect(200).json();
+    assert_eq!((last["items"].as_array().map(Vec::len), last.get("next_cursor")), (Some(1), None));
+    let export = server.get(&admin, "/v1/exports/submissions.ndjson").await.expect(200);
+    assert_eq!(export.text().lines().count(), 6);
+}
+
+#[tokio::test]
 async fn lists_are_filtered_sorted_and_paged_and_bad_filters_are_named() {
     let server = Server::start().await;
     let admin = admin("acme");

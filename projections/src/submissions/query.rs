@@ -4,6 +4,7 @@
 use std::str::FromStr;
 
 use formledger_domain::{FormId, Position, SubmissionId, TenantId};
+use futures_util::TryStreamExt;
 use serde::Serialize;
 use sqlx::{FromRow, SqliteConnection};
 
@@ -18,6 +19,9 @@ use crate::reader::QueryError;
 pub const PAGE_ITEMS_DEFAULT: u32 = 50;
 /// The most items per page.
 pub const PAGE_ITEMS_MAX: u32 = 500;
+
+/// Bytes of documents on a page; the page ends with the row that reaches them, and its cursor says where to go on.
+const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// One page of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -123,18 +127,19 @@ pub(crate) async fn page(
     let after = query.cursor.as_deref().map(|text| cursor::read(fingerprint, text)).transpose()?;
     // One row more than the page holds tells whether there is a next page.
     let mut sql = select(tenant, query, after, limit + 1)?;
-    let mut rows = sql.build().fetch_all(snapshot).await?;
-    let more = rows.len() > limit as usize;
-    rows.truncate(limit as usize);
-    let next_cursor = match rows.last() {
-        Some(last) if more => Some(cursor::write(fingerprint, &page_key(&query.sort, last)?)),
-        _ => None,
-    };
-    let items = rows
-        .iter()
-        .map(|row| StoredSubmission::from_row(row)?.shown())
-        .collect::<Result<_, sqlx::Error>>()?;
-    Ok(Page { items, next_cursor, position })
+    let mut rows = sql.build().fetch(snapshot);
+    let (mut items, mut bytes, mut last) = (Vec::new(), 0, None);
+    while let Some(row) = rows.try_next().await? {
+        if items.len() == limit as usize || bytes >= PAGE_BYTES_MAX {
+            let next_cursor = last.map(|key| cursor::write(fingerprint, &key));
+            return Ok(Page { items, next_cursor, position });
+        }
+        let item = StoredSubmission::from_row(&row)?.shown()?;
+        bytes += item.data.as_str().len() + item.outcomes.as_str().len();
+        last = Some(page_key(&query.sort, &row)?);
+        items.push(item);
+    }
+    Ok(Page { items, next_cursor: None, position })
 }
 
 /// One submission.

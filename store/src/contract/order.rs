@@ -72,6 +72,11 @@ pub(crate) async fn pages_and_ranges_hold_exactly_what_was_asked(database: &impl
     let page = ledger.read_after(Position(1), 3).await.expect("reads");
     assert_eq!(page.iter().map(|event| event.position.0).collect::<Vec<_>>(), [2, 3, 4]);
     assert!(ledger.read_after(Position(5), 3).await.expect("reads").is_empty());
+    // A page of few bytes has one event at least, from memory and from the database, which has to be asked for what is not a full page.
+    for (limit, bytes_max, count) in [(3, 1, 1), (9, 1, 1), (3, 600, 2), (9, 600, 2), (9, usize::MAX, 4)] {
+        let page = ledger.read_page(Position(1), limit, bytes_max).await.expect("reads");
+        assert_eq!(page.len(), count, "{limit} events in {bytes_max} bytes");
+    }
 
     let range = |tenant: &str, after, up_to| LedgerRange {
         tenant: tenant.parse().expect("slug"),

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use chrono::DateTime;
 use formledger_domain::{CanonicalJson, EventId, Position, Sequence, StreamId, TenantId};
+use futures_util::TryStreamExt;
 use sqlx::Row;
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions, SqliteRow};
 use uuid::Uuid;
@@ -17,6 +18,7 @@ use crate::event::StoredEvent;
 use crate::ledger::LedgerRange;
 use crate::merkle::Frontier;
 use crate::store::StoreSettings;
+use crate::tail::EVENT_BYTES;
 
 /// The connections that read.
 #[derive(Debug, Clone)]
@@ -75,6 +77,7 @@ impl SqliteReader {
         tenant: &TenantId,
         after: Position,
         limit: usize,
+        bytes_max: usize,
     ) -> Result<Vec<StoredEvent>, StoreError> {
         const SQL: &str = concat!(
             "SELECT ",
@@ -82,9 +85,17 @@ impl SqliteReader {
             " FROM events WHERE tenant_id = ? AND position > ? ORDER BY position LIMIT ?"
         );
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let query = sqlx::query(SQL).bind(tenant.as_str()).bind(after.0 as i64).bind(limit);
-        let rows = query.fetch_all(&self.pool).await?;
-        rows.iter().map(|row| event_from_row(row, tenant)).collect()
+        let mut rows =
+            sqlx::query(SQL).bind(tenant.as_str()).bind(after.0 as i64).bind(limit).fetch(&self.pool);
+        let (mut events, mut bytes) = (Vec::new(), 0);
+        while bytes < bytes_max
+            && let Some(row) = rows.try_next().await?
+        {
+            let event = event_from_row(&row, tenant)?;
+            bytes += EVENT_BYTES + event.payload.as_str().len();
+            events.push(event);
+        }
+        Ok(events)
     }
 
     /// The ranges' events, in no promised order.
