@@ -64,7 +64,12 @@ impl Outcome {
 
     /// 201 with `body` and where the new thing is.
     pub fn created(location: String, body: &impl Serialize) -> Self {
-        Self { status: StatusCode::CREATED.as_u16(), location: Some(location), ..Self::ok(body) }
+        Self { location: Some(location), ..Self::recorded(body) }
+    }
+
+    /// 201 with `body`, for what has no resource of its own.
+    pub fn recorded(body: &impl Serialize) -> Self {
+        Self { status: StatusCode::CREATED.as_u16(), ..Self::ok(body) }
     }
 
     fn answer(&self, position: Position, sequence: Sequence) -> Response {

@@ -163,11 +163,20 @@ pub fn filter(params: &mut Params) -> Result<EventFilter, ApiError> {
     Ok(EventFilter { topic, stream, types })
 }
 
-/// Whether the client asks for lines rather than a page (RFC 9110 section 12.5.1; weights are not needed to choose of two).
+/// Whether the client asks for lines rather than a page (RFC 9110 section 12.5.1; of weights, only zero matters to choose of two).
 fn wants_lines(head: &Head) -> Result<bool, ApiError> {
-    let Some(accept) = head.text(&ACCEPT)? else { return Ok(false) };
+    // Several fields are one list, and a header that is not text names nothing that is on offer.
+    let mut fields = head.headers.get_all(ACCEPT).iter().peekable();
+    if fields.peek().is_none() {
+        return Ok(false);
+    }
+    let ranges: Vec<&str> =
+        fields.filter_map(|field| field.to_str().ok()).flat_map(|field| field.split(',')).collect();
     let accepts = |media_type: &str| {
-        accept.split(',').filter_map(|range| range.split(';').next()).any(|range| range.trim() == media_type)
+        ranges.iter().any(|range| {
+            let (name, parameters) = range.split_once(';').unwrap_or((range, ""));
+            name.trim().eq_ignore_ascii_case(media_type) && !is_refused(parameters)
+        })
     };
     if accepts(NDJSON) {
         return Ok(true);
@@ -176,4 +185,36 @@ fn wants_lines(head: &Head) -> Result<bool, ApiError> {
         return Ok(false);
     }
     Err(ApiError::NotAcceptable("`application/json` and `application/x-ndjson`"))
+}
+
+/// Whether a media range has the weight zero, which means: not this one.
+fn is_refused(parameters: &str) -> bool {
+    parameters.split(';').filter_map(|parameter| parameter.split_once('=')).any(|(name, value)| {
+        name.trim().eq_ignore_ascii_case("q") && value.trim().parse().is_ok_and(|weight: f32| weight == 0.0)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{HeaderMap, Method, Uri};
+
+    fn lines(fields: &[&str]) -> Result<bool, ApiError> {
+        let mut headers = HeaderMap::new();
+        for field in fields {
+            headers.append(ACCEPT, field.parse().expect("a header value"));
+        }
+        wants_lines(&Head::new(Method::GET, Uri::from_static("/"), headers))
+    }
+
+    #[test]
+    fn media_types_are_chosen_in_any_case_from_all_fields_and_not_with_weight_zero() {
+        for fields in [&["Application/X-NDJSON"][..], &["text/html", "application/x-ndjson;q=0.5"]] {
+            assert!(lines(fields).expect("acceptable"), "{fields:?}");
+        }
+        for fields in [&[][..], &["*/*"], &["application/x-ndjson; Q=0, application/json"]] {
+            assert!(!lines(fields).expect("acceptable"), "{fields:?}");
+        }
+        assert!(lines(&["text/html, */*;q=0.000"]).is_err());
+    }
 }

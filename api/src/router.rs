@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use http::Method;
+use percent_encoding::percent_decode_str;
 use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
@@ -26,7 +27,7 @@ struct Route {
     filter: BoxedFilter<(Response,)>,
 }
 
-/// `route!(app, GET / "v1" / "forms" / form => forms::one, form)`: literals must match, names are parameters, kept as text.
+/// `route!(app, GET / "v1" / "forms" / form => forms::one, form)`: literals must match, names are parameters, percent-decoded text.
 macro_rules! route {
     ($app:expr, $method:ident $(/ $segment:tt)* => $handler:path $(, $parameter:ident)*) => {{
         let template = concat!("/", route!(@template $($segment)*));
@@ -41,7 +42,12 @@ macro_rules! route {
                 let (app, counted) = (Arc::clone(&app), Arc::clone(&counted));
                 async move {
                     let call = Call::new(app, Arc::clone(&head), body);
-                    answer(&head, &counted, $handler(call, $($parameter),*).await)
+                    let handled = async {
+                        no_trailing_slash(&head)?;
+                        $(let $parameter = decoded(&$parameter)?;)*
+                        $handler(call, $($parameter),*).await
+                    };
+                    answer(&head, &counted, handled.await)
                 }
             })
             .boxed();
@@ -99,6 +105,18 @@ fn request() -> impl Filter<Extract = (Arc<Head>, Body), Error = warp::Rejection
     warp::ext::get::<Arc<Head>>().and(warp::body::stream().map(Body::new))
 }
 
+/// warp passes over a slash at a path's end, but a path with one names another resource, of which there is none.
+fn no_trailing_slash(head: &Head) -> Result<(), ApiError> {
+    let path = head.uri.path();
+    if path.len() > 1 && path.ends_with('/') { Err(ApiError::NotFound("resource")) } else { Ok(()) }
+}
+
+/// A parameter as the client meant it (RFC 3986 section 2.1); nothing has a name that is not UTF-8.
+fn decoded(parameter: &str) -> Result<String, ApiError> {
+    let decoded = percent_decode_str(parameter).decode_utf8().map_err(|_| ApiError::NotFound("resource"))?;
+    Ok(decoded.into_owned())
+}
+
 /// Tries the routes in order; the last link answers what no route did, so that no rejection is ever left over.
 ///
 /// Linked from the end, because each link boxes a future: the first route, which is the hottest, pays for one.
@@ -130,9 +148,10 @@ fn unknown(head: &Head, known: &[(&'static str, &'static str)]) -> ApiError {
 
 fn fits(template: &str, path: &str) -> bool {
     let mut segments = path.split('/');
-    let fit = template
-        .split('/')
-        .all(|expected| segments.next().is_some_and(|given| expected.starts_with('{') || expected == given));
+    let fit = template.split('/').all(|expected| {
+        let fits = |given: &str| expected == given || expected.starts_with('{') && !given.is_empty();
+        segments.next().is_some_and(fits)
+    });
     fit && segments.next().is_none()
 }
 
@@ -145,6 +164,7 @@ mod tests {
         assert!(fits("/v1/forms/{form}", "/v1/forms/expense"));
         assert!(fits("/", "/"));
         assert!(!fits("/v1/forms/{form}", "/v1/forms"));
+        assert!(!fits("/v1/forms/{form}", "/v1/forms/"));
         assert!(!fits("/v1/forms/{form}", "/v1/forms/expense/publish"));
     }
 }

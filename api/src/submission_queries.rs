@@ -38,6 +38,8 @@ use crate::submissions::{fold, submission_id};
 pub async fn list(call: Call) -> Result<Response, ApiError> {
     let mut query = QueryCall::read(call).await?;
     let selection = selection(&mut query)?;
+    let (limit, cursor) = (query.params.parsed("limit")?, query.params.one("cursor")?);
+    let selection = SubmissionQuery { limit, cursor, ..selection };
     query.finish_params()?;
     query.reach(ReadModel::Submissions).await?;
     let page = query.reader.submissions(&selection).await?;
@@ -54,6 +56,7 @@ pub async fn list(call: Call) -> Result<Response, ApiError> {
     ),
     responses(
         (status = 200, body = answers::Submission, description = "`{submission_id, form, form_version, state, data, outcomes, submitter, created_at, updated_at, sequence, position}`."),
+        (status = 400, description = "`cursor-ahead`: `at_position` is past the ledger's end."),
         (status = 404, description = "There is no such submission, or not for this caller, or not yet then."),
     ))]
 pub async fn one(call: Call, id: String) -> Result<Response, ApiError> {
@@ -65,13 +68,7 @@ pub async fn one(call: Call, id: String) -> Result<Response, ApiError> {
     let (position, row) = match (at_position, at_time) {
         (None, None) => now(&query, id).await?,
         (Some(_), Some(_)) => return Err(invalid("give `at_position` or `at_time`, not both")),
-        _ => {
-            let then = |event: &RecordedEvent| {
-                at_position.is_none_or(|position| event.position <= position)
-                    && at_time.is_none_or(|time| event.recorded_at <= time)
-            };
-            as_of(&query, id, then).await?
-        }
+        _ => as_of(&query, id, at_position, at_time).await?,
     };
     let row = row.filter(|row| query.reads_all() || *row.submitter == *query.caller.context.actor.subject);
     let row = row.ok_or(ApiError::NotFound("submission"))?;
@@ -135,8 +132,7 @@ pub fn selection(query: &mut QueryCall) -> Result<SubmissionQuery, ApiError> {
         q: params.one("q")?,
         conditions: conditions.map_err(|error| invalid(error.to_string()))?,
         sort: params.parsed("sort")?.unwrap_or_default(),
-        limit: params.parsed("limit")?,
-        cursor: params.one("cursor")?,
+        ..SubmissionQuery::default()
     })
 }
 
@@ -151,14 +147,22 @@ async fn now(query: &QueryCall, id: SubmissionId) -> Result<(Position, Option<Su
     Ok((found.position, found.value))
 }
 
-/// The submission folded from those of its events that had happened `then`.
+/// The submission folded from those of its events that had happened by a position or a time.
 async fn as_of(
     query: &QueryCall,
     id: SubmissionId,
-    then: impl Fn(&RecordedEvent) -> bool,
+    at_position: Option<Position>,
+    at_time: Option<DateTime<Utc>>,
 ) -> Result<(Position, Option<SubmissionRow>), ApiError> {
     let head = query.reach_ledger().await?;
+    if let Some(after) = at_position.filter(|position| *position > head) {
+        return Err(ApiError::CursorAhead { after, head });
+    }
     let events = query.ledger.load(&query.caller.context.stream::<Submission>(id)).await?;
+    let then = |event: &RecordedEvent| {
+        at_position.is_none_or(|position| event.position <= position)
+            && at_time.is_none_or(|time| event.recorded_at <= time)
+    };
     let known = events.iter().take_while(|event| then(event)).count();
     let events = &events[..known];
     let submission = fold(events)?;

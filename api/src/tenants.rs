@@ -112,8 +112,5 @@ pub async fn create(call: Call) -> Result<Response, ApiError> {
     let ledger = api.store.ledger(&caller.context);
     let call = CommandCall::for_ledger(api, &head, caller, body, ledger)?;
     let command = TenantCommand::Register { tenant: tenant.clone() };
-    call.execute::<Tenant>(&tenant, command, None, |_, _| {
-        Outcome::created(format!("/v1/tenants/{tenant}"), &json!({"tenant": tenant}))
-    })
-    .await
+    call.execute::<Tenant>(&tenant, command, None, |_, _| Outcome::recorded(&json!({"tenant": tenant}))).await
 }
