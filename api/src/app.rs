@@ -11,12 +11,13 @@ use formledger_projections::{
 };
 use formledger_store::{Store, StoreError, StoreSettings};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use crate::auth::{Authenticator, Keys};
 use crate::catalogue::Catalogue;
 use crate::config::{ConfigError, Settings};
-use crate::feed::FeedPages;
+use crate::feed::{FeedPages, FeedPlaces};
+use crate::form_queries::CheckedForms;
 use crate::metrics::{ServerMetrics, UPKEEP_INTERVAL, recorder};
 use crate::router;
 use crate::server::Server;
@@ -69,6 +70,8 @@ pub struct Api {
     pub tenants: Tenants,
     /// Published forms, compiled.
     pub catalogue: Catalogue,
+    /// What the checker says of forms.
+    pub checked_forms: CheckedForms,
     /// Checks credentials.
     pub authenticator: Authenticator,
     /// What the server counts.
@@ -76,7 +79,7 @@ pub struct Api {
     /// Pages of ledgers that feeds share.
     pub feed_pages: FeedPages,
     /// Feeds that may still be opened.
-    pub feeds: Arc<Semaphore>,
+    pub feeds: Arc<FeedPlaces>,
     /// Turns true when the application stops, so that feeds end.
     pub stopping: watch::Receiver<bool>,
 }
@@ -107,8 +110,9 @@ impl App {
         let api = Api {
             tenants: Tenants::new(settings.provisioned_tenants),
             catalogue: Catalogue::new(),
+            checked_forms: CheckedForms::new(),
             feed_pages: FeedPages::new(),
-            feeds: Arc::new(Semaphore::new(settings.limits.feeds_max)),
+            feeds: FeedPlaces::new(&settings.limits),
             metrics: ServerMetrics::new(),
             settings,
             store,

@@ -3,6 +3,7 @@
 //! falls back to reading history by itself, and its memory is one page.
 
 mod pages;
+mod places;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +12,14 @@ use bytes::Bytes;
 use chrono::Utc;
 use formledger_domain::{Position, TenantId};
 use formledger_store::{EventFilter, StoreError, TenantLedger};
-use futures_util::Stream;
+use futures_util::{FutureExt, Stream};
 use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
+use tokio::time::Instant;
 use warp::reply::Response;
 
 pub use pages::FeedPages;
+pub use places::{FeedPlace, FeedPlaces};
 
 use crate::app::Api;
 use crate::body::stream;
@@ -31,6 +34,9 @@ use crate::query::QueryCall;
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Asks a reverse proxy (nginx and those who copied it) to pass events on as they come.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// A comment, which clients pass over.
+const STILL_HERE: &[u8] = b": still here\n\n";
 
 /// The tenant's events as they are recorded.
 #[utoipa::path(get, path = "/v1/feed", tag = "events", security(("bearer" = [])),
@@ -56,15 +62,13 @@ pub async fn subscribe(call: Call) -> Result<Response, ApiError> {
     if after > head {
         return Err(ApiError::CursorAhead { after, head });
     }
-    let permit = Arc::clone(&query.api.feeds)
-        .try_acquire_owned()
-        .map_err(|_| ApiError::Overloaded { code: "too-many-feeds", detail: "too many feeds are open" })?;
+    let place = query.api.feeds.take(&query.caller.context.tenant)?;
     let followed = query.ledger.follow().await?;
     let valid_for = (query.caller.expires - Utc::now()).to_std().unwrap_or_default();
     let tenant = query.caller.context.tenant;
     let subscriber =
         Subscriber { api: query.api, tenant, ledger: query.ledger, filter, after, followed, valid_for };
-    let mut response = stream("text/event-stream", subscriber.messages(permit));
+    let mut response = stream("text/event-stream", subscriber.messages(place));
     let headers = response.headers_mut();
     headers.insert(LEDGER_POSITION, HeaderValue::from(head.0));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
@@ -88,28 +92,32 @@ struct Subscriber {
 impl Subscriber {
     /// The feed's messages, several events in one chunk where several are there. Ends when the application stops, when the credential
     /// ends, or when the ledger cannot be read; the client comes back with its `Last-Event-ID`.
-    fn messages(
-        mut self,
-        permit: OwnedSemaphorePermit,
-    ) -> impl Stream<Item = Result<Bytes, StoreError>> + Send {
+    fn messages(mut self, place: FeedPlace) -> impl Stream<Item = Result<Bytes, StoreError>> + Send {
         let open = Raised::new(&self.api.metrics.feeds);
         async_stream::try_stream! {
-            let _held_while_open = (permit, open);
+            let _held_while_open = (place, open);
             let end = end(self.api.stopping.clone(), self.valid_for);
             tokio::pin!(end);
+            let heartbeat = self.api.settings.limits.feed_heartbeat;
+            let mut sent = Instant::now();
             yield Bytes::from(format!(": start after position {}\n\n", self.after));
             loop {
                 // Read while there is more, and only then wait: a signal that came meanwhile is not lost, it is the watched value.
                 while *self.followed.borrow_and_update() > self.after {
+                    // Long histories and slow clients must not outlive the credential.
+                    if (&mut end).now_or_never().is_some() {
+                        return;
+                    }
                     let page = self.api.feed_pages.after(&self.tenant, &self.ledger, self.after).await?;
                     self.after = page.last().max(self.after);
                     let (chunk, events) = page.wanted(&self.filter);
                     if events > 0 {
                         self.api.metrics.feed_events.increment(events);
                         yield chunk;
-                    }
-                    if *self.api.stopping.borrow() {
-                        return;
+                        sent = Instant::now();
+                    } else if sent.elapsed() >= heartbeat {
+                        yield Bytes::from_static(STILL_HERE);
+                        sent = Instant::now();
                     }
                 }
                 tokio::select! {
@@ -119,8 +127,9 @@ impl Subscriber {
                             return;
                         }
                     }
-                    () = tokio::time::sleep(self.api.settings.limits.feed_heartbeat) => {
-                        yield Bytes::from_static(b": still here\n\n");
+                    () = tokio::time::sleep_until(sent + heartbeat) => {
+                        yield Bytes::from_static(STILL_HERE);
+                        sent = Instant::now();
                     }
                 }
             }

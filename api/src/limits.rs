@@ -17,10 +17,14 @@ pub struct Limits {
     pub header_read_timeout: Duration,
     /// How long a request's body may take; then 408.
     pub body_read_timeout: Duration,
+    /// How long a client may take no byte of an answer that waits to be sent; then its connection is dropped.
+    pub write_stall_timeout: Duration,
     /// How long a stop waits for requests in flight; then their connections are dropped.
     pub drain_timeout: Duration,
     /// Feeds open at once; the next one gets 503.
     pub feeds_max: usize,
+    /// Feeds of one tenant open at once; the next one gets 503. Less than all, so that one tenant leaves places for others.
+    pub feeds_per_tenant_max: usize,
     /// How long a feed may be silent before it sends a comment, so that proxies keep it open.
     pub feed_heartbeat: Duration,
 }
@@ -33,8 +37,10 @@ impl Default for Limits {
             header_bytes_max: 32 * 1024,
             header_read_timeout: Duration::from_secs(30),
             body_read_timeout: Duration::from_secs(30),
+            write_stall_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(20),
             feeds_max: 8_000,
+            feeds_per_tenant_max: 6_000,
             feed_heartbeat: Duration::from_secs(15),
         }
     }
@@ -76,6 +82,8 @@ pub const VERIFIED_TOKENS_MAX: usize = 10_000;
 pub const TOKEN_CLOCK_LEEWAY: Duration = Duration::from_secs(5);
 /// Compiled forms that are kept; at the limit the half that was not used for the longest time goes.
 pub const COMPILED_FORMS_MAX: usize = 1_000;
+/// Definitions of which the checker's findings are kept; at the limit the half that was not asked for in the longest time goes.
+pub const CHECKED_FORMS_MAX: usize = 1_000;
 /// Tenants that are remembered as existing; at the limit the older half is forgotten and asked for again.
 pub const KNOWN_TENANTS_MAX: usize = 100_000;
 /// How long a query waits for a read model when the request states no `Prefer: wait=`.

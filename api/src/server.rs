@@ -1,6 +1,8 @@
 //! The connection loop: accepts, limits, serves HTTP/1.1 through the routes, and stops without dropping an answer.
 //! Called by `app`. It exists because `warp::serve` has no header timeout, no connection cap and no TCP_NODELAY.
 
+mod stall;
+
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -15,7 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tower_service::Service;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
@@ -23,6 +25,7 @@ use warp::reply::Response;
 use crate::head::{Head, X_REQUEST_ID};
 use crate::limits::{Limits, READ_BUFFER_BYTES_MAX};
 use crate::metrics::{Raised, RouteMetrics, ServerMetrics};
+use stall::WriteStall;
 
 /// How long to wait when the operating system cannot give another connection, for example when files run out.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
@@ -49,6 +52,7 @@ impl Server {
         let server = Arc::new(self);
         let connections = Arc::new(Semaphore::new(server.limits.connections_max));
         let graceful = GracefulShutdown::new();
+        let (drop_all, dropped) = watch::channel(false);
         let http = server.http();
         tokio::pin!(stop);
         loop {
@@ -76,17 +80,24 @@ impl Server {
             let open = Raised::new(&server.metrics.connections);
             let answering = Arc::clone(&server);
             let service = service_fn(move |request| answer(Arc::clone(&answering), request));
+            let stream = WriteStall::new(stream, server.limits.write_stall_timeout);
             let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+            let mut dropped = dropped.clone();
             tokio::spawn(async move {
-                // Broken connections are the client's business; nothing was acknowledged on them that is not recorded.
-                if let Err(error) = connection.await {
-                    tracing::debug!(%error, "connection ended early");
+                tokio::select! {
+                    // Broken connections are the client's business; nothing was acknowledged on them that is not recorded.
+                    ended = connection => if let Err(error) = ended {
+                        tracing::debug!(%error, "connection ended early");
+                    },
+                    // An error means that the server is gone, which is the same.
+                    _ = dropped.wait_for(|dropped| *dropped) => {}
                 }
                 drop((permit, open));
             });
         }
         drop(listener);
         if tokio::time::timeout(server.limits.drain_timeout, graceful.shutdown()).await.is_err() {
+            drop_all.send_replace(true);
             tracing::warn!("connections were dropped, because they did not end in time");
         }
     }

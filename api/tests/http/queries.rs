@@ -48,6 +48,7 @@ async fn a_submission_is_readable_as_soon_as_it_was_acknowledged_and_as_it_was_b
     let now = server.get(&admin, &format!("{path}?min_position={after}")).await.expect(200).json();
     assert_eq!(now["data"], json!({"amount": 2}));
     server.get(&admin, &format!("{path}?at_position=1")).await.expect_problem(404, "not-found");
+    server.get(&admin, &format!("{path}?at_position=99")).await.expect_problem(400, "cursor-ahead");
     let timeline = server.get(&admin, &format!("{path}/timeline")).await.expect(200).json();
     assert_eq!(timeline["items"][1]["changes"], json!([{"pointer": "/amount", "from": 1, "to": 2}]));
 }
@@ -75,6 +76,48 @@ async fn submitters_see_what_they_submitted_and_nothing_else() {
         server.get(&sam, path).await.expect_problem(403, "not-permitted");
     }
     server.get(&sam, "/v1/forms/expense").await.expect(200);
+}
+
+#[tokio::test]
+async fn drafts_of_forms_are_for_those_who_read_everything() {
+    let server = Server::start().await;
+    let (admin, sam) = (admin("acme"), token("acme", "sam", &["submitter"]));
+    server.publish(&admin, "expense").await;
+    let draft = json!({"title": "Secret", "schema": {"type": "object"}, "rules": [{"id": "broken"}]});
+    for form in ["expense", "unpublished"] {
+        server.send(&admin, Method::PUT, &format!("/v1/forms/{form}"), &draft).await.expect(200);
+        let seen = server.get(&admin, &format!("/v1/forms/{form}")).await.expect(200).json();
+        assert_eq!((&seen["draft"]["title"], &seen["has_draft"]), (&json!("Secret"), &json!(true)));
+        let again = server.get(&admin, &format!("/v1/forms/{form}")).await.expect(200).json();
+        assert!(!seen["problems"].as_array().expect("an array").is_empty());
+        assert_eq!(seen["problems"], again["problems"], "remembered");
+    }
+    let seen = server.get(&sam, "/v1/forms/expense").await.expect(200).json();
+    assert_eq!(
+        (&seen["draft"], &seen["has_draft"], &seen["problems"]),
+        (&json!(null), &json!(false), &json!([]))
+    );
+    server.get(&sam, "/v1/forms/unpublished").await.expect_problem(404, "not-found");
+    let ids = |list: serde_json::Value| -> Vec<serde_json::Value> {
+        list["items"].as_array().expect("an array").iter().map(|form| form["form"].clone()).collect()
+    };
+    assert_eq!(ids(server.get(&sam, "/v1/forms").await.expect(200).json()), ["expense"]);
+    assert_eq!(ids(server.get(&admin, "/v1/forms").await.expect(200).json()), ["expense", "unpublished"]);
+}
+
+#[tokio::test]
+async fn a_slash_at_the_end_names_nothing_and_parameters_are_percent_decoded() {
+    let server = Server::start().await;
+    let admin = admin("acme");
+    server.publish(&admin, "expense").await;
+    for path in ["/v1/forms/", "/v1/forms/expense/", "/v1/ledger/", "/healthz/"] {
+        server.get(&admin, path).await.expect_problem(404, "not-found");
+    }
+    server.send(&admin, Method::POST, "/v1/forms/", &json!({})).await.expect_problem(404, "not-found");
+    server.get(&admin, "/v1/forms/%65xpense").await.expect(200);
+    for path in ["/v1/forms/%ff", "/v1/forms/expense%2F"] {
+        server.get(&admin, path).await.expect_problem(404, "not-found");
+    }
 }
 
 #[tokio::test]
@@ -169,6 +212,10 @@ async fn lists_are_filtered_sorted_and_paged_and_bad_filters_are_named() {
         |count: usize| format!("/v1/submissions?form=expense{}", "&where=/amount=1".repeat(count));
     server.get(&admin, &conditions(16)).await.expect(200);
     server.get(&admin, &conditions(17)).await.expect_problem(400, "query-invalid");
+    for parameter in ["limit=1", "cursor=x"] {
+        let path = format!("/v1/exports/submissions.ndjson?{parameter}");
+        server.get(&admin, &path).await.expect_problem(400, "query-invalid");
+    }
     let csv = server.get(&admin, "/v1/exports/submissions.csv?form=expense").await.expect(200);
     assert_eq!(csv.text().lines().count(), 4);
     assert!(csv.text().lines().nth(1).expect("a row").contains("\"{\"\"amount\"\":20}\""));
