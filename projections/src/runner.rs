@@ -98,9 +98,14 @@ impl Runner {
                     () = self.gather(last_batch) => {}
                 }
                 self.take_news(&mut moved);
+                // Who is behind for long, under load or because the database fails, polls and reports all the same.
+                if polls.tick().now_or_never().is_some() {
+                    self.poll_or_log().await;
+                }
                 last_batch = Some(Instant::now());
                 if let Err(error) = self.projector.advance().await {
                     log(&error);
+                    self.projector.report();
                     sleep(RETRY_PAUSE).await;
                 }
             }

@@ -3,14 +3,24 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
 use chrono::Utc;
 use formledger_domain::{Position, SubmissionId};
 use formledger_projections::{ReadModel, RebuildRequest, Runner, RunnerSettings, Skip};
 use formledger_store::{Store, StoreSettings};
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use serde_json::json;
 use sqlx::{Connection, SqliteConnection};
 use support::{World, context, evaluated, slug};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 use uuid::Uuid;
+
+/// Long enough for anything that is going to happen, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs SQL behind everybody's back.
 async fn tamper(path: &std::path::Path, sql: &str) {
@@ -217,4 +227,66 @@ async fn a_version_that_a_ledger_publishes_twice_does_not_stop_other_tenants() {
     world.tenant("globex").publish("claim", 1, &[]).await;
     world.run_once().await;
     assert_eq!(positions(&world, "globex").await, [1, 1, 1]);
+}
+
+/// Remembers the gauge of one projection's lag.
+#[derive(Debug, Default)]
+struct LagOfForms(Arc<AtomicU64>);
+
+impl Recorder for LagOfForms {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::noop()
+    }
+
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        let forms = key.labels().any(|label| label.value() == "forms");
+        if forms && key.name() == "formledger_projection_lag_events" {
+            Gauge::from_arc(self.0.clone())
+        } else {
+            Gauge::noop()
+        }
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
+#[tokio::test]
+async fn lag_is_reported_while_every_batch_fails() {
+    let recorder = LagOfForms::default();
+    let lag = recorder.0.clone();
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    let world = World::new().await;
+    world.tenant("acme").publish("claim", 1, &[]).await;
+    let broken =
+        "CREATE TRIGGER broken BEFORE INSERT ON checkpoints BEGIN SELECT RAISE(ABORT, 'broken'); END";
+    tamper(&world.path(), broken).await;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let settings = RunnerSettings { poll_interval: Duration::from_millis(10), ..RunnerSettings::default() };
+    let runner = Runner::new(world.store.clone(), world.models.clone(), settings);
+    let running = tokio::spawn(runner.run(async {
+        let _ = stopped.await;
+    }));
+    for version in 2..=3 {
+        reaches(&lag, version - 1).await;
+        world.tenant("acme").publish("claim", u32::try_from(version).expect("few"), &[]).await;
+    }
+    reaches(&lag, 3).await;
+    stop.send(()).expect("the runner listens");
+    running.await.expect("the runner ends when told");
+}
+
+/// Gauges hold the bits of a floating point number.
+async fn reaches(gauge: &AtomicU64, wanted: u64) {
+    let reached = async {
+        while f64::from_bits(gauge.load(Ordering::Relaxed)) != wanted as f64 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, reached).await.expect("the gauge follows");
 }
