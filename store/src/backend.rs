@@ -22,6 +22,9 @@ pub(crate) struct Head {
     pub(crate) frontier: Frontier,
 }
 
+/// A head that was read, or what is wrong with it, for people.
+pub(crate) type StoredHead = Result<Head, String>;
+
 /// A ledger's move from one position to the next, compared and set.
 #[derive(Debug)]
 pub(crate) struct HeadMove {
@@ -118,7 +121,13 @@ pub(crate) trait Backend: Send + 'static {
     fn heads(
         &mut self,
         tenants: &[TenantId],
-    ) -> impl Future<Output = Result<Vec<(TenantId, Head)>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Vec<(TenantId, StoredHead)>, StoreError>> + Send;
+
+    /// Those of `tenants` whose ledgers have events after their heads, which no append leaves behind.
+    fn overrun(
+        &mut self,
+        tenants: &[TenantId],
+    ) -> impl Future<Output = Result<Vec<TenantId>, StoreError>> + Send;
 
     /// The sequence of each stream, in the order asked; [`Sequence::START`] for a stream without events.
     fn sequences(

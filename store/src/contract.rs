@@ -2,6 +2,7 @@
 //! A backend brings a [`Database`]; the tests reach it through the store, and through its own SQL only where the promise is the database's.
 
 pub(crate) mod conflict;
+pub(crate) mod damage;
 pub(crate) mod execution;
 pub(crate) mod fault;
 pub(crate) mod idempotency;
@@ -94,6 +95,10 @@ macro_rules! contract_suite {
             fault::full_storage_acknowledges_nothing_and_recovers,
             fault::a_full_queue_refuses_at_once,
             fault::closing_records_what_waits_and_refuses_the_rest,
+            damage::a_damaged_head_fails_its_own_tenant_only,
+            damage::a_damaged_head_is_left_out_of_the_heads,
+            damage::a_forged_event_of_no_ledger_is_never_acted_on,
+            damage::owners_are_all_who_own_a_ledger_or_an_event,
             wakeup::a_follower_starts_at_the_head_and_hears_each_move,
             wakeup::a_listener_hears_every_moved_ledger_once,
             wakeup::appends_of_another_process_wake_followers_here,

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use formledger_domain::TenantContext;
+use formledger_domain::{TenantContext, TenantId};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
@@ -115,9 +115,33 @@ impl Store {
     }
 
     /// The heads of all ledgers, by tenant. For projectors and tools.
+    ///
+    /// A head that contradicts itself is logged and left out, so that the other tenants' work goes on; [`Store::verify`] tells of it.
     pub async fn heads(&self) -> Result<Vec<LedgerHead>, StoreError> {
-        let heads = self.inner.reader.heads().await?;
-        Ok(heads.into_iter().map(|(tenant, head)| LedgerHead::new(tenant, &head)).collect())
+        let mut heads = Vec::new();
+        for head in self.inner.reader.heads().await? {
+            match head {
+                Ok((tenant, head)) => heads.push(LedgerHead::new(tenant, &head)),
+                Err(error @ StoreError::Damaged(_)) => {
+                    tracing::error!(error = causes(&error), "a ledger is left out");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(heads)
+    }
+
+    /// Everyone who is named as the owner of a ledger or of an event, in order; [`StoreError::Damaged`] for a name that is no tenant's.
+    ///
+    /// For verification, which may not believe the list of ledgers: reads an index entry of every event.
+    pub async fn owners(&self) -> Result<Vec<Result<TenantId, StoreError>>, StoreError> {
+        self.inner.reader.owners().await
+    }
+
+    /// Whether the writer runs. Once it does not, because the store was closed or the writer failed, every append is refused with
+    /// [`StoreError::Closed`] until the process is started again.
+    pub fn is_writing(&self) -> bool {
+        !self.inner.queue.is_closed()
     }
 
     /// The events of several ledgers' ranges in one read, by tenant and then position. For projectors and tools.

@@ -99,6 +99,8 @@ struct Check<'a> {
     recorded_at: Option<DateTime<Utc>>,
     tree: Frontier,
     aggregate_types: BTreeSet<String>,
+    /// Events up to the head that were met when walking the streams.
+    stream_places: u64,
     differences: Vec<Difference>,
     differences_count: u64,
 }
@@ -112,6 +114,7 @@ impl<'a> Check<'a> {
             recorded_at: None,
             tree: Frontier::default(),
             aggregate_types: BTreeSet::new(),
+            stream_places: 0,
             differences: Vec::new(),
             differences_count: 0,
         }
@@ -212,18 +215,35 @@ impl<'a> Check<'a> {
                     break;
                 }
                 for place in page {
-                    // What was appended since the head was read is for the next verification.
-                    if place.position <= head.position {
+                    if place.tenant != self.tenant.as_str() {
+                        self.foreign_place(&place);
+                    } else if place.position <= head.position {
+                        // What was appended since the head was read is for the next verification.
                         self.stream_place(before.as_ref(), &place);
                     }
                     before = Some(place);
                 }
             }
         }
+        if self.stream_places != self.events {
+            let what =
+                format!("{} events are read by position, {} by stream", self.events, self.stream_places);
+            self.differs(None, what);
+        }
         Ok(())
     }
 
+    /// A row in a stream of this ledger that another one owns: no position, hash or root of this ledger vouches for it.
+    fn foreign_place(&mut self, place: &StreamPlace) {
+        let StreamPlace { aggregate_id, sequence, position, tenant } = place;
+        self.differs(
+            None,
+            format!("sequence {sequence} of `{aggregate_id}` is event {position} of `{tenant}`"),
+        );
+    }
+
     fn stream_place(&mut self, before: Option<&StreamPlace>, place: &StreamPlace) {
+        self.stream_places += 1;
         let before = before.filter(|before| before.aggregate_id == place.aggregate_id);
         let expected = before.map_or(Sequence::START, |before| before.sequence).next();
         let (stream, sequence) = (&place.aggregate_id, place.sequence);

@@ -124,6 +124,9 @@ impl<B: Backend> Writer<B> {
         self.read_unseen_sequences(commands, &mut facts).await?;
         for _ in 0..BATCH_ATTEMPTS_MAX {
             self.read_missing_heads(commands).await?;
+            if commands.is_empty() {
+                return Ok(());
+            }
             let Plan { batch, verdicts } = plan(commands, &self.heads, &facts, Utc::now().timestamp_micros());
             if batch.events.is_empty() {
                 settle(commands, verdicts, &[]);
@@ -132,6 +135,7 @@ impl<B: Backend> Writer<B> {
             let applied = self.backend.apply(&batch).await?;
             let Applied::Open { moved } = applied else {
                 drop(batch);
+                self.refuse_overrun(commands).await?;
                 self.read_facts(commands, &mut facts).await?;
                 continue;
             };
@@ -165,15 +169,33 @@ impl<B: Backend> Writer<B> {
         self.followers.wake.announce(&newest);
     }
 
-    async fn read_missing_heads(&mut self, commands: &[Command]) -> Result<(), StoreError> {
+    /// Answers and removes the commands of ledgers whose heads are damaged: what is wrong with one tenant stays with that tenant.
+    async fn read_missing_heads(&mut self, commands: &mut Vec<Command>) -> Result<(), StoreError> {
         let missing: HashSet<&TenantId> = commands
             .iter()
             .map(|command| command.stream.tenant())
             .filter(|tenant| !self.heads.contains_key(*tenant))
             .collect();
-        if !missing.is_empty() {
-            let missing: Vec<TenantId> = missing.into_iter().cloned().collect();
-            self.heads.extend(self.backend.heads(&missing).await?);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let missing: Vec<TenantId> = missing.into_iter().cloned().collect();
+        for (tenant, head) in self.backend.heads(&missing).await? {
+            match head {
+                Ok(head) => drop(self.heads.insert(tenant, head)),
+                Err(what) => refuse(commands, &tenant, &what),
+            }
+        }
+        Ok(())
+    }
+
+    /// After a collision: no new fact lets a ledger go on whose events reach beyond its head, so its commands would hold up the batch.
+    async fn refuse_overrun(&mut self, commands: &mut Vec<Command>) -> Result<(), StoreError> {
+        let tenants: HashSet<&TenantId> = commands.iter().map(|command| command.stream.tenant()).collect();
+        let tenants: Vec<TenantId> = tenants.into_iter().cloned().collect();
+        for tenant in self.backend.overrun(&tenants).await? {
+            self.heads.remove(&tenant);
+            refuse(commands, &tenant, &format!("there are events after the head of `{tenant}`"));
         }
         Ok(())
     }
@@ -240,6 +262,15 @@ impl<B: Backend> Writer<B> {
                 self.backend.recover().await;
             }
         }
+    }
+}
+
+/// Answers and removes the commands of one tenant, whose ledger is damaged.
+fn refuse(commands: &mut Vec<Command>, tenant: &TenantId, what: &str) {
+    let error = StoreError::Damaged(what.to_owned());
+    tracing::error!(error = causes(&error), "append failed");
+    for command in commands.extract_if(.., |command| command.stream.tenant() == tenant) {
+        answer(command, Err(error.clone().into()));
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::wakeup::PATIENCE;
 use super::{Database, append, context, events, keyed, positions, stream};
-use crate::backend::{Applied, Backend, Batch, Head, Remembered};
+use crate::backend::{Applied, Backend, Batch, Remembered, StoredHead};
 use crate::{Append, AppendError, Appended, Store, StoreError, StoreSettings};
 
 /// What goes wrong, once.
@@ -119,8 +119,12 @@ fn broken() -> StoreError {
 }
 
 impl<D: Database> Backend for Faulty<D> {
-    async fn heads(&mut self, tenants: &[TenantId]) -> Result<Vec<(TenantId, Head)>, StoreError> {
+    async fn heads(&mut self, tenants: &[TenantId]) -> Result<Vec<(TenantId, StoredHead)>, StoreError> {
         self.inner.heads(tenants).await
+    }
+
+    async fn overrun(&mut self, tenants: &[TenantId]) -> Result<Vec<TenantId>, StoreError> {
+        self.inner.overrun(tenants).await
     }
 
     async fn sequences(&mut self, streams: &[&StreamId]) -> Result<Vec<Sequence>, StoreError> {
@@ -166,6 +170,7 @@ impl<D: Database> Backend for Faulty<D> {
 pub(crate) async fn a_writer_killed_before_its_commit_leaves_nothing(database: &impl Database) {
     let (store, faults) = database.open_faulty(StoreSettings::default()).await;
     append(&store, events(&stream("acme", "before"), 0, 2)).await;
+    assert!(store.is_writing());
     faults.next(Fault::HoldBeforeCommit);
     let ledger = store.ledger(&context("acme"));
     let (answer, ()) = tokio::join!(ledger.append(keyed(&stream("acme", "killed"), 0, "key", 1)), async {
@@ -173,6 +178,7 @@ pub(crate) async fn a_writer_killed_before_its_commit_leaves_nothing(database: &
         store.kill().await;
     });
     assert!(matches!(answer, Err(AppendError::Store(StoreError::Closed))), "{answer:?}");
+    assert!(!store.is_writing());
 
     let store = database.open().await;
     assert_eq!(positions(&store, "acme").await, [1, 2]);
@@ -269,6 +275,7 @@ pub(crate) async fn closing_records_what_waits_and_refuses_the_rest(database: &i
     let (first, second) = tokio::join!(first, second_then_close);
     first.expect("was being recorded");
     second.expect("was waiting");
+    assert!(!store.is_writing());
     let answer = ledger.append(events(&stream("acme", "third"), 0, 1)).await;
     assert!(matches!(answer, Err(AppendError::Store(StoreError::Closed))), "{answer:?}");
     assert_eq!(positions(&database.open().await, "acme").await, [1, 2]);

@@ -33,6 +33,8 @@ pub(crate) struct StreamPlace {
     pub(crate) aggregate_id: String,
     pub(crate) sequence: Sequence,
     pub(crate) position: Position,
+    /// The owner that the row names, which may be no tenant at all; anyone but the stream's own is forgery.
+    pub(crate) tenant: String,
 }
 
 /// The columns that [`event_from_row`] reads, in its order.
@@ -65,9 +67,13 @@ impl SqliteReader {
         const SQL: &str = concat!(
             "SELECT ",
             event_columns!(),
-            " FROM events WHERE aggregate_type = ? AND aggregate_id = ? ORDER BY sequence"
+            " FROM events WHERE aggregate_type = ? AND aggregate_id = ? AND tenant_id = ? ORDER BY sequence"
         );
-        let query = sqlx::query(SQL).bind(stream.aggregate_type()).bind(stream.aggregate_id());
+        // The tenant too, although the id begins with it: only what the ledger's own proof covers may be acted on.
+        let query = sqlx::query(SQL)
+            .bind(stream.aggregate_type())
+            .bind(stream.aggregate_id())
+            .bind(stream.tenant().as_str());
         let rows = query.fetch_all(&self.pool).await?;
         rows.iter().map(|row| event_from_row(row, stream.tenant())).collect()
     }
@@ -131,7 +137,7 @@ impl SqliteReader {
             None => (format!("{tenant}/"), 0),
         };
         let rows = sqlx::query(
-            "SELECT aggregate_id, sequence, position FROM events \
+            "SELECT aggregate_id, sequence, position, tenant_id FROM events \
              WHERE aggregate_type = ?1 AND (aggregate_id, sequence) > (?2, ?3) AND aggregate_id < ?4 \
              ORDER BY aggregate_id, sequence LIMIT ?5",
         )
@@ -145,17 +151,28 @@ impl SqliteReader {
         let place = |row: &SqliteRow| {
             let (aggregate_id, sequence, position) =
                 (row.try_get(0)?, self::sequence(row.try_get(1)?), self::position(row.try_get(2)?));
-            Ok(StreamPlace { aggregate_id, sequence, position })
+            Ok(StreamPlace { aggregate_id, sequence, position, tenant: row.try_get(3)? })
         };
         rows.iter().map(place).collect()
     }
 
-    pub(crate) async fn heads(&self) -> Result<Vec<(TenantId, Head)>, StoreError> {
+    /// Every ledger's head, or what is wrong with it: one damaged ledger must not stop the others.
+    pub(crate) async fn heads(&self) -> Result<Vec<Result<(TenantId, Head), StoreError>>, StoreError> {
         let rows =
             sqlx::query("SELECT tenant_id, position, recorded_at, frontier FROM ledgers ORDER BY tenant_id")
                 .fetch_all(&self.pool)
                 .await?;
-        rows.iter().map(head_from_row).collect()
+        Ok(rows.iter().map(head_from_row).collect())
+    }
+
+    /// Everyone who is named as the owner of a ledger or of an event, in order.
+    pub(crate) async fn owners(&self) -> Result<Vec<Result<TenantId, StoreError>>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT tenant_id FROM ledgers UNION SELECT DISTINCT tenant_id FROM events ORDER BY tenant_id",
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.iter().map(|row| tenant(row.try_get(0)?)).collect())
     }
 
     /// `None` for a tenant without events.
@@ -218,7 +235,11 @@ pub(super) fn head_from_row(row: &SqliteRow) -> Result<(TenantId, Head), StoreEr
     let frontier = Frontier::from_stored(position.0, row.try_get(3)?).ok_or_else(|| {
         StoreError::Damaged(format!("the frontier of `{tenant}` does not fit position {position}"))
     })?;
-    Ok((tenant, Head { position, recorded_at: row.try_get(2)?, frontier }))
+    let recorded_at = row.try_get(2)?;
+    if DateTime::from_timestamp_micros(recorded_at).is_none() {
+        return Err(StoreError::Damaged(format!("the time of `{tenant}` is none: {recorded_at} µs")));
+    }
+    Ok((tenant, Head { position, recorded_at, frontier }))
 }
 
 /// `None` when the row is the empty side of a left join.

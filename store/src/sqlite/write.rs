@@ -7,12 +7,12 @@ use std::sync::LazyLock;
 use formledger_domain::{Position, Sequence, StreamId, TenantId};
 use futures_util::TryStreamExt;
 use sqlx::query::Query;
-use sqlx::sqlite::{SqliteArguments, SqliteConnection};
+use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
 use sqlx::{Connection, Either, Executor, Row, Sqlite};
 
 use super::read::{head_from_row, position, remembered_from_row, sequence, tenant};
 use super::{schema, writer_options};
-use crate::backend::{Applied, Backend, Batch, EventRow, Head, HeadMove, OutcomeRow, Remembered};
+use crate::backend::{Applied, Backend, Batch, EventRow, HeadMove, OutcomeRow, Remembered, StoredHead};
 use crate::error::{StoreError, causes};
 
 /// Rows per statement are powers of two up to this, so that a handful of prepared statements serves every batch.
@@ -58,7 +58,7 @@ impl SqliteBackend {
 }
 
 impl Backend for SqliteBackend {
-    async fn heads(&mut self, tenants: &[TenantId]) -> Result<Vec<(TenantId, Head)>, StoreError> {
+    async fn heads(&mut self, tenants: &[TenantId]) -> Result<Vec<(TenantId, StoredHead)>, StoreError> {
         let rows = sqlx::query(
             "SELECT tenant_id, position, recorded_at, frontier FROM ledgers \
              WHERE tenant_id IN (SELECT value FROM json_each(?))",
@@ -66,7 +66,27 @@ impl Backend for SqliteBackend {
         .bind(json(tenants))
         .fetch_all(self.connection().await?)
         .await?;
-        rows.iter().map(head_from_row).collect()
+        let head = |row: &SqliteRow| {
+            let head = match head_from_row(row) {
+                Err(StoreError::Damaged(what)) => Err(what),
+                read => Ok(read?.1),
+            };
+            Ok((tenant(row.try_get(0)?)?, head))
+        };
+        rows.iter().map(head).collect()
+    }
+
+    async fn overrun(&mut self, tenants: &[TenantId]) -> Result<Vec<TenantId>, StoreError> {
+        // One statement, so that a head and the events after it are of one moment.
+        let rows = sqlx::query(
+            "SELECT asked.value FROM json_each(?) asked LEFT JOIN ledgers ON ledgers.tenant_id = asked.value \
+             WHERE EXISTS (SELECT 1 FROM events WHERE events.tenant_id = asked.value \
+                           AND events.position > coalesce(ledgers.position, 0))",
+        )
+        .bind(json(tenants))
+        .fetch_all(self.connection().await?)
+        .await?;
+        rows.iter().map(|row| tenant(row.try_get(0)?)).collect()
     }
 
     async fn sequences(&mut self, streams: &[&StreamId]) -> Result<Vec<Sequence>, StoreError> {
@@ -138,7 +158,17 @@ impl Backend for SqliteBackend {
         }
         let rows = sqlx::query("SELECT tenant_id, position FROM ledgers").fetch_all(connection).await?;
         self.data_version = version;
-        rows.iter().map(|row| Ok((tenant(row.try_get(0)?)?, position(row.try_get(1)?)))).collect()
+        let mut moved = Vec::with_capacity(rows.len());
+        for row in &rows {
+            match tenant(row.try_get(0)?) {
+                Ok(tenant) => moved.push((tenant, position(row.try_get(1)?))),
+                // Nobody can follow it; everybody else must still be told.
+                Err(error) => {
+                    tracing::error!(error = causes(&error), "a ledger is left out")
+                }
+            }
+        }
+        Ok(moved)
     }
 
     async fn close(mut self) {

@@ -82,7 +82,7 @@ impl PlannedLedger {
         // The wall clock may step back; a ledger's time may not.
         let recorded_at = head.recorded_at.max(now);
         let time = DateTime::from_timestamp_micros(recorded_at)
-            .expect("the clock and stored times lie within chrono's 262,000 years");
+            .expect("the clock lies within chrono's 262,000 years; a stored head that does not was refused as damaged");
         Self { from, head: Head { recorded_at, ..head }, time, time_text: rfc3339(time) }
     }
 }
