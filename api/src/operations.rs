@@ -1,6 +1,7 @@
 //! What operators and machines ask of the process: is it alive, is it ready, what does it count, how is it spoken to.
 //! Open to everyone who can reach the port; nothing here names a tenant.
 
+use formledger_store::StoreError;
 use http::header::{CACHE_CONTROL, HeaderValue};
 use serde_json::json;
 use warp::reply::Response;
@@ -38,10 +39,13 @@ pub async fn metrics(_call: Call) -> Result<Response, ApiError> {
     Ok(whole(PROMETHEUS, render()))
 }
 
-/// Ready: migrated, and every projector within its lag limit.
+/// Ready: migrated, able to record, and every projector within its lag limit.
 #[utoipa::path(get, path = "/readyz", tag = "operations",
-    responses((status = 200, description = "Ready to serve."), (status = 503, description = "`not-ready`: a read model is too far behind, or stopped at an event that it cannot read.")))]
+    responses((status = 200, description = "Ready to serve."), (status = 503, description = "`not-ready`: a read model is too far behind, or stopped at an event that it cannot read; `closing`: nothing can be recorded any more.")))]
 pub async fn readyz(call: Call) -> Result<Response, ApiError> {
+    if !call.api.store.is_writing() {
+        return Err(StoreError::Closed.into());
+    }
     let heads = call.api.store.heads().await?;
     let read_models = call.api.read_models.status(&heads).await?;
     let lag_events = read_models.iter().map(|status| status.lag_events).max().unwrap_or_default();

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use formledger_domain::TenantId;
-use formledger_store::{Store, VerifyProgress};
+use formledger_store::{Store, StoreError, VerifyProgress};
 
 use super::existing_ledger;
 use super::serve::runtime;
@@ -23,12 +23,19 @@ pub fn verify(arguments: &TenantsArgs) -> anyhow::Result<ExitCode> {
     runtime()?.block_on(async {
         let store = existing_ledger(&directory).await?;
         let tenants = match &arguments.tenant {
-            Some(tenant) => vec![tenant.clone()],
-            None => store.heads().await?.into_iter().map(|head| head.tenant).collect(),
+            Some(tenant) => vec![Ok(tenant.clone())],
+            None => store.owners().await?,
         };
         let mut sound = true;
-        for tenant in &tenants {
-            sound &= verify_one(&store, tenant).await?;
+        for tenant in tenants {
+            sound &= match tenant {
+                Ok(tenant) => verify_one(&store, &tenant).await?,
+                Err(StoreError::Damaged(what)) => {
+                    println!("{what}");
+                    false
+                }
+                Err(error) => return Err(error.into()),
+            };
         }
         store.close().await;
         Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
