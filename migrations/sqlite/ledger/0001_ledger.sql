@@ -1,6 +1,6 @@
 -- The ledger: what happened, in order, for ever. Read models live in another database file.
 -- Applied at open by store/src/sqlite/schema.rs. Never edit an applied migration: add the next number.
--- The columns up to `metadata` are the column contract of postgres-es; the same tables exist in migrations/postgres.
+-- The columns up to `metadata` are the column contract of postgres-es, so that the same tables can exist in PostgreSQL; only SQLite's are built.
 
 CREATE TABLE events (
     -- `Aggregate::TYPE` of the stream.
@@ -80,7 +80,7 @@ CREATE TABLE idempotency (
     position        INTEGER NOT NULL,
     -- The stream's sequence after it.
     sequence        INTEGER NOT NULL,
-    -- Microseconds since 1970-01-01T00:00:00Z, for expiry.
+    -- Microseconds since 1970-01-01T00:00:00Z. Nothing expires: a key is remembered as long as what it recorded.
     recorded_at     INTEGER NOT NULL,
 
     CONSTRAINT idempotency_pkey PRIMARY KEY (tenant_id, idempotency_key),
