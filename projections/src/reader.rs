@@ -7,7 +7,7 @@ use std::time::Duration;
 use formledger_domain::{FormId, FormVersion, Position, SubmissionId, TenantId};
 use futures_util::{Stream, TryStreamExt, stream};
 use sqlx::{Sqlite, Transaction};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::checkpoint;
 use crate::cursor::InvalidCursor;
@@ -108,20 +108,34 @@ impl TenantReader {
             return Ok(known);
         }
         let mut waiting = self.applied.wait();
+        let mut stored = Position::START;
+        let mut next_look = Instant::now();
         loop {
-            let known = self.applied.known(&self.tenant, read_model);
-            // A database that cannot answer now may do so before the deadline; the query itself reports it.
-            let position = self.position(read_model).await.unwrap_or_default().max(known);
-            if position >= min_position {
-                return Ok(position);
-            }
+            let known = self.applied.known(&self.tenant, read_model).max(stored);
             let now = Instant::now();
-            if now >= deadline {
-                return Err(Behind { position });
+            if known >= min_position {
+                return Ok(known);
             }
+            if now >= next_look {
+                next_look = now + WAIT_POLL;
+                // A busy pool holds nobody beyond the deadline by more than one look.
+                let look = timeout_at(deadline.max(next_look), self.position(read_model));
+                tokio::select! {
+                    // A database that cannot answer now may do so before the deadline; the query itself reports it.
+                    seen = look => stored = seen.ok().and_then(Result::ok).unwrap_or(stored),
+                    () = waiting.commit() => continue,
+                }
+                if stored >= min_position {
+                    return Ok(stored);
+                }
+            }
+            if Instant::now() >= deadline {
+                return Err(Behind { position: stored.max(known) });
+            }
+            // A commit of this process says in memory what it did: the database is asked only at the next look.
             tokio::select! {
                 () = waiting.commit() => {}
-                () = tokio::time::sleep_until(deadline.min(now + WAIT_POLL)) => {}
+                () = sleep_until(deadline.min(next_look)) => {}
             }
         }
     }
@@ -216,5 +230,43 @@ impl TenantReader {
         let mut snapshot = self.pool.snapshot().await?;
         let position = checkpoint::position(&mut snapshot, &self.tenant, read_model).await?;
         Ok((snapshot, position))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::Utc;
+    use formledger_domain::TenantContext;
+
+    use super::*;
+    use crate::read_models::{ReadModelSettings, ReadModels};
+
+    #[tokio::test]
+    async fn who_waits_hears_of_a_commit_and_of_the_deadline_while_every_connection_is_taken() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("read-models.db");
+        // Far beyond the deadlines below.
+        let acquire_timeout = Duration::from_secs(60);
+        let settings = ReadModelSettings { read_connections_max: 1, acquire_timeout };
+        let models = ReadModels::open_sqlite(&path, settings).await.expect("read models");
+        let tenant: TenantId = "acme".parse().expect("a slug");
+        let reader = models.reader(&TenantContext::system(tenant.clone(), "test", Utc::now()));
+        let taken = reader.pool.snapshot().await.expect("a connection");
+
+        let began = Instant::now();
+        let behind = reader.wait_for(ReadModel::Forms, Position(1), began + 2 * WAIT_POLL).await;
+        assert_eq!(behind, Err(Behind { position: Position::START }));
+        assert!(began.elapsed() < acquire_timeout / 2, "{:?}", began.elapsed());
+
+        let began = Instant::now();
+        let commit = async {
+            tokio::time::sleep(WAIT_POLL / 2).await;
+            models.applied().note(&tenant, ReadModel::Forms, Position(1));
+            models.applied().announce();
+        };
+        let waiting = reader.wait_for(ReadModel::Forms, Position(1), began + acquire_timeout);
+        assert_eq!(tokio::join!(waiting, commit).0, Ok(Position(1)));
+        assert!(began.elapsed() < acquire_timeout / 2, "{:?}", began.elapsed());
+        drop(taken);
     }
 }
