@@ -133,7 +133,7 @@ impl CommandCall {
         ledger: TenantLedger,
     ) -> Result<Self, ApiError> {
         let if_match = if_match(head)?;
-        let idempotency = idempotency(head, &body)?;
+        let idempotency = idempotency(head, &caller.context.actor.subject, &body)?;
         Ok(Self { api, caller, body, ledger, if_match, idempotency })
     }
 
@@ -310,7 +310,8 @@ fn if_match(head: &Head) -> Result<Option<IfMatch>, ApiError> {
     }))
 }
 
-fn idempotency(head: &Head, body: &[u8]) -> Result<Option<Idempotency>, ApiError> {
+/// The request's idempotency key, which is the caller's own: the same key of another person is another key.
+fn idempotency(head: &Head, subject: &str, body: &[u8]) -> Result<Option<Idempotency>, ApiError> {
     let Some(key) = head.text(&IDEMPOTENCY_KEY)? else { return Ok(None) };
     let length_fits = (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len());
     if !length_fits || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -327,7 +328,8 @@ fn idempotency(head: &Head, body: &[u8]) -> Result<Option<Idempotency>, ApiError
     hash.update(head.uri.path());
     hash.update([0]);
     hash.update(body);
-    Ok(Some(Idempotency { key: key.to_owned(), request_hash: hash.finalize().into() }))
+    // A key holds no space, so the first one ends it, whatever characters the subject has.
+    Ok(Some(Idempotency { key: format!("{key} {subject}"), request_hash: hash.finalize().into() }))
 }
 
 #[cfg(test)]
@@ -361,12 +363,23 @@ mod tests {
     #[test]
     fn an_idempotency_key_is_visible_ascii_of_bounded_length_and_bound_to_the_request() {
         for bad in ["", "two words", &"k".repeat(256)] {
-            assert!(idempotency(&head(IDEMPOTENCY_KEY, bad), b"").is_err(), "{bad}");
+            assert!(idempotency(&head(IDEMPOTENCY_KEY, bad), "sam", b"").is_err(), "{bad}");
         }
         let key = head(IDEMPOTENCY_KEY, &"k".repeat(255));
-        let hash = |body| idempotency(&key, body).expect("valid").expect("given").request_hash;
+        let hash = |body| idempotency(&key, "sam", body).expect("valid").expect("given").request_hash;
         assert_eq!(hash(b"1"), hash(b"1"));
         assert_ne!(hash(b"1"), hash(b"2"));
+    }
+
+    #[test]
+    fn no_other_key_and_subject_make_the_same_stored_key() {
+        let stored = |key: &str, subject: &str| {
+            idempotency(&head(IDEMPOTENCY_KEY, key), subject, b"").expect("valid").expect("given").key
+        };
+        assert_eq!(stored("k", "sam"), stored("k", "sam"));
+        assert_ne!(stored("k", "sam"), stored("k", "eve"));
+        assert_ne!(stored("k", "s am"), stored("ks", "am"));
+        assert_ne!(stored("k", ""), stored("k", " "));
     }
 
     #[tokio::test]

@@ -50,6 +50,21 @@ async fn a_repeated_request_gets_its_first_answer_and_another_body_is_refused() 
 }
 
 #[tokio::test]
+async fn two_people_with_the_same_idempotency_key_each_get_their_own_outcome() {
+    let server = Server::start().await;
+    let (sam, eve) = (token("acme", "sam", &["submitter"]), token("acme", "eve", &["submitter"]));
+    server.publish(&admin("acme"), "expense").await;
+    let key = [("idempotency-key", "1")];
+    let path = "/v1/forms/expense/submissions";
+    let body = json!({"data": {"amount": 1}});
+    let first = server.send_with(&sam, Method::POST, path, &key, &body).await.expect(201).json();
+    let second = server.send_with(&eve, Method::POST, path, &key, &body).await.expect(201).json();
+    assert_ne!(first["submission_id"], second["submission_id"]);
+    let again = server.send_with(&eve, Method::POST, path, &key, &body).await.expect(201).json();
+    assert_eq!(again, second);
+}
+
+#[tokio::test]
 async fn a_publication_can_be_repeated_under_its_key() {
     let server = Server::start().await;
     let admin = admin("acme");
