@@ -18,6 +18,9 @@ use crate::problem;
 
 const X_CONTENT_TYPE_OPTIONS: HeaderName = HeaderName::from_static("x-content-type-options");
 
+/// The media types that are read as a JSON merge patch; the first is its own, the second what most clients send.
+pub const MERGE_PATCH_TYPES: [&str; 2] = ["application/merge-patch+json", "application/json"];
+
 /// A request at its handler.
 pub struct Call {
     /// The application.
@@ -51,6 +54,19 @@ impl Call {
         Ok((self.api, self.head, body))
     }
 
+    /// Reads the body, which must be a JSON merge patch (RFC 7396) by its media type; the head stays.
+    ///
+    /// # Errors
+    /// 415 for another media type, also for other patches in JSON, which mean something else; and what [`Body::read`] refuses.
+    pub async fn merge_patch_body(self) -> Result<(Arc<Api>, Arc<Head>, Bytes), ApiError> {
+        let fits = |given: &str| MERGE_PATCH_TYPES.iter().any(|known| given.eq_ignore_ascii_case(known));
+        if !media_type(&self.head)?.is_some_and(fits) {
+            return Err(ApiError::UnsupportedPatch);
+        }
+        let body = self.body.read(&self.api.settings.limits).await?;
+        Ok((self.api, self.head, body))
+    }
+
     /// Reads a body that may be missing; when it is not, it must be JSON.
     ///
     /// # Errors
@@ -64,13 +80,17 @@ impl Call {
     }
 }
 
-/// JSON by media type: `application/json` or a `+json` type such as `application/merge-patch+json`.
+/// JSON by media type: `application/json` or a `+json` type.
 fn require_json(head: &Head) -> Result<(), ApiError> {
-    let media_type = head.text(&CONTENT_TYPE)?.and_then(|value| value.split(';').next()).map(str::trim);
-    match media_type {
+    match media_type(head)? {
         Some(media_type) if is_json(media_type) => Ok(()),
         _ => Err(ApiError::UnsupportedMediaType("`application/json`")),
     }
+}
+
+/// What the body is, without parameters such as `charset`.
+fn media_type(head: &Head) -> Result<Option<&str>, ApiError> {
+    Ok(head.text(&CONTENT_TYPE)?.and_then(|value| value.split(';').next()).map(str::trim))
 }
 
 fn is_json(media_type: &str) -> bool {

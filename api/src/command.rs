@@ -116,6 +116,17 @@ impl CommandCall {
         Self::enter(api, &head, caller, body).await
     }
 
+    /// Reads a command's request whose body is a JSON merge patch.
+    ///
+    /// # Errors
+    /// As [`CommandCall::read`]; 415 for a patch of another kind.
+    pub async fn read_merge_patch(call: Call, roles: &[&str]) -> Result<Self, ApiError> {
+        let caller = call.caller()?;
+        caller.require(roles)?;
+        let (api, head, body) = call.merge_patch_body().await?;
+        Self::enter(api, &head, caller, body).await
+    }
+
     async fn enter(api: Arc<Api>, head: &Head, caller: Caller, body: Bytes) -> Result<Self, ApiError> {
         let ledger = api.tenants.enter(&api.store, &caller).await?;
         Self::for_ledger(api, head, caller, body, ledger)

@@ -90,6 +90,9 @@ pub enum ApiError {
     /// The body's media type is not one that this resource reads.
     #[error("send the body as {0}")]
     UnsupportedMediaType(&'static str),
+    /// The patch is of a kind that this resource does not apply.
+    #[error("send a JSON merge patch as `application/merge-patch+json`")]
+    UnsupportedPatch,
     /// Understood and refused; `code` says why.
     #[error("{detail}")]
     Refused {
@@ -177,7 +180,7 @@ impl ApiError {
                 problem(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "Body over the limit")
                     .with("limit_bytes", json!(limit_bytes))
             }
-            Self::UnsupportedMediaType(_) => problem(
+            Self::UnsupportedMediaType(_) | Self::UnsupportedPatch => problem(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "media-type-unsupported",
                 "Unsupported media type",

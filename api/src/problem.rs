@@ -4,11 +4,14 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde_json::{Map, Value, json};
 use warp::reply::Response;
 
+use crate::call::MERGE_PATCH_TYPES;
 use crate::error::ApiError;
+
+const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 
 /// One refusal, ready to be written.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,6 +77,11 @@ pub fn response(error: &ApiError, instance: &str) -> Response {
         ApiError::MethodNotAllowed { allow } => {
             let allow = HeaderValue::from_str(allow).expect("method names are visible ASCII");
             headers.insert(ALLOW, allow);
+        }
+        ApiError::UnsupportedPatch => {
+            // What would be right, as RFC 5789 section 2.2 asks.
+            let accepted = HeaderValue::from_str(&MERGE_PATCH_TYPES.join(", "));
+            headers.insert(ACCEPT_PATCH, accepted.expect("media types are visible ASCII"));
         }
         _ => {}
     }

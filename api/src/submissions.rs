@@ -79,9 +79,10 @@ pub async fn submit(call: Call, form: String) -> Result<Response, ApiError> {
         (status = 200, body = answers::SubmissionRecorded, description = "Amended."),
         (status = 404, description = "There is no such submission, or not for this caller."),
         (status = 409, description = "`not-in-state`."),
+        (status = 415, description = "`media-type-unsupported`: another kind of patch; `Accept-Patch` says which are read."),
     ))]
 pub async fn patch(call: Call, id: String) -> Result<Response, ApiError> {
-    let call = CommandCall::read(call, SUBMITTERS).await?;
+    let call = CommandCall::read_merge_patch(call, SUBMITTERS).await?;
     let patch = Arc::new(parse(&call.body)?);
     let (id, form) = pinned_form(&call, &id).await?;
     let by = call.caller.context.actor.clone();

@@ -129,6 +129,27 @@ async fn a_draft_is_amended_and_submitted_by_its_own_submitter() {
 }
 
 #[tokio::test]
+async fn a_patch_is_a_merge_patch_and_every_other_kind_is_told_so() {
+    let server = Server::start().await;
+    let sam = token("acme", "sam", &["submitter"]);
+    server.publish(&admin("acme"), "expense").await;
+    let draft = json!({"data": {}, "draft": true});
+    let made = server.send(&sam, Method::POST, "/v1/forms/expense/submissions", &draft).await.expect(201);
+    let path = made.header("location").to_owned();
+    let authorization = bearer(&sam);
+    let patch = async |content_type: &str, body: &str| {
+        let headers = [("authorization", authorization.as_str()), ("content-type", content_type)];
+        server.call(Method::PATCH, &path, &headers, body).await
+    };
+    let operations = r#"[{"op": "add", "path": "/amount", "value": 3}]"#;
+    let refused = patch("application/json-patch+json", operations).await;
+    assert_eq!(refused.header("accept-patch"), "application/merge-patch+json, application/json");
+    refused.expect_problem(415, "media-type-unsupported");
+    patch("application/vnd.acme+json", r#"{"amount": 3}"#).await.expect(415);
+    patch("Application/Merge-Patch+JSON; charset=utf-8", r#"{"amount": 3}"#).await.expect(200);
+}
+
+#[tokio::test]
 async fn roles_say_who_may_and_tenants_begin_with_their_administrator() {
     let server = Server::start().await;
     let definition = json!({"title": "T", "schema": {"type": "object"}});
