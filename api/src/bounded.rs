@@ -50,6 +50,11 @@ impl<K: Eq + Hash, V: Clone> BoundedMap<K, V> {
         }
         entries.insert(key, Entry { value, last_asked: AtomicU64::new(now) });
     }
+
+    /// Forgets `key`, where what is known of it may be wrong.
+    pub fn remove(&self, key: &K) {
+        self.entries.write().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
 }
 
 fn drop_older_half<K: Eq + Hash, V>(entries: &mut HashMap<K, Entry<V>>) {

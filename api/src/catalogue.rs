@@ -9,7 +9,7 @@ use formledger_domain::{
     CompiledForm, Form, FormDefinition, FormError, FormEvent, FormId, FormPin, FormVersion, LedgerAggregate,
     Sequence, TenantContext, TenantId,
 };
-use formledger_store::{RecordedEvent, TenantLedger};
+use formledger_store::{RecordedEvent, TenantLedger, causes};
 use tokio::sync::Mutex;
 
 use crate::bounded::BoundedMap;
@@ -82,16 +82,18 @@ impl Catalogue {
     }
 
     /// Makes the next submission see the form as it is recorded now.
-    pub async fn refresh(
-        &self,
-        ledger: &TenantLedger,
-        context: &TenantContext,
-        form: &FormId,
-    ) -> Result<(), ApiError> {
+    ///
+    /// Cannot fail, because what was recorded is to be acknowledged: when the form cannot be read now, it is forgotten, and the next
+    /// submission reads it.
+    pub async fn refresh(&self, ledger: &TenantLedger, context: &TenantContext, form: &FormId) {
         let key = (context.tenant.clone(), form.clone());
         // After a load that began earlier, so that what it read cannot replace what is read now.
         let _loading = self.loader(&key).lock().await;
-        self.load(ledger, context, key).await.map(drop)
+        if let Err(error) = self.load(ledger, context, key.clone()).await {
+            self.newest.remove(&key);
+            let (tenant, form) = (context.tenant.as_str(), form.as_str());
+            tracing::warn!(tenant, form, cause = causes(&error), "a changed form could not be read again");
+        }
     }
 
     /// The version that a submission is pinned to, newest or not, retired or not.
@@ -175,4 +177,28 @@ fn compile(
             // It compiled when it was published, so this binary understands less than the one that published it.
             ApiError::internal(format!("`{form}` version {version} does not compile: {problems:?}"))
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::Utc;
+    use formledger_store::{Store, StoreSettings};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_form_that_cannot_be_read_again_is_forgotten_rather_than_kept_as_it_was() {
+        let data = tempfile::tempdir().expect("a directory");
+        let store = Store::open_sqlite(&data.path().join("ledger.db"), StoreSettings::default()).await.expect("opens");
+        let context = TenantContext::system("acme".parse().expect("a slug"), "test", Utc::now());
+        let ledger = store.ledger(&context);
+        let form: FormId = "expense".parse().expect("an id");
+        let catalogue = Catalogue::new();
+        let key = (context.tenant.clone(), form.clone());
+        catalogue.refresh(&ledger, &context, &form).await;
+        assert!(catalogue.newest.get(&key).is_some());
+        store.close().await;
+        catalogue.refresh(&ledger, &context, &form).await;
+        assert!(catalogue.newest.get(&key).is_none());
+    }
 }

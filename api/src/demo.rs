@@ -116,7 +116,8 @@ async fn publish(api: &Api, admin: &TenantContext, form: FormId, definition: Val
         Expectation::Any,
     )
     .await?;
-    api.catalogue.refresh(&ledger, admin, &form).await
+    api.catalogue.refresh(&ledger, admin, &form).await;
+    Ok(())
 }
 
 async fn submit(api: &Api, tenant: &TenantId, planned: Planned) -> Result<(), ApiError> {

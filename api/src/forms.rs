@@ -58,7 +58,7 @@ pub async fn publish(call: Call, form: String) -> Result<Response, ApiError> {
             )
         })
         .await?;
-    call.api.catalogue.refresh(&call.ledger, &call.caller.context, &form).await?;
+    call.api.catalogue.refresh(&call.ledger, &call.caller.context, &form).await;
     Ok(answer)
 }
 
@@ -89,7 +89,7 @@ pub async fn retire(call: Call, form: String) -> Result<Response, ApiError> {
             Outcome::ok(&json!({"form": form, "retired": true}))
         })
         .await?;
-    call.api.catalogue.refresh(&call.ledger, &call.caller.context, &form).await?;
+    call.api.catalogue.refresh(&call.ledger, &call.caller.context, &form).await;
     Ok(answer)
 }
 
