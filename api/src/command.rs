@@ -10,7 +10,7 @@ use formledger_store::{
     AppendError, ExecuteError, ExecuteOptions, Executed, Expectation, FirstOutcome, Idempotency, TenantLedger,
 };
 use http::StatusCode;
-use http::header::{ETAG, HeaderName, HeaderValue, IF_MATCH, LOCATION};
+use http::header::{ETAG, HeaderName, HeaderValue, LOCATION};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -25,6 +25,7 @@ use crate::call::Call;
 use crate::error::ApiError;
 use crate::head::Head;
 use crate::limits::IDEMPOTENCY_KEY_BYTES_MAX;
+use crate::precondition::IfMatch;
 
 /// How far the ledger reached when the answer was made.
 pub const LEDGER_POSITION: HeaderName = HeaderName::from_static("ledger-position");
@@ -143,7 +144,7 @@ impl CommandCall {
         body: Bytes,
         ledger: TenantLedger,
     ) -> Result<Self, ApiError> {
-        let if_match = if_match(head)?;
+        let if_match = IfMatch::read(head)?;
         let idempotency = idempotency(head, &caller.context.actor.subject, &body)?;
         Ok(Self { api, caller, body, ledger, if_match, idempotency })
     }
@@ -163,8 +164,12 @@ impl CommandCall {
         A: LedgerAggregate<Services = ()>,
         ApiError: From<A::Error>,
     {
-        let expectation = self.if_match.as_ref().map_or(Expectation::Any, IfMatch::expectation);
-        self.run(id, command, topic, expectation, outcome).await
+        let stream = self.caller.context.stream::<A>(id);
+        let expectation = match &self.if_match {
+            Some(given) => given.expectation(&self.ledger, &stream).await?,
+            None => Expectation::Any,
+        };
+        self.run(&stream, command, topic, expectation, outcome).await
     }
 
     /// Runs a command that begins a stream.
@@ -185,12 +190,13 @@ impl CommandCall {
         if let Some(given) = &self.if_match {
             return Err(given.failed(Sequence::START));
         }
-        self.run(id, command, topic, Expectation::NoStream, outcome).await
+        let stream = self.caller.context.stream::<A>(id);
+        self.run(&stream, command, topic, Expectation::NoStream, outcome).await
     }
 
     async fn run<A>(
         &self,
-        id: impl fmt::Display,
+        stream: &StreamId,
         command: A::Command,
         topic: Option<Arc<str>>,
         expectation: Expectation,
@@ -200,13 +206,12 @@ impl CommandCall {
         A: LedgerAggregate<Services = ()>,
         ApiError: From<A::Error>,
     {
-        let stream: StreamId = self.caller.context.stream::<A>(id);
         let remember = |aggregate: &A, events: &[A::Event]| {
             serde_json::to_string(&outcome(aggregate, events)).expect("an outcome is strings and numbers")
         };
         let options =
             ExecuteOptions { expectation, idempotency: self.idempotency.clone(), topic, outcome: &remember };
-        match self.ledger.execute::<A>(&stream, command, &(), options).await {
+        match self.ledger.execute::<A>(stream, command, &(), options).await {
             Ok(Executed::Now { aggregate, events, position, sequence, .. }) => {
                 Ok(outcome(&aggregate, &events).answer(position, sequence))
             }
@@ -267,60 +272,6 @@ pub fn members<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, ApiError
         .map_err(|error| ApiError::Malformed { code: "body-invalid", detail: error.to_string() })
 }
 
-/// What `If-Match` names (RFC 9110 section 13.1.1).
-enum IfMatch {
-    /// `*`: the resource must exist.
-    Anything,
-    /// Exactly this sequence.
-    At(Sequence),
-    /// A tag that is none of ours and therefore never matches.
-    Never,
-}
-
-impl IfMatch {
-    fn expectation(&self) -> Expectation {
-        match self {
-            // Every command that takes `If-Match` refuses a missing stream by itself.
-            Self::Anything => Expectation::Any,
-            Self::At(sequence) => Expectation::Exact(*sequence),
-            Self::Never => Expectation::Exact(Sequence(i64::MAX.unsigned_abs())),
-        }
-    }
-
-    fn failed(&self, actual: Sequence) -> ApiError {
-        let given = match self {
-            Self::Anything => "*".to_owned(),
-            Self::At(sequence) => format!("\"{sequence}\""),
-            Self::Never => "another entity tag".to_owned(),
-        };
-        ApiError::PreconditionFailed { given, actual }
-    }
-}
-
-fn if_match(head: &Head) -> Result<Option<IfMatch>, ApiError> {
-    let Some(given) = head.text(&IF_MATCH)? else { return Ok(None) };
-    let given = given.trim();
-    if given == "*" {
-        return Ok(Some(IfMatch::Anything));
-    }
-    let opaque = given
-        .strip_prefix("W/")
-        .unwrap_or(given)
-        .strip_prefix('"')
-        .and_then(|rest| rest.strip_suffix('"'))
-        .filter(|opaque| !opaque.contains('"'))
-        .ok_or_else(|| ApiError::Malformed {
-            code: "if-match-invalid",
-            detail: "write `If-Match: \"<sequence>\"` with the sequence of one `ETag`".to_owned(),
-        })?;
-    // A weak tag never matches here (RFC 9110 section 8.8.3.2).
-    let strong = !given.starts_with("W/");
-    Ok(Some(match opaque.parse() {
-        Ok(sequence) if strong => IfMatch::At(Sequence(sequence)),
-        _ => IfMatch::Never,
-    }))
-}
-
 /// The request's idempotency key, which is the caller's own: the same key of another person is another key.
 fn idempotency(head: &Head, subject: &str, body: &[u8]) -> Result<Option<Idempotency>, ApiError> {
     let Some(key) = head.text(&IDEMPOTENCY_KEY)? else { return Ok(None) };
@@ -353,22 +304,6 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(name, value.parse().expect("a header value"));
         Head::new(Method::POST, Uri::from_static("/v1/forms/expense"), headers)
-    }
-
-    #[test]
-    fn if_match_takes_one_quoted_sequence_and_weak_or_foreign_tags_never_match() {
-        let expectation = |text| {
-            let given = if_match(&head(IF_MATCH, text)).expect("well-formed").expect("given");
-            given.expectation()
-        };
-        let never = Expectation::Exact(Sequence(i64::MAX.unsigned_abs()));
-        assert_eq!(expectation("\"3\""), Expectation::Exact(Sequence(3)));
-        assert_eq!(expectation("*"), Expectation::Any);
-        assert_eq!(expectation("W/\"3\""), never);
-        assert_eq!(expectation("\"abc\""), never);
-        for malformed in ["3", "\"3", "\"1\", \"2\"", "W/3"] {
-            assert!(if_match(&head(IF_MATCH, malformed)).is_err(), "{malformed}");
-        }
     }
 
     #[test]

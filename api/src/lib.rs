@@ -26,6 +26,7 @@ mod metrics;
 mod openapi;
 mod operations;
 mod params;
+mod precondition;
 mod problem;
 mod process;
 mod query;

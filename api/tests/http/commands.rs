@@ -97,6 +97,27 @@ async fn if_match_names_the_sequence_that_the_client_saw() {
     let problem = put("c", "\"1\"").await.expect_problem(412, "precondition-failed");
     assert_eq!(problem["sequence"], 2);
     put("c", "1").await.expect_problem(400, "if-match-invalid");
+    put("c", "W/\"2\"").await.expect_problem(412, "precondition-failed");
+    put("c", "\"1\", \"2\"").await.expect(200);
+    put("d", "\"1\", \"2\"").await.expect_problem(412, "precondition-failed");
+    put("d", "*").await.expect(200);
+}
+
+#[tokio::test]
+async fn if_match_of_any_kind_fails_where_there_is_nothing() {
+    let server = Server::start().await;
+    let admin = admin("acme");
+    server.publish(&admin, "expense").await;
+    let definition = json!({"title": "T", "schema": {"type": "object"}});
+    for if_match in ["*", "\"0\"", "\"1\""] {
+        let headers = [("if-match", if_match)];
+        let problem = server
+            .send_with(&admin, Method::PUT, "/v1/forms/t", &headers, &definition)
+            .await
+            .expect_problem(412, "precondition-failed");
+        assert_eq!(problem["sequence"], 0, "{if_match}");
+    }
+    server.get(&admin, "/v1/forms/t").await.expect(404);
 }
 
 #[tokio::test]
