@@ -25,7 +25,7 @@ const CSV_HEADER: &str = "submission_id,form,form_version,state,submitter,create
 
 /// Submissions as CSV.
 #[utoipa::path(get, path = "/v1/exports/submissions.csv", tag = "exports", security(("bearer" = [])),
-    responses((status = 200, description = "RFC 4180, one submission a row; `data` and `outcomes` are JSON. Filters and order as of `GET /v1/submissions`.", content_type = "text/csv")))]
+    responses((status = 200, description = "RFC 4180, one submission a row; `data` and `outcomes` are JSON. Text that a spreadsheet would take for a formula has `'` in front. Filters and order as of `GET /v1/submissions`.", content_type = "text/csv")))]
 pub async fn csv(call: Call) -> Result<Response, ApiError> {
     let header = futures_util::stream::once(async { Ok(Bytes::from_static(CSV_HEADER.as_bytes())) });
     let (position, rows) = rows(call).await?;
@@ -96,8 +96,14 @@ fn write_csv(row: &SubmissionRow, out: &mut String) {
 }
 
 /// A field in quotes, with quotes inside doubled (RFC 4180 section 2).
+///
+/// Text that a spreadsheet would take for a formula gets an apostrophe in front, because people choose it and other people open
+/// it (OWASP, "CSV Injection").
 fn quoted(text: &str, out: &mut String) {
     out.push('"');
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        out.push('\'');
+    }
     out.push_str(&text.replace('"', "\"\""));
     out.push('"');
 }
@@ -118,5 +124,20 @@ mod tests {
         let mut out = String::new();
         quoted("a \"b\",\r\nc", &mut out);
         assert_eq!(out, "\"a \"\"b\"\",\r\nc\"");
+    }
+
+    #[test]
+    fn no_cell_begins_like_a_formula() {
+        let cell = |text: &str| {
+            let mut out = String::new();
+            quoted(text, &mut out);
+            out
+        };
+        for start in ["=", "+", "-", "@", "\t", "\r"] {
+            let text = format!("{start}HYPERLINK(1)");
+            assert_eq!(cell(&text), format!("\"'{text}\""));
+        }
+        assert_eq!(cell("a=b"), "\"a=b\"");
+        assert_eq!(cell(""), "\"\"");
     }
 }

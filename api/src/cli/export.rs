@@ -1,8 +1,9 @@
 //! `formledger export`: a tenant's whole ledger as NDJSON, one recorded event a line in position order.
 //! The format is described in `docs/proof.md`; `docs/verify-ledger.py` checks it without this program.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -17,36 +18,56 @@ use crate::config::{ConfigError, ExportArgs};
 use crate::limits::STREAM_PAGE_EVENTS;
 use crate::logging;
 
-/// Writes the ledger as it is when the command starts.
+/// Writes the ledger as it is when the command starts. A file is replaced by the whole export or not at all.
 pub fn export(arguments: &ExportArgs) -> anyhow::Result<ExitCode> {
     let directory = arguments.storage.directory()?;
     logging::start(&arguments.storage.log)?;
-    let mut out: Box<dyn Write> = match &arguments.out {
-        Some(path) => Box::new(File::create(path).with_context(|| format!("`{}`", path.display()))?),
-        None => Box::new(std::io::stdout().lock()),
-    };
     runtime()?.block_on(async {
         let store = existing_ledger(&directory).await?;
         let context = TenantContext::system(arguments.tenant.clone(), "export", Utc::now());
-        let written = write_ledger(&store, &context, BufWriter::new(&mut out)).await;
+        let written = match &arguments.out {
+            Some(path) => write_file(&store, &context, path).await,
+            None => write_ledger(&store, &context, BufWriter::new(std::io::stdout().lock())).await,
+        };
         store.close().await;
-        if written? == Position::START {
-            return Err(
-                ConfigError(format!("there is no tenant `{}` in this ledger", arguments.tenant)).into()
-            );
-        }
+        written?;
         Ok(ExitCode::SUCCESS)
     })
 }
 
-/// Writes all events up to the head that is there now; answers that position.
-async fn write_ledger(
-    store: &Store,
-    context: &TenantContext,
-    mut out: impl Write,
-) -> anyhow::Result<Position> {
+/// Writes beside the file and then moves it into its place, so that what was there before survives every failure.
+async fn write_file(store: &Store, context: &TenantContext, path: &Path) -> anyhow::Result<()> {
+    let named = || format!("`{}`", path.display());
+    if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        // A pipe or a device is written to; a file in its place would be of no use.
+        let out = File::options().write(true).open(path).with_context(named)?;
+        return write_ledger(store, context, BufWriter::new(out)).await;
+    }
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}.part", std::process::id()));
+    let beside = PathBuf::from(beside);
+    let file = File::create_new(&beside).with_context(named)?;
+    let written = match write_ledger(store, context, BufWriter::new(&file)).await {
+        Ok(()) => file.sync_all().and_then(|()| fs::rename(&beside, path)).with_context(named),
+        Err(error) => Err(error),
+    };
+    if written.is_err() {
+        // The first error is the one to tell.
+        let _ = fs::remove_file(&beside);
+    }
+    written
+}
+
+/// Writes all events up to the head that is there now.
+///
+/// # Errors
+/// A [`ConfigError`] before anything is written when there is no such tenant.
+async fn write_ledger(store: &Store, context: &TenantContext, mut out: impl Write) -> anyhow::Result<()> {
     let ledger = store.ledger(context);
     let head = ledger.head().await?.position;
+    if head == Position::START {
+        return Err(ConfigError(format!("there is no tenant `{}` in this ledger", context.tenant)).into());
+    }
     let mut after = Position::START;
     while after < head {
         for event in ledger.read_after(after, STREAM_PAGE_EVENTS).await? {
@@ -59,7 +80,7 @@ async fn write_ledger(
         }
     }
     out.flush()?;
-    Ok(head)
+    Ok(())
 }
 
 /// One recorded event; the members of the hashed envelope by their own names, the payload as it is stored.
