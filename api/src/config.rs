@@ -49,7 +49,7 @@ pub struct StorageArgs {
     #[arg(long, env = "FORMLEDGER_DATA", default_value = "./data")]
     pub data: PathBuf,
     /// A Postgres database instead of the embedded one
-    #[arg(long, env = "FORMLEDGER_DATABASE_URL")]
+    #[arg(long, env = "FORMLEDGER_DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
     /// What to log, as `tracing` filter directives
     #[arg(long, env = "FORMLEDGER_LOG", default_value = "info")]

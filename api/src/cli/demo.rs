@@ -14,12 +14,14 @@ use uuid::Uuid;
 use super::serve::{runtime, say, stop_signal};
 use crate::app::App;
 use crate::auth::{mint, role};
-use crate::config::ServeArgs;
+use crate::config::{ConfigError, ServeArgs};
 use crate::demo::{EXPENSE_FORM, TENANT, seed};
 use crate::logging;
 
 /// File of the secret in the data directory; only its owner may read it.
 const SECRET_FILE: &str = "demo-secret";
+/// Length of a secret: two UUIDs of 32 hexadecimal digits.
+const SECRET_BYTES: usize = 64;
 /// How long the printed token lasts.
 const TOKEN_TTL: Duration = Duration::from_secs(30 * 24 * 3_600);
 
@@ -46,22 +48,44 @@ pub fn demo(arguments: &ServeArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// The secret of an earlier start, or a new one.
+///
+/// # Errors
+/// When the file cannot be read or written, or holds less than a secret: whoever guesses it can sign tokens.
 fn secret_in(directory: &Path) -> anyhow::Result<String> {
     let path = directory.join(SECRET_FILE);
     let named = || format!("`{}`", path.display());
     fs::create_dir_all(directory).with_context(named)?;
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
-        Ok(mut file) => {
+    match fs::read_to_string(&path) {
+        Ok(secret) if secret.len() < SECRET_BYTES => Err(ConfigError(format!(
+            "`{}` is too short to be a secret; remove it, and the next start makes a new one",
+            path.display()
+        ))
+        .into()),
+        Ok(secret) => Ok(secret),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
             // Two random UUIDs hold 244 random bits from the operating system.
             let secret = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-            file.write_all(secret.as_bytes()).with_context(named)?;
+            keep(&secret, &path).with_context(named)?;
             Ok(secret)
-        }
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            fs::read_to_string(&path).with_context(named)
         }
         Err(error) => Err(error).with_context(named),
     }
+}
+
+/// Writes the secret beside its place and moves it there whole, so that no interruption leaves a part of it.
+fn keep(secret: &str, path: &Path) -> std::io::Result<()> {
+    let beside = path.with_extension(format!("{}.new", Uuid::new_v4().simple()));
+    let written =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside).and_then(|mut file| {
+            file.write_all(secret.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&beside, path)
+        });
+    if written.is_err() {
+        // The first error is the one to tell; a file that cannot be removed is in nobody's way.
+        let _ = fs::remove_file(&beside);
+    }
+    written
 }
 
 /// What to paste; each line stands alone.
@@ -107,4 +131,32 @@ OpenAPI: {url}/openapi.json
 Token:   {token}
 "
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_secret_is_made_once_and_kept_whole_for_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let data = tempfile::tempdir().expect("a directory");
+        let secret = secret_in(data.path()).expect("made");
+        assert_eq!(secret.len(), SECRET_BYTES);
+        assert_eq!(secret_in(data.path()).expect("read"), secret);
+        let files: Vec<_> = fs::read_dir(data.path()).expect("a directory").collect();
+        assert_eq!(files.len(), 1, "{files:?}");
+        let mode = fs::metadata(data.path().join(SECRET_FILE)).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_secret_that_was_cut_short_is_refused() {
+        let data = tempfile::tempdir().expect("a directory");
+        for cut in ["", "0123456789abcdef"] {
+            fs::write(data.path().join(SECRET_FILE), cut).expect("written");
+            let error = secret_in(data.path()).expect_err("refused");
+            assert!(error.is::<ConfigError>(), "{error}");
+        }
+    }
 }
