@@ -189,7 +189,9 @@ mod tests {
     #[tokio::test]
     async fn a_form_that_cannot_be_read_again_is_forgotten_rather_than_kept_as_it_was() {
         let data = tempfile::tempdir().expect("a directory");
-        let store = Store::open_sqlite(&data.path().join("ledger.db"), StoreSettings::default()).await.expect("opens");
+        let store = Store::open_sqlite(&data.path().join("ledger.db"), StoreSettings::default())
+            .await
+            .expect("opens");
         let context = TenantContext::system("acme".parse().expect("a slug"), "test", Utc::now());
         let ledger = store.ledger(&context);
         let form: FormId = "expense".parse().expect("an id");

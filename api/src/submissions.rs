@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cqrs_es::Aggregate;
 use formledger_domain::{
-    CanonicalJson, CompiledForm, FormPin, LedgerAggregate, Submission, SubmissionCommand, SubmissionId,
+    CanonicalJson, CompiledForm, LedgerAggregate, Submission, SubmissionCommand, SubmissionId,
 };
 use formledger_store::RecordedEvent;
 use serde::Serialize;
@@ -88,9 +88,7 @@ pub async fn patch(call: Call, id: String) -> Result<Response, ApiError> {
     let by = call.caller.context.actor.clone();
     let topic = topic(form.id());
     let command = SubmissionCommand::Patch { form, patch, by };
-    let answer =
-        call.execute::<Submission>(id, command, topic, |state, _| Outcome::ok(&Effect::of(id, state))).await;
-    hide_from_strangers(&call, answer)
+    call.execute::<Submission>(id, command, topic, |state, _| Outcome::ok(&Effect::of(id, state))).await
 }
 
 /// Turns a draft into a submission.
@@ -98,18 +96,21 @@ pub async fn patch(call: Call, id: String) -> Result<Response, ApiError> {
     params(("id" = Uuid, Path, description = "The submission.")),
     responses(
         (status = 200, body = answers::SubmissionRecorded, description = "Submitted."),
-        (status = 409, description = "`not-in-state`."),
+        (status = 404, description = "There is no such submission, or not for this caller."),
+        (status = 409, description = "`not-in-state`, or `form-retired`: drafts of a retired form stay drafts."),
         (status = 422, description = "`submission-invalid` with `errors[]`."),
     ))]
 pub async fn submit_draft(call: Call, id: String) -> Result<Response, ApiError> {
     let call = CommandCall::read_optional(call, SUBMITTERS).await?;
     let (id, form) = pinned_form(&call, &id).await?;
+    // A retirement that is recorded between this look and the append is not seen: forms and submissions are different streams.
+    if let Err(refusal) = call.api.catalogue.open(&call.ledger, &call.caller.context, form.id()).await {
+        return call.first_or(refusal).await;
+    }
     let by = call.caller.context.actor.clone();
     let topic = topic(form.id());
     let command = SubmissionCommand::SubmitDraft { form, by };
-    let answer =
-        call.execute::<Submission>(id, command, topic, |state, _| Outcome::ok(&Effect::of(id, state))).await;
-    hide_from_strangers(&call, answer)
+    call.execute::<Submission>(id, command, topic, |state, _| Outcome::ok(&Effect::of(id, state))).await
 }
 
 impl NewSubmission {
@@ -163,22 +164,23 @@ pub fn fold(events: &[RecordedEvent]) -> Result<Submission, ApiError> {
 }
 
 /// The submission and the form version it is pinned to.
+///
+/// Comes before everything else that is said about it: to somebody who may not read a submission it is missing, whatever its sequence
+/// and state are.
+///
+/// # Errors
+/// 404 when it is missing, also to this caller alone.
 async fn pinned_form(call: &CommandCall, id: &str) -> Result<(SubmissionId, Arc<CompiledForm>), ApiError> {
     let id = submission_id(id)?;
     let context = &call.caller.context;
     let events = call.ledger.load(&context.stream::<Submission>(id)).await?;
-    // The first event makes the pin, and no other changes it.
+    // The first event says whose it is and makes the pin; no other changes either.
     let submission = fold(&events[..events.len().min(1)])?;
-    let pin: &FormPin = submission.pin().ok_or(ApiError::NotFound("submission"))?;
-    Ok((id, call.api.catalogue.pinned(&call.ledger, context, pin).await?))
-}
-
-/// To somebody who may not read a submission, one that they may not change is missing.
-fn hide_from_strangers(call: &CommandCall, answer: Result<Response, ApiError>) -> Result<Response, ApiError> {
-    match answer {
-        Err(ApiError::NotPermitted(_)) if !call.caller.has_any(role::READERS) => {
-            Err(ApiError::NotFound("submission"))
-        }
-        answer => answer,
+    let (Some(pin), Some(submitter)) = (submission.pin(), submission.submitter()) else {
+        return Err(ApiError::NotFound("submission"));
+    };
+    if *submitter != context.actor.subject && !call.caller.has_any(role::READERS) {
+        return Err(ApiError::NotFound("submission"));
     }
+    Ok((id, call.api.catalogue.pinned(&call.ledger, context, pin).await?))
 }

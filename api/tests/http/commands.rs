@@ -150,6 +150,54 @@ async fn a_draft_is_amended_and_submitted_by_its_own_submitter() {
 }
 
 #[tokio::test]
+async fn to_a_stranger_a_submission_is_missing_whatever_its_sequence_and_state_are() {
+    let server = Server::start().await;
+    let (sam, eve) = (token("acme", "sam", &["submitter"]), token("acme", "eve", &["submitter"]));
+    server.publish(&admin("acme"), "expense").await;
+    let made = server.submit(&sam, "expense", 1.0).await.expect(201);
+    let path = made.header("location").to_owned();
+    let amount = json!({"amount": 3});
+    let stale = [("if-match", "\"99\"")];
+    let submit = format!("{path}/submit");
+    server.send(&eve, Method::PATCH, &path, &amount).await.expect_problem(404, "not-found");
+    server.send_with(&eve, Method::PATCH, &path, &stale, &amount).await.expect_problem(404, "not-found");
+    server
+        .send_with(&eve, Method::POST, &submit, &stale, &Value::Null)
+        .await
+        .expect_problem(404, "not-found");
+    server
+        .send_with(&sam, Method::PATCH, &path, &stale, &amount)
+        .await
+        .expect_problem(412, "precondition-failed");
+    // Who reads everything is told what stands in the way.
+    let rita = token("acme", "rita", &["submitter", "reviewer"]);
+    server
+        .send_with(&rita, Method::PATCH, &path, &stale, &amount)
+        .await
+        .expect_problem(412, "precondition-failed");
+}
+
+#[tokio::test]
+async fn a_draft_of_a_retired_form_stays_a_draft() {
+    let server = Server::start().await;
+    let (admin, sam) = (admin("acme"), token("acme", "sam", &["submitter"]));
+    server.publish(&admin, "expense").await;
+    let draft = json!({"data": {"amount": 1}, "draft": true});
+    let mut paths = Vec::new();
+    for _ in 0..2 {
+        let made = server.send(&sam, Method::POST, "/v1/forms/expense/submissions", &draft).await.expect(201);
+        paths.push(format!("{}/submit", made.header("location")));
+    }
+    let key = [("idempotency-key", "s")];
+    let first = server.send_with(&sam, Method::POST, &paths[0], &key, &Value::Null).await.expect(200);
+    server.send(&admin, Method::POST, "/v1/forms/expense/retire", &Value::Null).await.expect(200);
+    server.send(&sam, Method::POST, &paths[1], &Value::Null).await.expect_problem(409, "form-retired");
+    // What was accepted once is answered the same way again.
+    let again = server.send_with(&sam, Method::POST, &paths[0], &key, &Value::Null).await.expect(200);
+    assert_eq!(first.json(), again.json());
+}
+
+#[tokio::test]
 async fn a_patch_is_a_merge_patch_and_every_other_kind_is_told_so() {
     let server = Server::start().await;
     let sam = token("acme", "sam", &["submitter"]);
