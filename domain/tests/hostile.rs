@@ -203,3 +203,17 @@ fn a_pattern_that_steps_back_without_end_does_not_fit_and_takes_no_time() {
     assert!(form.check(&json!({"a": "123-45"})).is_ok());
     assert!(form.check(&json!({"a": "000-45"})).is_err());
 }
+
+#[test]
+fn chains_of_references_at_many_levels_of_the_data_do_not_exhaust_the_stack() {
+    let steps = 40 * 120;
+    let mut defs = Map::new();
+    for at in 0..steps {
+        let next = json!({"$ref": format!("#/$defs/d{}", at + 1)});
+        let schema = if at % 120 == 0 { json!({"properties": {"a": next}}) } else { next };
+        defs.insert(format!("d{at}"), schema);
+    }
+    defs.insert(format!("d{steps}"), json!({"type": "string"}));
+    let form = compile(json!({"$ref": "#/$defs/d0", "$defs": defs})).expect("every value is checked once");
+    assert!(form.check(&json!({"a": {"a": {}}})).is_ok());
+}

@@ -19,6 +19,9 @@ mod types;
 const FIELDS_MAX: usize = 20_000;
 /// The deepest field, in levels of objects and lists; below it a field is [`FieldKind::Any`].
 const FIELD_DEPTH_MAX: usize = 32;
+/// The most schemas read inside one another, so that the stack holds them; what lies beyond is not described. Three for each level of
+/// fields (a member, its reference, a combination) and some to spare.
+const READING_DEPTH_MAX: usize = 128;
 
 /// The schema describes more than [`FIELDS_MAX`] fields.
 #[derive(Debug, thiserror::Error)]
@@ -27,8 +30,14 @@ pub(super) struct TooManyFields;
 
 /// The fields that `schema` describes.
 pub(super) fn fields(schema: &Value, draft: Draft) -> Result<Field, TooManyFields> {
-    let mut reader =
-        Reader { references: References::of(schema), draft, base: schema, active: Vec::new(), read: 0 };
+    let mut reader = Reader {
+        references: References::of(schema),
+        draft,
+        base: schema,
+        active: Vec::new(),
+        read: 0,
+        reading: 0,
+    };
     let shape = reader.shape(schema, 0);
     if reader.read > FIELDS_MAX { Err(TooManyFields) } else { Ok(shape.into_field("", "", true)) }
 }
@@ -67,10 +76,22 @@ struct Reader<'s> {
     active: Vec<&'s Value>,
     /// Sub-schemas read so far.
     read: usize,
+    /// Sub-schemas being read now, one inside the other.
+    reading: usize,
 }
 
 impl<'s> Reader<'s> {
     fn shape(&mut self, schema: &'s Value, depth: usize) -> Shape {
+        if self.reading == READING_DEPTH_MAX {
+            return Shape { conditional: true, ..Shape::default() };
+        }
+        self.reading += 1;
+        let shape = self.shape_of(schema, depth);
+        self.reading -= 1;
+        shape
+    }
+
+    fn shape_of(&mut self, schema: &'s Value, depth: usize) -> Shape {
         self.read += 1;
         let Value::Object(keywords) = schema else { return Shape::default() };
         if depth > FIELD_DEPTH_MAX || self.read > FIELDS_MAX {
