@@ -19,7 +19,7 @@ use chrono::DateTime;
 use formledger_domain::{CanonicalJson, EncodedEvent, Position, Sequence, StreamId, TenantContext};
 
 use crate::backend::Backend;
-use crate::sqlite::SqliteReader;
+use crate::reader::Reader;
 use crate::{Append, Appended, Idempotency, Store, StoreSettings};
 pub(crate) use fault::{Faults, Faulty};
 use tally::Tally;
@@ -36,7 +36,7 @@ pub(crate) trait Database: Sized + Send + Sync + 'static {
     fn backend(&self) -> impl Future<Output = Self::Backend> + Send;
 
     /// Another set of reading connections.
-    fn reader(&self, settings: &StoreSettings) -> SqliteReader;
+    fn reader(&self, settings: &StoreSettings) -> Reader;
 
     /// Runs a statement as someone with full access would, beside the store.
     fn sql(&self, statement: &str) -> impl Future<Output = Result<(), sqlx::Error>> + Send;

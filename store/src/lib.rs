@@ -15,6 +15,8 @@ mod wake;
 mod backend;
 mod envelope;
 mod merkle;
+mod reader;
+mod stored;
 
 #[cfg(test)]
 mod contract;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
-pub(crate) use read::{SqliteReader, StreamPlace};
+pub(crate) use read::SqliteReader;
 pub(crate) use write::SqliteBackend;
 
 /// How long a connection waits for another process's lock before it fails with `StoreError::Busy`.

@@ -14,6 +14,7 @@ use crate::backend::Backend;
 use crate::error::{StoreError, causes};
 use crate::event::RecordedEvent;
 use crate::ledger::{LedgerHead, LedgerRange, TenantLedger, recorded};
+use crate::reader::Reader;
 use crate::sqlite::{SqliteBackend, SqliteReader};
 use crate::tail::Tail;
 use crate::wake::{Moved, Wake};
@@ -53,7 +54,7 @@ pub struct Store {
 #[derive(Debug)]
 pub(crate) struct Inner {
     queue: mpsc::Sender<Command>,
-    pub(crate) reader: SqliteReader,
+    pub(crate) reader: Reader,
     pub(crate) wake: Arc<Wake>,
     pub(crate) tail: Arc<Tail>,
     stop: Arc<Notify>,
@@ -94,11 +95,11 @@ impl Store {
     /// ledger.
     pub async fn open_sqlite(path: &Path, settings: StoreSettings) -> Result<Self, StoreError> {
         let backend = SqliteBackend::open(path).await?;
-        let reader = SqliteReader::open(path, &settings);
+        let reader = Reader::Sqlite(SqliteReader::open(path, &settings));
         Ok(Self::start(backend, reader, &settings))
     }
 
-    pub(crate) fn start(backend: impl Backend, reader: SqliteReader, settings: &StoreSettings) -> Self {
+    pub(crate) fn start(backend: impl Backend, reader: Reader, settings: &StoreSettings) -> Self {
         let (queue, commands) = mpsc::channel(settings.append_queue_max.max(1));
         let (wake, tail) = (Arc::<Wake>::default(), Arc::<Tail>::default());
         let stop = Arc::<Notify>::default();
@@ -156,7 +157,7 @@ impl Store {
         self.inner.wake.moved()
     }
 
-    pub(crate) fn reader(&self) -> &SqliteReader {
+    pub(crate) fn reader(&self) -> &Reader {
         &self.inner.reader
     }
 

@@ -13,8 +13,9 @@ use crate::error::StoreError;
 use crate::event::StoredEvent;
 use crate::ledger::LedgerRange;
 use crate::merkle::{Frontier, Hash};
-use crate::sqlite::{SqliteReader, StreamPlace};
+use crate::reader::Reader;
 use crate::store::Store;
+use crate::stored::StreamPlace;
 
 /// Events read at a time, about 2 KB each.
 const PAGE_EVENTS: u64 = 1024;
@@ -129,7 +130,7 @@ impl<'a> Check<'a> {
 
     async fn events(
         &mut self,
-        reader: &SqliteReader,
+        reader: &Reader,
         head: &Head,
         mut progress: impl FnMut(VerifyProgress) + Send,
     ) -> Result<(), StoreError> {
@@ -152,7 +153,7 @@ impl<'a> Check<'a> {
     /// A page of events; when one cannot be read at all, the others one by one.
     async fn page(
         &mut self,
-        reader: &SqliteReader,
+        reader: &Reader,
         after: Position,
         up_to: Position,
     ) -> Result<Vec<StoredEvent>, StoreError> {
@@ -205,7 +206,7 @@ impl<'a> Check<'a> {
     }
 
     /// Walks the streams in order of sequence. Streams are found by their types, which the events told.
-    async fn streams(&mut self, reader: &SqliteReader, head: &Head) -> Result<(), StoreError> {
+    async fn streams(&mut self, reader: &Reader, head: &Head) -> Result<(), StoreError> {
         for aggregate_type in std::mem::take(&mut self.aggregate_types) {
             let mut before: Option<StreamPlace> = None;
             loop {
@@ -271,7 +272,7 @@ impl<'a> Check<'a> {
     }
 
     /// Events after the head, unless the head moved meanwhile: both move in one transaction.
-    async fn beyond(&mut self, reader: &SqliteReader, head: Position) -> Result<(), StoreError> {
+    async fn beyond(&mut self, reader: &Reader, head: Position) -> Result<(), StoreError> {
         let beyond = reader.read_after(self.tenant, head, 1, usize::MAX).await?;
         let moved = reader.head(self.tenant).await?.is_some_and(|now| now.position > head);
         if let Some(event) = beyond.first().filter(|_| !moved) {

@@ -6,6 +6,7 @@ use tempfile::TempDir;
 
 use super::{SqliteBackend, SqliteReader};
 use crate::contract::{Database, append, contract_suite, events, stream};
+use crate::reader::Reader;
 use crate::{Store, StoreError, StoreSettings};
 
 struct SqliteFile {
@@ -29,8 +30,8 @@ impl Database for SqliteFile {
         SqliteBackend::open(&self.path()).await.expect("opens")
     }
 
-    fn reader(&self, settings: &StoreSettings) -> SqliteReader {
-        SqliteReader::open(&self.path(), settings)
+    fn reader(&self, settings: &StoreSettings) -> Reader {
+        Reader::Sqlite(SqliteReader::open(&self.path(), settings))
     }
 
     async fn sql(&self, statement: &str) -> Result<(), sqlx::Error> {

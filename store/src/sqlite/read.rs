@@ -3,46 +3,25 @@
 
 use std::path::Path;
 
-use chrono::DateTime;
-use formledger_domain::{CanonicalJson, EventId, Position, Sequence, StreamId, TenantId};
+use formledger_domain::{Position, StreamId, TenantId};
 use futures_util::TryStreamExt;
 use sqlx::Row;
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions, SqliteRow};
-use uuid::Uuid;
 
 use super::reader_options;
-use crate::append::{FirstOutcome, Idempotency};
+use crate::append::Idempotency;
 use crate::backend::{Head, Remembered};
 use crate::error::StoreError;
 use crate::event::StoredEvent;
 use crate::ledger::LedgerRange;
-use crate::merkle::Frontier;
 use crate::store::StoreSettings;
+use crate::stored::{self, EventColumns, StreamPlace, event_columns};
 use crate::tail::EVENT_BYTES;
 
 /// The connections that read.
 #[derive(Debug, Clone)]
 pub(crate) struct SqliteReader {
     pool: SqlitePool,
-}
-
-/// Where one event of a stream stands.
-#[derive(Debug, Clone)]
-pub(crate) struct StreamPlace {
-    /// The value of the column, with the tenant.
-    pub(crate) aggregate_id: String,
-    pub(crate) sequence: Sequence,
-    pub(crate) position: Position,
-    /// The owner that the row names, which may be no tenant at all; anyone but the stream's own is forgery.
-    pub(crate) tenant: String,
-}
-
-/// The columns that [`event_from_row`] reads, in its order.
-macro_rules! event_columns {
-    () => {
-        "position, aggregate_type, aggregate_id, sequence, event_id, event_type, event_version, recorded_at, \
-         metadata, payload, leaf_hash"
-    };
 }
 
 impl SqliteReader {
@@ -104,7 +83,6 @@ impl SqliteReader {
         Ok(events)
     }
 
-    /// The ranges' events, in no promised order.
     pub(crate) async fn read_ranges(&self, ranges: &[&LedgerRange]) -> Result<Vec<StoredEvent>, StoreError> {
         // CROSS JOIN fixes the order of the loops: ranges outside, the index on positions inside.
         const SQL: &str = concat!(
@@ -123,7 +101,6 @@ impl SqliteReader {
         rows.iter().map(event).collect()
     }
 
-    /// Up to `limit` places of the tenant's streams of one type after a place, stream by stream in order of sequence.
     pub(crate) async fn stream_places(
         &self,
         tenant: &TenantId,
@@ -149,14 +126,16 @@ impl SqliteReader {
         .fetch_all(&self.pool)
         .await?;
         let place = |row: &SqliteRow| {
-            let (aggregate_id, sequence, position) =
-                (row.try_get(0)?, self::sequence(row.try_get(1)?), self::position(row.try_get(2)?));
-            Ok(StreamPlace { aggregate_id, sequence, position, tenant: row.try_get(3)? })
+            Ok(StreamPlace {
+                aggregate_id: row.try_get(0)?,
+                sequence: stored::sequence(row.try_get(1)?),
+                position: stored::position(row.try_get(2)?),
+                tenant: row.try_get(3)?,
+            })
         };
         rows.iter().map(place).collect()
     }
 
-    /// Every ledger's head, or what is wrong with it: one damaged ledger must not stop the others.
     pub(crate) async fn heads(&self) -> Result<Vec<Result<(TenantId, Head), StoreError>>, StoreError> {
         let rows =
             sqlx::query("SELECT tenant_id, position, recorded_at, frontier FROM ledgers ORDER BY tenant_id")
@@ -165,17 +144,15 @@ impl SqliteReader {
         Ok(rows.iter().map(head_from_row).collect())
     }
 
-    /// Everyone who is named as the owner of a ledger or of an event, in order.
     pub(crate) async fn owners(&self) -> Result<Vec<Result<TenantId, StoreError>>, StoreError> {
         let rows = sqlx::query(
             "SELECT tenant_id FROM ledgers UNION SELECT DISTINCT tenant_id FROM events ORDER BY tenant_id",
         )
         .fetch_all(&self.pool)
         .await?;
-        Ok(rows.iter().map(|row| tenant(row.try_get(0)?)).collect())
+        Ok(rows.iter().map(|row| stored::tenant(row.try_get(0)?)).collect())
     }
 
-    /// `None` for a tenant without events.
     pub(crate) async fn head(&self, tenant: &TenantId) -> Result<Option<Head>, StoreError> {
         let row =
             sqlx::query("SELECT tenant_id, position, recorded_at, frontier FROM ledgers WHERE tenant_id = ?")
@@ -203,43 +180,26 @@ impl SqliteReader {
 }
 
 fn event_from_row(row: &SqliteRow, tenant: &TenantId) -> Result<StoredEvent, StoreError> {
-    let position = position(row.try_get(0)?);
-    let damaged = |what: &str| StoreError::Damaged(format!("event {position} of `{tenant}` has {what}"));
-    let aggregate_id: &str = row.try_get(2)?;
-    let aggregate_id = aggregate_id
-        .strip_prefix(tenant.as_str())
-        .and_then(|rest| rest.strip_prefix('/'))
-        .ok_or_else(|| damaged("a stream of another tenant"))?;
-    let event_id = Uuid::from_slice(row.try_get(4)?).map_err(|_| damaged("an id that is no UUID"))?;
-    let recorded_at = DateTime::from_timestamp_micros(row.try_get(7)?).ok_or_else(|| damaged("no time"))?;
-    let leaf_hash: &[u8] = row.try_get(10)?;
-    Ok(StoredEvent {
-        tenant: tenant.clone(),
-        position,
+    let columns = EventColumns {
+        position: row.try_get(0)?,
         aggregate_type: row.try_get(1)?,
-        aggregate_id: aggregate_id.to_owned(),
-        sequence: sequence(row.try_get(3)?),
-        event_id: EventId(event_id),
+        aggregate_id: row.try_get(2)?,
+        sequence: row.try_get(3)?,
+        event_id: row.try_get(4)?,
         event_type: row.try_get(5)?,
         event_version: row.try_get(6)?,
-        recorded_at,
+        recorded_at: row.try_get(7)?,
         metadata: row.try_get(8)?,
-        payload: CanonicalJson::from_stored(row.try_get::<&str, _>(9)?),
-        leaf_hash: leaf_hash.try_into().map_err(|_| damaged("a leaf hash that is not 32 bytes"))?,
-    })
+        payload: row.try_get(9)?,
+        leaf_hash: row.try_get(10)?,
+    };
+    columns.event(tenant)
 }
 
 pub(super) fn head_from_row(row: &SqliteRow) -> Result<(TenantId, Head), StoreError> {
-    let tenant = tenant(row.try_get(0)?)?;
-    let position = position(row.try_get(1)?);
-    let frontier = Frontier::from_stored(position.0, row.try_get(3)?).ok_or_else(|| {
-        StoreError::Damaged(format!("the frontier of `{tenant}` does not fit position {position}"))
-    })?;
-    let recorded_at = row.try_get(2)?;
-    if DateTime::from_timestamp_micros(recorded_at).is_none() {
-        return Err(StoreError::Damaged(format!("the time of `{tenant}` is none: {recorded_at} µs")));
-    }
-    Ok((tenant, Head { position, recorded_at, frontier }))
+    let tenant = stored::tenant(row.try_get(0)?)?;
+    let head = stored::head(&tenant, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)?;
+    Ok((tenant, head))
 }
 
 /// `None` when the row is the empty side of a left join.
@@ -247,27 +207,5 @@ pub(super) fn remembered_from_row(row: &SqliteRow) -> Result<Option<Remembered>,
     let Some(request_hash): Option<&[u8]> = row.try_get(0)? else {
         return Ok(None);
     };
-    let request_hash = request_hash
-        .try_into()
-        .map_err(|_| StoreError::Damaged("a remembered request hash is not 32 bytes".into()))?;
-    let first = FirstOutcome {
-        outcome: row.try_get(1)?,
-        position: position(row.try_get(2)?),
-        sequence: sequence(row.try_get(3)?),
-    };
-    Ok(Some(Remembered { request_hash, first }))
-}
-
-pub(super) fn tenant(stored: &str) -> Result<TenantId, StoreError> {
-    stored.parse().map_err(|error| StoreError::Damaged(format!("a stored tenant is none: {error}")))
-}
-
-/// SQLite's integers are signed; a check constraint keeps places at 1 and above.
-pub(super) fn position(stored: i64) -> Position {
-    Position(stored.unsigned_abs())
-}
-
-/// As [`position`].
-pub(super) fn sequence(stored: i64) -> Sequence {
-    Sequence(stored.unsigned_abs())
+    stored::remembered(request_hash, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?).map(Some)
 }

@@ -10,10 +10,11 @@ use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
 use sqlx::{Connection, Either, Executor, Row, Sqlite};
 
-use super::read::{head_from_row, position, remembered_from_row, sequence, tenant};
+use super::read::{head_from_row, remembered_from_row};
 use super::{schema, writer_options};
 use crate::backend::{Applied, Backend, Batch, EventRow, HeadMove, OutcomeRow, Remembered, StoredHead};
 use crate::error::{StoreError, causes};
+use crate::stored::{position, sequence, tenant};
 
 /// Rows per statement are powers of two up to this, so that a handful of prepared statements serves every batch.
 const CHUNK_ROWS_MAX: usize = 64;

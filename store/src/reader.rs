@@ -1,0 +1,89 @@
+//! The reading side of whichever database holds the ledger. Called by `Store`, `TenantLedger` and `verify`.
+//! Each question is one consistent read on a connection of its own pool; nothing here can reach the writer's connection.
+
+use formledger_domain::{Position, StreamId, TenantId};
+
+use crate::append::Idempotency;
+use crate::backend::{Head, Remembered};
+use crate::error::StoreError;
+use crate::event::StoredEvent;
+use crate::ledger::LedgerRange;
+use crate::sqlite::SqliteReader;
+use crate::stored::StreamPlace;
+
+/// The connections that read.
+#[derive(Debug, Clone)]
+pub(crate) enum Reader {
+    Sqlite(SqliteReader),
+}
+
+/// Hands a question to the reader of the database at hand.
+macro_rules! ask {
+    ($reader:expr, $($question:tt)*) => {
+        match $reader {
+            Reader::Sqlite(reader) => reader.$($question)*.await,
+        }
+    };
+}
+
+impl Reader {
+    pub(crate) async fn close(&self) {
+        ask!(self, close())
+    }
+
+    /// The events of one stream, in order of sequence.
+    pub(crate) async fn load(&self, stream: &StreamId) -> Result<Vec<StoredEvent>, StoreError> {
+        ask!(self, load(stream))
+    }
+
+    /// Up to `limit` events after a position, in order; ends with the event with which they reach `bytes_max`.
+    pub(crate) async fn read_after(
+        &self,
+        tenant: &TenantId,
+        after: Position,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        ask!(self, read_after(tenant, after, limit, bytes_max))
+    }
+
+    /// The ranges' events, in no promised order.
+    pub(crate) async fn read_ranges(&self, ranges: &[&LedgerRange]) -> Result<Vec<StoredEvent>, StoreError> {
+        ask!(self, read_ranges(ranges))
+    }
+
+    /// Up to `limit` places of the tenant's streams of one type after a place, stream by stream in order of sequence.
+    pub(crate) async fn stream_places(
+        &self,
+        tenant: &TenantId,
+        aggregate_type: &str,
+        after: Option<&StreamPlace>,
+        limit: u64,
+    ) -> Result<Vec<StreamPlace>, StoreError> {
+        ask!(self, stream_places(tenant, aggregate_type, after, limit))
+    }
+
+    /// Every ledger's head, or what is wrong with it: one damaged ledger must not stop the others.
+    pub(crate) async fn heads(&self) -> Result<Vec<Result<(TenantId, Head), StoreError>>, StoreError> {
+        ask!(self, heads())
+    }
+
+    /// Everyone who is named as the owner of a ledger or of an event, in order.
+    pub(crate) async fn owners(&self) -> Result<Vec<Result<TenantId, StoreError>>, StoreError> {
+        ask!(self, owners())
+    }
+
+    /// `None` for a tenant without events.
+    pub(crate) async fn head(&self, tenant: &TenantId) -> Result<Option<Head>, StoreError> {
+        ask!(self, head(tenant))
+    }
+
+    /// What is remembered under the tenant's key.
+    pub(crate) async fn remembered(
+        &self,
+        tenant: &TenantId,
+        idempotency: &Idempotency,
+    ) -> Result<Option<Remembered>, StoreError> {
+        ask!(self, remembered(tenant, idempotency))
+    }
+}
