@@ -4,7 +4,6 @@
 pub mod client;
 pub mod credentials;
 pub mod definitions;
-pub mod disk;
 pub mod feed;
 pub mod installation;
 pub mod server;
@@ -16,6 +15,7 @@ pub mod wait;
 
 pub use client::{Answer, Client};
 pub use feed::Feed;
+pub use formledger_test_cluster::disk;
 pub use installation::{Finished, Installation};
 pub use server::Server;
 pub use stage::Stage;

@@ -5,6 +5,9 @@ use formledger_tests::disk::{IGNORING_FILE_SIZE_SIGNALS, SmallDisk, lift_file_si
 use formledger_tests::wait::within;
 use formledger_tests::{Client, Installation, Server};
 
+/// Size of the small disk: enough to start and record on, small enough to fill at once.
+const DISK_BYTES: usize = 16 << 20;
+
 /// Takes the space away, tries, gives it back, and checks what is there before and after a restart.
 async fn assert_nothing_is_lost(
     installation: &Installation,
@@ -81,7 +84,7 @@ async fn assert_all_there_once(client: &Client, acknowledged: &[String]) {
 #[tokio::test]
 async fn a_full_disk_is_503_and_nothing_acknowledged_is_lost() {
     // Where this user may not mount a disk, a file that may not grow stands in for a disk that is full.
-    let Some(disk) = SmallDisk::mount() else { return with_a_file_that_may_not_grow().await };
+    let Some(disk) = SmallDisk::mount(DISK_BYTES) else { return with_a_file_that_may_not_grow().await };
     let installation = Installation::fresh().on(&disk.path().join("data"));
     let server = installation.serve().await;
     assert_nothing_is_lost(&installation, server, |_| disk.fill(), |_| disk.free()).await;

@@ -60,9 +60,14 @@ pub fn product() -> impl Iterator<Item = Source> {
     CRATES.into_iter().flat_map(sources)
 }
 
+/// Those, and what tests and measures them.
+fn everything() -> impl Iterator<Item = Source> {
+    product().chain(["bench", "tests", "tests/cluster"].into_iter().flat_map(sources))
+}
+
 #[test]
 fn every_file_opens_by_saying_what_lives_in_it() {
-    for source in product().chain(sources("bench")).chain(sources("tests")) {
+    for source in everything() {
         assert!(
             source.text.starts_with("//! "),
             "{}: open with `//!`: what lives here, who calls it, what must not happen here",
@@ -73,7 +78,7 @@ fn every_file_opens_by_saying_what_lives_in_it() {
 
 #[test]
 fn no_file_grows_into_two_things() {
-    for source in product().chain(sources("bench")).chain(sources("tests")) {
+    for source in everything() {
         let lines = source.text.lines().count();
         assert!(lines <= FILE_LINES_MAX, "{}: {lines} lines; split it by idea, not by size", source.path);
     }
