@@ -125,8 +125,8 @@ async fn submit(api: &Api, tenant: &TenantId, planned: Planned) -> Result<(), Ap
     let context = context(tenant, &by, &[role::SUBMITTER]);
     let ledger = api.store.ledger(&context);
     let compiled = api.catalogue.open(&ledger, &context, &form).await?;
-    let by = context.actor.clone();
-    let command = SubmissionCommand::Submit { form: compiled, data: Arc::new(data), draft: false, by };
+    let (by, now) = (context.actor.clone(), context.now);
+    let command = SubmissionCommand::Submit { form: compiled, data: Arc::new(data), draft: false, by, now };
     let (id, key) = (SubmissionId(Uuid::now_v7()), format!("submission/{form}/{number}"));
     execute::<Submission>(
         &ledger,

@@ -63,8 +63,8 @@ pub async fn submit(call: Call, form: String) -> Result<Response, ApiError> {
     };
     let id = SubmissionId(Uuid::now_v7());
     let topic = topic(form.id());
-    let by = call.caller.context.actor.clone();
-    let command = SubmissionCommand::Submit { form, data: Arc::new(data), draft, by };
+    let (by, now) = (call.caller.context.actor.clone(), call.caller.context.now);
+    let command = SubmissionCommand::Submit { form, data: Arc::new(data), draft, by, now };
     call.create::<Submission>(id, command, topic, |state, _| {
         Outcome::created(format!("/v1/submissions/{id}"), &Effect::of(id, state))
     })
@@ -107,9 +107,9 @@ pub async fn submit_draft(call: Call, id: String) -> Result<Response, ApiError> 
     if let Err(refusal) = call.api.catalogue.open(&call.ledger, &call.caller.context, form.id()).await {
         return call.first_or(refusal).await;
     }
-    let by = call.caller.context.actor.clone();
+    let (by, now) = (call.caller.context.actor.clone(), call.caller.context.now);
     let topic = topic(form.id());
-    let command = SubmissionCommand::SubmitDraft { form, by };
+    let command = SubmissionCommand::SubmitDraft { form, by, now };
     call.execute::<Submission>(id, command, topic, |state, _| Outcome::ok(&Effect::of(id, state))).await
 }
 

@@ -6,6 +6,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
+use chrono::DateTime;
 use formledger_domain::{
     Actor, CanonicalJson, CompiledForm, FormDefinition, FormVersion, LedgerAggregate, Submission,
     SubmissionCommand, parse_exact,
@@ -98,7 +99,7 @@ fn main() {
     });
     let submit = || {
         let (form, data, by) = (form.clone(), data.clone(), by.clone());
-        let command = SubmissionCommand::Submit { form, data, draft: false, by };
+        let command = SubmissionCommand::Submit { form, data, draft: false, by, now: DateTime::UNIX_EPOCH };
         Submission::default().decide(command).expect("accepted")
     };
     measure("Submission::decide", || {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use formledger_domain::{
     Actor, CompiledForm, DefinitionProblem, FormDefinition, FormVersion, Severity, Submission,
@@ -43,7 +44,12 @@ fn submit(form: &Arc<CompiledForm>, data: Value) -> Result<Vec<SubmissionEvent>,
         data: Arc::new(data),
         draft: false,
         by,
+        now: noon(),
     })
+}
+
+fn noon() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_777_550_400, 0).expect("a time")
 }
 
 fn fold(events: Vec<SubmissionEvent>) -> Submission {
@@ -192,4 +198,16 @@ fn a_member_that_no_definition_has_is_a_problem() {
     let mut places: Vec<_> = problems.iter().map(|problem| problem.pointer.as_str()).collect();
     places.sort_unstable();
     assert_eq!(places, ["/schemas", "/title", "/ui"]);
+}
+
+#[test]
+fn rules_read_the_time_of_the_submission_as_now() {
+    let rules = json!([
+        {"id": "day", "kind": "compute", "value": "string(date(now))", "into": "/day"},
+        {"id": "late", "kind": "decision", "when": "now >= '2026-04-30T12:00:01Z'", "then": 1, "otherwise": 0},
+    ]);
+    let events = submit(&form(rules), json!({"amount": 10, "country": "DE"})).expect("accepted");
+    let recorded = fold(events);
+    assert_eq!(recorded.data().expect("data")["day"], json!("2026-04-30"));
+    assert_eq!(recorded.outcomes().expect("outcomes").to_value()["late"]["value"], json!(0));
 }

@@ -2,8 +2,8 @@
 //! Made by `Form` (for its problems) and by `api`, which keeps one per version; shared by all requests.
 
 use std::fmt;
-use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use formledger_rules::{Layout, Type};
 use jsonschema::Validator;
 use serde_json::Value;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::ast::Field;
 use super::definition::FormDefinition;
 use super::problem::DefinitionProblem;
-use super::rules::{FormRules, Verdict};
+use super::rules::{self, FormRules, Verdict};
 use super::shape;
 use super::validator::{self, Checked};
 use super::violation::{self, Violation};
@@ -50,7 +50,7 @@ impl CompiledForm {
         let Checked { schema, draft, validator, warnings } = validator::check(&definition.schema)?;
         let mut fields = shape::fields(&schema, draft)
             .map_err(|error| vec![DefinitionProblem::error("/schema", error.to_string())])?;
-        let layout = Layout::new(Arc::new(fields.object_type()));
+        let layout = rules::layout(&fields);
         fields.bind(&|path| layout.slot(path));
 
         // From here on the parts do not need each other to be right, so all their problems are told at once.
@@ -135,13 +135,14 @@ impl CompiledForm {
         Err(Refusal::Violations(violation::violations(self.validator.iter_errors(data))))
     }
 
-    /// Checks data against schema and constraints, and asks the other rules; `None` when the form has no others.
+    /// Checks data against schema and constraints, and asks the other rules; `None` when the form has no others. Rules read
+    /// `now` as the time of the submission.
     ///
     /// # Errors
     /// [`Refusal::Violations`]; constraints are asked only when the data fit the schema.
-    pub fn judge(&self, data: &Value) -> Result<Option<Verdict>, Refusal> {
+    pub fn judge(&self, data: &Value, now: DateTime<Utc>) -> Result<Option<Verdict>, Refusal> {
         self.check(data)?;
-        self.rules.run(data).map_err(Refusal::Violations)
+        self.rules.run(data, now).map_err(Refusal::Violations)
     }
 }
 

@@ -3,9 +3,14 @@
 
 use std::sync::Arc;
 
-use formledger_rules::{Budget, Layout, RuleOutcome, RuleProblem, RuleSet, Severity as RuleSeverity};
+use chrono::{DateTime, Utc};
+use formledger_rules::{
+    Budget, Layout, RuleOutcome, RuleProblem, RuleSet, Severity as RuleSeverity, Slot, Type,
+    Value as RuleValue,
+};
 use serde_json::{Map, Value, json};
 
+use super::ast::Field;
 use super::problem::{DefinitionProblem, Severity, SourceSpan};
 use super::violation::{VIOLATIONS_MAX, Violation};
 use crate::json::CanonicalJson;
@@ -13,6 +18,13 @@ use crate::json::CanonicalJson;
 /// What all rules of a form may spend on one submission, in the rules crate's cost units; a rule that finds it spent says so as its
 /// error.
 const BUDGET_UNITS: u64 = 2_000_000;
+/// The variable that holds the time of the submission. What it said is recorded with the outcomes, so that nothing asks it again.
+const NOW: &str = "now";
+
+/// What the rules of a form may read: its fields, and `now`.
+pub(super) fn layout(fields: &Field) -> Layout {
+    Layout::new(Arc::new(fields.object_type())).with_variable(NOW, Type::Timestamp)
+}
 
 /// What the rules said about accepted data.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,19 +40,21 @@ pub struct Verdict {
 #[derive(Debug)]
 pub(super) struct FormRules {
     set: RuleSet,
+    now: Slot,
     computes: Vec<Arc<str>>,
     /// Whether there is anything to record: constraints leave nothing behind.
     records: bool,
 }
 
 impl FormRules {
-    /// Compiles the `rules` of a definition; answers the checker's remarks too.
+    /// Compiles the `rules` of a definition against a [`layout`]; answers the checker's remarks too.
     pub(super) fn compile(
         rules: &Value,
         layout: &Layout,
     ) -> Result<(Self, Vec<DefinitionProblem>), Vec<DefinitionProblem>> {
         let set = RuleSet::compile(rules, layout).map_err(|problems| told(&problems))?;
         let warnings = told(set.warnings());
+        let now = set.layout().variable(&[NOW]).expect("`layout` declares it");
         let of_kind = |kind: &'static str| {
             let rules = rules.as_array().into_iter().flatten();
             rules.filter(move |rule| rule["kind"] == kind)
@@ -48,7 +62,7 @@ impl FormRules {
         let computes = of_kind("compute").filter_map(|rule| rule["id"].as_str()).map(Arc::from).collect();
         let all = rules.as_array().map_or(0, Vec::len);
         let records = of_kind("constraint").count() < all;
-        Ok((Self { set, computes, records }, warnings))
+        Ok((Self { set, now, computes, records }, warnings))
     }
 
     /// The slots of fields, computed ones among them.
@@ -57,11 +71,12 @@ impl FormRules {
     }
 
     /// Runs the rules over data that fit the schema; `None` when there is nothing to record.
-    pub(super) fn run(&self, data: &Value) -> Result<Option<Verdict>, Vec<Violation>> {
+    pub(super) fn run(&self, data: &Value, now: DateTime<Utc>) -> Result<Option<Verdict>, Vec<Violation>> {
         if self.set.is_empty() {
             return Ok(None);
         }
-        let outcome = self.set.evaluate(data, &[], &mut Budget::new(BUDGET_UNITS));
+        let outcome =
+            self.set.evaluate(data, &[(self.now, RuleValue::Timestamp(now))], &mut Budget::new(BUDGET_UNITS));
         if !outcome.violations.is_empty() {
             return Err(outcome.violations.into_iter().take(VIOLATIONS_MAX).map(violation).collect());
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use crate::context::Actor;
@@ -20,6 +21,8 @@ pub enum SubmissionCommand {
         draft: bool,
         /// Who submits.
         by: Actor,
+        /// When the command was given; rules read it as `now`.
+        now: DateTime<Utc>,
     },
     /// Changes the data where the state lets this person edit it.
     Patch {
@@ -36,5 +39,7 @@ pub enum SubmissionCommand {
         form: Arc<CompiledForm>,
         /// Who submits.
         by: Actor,
+        /// When the command was given; rules read it as `now`.
+        now: DateTime<Utc>,
     },
 }

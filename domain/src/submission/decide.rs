@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use serde_json::Value;
@@ -103,9 +104,11 @@ impl Submission {
     /// The reason for the refusal; nothing is recorded then.
     pub fn decide(&self, command: SubmissionCommand) -> Result<Vec<SubmissionEvent>, SubmissionError> {
         match command {
-            SubmissionCommand::Submit { form, data, draft, by } => self.submit(&form, &data, draft, &by),
+            SubmissionCommand::Submit { form, data, draft, by, now } => {
+                self.submit(&form, &data, draft, &by, now)
+            }
             SubmissionCommand::Patch { form, patch, by } => self.patch(&form, &patch, &by),
-            SubmissionCommand::SubmitDraft { form, by } => self.submit_draft(&form, &by),
+            SubmissionCommand::SubmitDraft { form, by, now } => self.submit_draft(&form, &by, now),
         }
     }
 
@@ -115,6 +118,7 @@ impl Submission {
         data: &Value,
         draft: bool,
         by: &Actor,
+        now: DateTime<Utc>,
     ) -> Result<Vec<SubmissionEvent>, SubmissionError> {
         if self.exists() {
             return Err(SubmissionError::AlreadyExists);
@@ -127,7 +131,7 @@ impl Submission {
                 submitter: by.subject.clone(),
             }]);
         }
-        accept(form, data, CanonicalJson::from_value, by.subject.clone())
+        accept(form, data, CanonicalJson::from_value, by.subject.clone(), now)
     }
 
     fn patch(
@@ -156,10 +160,15 @@ impl Submission {
         }])
     }
 
-    fn submit_draft(&self, form: &CompiledForm, by: &Actor) -> Result<Vec<SubmissionEvent>, SubmissionError> {
+    fn submit_draft(
+        &self,
+        form: &CompiledForm,
+        by: &Actor,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<SubmissionEvent>, SubmissionError> {
         let draft = self.draft_of(form, by)?;
         let submitter = self.submitter().ok_or(SubmissionError::Missing)?.clone();
-        accept(form, &draft.to_value(), |_| Ok(draft.clone()), submitter)
+        accept(form, &draft.to_value(), |_| Ok(draft.clone()), submitter, now)
     }
 
     /// The draft's data, when there is a draft under this form and `by` may touch it.
@@ -190,8 +199,9 @@ fn accept(
     data: &Value,
     canonical: impl FnOnce(&Value) -> Result<CanonicalJson, InexactNumber>,
     submitter: Arc<str>,
+    now: DateTime<Utc>,
 ) -> Result<Vec<SubmissionEvent>, SubmissionError> {
-    let verdict = form.judge(data)?;
+    let verdict = form.judge(data, now)?;
     let (id, form_version) = (form.id().clone(), form.version());
     let submitted = SubmissionEvent::Submitted {
         data: canonical(data)?,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use cqrs_es::test::TestFramework;
 use serde_json::{Value, json};
 
@@ -42,16 +43,20 @@ fn ada() -> Actor {
     person("ada", &["submitter"])
 }
 
+fn noon() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_777_550_400, 0).expect("a time")
+}
+
 fn canonical(value: &Value) -> CanonicalJson {
     CanonicalJson::from_value(value).expect("exact")
 }
 
 fn submit(data: Value) -> SubmissionCommand {
-    SubmissionCommand::Submit { form: form(), data: Arc::new(data), draft: false, by: ada() }
+    SubmissionCommand::Submit { form: form(), data: Arc::new(data), draft: false, by: ada(), now: noon() }
 }
 
 fn draft(data: Value) -> SubmissionCommand {
-    SubmissionCommand::Submit { form: form(), data: Arc::new(data), draft: true, by: ada() }
+    SubmissionCommand::Submit { form: form(), data: Arc::new(data), draft: true, by: ada(), now: noon() }
 }
 
 fn patch(patch: Value, by: Actor) -> SubmissionCommand {
@@ -59,7 +64,7 @@ fn patch(patch: Value, by: Actor) -> SubmissionCommand {
 }
 
 fn submit_draft(by: Actor) -> SubmissionCommand {
-    SubmissionCommand::SubmitDraft { form: form(), by }
+    SubmissionCommand::SubmitDraft { form: form(), by, now: noon() }
 }
 
 fn drafted(data: Value) -> SubmissionEvent {
@@ -207,7 +212,7 @@ fn patches_make_a_draft_no_larger_than_a_request_could() {
 
 #[test]
 fn a_submission_stays_pinned_to_its_form_version() {
-    let other = SubmissionCommand::SubmitDraft { form: form_of_version(2), by: ada() };
+    let other = SubmissionCommand::SubmitDraft { form: form_of_version(2), by: ada(), now: noon() };
     let refused = Given::with(()).given(vec![drafted(json!({"amount": 1}))]).when(other).inspect_result();
     assert!(matches!(&refused, Err(SubmissionError::OtherForm { .. })), "{refused:?}");
 }
