@@ -20,6 +20,7 @@ mod macros;
 mod name;
 mod path;
 
+pub(crate) use macros::is_macro;
 pub(crate) use name::nearest;
 
 /// Whether a refusal is a problem now or an error when it runs.

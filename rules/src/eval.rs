@@ -76,6 +76,12 @@ impl<'f, 'a> Frame<'f, 'a> {
                 run(&args)
             }
             Node::Dispatch(dispatch) => self.dispatch(dispatch),
+            Node::Injected(call) => {
+                let args = self.all(&call.args)?;
+                self.weigh_all(&args)?;
+                self.budget.spend(call.function.cost())?;
+                call.function.call(&args)
+            }
             Node::Matches(parts) => {
                 let mut hold = Value::Null;
                 let operand = self.operand(&parts.0, &mut hold)?;

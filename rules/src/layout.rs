@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
+use crate::function::Function;
 use crate::slots::{SlotSet, Slots};
 use crate::types::{Field, ObjectType, Type};
 
@@ -32,6 +33,7 @@ pub struct Layout {
     root: Branch,
     open: bool,
     variables: Branch,
+    functions: Vec<Arc<Function>>,
     slots: Vec<SlotInfo>,
 }
 
@@ -105,6 +107,7 @@ impl Layout {
             root: Branch::default(),
             open: root.is_open(),
             variables: Branch::default(),
+            functions: Vec::new(),
             slots: Vec::new(),
         };
         layout.root = layout.lay_out(&root, &[]);
@@ -117,6 +120,24 @@ impl Layout {
     pub fn with_variable(mut self, name: &str, ty: Type) -> Layout {
         self.add_variable(&Field::required(name, ty));
         self
+    }
+
+    /// The same layout with a further function. A second one of the same name replaces the first.
+    #[must_use]
+    pub fn with_function(mut self, function: Function) -> Layout {
+        self.functions.retain(|known| known.name() != function.name());
+        self.functions.push(Arc::new(function));
+        self
+    }
+
+    /// The function of the embedding program called `name`.
+    pub(crate) fn function(&self, name: &str) -> Option<&Arc<Function>> {
+        self.functions.iter().find(|function| function.name() == name)
+    }
+
+    /// The names of the embedding program's functions.
+    pub(crate) fn function_names(&self) -> impl Iterator<Item = &str> {
+        self.functions.iter().map(|function| function.name())
     }
 
     /// As [`Layout::with_variable`], in place; the variable's slot.

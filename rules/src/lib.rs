@@ -57,6 +57,7 @@ mod budget;
 mod check;
 mod error;
 mod eval;
+mod function;
 mod layout;
 mod node;
 mod number;
@@ -71,6 +72,7 @@ mod value;
 
 pub use budget::Budget;
 pub use error::{ErrorKind, EvalError, Problem, Severity};
+pub use function::{Function, FunctionRefused};
 pub use layout::{Layout, Slot};
 pub use overload::{FunctionDoc, functions};
 pub use program::Program;

@@ -7,6 +7,7 @@ use regex::Regex;
 use std::sync::Arc;
 
 use crate::error::EvalError;
+use crate::function::Function;
 use crate::layout::Slot;
 use crate::limits::ELEMENTS_ASSUMED;
 use crate::overload::{Overload, Run};
@@ -36,6 +37,8 @@ pub(crate) enum Node {
     CallN(for<'a> fn(&[Value<'a>]) -> Result<Value<'a>, EvalError>, Box<[Node]>),
     /// Overloads to choose among by run-time types.
     Dispatch(Box<Dispatch>),
+    /// A function of the embedding program.
+    Injected(Box<Injected>),
     /// `text.matches(literal)`.
     Matches(Box<(Node, Regex)>),
     /// `operand.name` of a map or object.
@@ -62,6 +65,12 @@ pub(crate) enum Node {
 pub(crate) struct Dispatch {
     pub name: &'static str,
     pub rows: Vec<&'static Overload>,
+    pub args: Box<[Node]>,
+}
+
+/// A call of the embedding program's function.
+pub(crate) struct Injected {
+    pub function: Arc<Function>,
     pub args: Box<[Node]>,
 }
 
@@ -136,6 +145,7 @@ impl Node {
             | Node::Let(nodes)
             | Node::OptionalMap { parts: nodes, .. } => sum(&nodes[..]),
             Node::Dispatch(dispatch) => sum(&dispatch.args).saturating_add(4),
+            Node::Injected(call) => sum(&call.args).saturating_add(call.function.cost()),
             Node::Matches(parts) => parts.0.cost().saturating_add(20),
             Node::Select(parts) | Node::SelectOptional(parts) | Node::Has(parts) => {
                 parts.0.cost().saturating_add(4)

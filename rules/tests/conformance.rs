@@ -7,7 +7,9 @@ use serde_json::Value as Json;
 
 /// Cases known to fail. Remove a name when it passes; never add one.
 const KNOWN_FAILURES: [&str; 1] = [
-    // The case expects a backslash that its source text does not contain (it was lost when the case was made).
+    // The case is wrong, not the lexer. In the specification's textproto both sides write `?`, the value as the text format's
+    // escape `\?`; whoever made this file did not know that escape and left the backslash in (as in `\\?` of the raw and the
+    // escaped cases, where it does not matter). The same text as a string literal is expected without a backslash.
     "parse/bytes_literals/triple_double_quoted_unescaped_punctuation",
 ];
 

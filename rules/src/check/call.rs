@@ -2,12 +2,15 @@
 //!
 //! Part of the checker.
 
+use std::sync::Arc;
+
 use serde_json::Value as Json;
 
 use super::literal::widest;
 use super::{Checker, Mode, Typed};
 use crate::error::{ErrorKind, Problem};
-use crate::node::{Dispatch, Node};
+use crate::function::Function;
+use crate::node::{Dispatch, Injected, Node};
 use crate::overload::{self, Fit, Overload, Signature};
 use crate::syntax::{Expr, ExprKind, Span};
 use crate::types::Type;
@@ -34,6 +37,9 @@ impl<'s> Checker<'_, 's> {
             return typed;
         }
         let Some(target) = target else {
+            if let Some(function) = self.layout.function(name) {
+                return self.call_injected(expr, function, args);
+            }
             return self.call_row(expr, name, name_span, &args.iter().collect::<Vec<_>>(), false);
         };
         if let Some(qualifier) = target.qualified_name()
@@ -41,12 +47,43 @@ impl<'s> Checker<'_, 's> {
             && self.path(target).is_none()
         {
             let qualified = format!("{qualifier}.{name}");
+            if let Some(function) = self.layout.function(&qualified) {
+                return self.call_injected(expr, function, args);
+            }
             if !overload::rows(&qualified, false).is_empty() {
                 return self.call_row(expr, &qualified, name_span, &args.iter().collect::<Vec<_>>(), false);
             }
         }
         let sources: Vec<&Expr<'s>> = std::iter::once(target).chain(args).collect();
         self.call_row(expr, name, name_span, &sources, true)
+    }
+
+    /// A call of the embedding program's function.
+    fn call_injected(&mut self, expr: &Expr<'s>, function: &Arc<Function>, args: &[Expr<'s>]) -> Typed {
+        if args.len() != function.params().len() {
+            let message = format!(
+                "`{}` takes {} arguments; it is `{function}`",
+                function.name(),
+                function.params().len()
+            );
+            return self.refuse(expr.span, ErrorKind::NoOverload, message);
+        }
+        let mut nodes = Vec::with_capacity(args.len());
+        for (arg, param) in args.iter().zip(function.params()) {
+            let typed = self.reread(arg, param.non_null()).unwrap_or_else(|| self.check(arg));
+            let fits = typed.ty == *param || typed.ty.non_null() == param;
+            if !fits && !typed.ty.involves_dyn() && *param != Type::Dyn {
+                let message = format!("`{}` needs {param} here; this is {}", function.name(), typed.ty);
+                return self.refuse(arg.span, ErrorKind::NoOverload, message);
+            }
+            nodes.push(if matches!(param, Type::Nullable(_) | Type::Dyn) {
+                typed.node
+            } else {
+                self.without_null(typed)
+            });
+        }
+        let injected = Injected { function: function.clone(), args: nodes.into() };
+        Typed::new(Node::Injected(Box::new(injected)), function.result().clone())
     }
 
     fn call_row(
@@ -58,7 +95,7 @@ impl<'s> Checker<'_, 's> {
         method: bool,
     ) -> Typed {
         if overload::rows(name, method).is_empty() {
-            let message = Self::unknown_function(name, method);
+            let message = self.unknown_function(name, method);
             return self.refuse(name_span, ErrorKind::Unresolved, message);
         }
         let args = sources.iter().map(|source| self.check(source)).collect();

@@ -26,6 +26,11 @@ pub(super) const NAMES: [&str; 13] = [
     "bind",
 ];
 
+/// Whether `name` is a macro that is called like a function.
+pub(crate) fn is_macro(name: &str) -> bool {
+    matches!(name, "has" | "cel.bind")
+}
+
 /// How an element macro's arguments are read.
 struct Shape {
     kind: FoldKind,

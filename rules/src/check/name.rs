@@ -25,14 +25,18 @@ impl Checker<'_, '_> {
     }
 
     /// What to say about a function or method that the table does not have.
-    pub(super) fn unknown_function(name: &str, method: bool) -> String {
+    pub(super) fn unknown_function(&self, name: &str, method: bool) -> String {
         let what = if method { "method" } else { "function" };
         let style = if method { Style::Method } else { Style::Function };
         if !overload::rows(name, !method).is_empty() {
             let right = if method { format!("{name}(…)") } else { format!("….{name}()") };
             return format!("there is no {what} `{name}`; it is written `{right}`");
         }
-        match nearest(name, overload::names(style).chain(super::macros::NAMES)) {
+        let mut known: Vec<&str> = overload::names(style).chain(super::macros::NAMES).collect();
+        if !method {
+            known.extend(self.layout.function_names());
+        }
+        match nearest(name, known.into_iter()) {
             Some(near) => format!("there is no {what} `{name}`; did you mean `{near}`?"),
             None => format!("there is no {what} `{name}`"),
         }
