@@ -14,6 +14,7 @@ use crate::value::Value;
 
 mod call;
 mod composite;
+mod doubt;
 mod guard;
 mod literal;
 mod macros;

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use serde_json::Value as Json;
+use serde_json::{Number, Value as Json};
 
 use crate::function::Function;
 use crate::slots::{SlotSet, Slots};
@@ -44,6 +44,9 @@ pub(crate) struct SlotInfo {
     pub ty: Type,
     /// The schema's `enum`, when it has one.
     pub values: Option<Arc<[Json]>>,
+    /// The least and the greatest number that the schema admits.
+    pub minimum: Option<Number>,
+    pub maximum: Option<Number>,
     /// Whether the member may be absent or null in an object that is there.
     pub optional: bool,
 }
@@ -234,6 +237,8 @@ impl Layout {
             path: path.clone().into(),
             ty: field.ty.clone(),
             values: field.values.clone(),
+            minimum: field.minimum.clone(),
+            maximum: field.maximum.clone(),
             optional: !field.required || matches!(field.ty, Type::Nullable(_)),
         });
         let branch = match field.ty.non_null() {

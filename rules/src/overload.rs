@@ -58,22 +58,29 @@ pub(crate) struct Overload {
     pub params: &'static [Param],
     pub result: Param,
     pub run: Run,
+    /// Why the row may fail on values of its types, when authors can do something about it. Overflow is not told: every sum could.
+    pub fails: Option<&'static str>,
 }
 
 impl Overload {
     /// An operator row.
     const fn op(name: &'static str, params: &'static [Param], result: Param, run: Run) -> Overload {
-        Overload { name, style: Style::Operator, params, result, run }
+        Overload { name, style: Style::Operator, params, result, run, fails: None }
+    }
+
+    /// The same row, which may fail because of `why`.
+    const fn failing(self, why: &'static str) -> Overload {
+        Overload { fails: Some(why), ..self }
     }
 
     /// A function row.
     const fn function(name: &'static str, params: &'static [Param], result: Param, run: Run) -> Overload {
-        Overload { name, style: Style::Function, params, result, run }
+        Overload { name, style: Style::Function, params, result, run, fails: None }
     }
 
     /// A method row; the first parameter is the receiver.
     const fn method(name: &'static str, params: &'static [Param], result: Param, run: Run) -> Overload {
-        Overload { name, style: Style::Method, params, result, run }
+        Overload { name, style: Style::Method, params, result, run, fails: None }
     }
 
     /// Whether the row takes values of these run-time types.

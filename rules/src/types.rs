@@ -164,17 +164,26 @@ pub struct Field {
     /// The only values that the schema admits, when it lists them (`enum`, `const`). The checker refuses comparisons with
     /// anything else.
     pub values: Option<Arc<[serde_json::Value]>>,
+    /// The least number that the schema admits (`minimum`).
+    pub minimum: Option<serde_json::Number>,
+    /// The greatest number that the schema admits (`maximum`).
+    pub maximum: Option<serde_json::Number>,
 }
 
 impl Field {
     /// A required member of any value of `ty`.
     pub fn required(name: &str, ty: Type) -> Field {
-        Field { name: name.into(), ty, required: true, values: None }
+        Field { name: name.into(), ty, required: true, values: None, minimum: None, maximum: None }
     }
 
     /// A member that may be absent.
     pub fn optional(name: &str, ty: Type) -> Field {
         Field { required: false, ..Field::required(name, ty) }
+    }
+
+    /// The same member, holding only numbers from `minimum` to `maximum`, where these are given.
+    pub fn within(self, minimum: Option<serde_json::Number>, maximum: Option<serde_json::Number>) -> Field {
+        Field { minimum, maximum, ..self }
     }
 
     /// The same member, holding one of `values` only.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use formledger_rules::{Field as TypedMember, ObjectType, Slot, Type};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 use crate::json::pointer;
 
@@ -152,6 +152,8 @@ impl Field {
             } else {
                 TypedMember::optional(&child.name, ty)
             };
+            let limit = |limit: Option<f64>| limit.and_then(Number::from_f64);
+            let member = member.within(limit(child.constraints.minimum), limit(child.constraints.maximum));
             match &child.options {
                 Some(options) => member.one_of(options.clone()),
                 None => member,

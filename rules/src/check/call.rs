@@ -118,8 +118,8 @@ impl<'s> Checker<'_, 's> {
             self.reread_literals(sources, &mut args);
             choices = matching(rows, &args);
         }
-        if self.mode == Mode::Checked && matches!(name, "==" | "!=" | "in") {
-            self.check_comparison(name, span, &args);
+        if self.mode == Mode::Checked {
+            self.check_operands(name, span, &args);
         }
         if let Some(at) = choices.iter().position(|choice| choice.fit == Fit::Yes) {
             let choice = choices.swap_remove(at);
@@ -131,6 +131,9 @@ impl<'s> Checker<'_, 's> {
         if choices.is_empty() {
             let message = refusal(name, rows, &args);
             return self.refuse(span, ErrorKind::NoOverload, message);
+        }
+        if self.mode == Mode::Checked {
+            self.warn_dynamic(span);
         }
         let first = choices[0].result.clone();
         let result = if choices.iter().all(|choice| choice.result == first) { first } else { Type::Dyn };
@@ -177,6 +180,7 @@ impl<'s> Checker<'_, 's> {
                 Err(error) => self.refuse(sources[1].span, error.kind(), error.message().to_owned()),
             };
         }
+        self.warn_failing(row, span, sources, &nodes);
         Typed::new(Node::call(row.run, nodes), result)
     }
 
@@ -201,6 +205,19 @@ impl<'s> Checker<'_, 's> {
                     *arg = Typed::new(Node::Const(Value::list(values)), Type::list(wanted.clone()));
                 }
             }
+        }
+    }
+
+    /// Looks at comparisons that the schema decides.
+    fn check_operands(&mut self, name: &str, span: Span, args: &[Typed]) {
+        if matches!(name, "==" | "!=" | "in") {
+            self.check_comparison(name, span, args);
+        }
+        let [left, right] = args else { return };
+        match (&left.node, right.node.as_const(), left.node.as_const(), &right.node) {
+            (Node::Slot(slot), Some(value), _, _) => self.warn_decided(name, span, *slot, value),
+            (_, _, Some(value), Node::Slot(slot)) => self.warn_decided(mirrored(name), span, *slot, value),
+            _ => {}
         }
     }
 
@@ -245,6 +262,17 @@ impl<'s> Checker<'_, 's> {
         let name = info.path.join(".");
         let message = format!("`{name}` is never `{wanted}`; it is one of {}{more}", known.join(", "));
         self.problems.push(Problem::error(span.range(), message));
+    }
+}
+
+/// The comparison with its sides exchanged.
+fn mirrored(name: &str) -> &str {
+    match name {
+        "<" => ">",
+        "<=" => ">=",
+        ">" => "<",
+        ">=" => "<=",
+        other => other,
     }
 }
 

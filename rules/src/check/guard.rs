@@ -12,6 +12,8 @@ pub(super) enum Guard {
     Slot(Slot),
     /// A path from a macro variable, such as `line.discount`.
     Path(String),
+    /// A number that is not zero.
+    NonZero(Slot),
 }
 
 impl<'s> Checker<'_, 's> {
@@ -27,6 +29,16 @@ impl<'s> Checker<'_, 's> {
                 ("has", [path]) if holds => self.guard(path),
                 ("!=", [path, null]) | ("!=", [null, path]) if holds && is_null(null) => self.guard(path),
                 ("==", [path, null]) | ("==", [null, path]) if !holds && is_null(null) => self.guard(path),
+                ("!=" | ">" | "<", [path, zero]) | ("!=" | ">" | "<", [zero, path])
+                    if holds && is_zero(zero) =>
+                {
+                    self.guard_zero(path);
+                }
+                ("==" | ">=" | "<=", [path, zero]) | ("==" | ">=" | "<=", [zero, path])
+                    if !holds && is_zero(zero) =>
+                {
+                    self.guard_zero(path);
+                }
                 _ => {}
             },
             _ => {}
@@ -42,10 +54,27 @@ impl<'s> Checker<'_, 's> {
         }
     }
 
+    /// Marks the number at the end of a path as not zero.
+    fn guard_zero(&mut self, path: &Expr<'s>) {
+        if let Some(members) = self.path(path) {
+            self.guards.extend(members.last().map(|member| Guard::NonZero(member.slot)));
+        }
+    }
+
+    /// Whether a number is known not to be zero.
+    pub(super) fn is_non_zero(&self, slot: Slot) -> bool {
+        self.guards.contains(&Guard::NonZero(slot))
+    }
+
     /// Whether a slot is known to be there.
     pub(super) fn is_guarded(&self, slot: Slot) -> bool {
         self.guards.contains(&Guard::Slot(slot))
     }
+}
+
+fn is_zero(expr: &Expr<'_>) -> bool {
+    matches!(expr.kind, ExprKind::Literal(Literal::Int(0) | Literal::Uint(0)))
+        || matches!(expr.kind, ExprKind::Literal(Literal::Double(zero)) if zero == 0.0)
 }
 
 fn is_null(expr: &Expr<'_>) -> bool {

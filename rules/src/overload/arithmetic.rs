@@ -11,6 +11,9 @@ use crate::error::{ErrorKind, EvalError};
 use crate::limits::{ELEMENTS_MAX, TEXT_BYTES_MAX};
 use crate::value::Value;
 
+/// Why a division may fail.
+const DIVISOR: &str = "the divisor may be zero";
+
 pub(super) const OVERLOADS: &[Overload] = &[
     Overload::op("!", &[Bool], Bool, Run::One(not)),
     Overload::op("-_", &[Int], Int, Run::One(negate)),
@@ -37,16 +40,16 @@ pub(super) const OVERLOADS: &[Overload] = &[
     Overload::op("*", &[Dec, Dec], Dec, Run::Two(decimal_multiply)),
     Overload::op("*", &[Dec, Int], Dec, Run::Two(decimal_multiply)),
     Overload::op("*", &[Int, Dec], Dec, Run::Two(decimal_multiply)),
-    Overload::op("/", &[Int, Int], Int, Run::Two(divide)),
-    Overload::op("/", &[Uint, Uint], Uint, Run::Two(divide)),
+    Overload::op("/", &[Int, Int], Int, Run::Two(divide)).failing(DIVISOR),
+    Overload::op("/", &[Uint, Uint], Uint, Run::Two(divide)).failing(DIVISOR),
     Overload::op("/", &[Double, Double], Double, Run::Two(divide)),
-    Overload::op("/", &[Dec, Dec], Dec, Run::Two(decimal_divide)),
-    Overload::op("/", &[Dec, Int], Dec, Run::Two(decimal_divide)),
-    Overload::op("/", &[Int, Dec], Dec, Run::Two(decimal_divide)),
-    Overload::op("%", &[Int, Int], Int, Run::Two(remainder)),
-    Overload::op("%", &[Uint, Uint], Uint, Run::Two(remainder)),
-    Overload::op("%", &[Dec, Dec], Dec, Run::Two(decimal_remainder)),
-    Overload::op("%", &[Dec, Int], Dec, Run::Two(decimal_remainder)),
+    Overload::op("/", &[Dec, Dec], Dec, Run::Two(decimal_divide)).failing(DIVISOR),
+    Overload::op("/", &[Dec, Int], Dec, Run::Two(decimal_divide)).failing(DIVISOR),
+    Overload::op("/", &[Int, Dec], Dec, Run::Two(decimal_divide)).failing(DIVISOR),
+    Overload::op("%", &[Int, Int], Int, Run::Two(remainder)).failing(DIVISOR),
+    Overload::op("%", &[Uint, Uint], Uint, Run::Two(remainder)).failing(DIVISOR),
+    Overload::op("%", &[Dec, Dec], Dec, Run::Two(decimal_remainder)).failing(DIVISOR),
+    Overload::op("%", &[Dec, Int], Dec, Run::Two(decimal_remainder)).failing(DIVISOR),
     Overload::function("dyn", &[B], Param::Dyn, Run::One(same)),
 ];
 

@@ -17,6 +17,11 @@ use crate::value::{Value, decimal_from_text};
 const TWO_63: f64 = 9_223_372_036_854_775_808.0;
 const TWO_64: f64 = 18_446_744_073_709_551_616.0;
 
+/// Why reading a text may fail.
+const UNREADABLE: &str = "the text may not be one";
+/// Why converting a number may fail.
+const RANGE: &str = "the number may be outside the type's range";
+
 /// One row a source type.
 const fn to(
     name: &'static str,
@@ -30,50 +35,51 @@ const fn to(
 pub(super) const OVERLOADS: &[Overload] = &[
     to("type", &[Any], Type, type_of),
     to("bool", &[Bool], Bool, to_bool),
-    to("bool", &[Str], Bool, to_bool),
+    to("bool", &[Str], Bool, to_bool).failing(UNREADABLE),
     to("int", &[Int], Int, to_int),
-    to("int", &[Uint], Int, to_int),
-    to("int", &[Double], Int, to_int),
-    to("int", &[Dec], Int, to_int),
-    to("int", &[Str], Int, to_int),
+    to("int", &[Uint], Int, to_int).failing(RANGE),
+    to("int", &[Double], Int, to_int).failing(RANGE),
+    to("int", &[Dec], Int, to_int).failing(RANGE),
+    to("int", &[Str], Int, to_int).failing(UNREADABLE),
     to("int", &[Timestamp], Int, to_int),
     to("uint", &[Uint], Uint, to_uint),
-    to("uint", &[Int], Uint, to_uint),
-    to("uint", &[Double], Uint, to_uint),
-    to("uint", &[Dec], Uint, to_uint),
-    to("uint", &[Str], Uint, to_uint),
+    to("uint", &[Int], Uint, to_uint).failing(RANGE),
+    to("uint", &[Double], Uint, to_uint).failing(RANGE),
+    to("uint", &[Dec], Uint, to_uint).failing(RANGE),
+    to("uint", &[Str], Uint, to_uint).failing(UNREADABLE),
     to("double", &[Double], Double, to_double),
     to("double", &[Int], Double, to_double),
     to("double", &[Uint], Double, to_double),
     to("double", &[Dec], Double, to_double),
-    to("double", &[Str], Double, to_double),
+    to("double", &[Str], Double, to_double).failing(UNREADABLE),
     to("decimal", &[Dec], Dec, to_decimal),
     to("decimal", &[Int], Dec, to_decimal),
     to("decimal", &[Uint], Dec, to_decimal),
-    to("decimal", &[Double], Dec, to_decimal),
-    to("decimal", &[Str], Dec, to_decimal),
+    to("decimal", &[Double], Dec, to_decimal).failing(RANGE),
+    to("decimal", &[Str], Dec, to_decimal).failing(UNREADABLE),
     to("string", &[Str], Str, to_text),
     to("string", &[Bool], Str, to_text),
     to("string", &[Int], Str, to_text),
     to("string", &[Uint], Str, to_text),
     to("string", &[Double], Str, to_text),
     to("string", &[Dec], Str, to_text),
-    to("string", &[Bytes], Str, to_text),
+    to("string", &[Bytes], Str, to_text).failing("the bytes may not be UTF-8"),
     to("string", &[Timestamp], Str, to_text),
     to("string", &[Duration], Str, to_text),
     to("string", &[Date], Str, to_text),
     to("bytes", &[Bytes], Bytes, to_bytes),
     to("bytes", &[Str], Bytes, to_bytes),
     to("timestamp", &[Timestamp], Timestamp, to_timestamp),
-    to("timestamp", &[Str], Timestamp, to_timestamp),
-    to("timestamp", &[Int], Timestamp, to_timestamp),
+    to("timestamp", &[Str], Timestamp, to_timestamp).failing(UNREADABLE),
+    to("timestamp", &[Int], Timestamp, to_timestamp).failing(RANGE),
     to("timestamp", &[Date], Timestamp, to_timestamp),
     to("duration", &[Duration], Duration, to_duration),
-    to("duration", &[Str], Duration, to_duration),
+    to("duration", &[Str], Duration, to_duration).failing(UNREADABLE),
     to("date", &[Date], Date, to_date),
-    to("date", &[Str], Date, to_date),
+    to("date", &[Str], Date, to_date).failing(UNREADABLE),
     to("date", &[Timestamp], Date, to_date),
-    Overload::function("date", &[Timestamp, Str], Date, Run::Two(date_in_zone)),
+    Overload::function("date", &[Timestamp, Str], Date, Run::Two(date_in_zone))
+        .failing("the zone may not be known"),
 ];
 
 fn type_of<'a>(a: &Value<'a>) -> Ran<'a> {

@@ -14,6 +14,9 @@ use crate::error::{ErrorKind, EvalError};
 use crate::limits::{ELEMENTS_MAX, TEXT_BYTES_MAX};
 use crate::value::{List as ListValue, Value, compare, equals};
 
+/// Why a least or greatest element may not be there.
+const EMPTY: &str = "the list may be empty";
+
 pub(super) const OVERLOADS: &[Overload] = &[
     Overload::function("size", &[Str], Int, Run::One(size)),
     Overload::function("size", &[Bytes], Int, Run::One(size)),
@@ -23,14 +26,17 @@ pub(super) const OVERLOADS: &[Overload] = &[
     Overload::method("size", &[Bytes], Int, Run::One(size)),
     Overload::method("size", &[List(&A)], Int, Run::One(size)),
     Overload::method("size", &[Map(&A, &B)], Int, Run::One(size)),
-    Overload::op("[]", &[List(&A), Number], A, Run::Two(index)),
-    Overload::op("[]", &[Map(&A, &B), A], B, Run::Two(index)),
+    Overload::op("[]", &[List(&A), Number], A, Run::Two(index))
+        .failing("the list may not have that element; `[?…]` gives an optional"),
+    Overload::op("[]", &[Map(&A, &B), A], B, Run::Two(index))
+        .failing("the map may not have that key; `[?…]` gives an optional"),
     Overload::method("join", &[List(&Str)], Str, Run::One(join_plain)),
     Overload::method("join", &[List(&Str), Str], Str, Run::Two(join)),
     Overload::method("reverse", &[List(&A)], List(&A), Run::One(reverse)),
     Overload::method("distinct", &[List(&A)], List(&A), Run::One(distinct)),
     Overload::method("sort", &[List(&A)], List(&A), Run::One(sort)),
-    Overload::method("slice", &[List(&A), Int, Int], List(&A), Run::Many(slice)),
+    Overload::method("slice", &[List(&A), Int, Int], List(&A), Run::Many(slice))
+        .failing("the list may be shorter"),
     Overload::method("flatten", &[List(&List(&A))], List(&A), Run::One(flatten)),
     Overload::method("flatten", &[List(&A)], List(&Param::Dyn), Run::One(flatten)),
     Overload::method("first", &[List(&A)], Optional(&A), Run::One(first)),
@@ -43,8 +49,8 @@ pub(super) const OVERLOADS: &[Overload] = &[
     Overload::function("sum", &[List(&Uint)], Uint, Run::One(sum_uint)),
     Overload::function("sum", &[List(&Double)], Double, Run::One(sum_double)),
     Overload::function("sum", &[List(&Dec)], Dec, Run::One(sum_decimal)),
-    Overload::method("min", &[List(&A)], A, Run::One(least)),
-    Overload::method("max", &[List(&A)], A, Run::One(greatest)),
+    Overload::method("min", &[List(&A)], A, Run::One(least)).failing(EMPTY),
+    Overload::method("max", &[List(&A)], A, Run::One(greatest)).failing(EMPTY),
     Overload::function("lists.range", &[Int], List(&Int), Run::One(range)),
 ];
 

@@ -12,7 +12,8 @@ pub(super) const OVERLOADS: &[Overload] = &[
     Overload::function("optional.of", &[A], Optional(&A), Run::One(some)),
     Overload::function("optional.ofNonZeroValue", &[A], Optional(&A), Run::One(non_zero)),
     Overload::method("hasValue", &[Optional(&A)], Bool, Run::One(has_value)),
-    Overload::method("value", &[Optional(&A)], A, Run::One(value)),
+    Overload::method("value", &[Optional(&A)], A, Run::One(value))
+        .failing("the optional may be none; `orValue(…)` decides that"),
     Overload::method("or", &[Optional(&A), Optional(&A)], Optional(&A), Run::Two(or)),
     Overload::method("orValue", &[Optional(&A), A], A, Run::Two(or_value)),
     Overload::function("optional.unwrap", &[List(&Optional(&A))], List(&A), Run::One(unwrap_all)),

@@ -9,8 +9,10 @@ use crate::limits::REGEX_BYTES_MAX;
 use crate::value::Value;
 
 pub(super) const OVERLOADS: &[Overload] = &[
-    Overload::method("matches", &[Str, Str], Bool, Run::Two(matches)),
-    Overload::function("matches", &[Str, Str], Bool, Run::Two(matches)),
+    Overload::method("matches", &[Str, Str], Bool, Run::Two(matches))
+        .failing("the pattern may be no regular expression"),
+    Overload::function("matches", &[Str, Str], Bool, Run::Two(matches))
+        .failing("the pattern may be no regular expression"),
 ];
 
 /// A pattern, compiled within [`REGEX_BYTES_MAX`].

@@ -13,11 +13,14 @@ use crate::error::EvalError;
 use crate::limits::TEXT_BYTES_MAX;
 use crate::value::Value;
 
+/// Why a position may not be there.
+const SHORT: &str = "the text may be shorter";
+
 pub(super) const OVERLOADS: &[Overload] = &[
     Overload::method("contains", &[Str, Str], Bool, Run::Test(contains)),
     Overload::method("startsWith", &[Str, Str], Bool, Run::Test(starts_with)),
     Overload::method("endsWith", &[Str, Str], Bool, Run::Test(ends_with)),
-    Overload::method("charAt", &[Str, Int], Str, Run::Two(char_at)),
+    Overload::method("charAt", &[Str, Int], Str, Run::Two(char_at)).failing(SHORT),
     Overload::method("indexOf", &[Str, Str], Int, Run::Many(index_of)),
     Overload::method("indexOf", &[Str, Str, Int], Int, Run::Many(index_of)),
     Overload::method("lastIndexOf", &[Str, Str], Int, Run::Many(last_index_of)),
@@ -28,13 +31,14 @@ pub(super) const OVERLOADS: &[Overload] = &[
     Overload::method("replace", &[Str, Str, Str, Int], Str, Run::Many(replace)),
     Overload::method("split", &[Str, Str], List(&Str), Run::Many(split)),
     Overload::method("split", &[Str, Str, Int], List(&Str), Run::Many(split)),
-    Overload::method("substring", &[Str, Int], Str, Run::Many(substring)),
-    Overload::method("substring", &[Str, Int, Int], Str, Run::Many(substring)),
+    Overload::method("substring", &[Str, Int], Str, Run::Many(substring)).failing(SHORT),
+    Overload::method("substring", &[Str, Int, Int], Str, Run::Many(substring)).failing(SHORT),
     Overload::method("trim", &[Str], Str, Run::One(trim)),
     Overload::method("reverse", &[Str], Str, Run::One(reverse)),
     Overload::function("strings.quote", &[Str], Str, Run::One(quote)),
     Overload::function("base64.encode", &[Bytes], Str, Run::One(base64_encode)),
-    Overload::function("base64.decode", &[Str], Bytes, Run::One(base64_decode)),
+    Overload::function("base64.decode", &[Str], Bytes, Run::One(base64_decode))
+        .failing("the text may not be Base64"),
 ];
 
 fn contains<'a>(a: &Value<'a>, b: &Value<'a>) -> Result<bool, EvalError> {

@@ -201,17 +201,26 @@ impl Compiler {
         RuleProblem {
             pointer: format!("/rules/{}/{member}", definition.place),
             rule: Some(definition.id.clone()),
-            message: problem.message.clone(),
+            message: if prefix == 0 { problem.message.clone() } else { self.with_inputs(&problem.message) },
             span: Some(shift(problem.span.start)..shift(problem.span.end)),
             severity: problem.severity,
         }
+    }
+
+    /// A message about a cell, with inputs called as their author did.
+    fn with_inputs(&self, message: &str) -> String {
+        let hidden = self.layout.variables().members.iter().filter(|member| member.name.starts_with('@'));
+        hidden.fold(message.to_owned(), |message, member| {
+            let shown = self.layout.info(member.slot).path.join(".");
+            message.replace(&format!("`{}`", member.name), &shown)
+        })
     }
 
     pub fn error(&mut self, definition: &Definition, member: &str, message: impl Into<String>) {
         self.problems.error(format!("/rules/{}/{member}", definition.place), Some(&definition.id), message);
     }
 
-    fn warn(&mut self, definition: &Definition, member: &str, message: &str) {
+    pub fn warn(&mut self, definition: &Definition, member: &str, message: &str) {
         self.problems.push(RuleProblem {
             pointer: format!("/rules/{}/{member}", definition.place),
             rule: Some(definition.id.clone()),

@@ -7,7 +7,7 @@
 //! (`< 100`, `>= date('2026-01-01')`, `!= 'DE'`), a range (`[1..10)`, `(0..1]`; round brackets exclude), a value to
 //! equal (`'DE'`, `limit * 2`), `in [..]`, or a condition of its own (`risk > 0.5`, where the input is not a bool).
 
-use serde_json::Value as Json;
+use serde_json::{Number, Value as Json};
 
 use super::compile::Compiler;
 use super::definition::{Collect, Definition, Hit, TableDefinition};
@@ -19,6 +19,8 @@ use crate::slots::Slots;
 use crate::types::{Field, Type};
 use crate::value::{Value, from_json};
 
+mod analysis;
+mod axis;
 mod cell;
 mod collect;
 
@@ -73,14 +75,19 @@ impl Table {
             .enumerate()
             .map(|(at, text)| Column::compile(compiler, definition, at, text))
             .collect();
-        let rows: Vec<Option<Row>> = (0..source.rows.len())
+        let rows: Option<Vec<(Row, Vec<cell::Admits>)>> = (0..source.rows.len())
             .map(|at| Row::compile(compiler, definition, source, at, &columns))
+            // All of them, for their problems, before the first that failed ends it.
+            .collect::<Vec<_>>()
+            .into_iter()
             .collect();
+        let (rows, cells): (Vec<Row>, Vec<Vec<cell::Admits>>) = rows?.into_iter().unzip();
+        analysis::analyse(compiler, definition, source, &columns, &cells);
         let inputs = columns.into_iter().map(|column| Some((column.program?, column.slot)));
         Some(Table {
             hit: source.hit,
             inputs: inputs.collect::<Option<_>>()?,
-            rows: rows.into_iter().collect::<Option<_>>()?,
+            rows,
             otherwise: source.otherwise.clone(),
         })
     }
@@ -167,19 +174,29 @@ struct Column {
     program: Option<Program>,
     slot: Slot,
     ty: Type,
+    /// The schema's least and greatest number, when the input is a plain field. The checker does not see them on the input's
+    /// own slot: what they decide is told of the row.
+    limits: [Option<Number>; 2],
+    /// Whether the input may be missing.
+    optional: bool,
 }
 
 impl Column {
     fn compile(compiler: &mut Compiler, definition: &Definition, at: usize, text: &str) -> Column {
         let program = compiler.program(definition, &format!("inputs/{at}"), text, (0, 0), None);
         let ty = program.as_ref().map_or(Type::Dyn, |program| program.result_type().non_null().clone());
+        let optional = program.as_ref().is_none_or(|program| {
+            matches!(program.result_type(), Type::Nullable(_)) || !program.warnings().is_empty()
+        });
         // A plain field passes its enum on, so that cells are checked against it.
         let field = program.as_ref().and_then(Program::slot);
-        let values = field.and_then(|slot| compiler.layout.info(slot).values.clone());
+        let info = field.map(|slot| compiler.layout.info(slot).clone());
+        let (values, limits) =
+            info.map_or((None, [None, None]), |info| (info.values, [info.minimum, info.maximum]));
         let name = cell::variable(definition.place, at);
         let slot = compiler.layout.add_variable(&Field { values, ..Field::required(&name, ty.clone()) });
         compiler.layout.show_as(slot, text);
-        Column { program, slot, ty }
+        Column { program, slot, ty, limits, optional }
     }
 }
 
@@ -190,11 +207,17 @@ impl Row {
         source: &TableDefinition,
         at: usize,
         columns: &[Column],
-    ) -> Option<Row> {
+    ) -> Option<(Row, Vec<cell::Admits>)> {
         let row = &source.rows[at];
         let mut tests = Vec::new();
         for (column, text) in row.when.iter().enumerate() {
-            let place = cell::Place { definition, row: at, column, input: &columns[column].ty };
+            let place = cell::Place {
+                definition,
+                row: at,
+                column,
+                input: &columns[column].ty,
+                slot: columns[column].slot,
+            };
             tests.push(cell::compile(compiler, &place, text));
         }
         let ty = super::shape::type_of(&row.then);
@@ -203,8 +226,10 @@ impl Row {
         {
             compiler.error(definition, &format!("rows/{at}/then"), message);
         }
-        let tests = tests.into_iter().collect::<Option<Vec<_>>>()?.into_iter().flatten().collect();
-        Some(Row { tests, then: row.then.clone(), ty, priority: row.priority })
+        let (tests, admits): (Vec<_>, Vec<_>) =
+            tests.into_iter().collect::<Option<Vec<_>>>()?.into_iter().unzip();
+        let tests = tests.into_iter().flatten().collect();
+        Some((Row { tests, then: row.then.clone(), ty, priority: row.priority }, admits))
     }
 
     fn matches<'a>(&'a self, slots: &Slots<'a>, budget: &mut Budget) -> Result<bool, EvalError> {

@@ -7,8 +7,10 @@ use std::ops::Range;
 use super::super::compile::Compiler;
 use super::super::definition::Definition;
 use super::Test;
+use crate::layout::Slot;
 use crate::program::Program;
 use crate::types::Type;
+use crate::value::{List, Value};
 
 /// Where a cell is, and what its input holds.
 pub(super) struct Place<'d> {
@@ -16,6 +18,34 @@ pub(super) struct Place<'d> {
     pub row: usize,
     pub column: usize,
     pub input: &'d Type,
+    pub slot: Slot,
+}
+
+/// What a cell admits, as far as that is known before there is a submission.
+#[derive(Debug)]
+pub(super) enum Admits {
+    /// `-`: everything, a missing input too.
+    Anything,
+    /// One of the alternatives, each a conjunction of bounds; `None` is one that only a submission can decide.
+    Tests { negated: bool, alternatives: Vec<Option<Vec<Bound>>> },
+}
+
+/// A comparison of the input with a constant.
+#[derive(Debug)]
+pub(super) struct Bound {
+    pub operator: &'static str,
+    pub value: Value<'static>,
+}
+
+impl Admits {
+    /// All bounds in the cell.
+    pub fn bounds(&self) -> impl Iterator<Item = &Bound> {
+        let alternatives = match self {
+            Admits::Anything => &[][..],
+            Admits::Tests { alternatives, .. } => alternatives,
+        };
+        alternatives.iter().flatten().flatten()
+    }
 }
 
 /// The hidden variable that holds an input. No name in a rule can be spelled like it by accident.
@@ -40,12 +70,22 @@ enum Alternative {
     Plain(Range<usize>),
 }
 
-/// Compiles a cell: `Some(None)` for `-`, `None` when there was a problem.
-pub(super) fn compile(compiler: &mut Compiler, place: &Place<'_>, text: &str) -> Option<Option<Test>> {
-    let Some(cut) = cut(text) else { return Some(None) };
+/// Compiles a cell, without a test for `-`; `None` when there was a problem.
+pub(super) fn compile(
+    compiler: &mut Compiler,
+    place: &Place<'_>,
+    text: &str,
+) -> Option<(Option<Test>, Admits)> {
+    let Some(cut) = cut(text) else { return Some((None, Admits::Anything)) };
     let mut alternatives = Vec::with_capacity(cut.alternatives.len());
+    let mut admitted = Vec::with_capacity(cut.alternatives.len());
     for alternative in cut.alternatives {
-        alternatives.push(match alternative {
+        let operators: &[&'static str] = match &alternative {
+            Alternative::Compare(operator, _) => &[*operator],
+            Alternative::Between { low, high } => &[low.0, high.0],
+            Alternative::Plain(_) => &["=="],
+        };
+        let programs = match alternative {
             Alternative::Compare(operator, range) => {
                 Some(vec![compare(compiler, place, text, operator, range)?])
             }
@@ -55,10 +95,29 @@ pub(super) fn compile(compiler: &mut Compiler, place: &Place<'_>, text: &str) ->
                 Some(vec![low?, high?])
             }
             Alternative::Plain(range) => plain(compiler, place, text, range).map(|program| vec![program]),
-        });
+        };
+        admitted.extend(programs.iter().flat_map(|programs| bounds(programs, operators, place.slot)));
+        alternatives.push(programs);
     }
     let alternatives = alternatives.into_iter().collect::<Option<_>>()?;
-    Some(Some(Test { negated: cut.negated, alternatives }))
+    let admits = Admits::Tests { negated: cut.negated, alternatives: admitted };
+    Some((Some(Test { negated: cut.negated, alternatives }), admits))
+}
+
+/// What an alternative compares its input with: one conjunction, or one for each value of `in`.
+fn bounds(programs: &[Program], operators: &[&'static str], slot: Slot) -> Vec<Option<Vec<Bound>>> {
+    let bound = |(program, operator): (&Program, &&'static str)| {
+        program.compared(slot).map(|value| Bound { operator, value: value.clone() })
+    };
+    match (operators, programs) {
+        (["in"], [program]) => match program.compared(slot) {
+            Some(Value::List(List::Owned(items))) => {
+                items.iter().map(|value| Some(vec![Bound { operator: "==", value: value.clone() }])).collect()
+            }
+            _ => vec![None],
+        },
+        _ => vec![programs.iter().zip(operators).map(bound).collect()],
+    }
 }
 
 /// The test `input operator text`.

@@ -1,0 +1,93 @@
+//! Remarks on what is right but will surprise: operations that may fail when they run, comparisons that the schema decides.
+//!
+//! Part of the checker. All of it is warnings: the author may know more than the schema says.
+
+use std::cmp::Ordering;
+
+use super::{Checker, Mode};
+use crate::error::Problem;
+use crate::layout::Slot;
+use crate::node::Node;
+use crate::overload::Overload;
+use crate::syntax::{Expr, Span};
+use crate::value::{Value, compare, decimal_from_text};
+
+impl<'s> Checker<'_, 's> {
+    /// Warns of a call that its arguments may make fail.
+    pub(super) fn warn_failing(
+        &mut self,
+        row: &'static Overload,
+        span: Span,
+        sources: &[&Expr<'s>],
+        nodes: &[Node],
+    ) {
+        let Some(why) = row.fails.filter(|_| self.mode == Mode::Checked) else { return };
+        // A constant divisor was tried already, where it is not zero by being written so.
+        let certain = match (row.name, nodes) {
+            ("/" | "%", [_, Node::Const(divisor)]) => !is_zero(divisor),
+            ("/" | "%", [_, Node::Slot(divisor)]) => self.is_non_zero(*divisor),
+            _ => false,
+        };
+        if certain || sources.is_empty() {
+            return;
+        }
+        self.remark(span, |text| format!("`{text}` may fail: {why}"));
+    }
+
+    /// Warns of a call whose types are known only when it runs, once.
+    pub(super) fn warn_dynamic(&mut self, span: Span) {
+        let known = |problem: &Problem| problem.message.ends_with(DYNAMIC);
+        if !self.problems.iter().any(known) {
+            self.remark(span, |text| format!("`{text}` {DYNAMIC}"));
+        }
+    }
+
+    /// Warns of a comparison that the schema's limits of a number decide.
+    pub(super) fn warn_decided(&mut self, name: &str, span: Span, slot: Slot, value: &Value<'static>) {
+        let info = self.layout.info(slot);
+        let limit = |limit: &Option<serde_json::Number>| {
+            limit.as_ref().and_then(|number| decimal_from_text(&number.to_string())).map(Value::Decimal)
+        };
+        let order = |limit: Option<Value<'static>>| limit.and_then(|limit| compare(&limit, value));
+        let (least, most) = (order(limit(&info.minimum)), order(limit(&info.maximum)));
+        let above = least == Some(Ordering::Greater);
+        let below = most == Some(Ordering::Less);
+        let holds = match name {
+            "<" if above || least == Some(Ordering::Equal) => false,
+            ">" if below || most == Some(Ordering::Equal) => false,
+            "<=" | "==" if above => false,
+            ">=" | "==" if below => false,
+            ">=" if above || least == Some(Ordering::Equal) => true,
+            "<=" if below || most == Some(Ordering::Equal) => true,
+            ">" | "!=" if above => true,
+            "<" | "!=" if below => true,
+            _ => return,
+        };
+        let shown = |name: &str, limit: &Option<serde_json::Number>| {
+            limit.as_ref().map(|limit| format!("{name} {limit}"))
+        };
+        let limits: Vec<String> = [shown("at least", &info.minimum), shown("at most", &info.maximum)]
+            .into_iter()
+            .flatten()
+            .collect();
+        let (path, limits) = (info.path.join("."), limits.join(" and "));
+        let verdict = if holds { "always" } else { "never" };
+        self.remark(span, |text| format!("`{text}` {verdict} holds: the schema admits `{path}` {limits}"));
+    }
+
+    fn remark(&mut self, span: Span, message: impl FnOnce(&str) -> String) {
+        // What stands before the source of a table's cell means nothing to its author.
+        let text = self.source.get(span.range()).unwrap_or_default();
+        let warning = Problem::warning(span.range(), message(text));
+        if !self.problems.contains(&warning) {
+            self.problems.push(warning);
+        }
+    }
+}
+
+/// How the warning about unknown types ends.
+const DYNAMIC: &str = "may fail: the schema does not say what types it works on";
+
+fn is_zero(value: &Value<'_>) -> bool {
+    compare(value, &Value::Int(0)) == Some(Ordering::Equal)
+}
