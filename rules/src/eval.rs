@@ -13,6 +13,7 @@ use crate::slots::{Cell, Slots};
 use crate::value::{Map, Value};
 
 mod fold;
+pub(crate) mod trace;
 
 pub(crate) use fold::round_cost;
 

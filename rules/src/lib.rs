@@ -76,7 +76,7 @@ pub use function::{Function, FunctionRefused};
 pub use layout::{Layout, Slot};
 pub use overload::{FunctionDoc, functions};
 pub use program::Program;
-pub use ruleset::{BindPlan, Computed, Outcome, RuleOutcome, RuleProblem, RuleSet, Skipped, Violation};
+pub use ruleset::{BindPlan, Computed, Outcome, RuleOutcome, RuleProblem, RuleSet, Skipped, Violation, Why};
 pub use slots::{SlotSet, Slots};
 pub use types::{Field, ObjectType, Type};
 pub use value::{Kind, List, Map, Text, Value};

@@ -40,5 +40,8 @@ pub const RULES_MAX: usize = 2_000;
 /// Rows of one decision table. More are refused at compile time.
 pub const TABLE_ROWS_MAX: usize = 10_000;
 
+/// Atomic conditions of one decision that its outcome records; further ones are evaluated but not explained.
+pub const CONDITIONS_RECORDED: usize = 64;
+
 /// Problems reported for one rule set; further ones are dropped, because nobody reads the thousandth.
 pub const PROBLEMS_MAX: usize = 200;

@@ -12,7 +12,7 @@ use crate::layout::{Layout, Slot};
 use crate::limits::COST_MAX;
 use crate::node::Node;
 use crate::slots::{SlotSet, Slots};
-use crate::syntax::parse;
+use crate::syntax::{Expr, ExprKind, parse};
 use crate::types::Type;
 use crate::value::Value;
 
@@ -132,6 +132,36 @@ impl Program {
     pub fn eval<'a>(&'a self, slots: &Slots<'a>, budget: &mut Budget) -> Result<Value<'a>, EvalError> {
         budget.spend(1)?;
         Frame::new(slots, budget).eval(&self.node)
+    }
+
+    /// The atomic conditions of a boolean expression: the operands of `&&` and `||` that are neither, in the order of the
+    /// source. `tree` is the expression's own.
+    pub(crate) fn conditions<'t, 's>(&self, tree: &'t Expr<'s>) -> Vec<&'t Expr<'s>> {
+        fn collect<'t, 's>(expr: &'t Expr<'s>, node: &Node, found: &mut Vec<&'t Expr<'s>>) {
+            match (&expr.kind, node) {
+                (ExprKind::And(exprs), Node::And(nodes)) | (ExprKind::Or(exprs), Node::Or(nodes)) => {
+                    exprs.iter().zip(nodes).for_each(|(expr, node)| collect(expr, node, found));
+                }
+                _ => found.push(expr),
+            }
+        }
+        let mut found = Vec::new();
+        collect(tree, &self.node, &mut found);
+        found
+    }
+
+    /// As [`Program::eval_bool`], noting in `trace` what each of several atomic conditions was; nothing for a single one.
+    pub(crate) fn eval_traced<'a>(
+        &'a self,
+        slots: &Slots<'a>,
+        budget: &mut Budget,
+        trace: &mut String,
+    ) -> Result<bool, EvalError> {
+        if !matches!(self.node, Node::And(_) | Node::Or(_)) {
+            return self.eval_bool(slots, budget);
+        }
+        budget.spend(1)?;
+        Frame::new(slots, budget).truth_traced(&self.node, trace)
     }
 
     /// The truth of a boolean expression over `slots`.

@@ -27,11 +27,12 @@ use crate::value::Value;
 mod compile;
 mod definition;
 mod evaluate;
+mod explain;
 mod outcome;
 mod shape;
 mod table;
 
-pub use outcome::{Computed, Outcome, RuleOutcome, RuleProblem, Skipped, Violation};
+pub use outcome::{Computed, Outcome, RuleOutcome, RuleProblem, Skipped, Violation, Why};
 
 /// The compiled rules of one form version: immutable, shared by all threads.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub struct RuleSet {
     /// In the order in which they run.
     rules: Vec<Rule>,
     layout: Layout,
+    /// The `rules` array, for explanations.
+    source: Json,
     /// The form's members that some rule reads.
     plan: Branch,
     warnings: Vec<RuleProblem>,
@@ -113,6 +116,14 @@ impl RuleSet {
     /// not recorded are absent.
     pub fn bind_outcomes<'a>(&'a self, slots: &mut Slots<'a>, outcomes: &'a Json) {
         evaluate::bind_outcomes(&self.layout, slots, outcomes);
+    }
+
+    /// Explains recorded outcomes (the form of [`RuleOutcome::outcomes_json`]) with what was recorded beside them (the form of
+    /// [`RuleOutcome::why_json`], null when nothing was) and the data they were made from, computed fields included:
+    /// `{ "<rule id>": … }` with `conditions` of a decision (`text`, `held`, `values`), `inputs` and the matching `rows` of a
+    /// table, `text` and `values` of a compute.
+    pub fn explain(&self, outcomes: &Json, why: &Json, data: &Json) -> Json {
+        explain::explain(self, outcomes, why, data)
     }
 
     /// Evaluates all rules over one submission. `variables` gives the values of the layout's variables, such as `now`.

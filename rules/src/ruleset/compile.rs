@@ -19,9 +19,9 @@ use crate::syntax::parse;
 use crate::types::{Field, ObjectType, Type};
 use crate::value::Value;
 
-pub(super) fn compile(rules: &Json, layout: &Layout) -> Result<RuleSet, Vec<RuleProblem>> {
+pub(super) fn compile(source: &Json, layout: &Layout) -> Result<RuleSet, Vec<RuleProblem>> {
     let mut problems = Problems::default();
-    let definitions = read(rules, &mut problems);
+    let definitions = read(source, &mut problems);
     let mut layout = layout.clone();
     layout.add_variable(&Field::required(OUTCOMES, outcomes(&definitions)));
     let mut compiler = Compiler { layout, problems, uses: SlotSet::default() };
@@ -44,7 +44,13 @@ pub(super) fn compile(rules: &Json, layout: &Layout) -> Result<RuleSet, Vec<Rule
     for rule in &mut rules {
         rule.read = read.is_some_and(|outcomes| outcomes.member(&rule.id).is_some());
     }
-    Ok(RuleSet { rules, layout: compiler.layout, plan, warnings: compiler.problems.0 })
+    Ok(RuleSet {
+        rules,
+        layout: compiler.layout,
+        source: source.clone(),
+        plan,
+        warnings: compiler.problems.0,
+    })
 }
 
 /// The type of the variable `outcomes`: what each decision and table may say.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use super::outcome::{Computed, Outcome, RuleOutcome, Skipped, Violation};
-use super::table::Said;
+use super::outcome::{Computed, Outcome, RuleOutcome, Skipped, Violation, Why};
+use super::table::{Matched, Said};
 use super::{Action, MATCHED, OUTCOMES, Rule, VALUE};
 use crate::budget::Budget;
 use crate::error::{ErrorKind, EvalError};
@@ -59,10 +59,10 @@ impl<'a> Run<'_, 'a> {
             }
             Action::Decision { when, then, otherwise } => self.decision(rule, when, then, otherwise.as_ref()),
             Action::Table(table) => match table.run(self.slots, self.budget) {
-                Ok(said) => self.table(rule, said),
+                Ok(Matched { said, rows }) => self.table(rule, said, rows),
                 Err(error) => {
                     self.record(rule, false, None);
-                    self.say(rule, false, Json::Null, Some(error));
+                    self.say(rule, false, Json::Null, Some(error), None);
                 }
             },
         }
@@ -97,14 +97,16 @@ impl<'a> Run<'_, 'a> {
     }
 
     fn decision(&mut self, rule: &Rule, when: &'a Program, then: &'a Json, otherwise: Option<&'a Json>) {
-        let (matched, value, failure) = match when.eval_bool(self.slots, self.budget) {
+        let mut trace = String::new();
+        let (matched, value, failure) = match when.eval_traced(self.slots, self.budget, &mut trace) {
             Ok(true) => (true, Some(then), None),
             Ok(false) => (false, otherwise, None),
             Err(error) if error.kind() == ErrorKind::Missing => (false, otherwise, Some(error)),
             Err(error) => (false, None, Some(error)),
         };
         self.record(rule, matched, value);
-        self.say(rule, matched, value.cloned().unwrap_or(Json::Null), failure);
+        let why = (!trace.is_empty()).then_some(Why::Conditions(trace));
+        self.say(rule, matched, value.cloned().unwrap_or(Json::Null), failure, why);
     }
 
     fn skip(&mut self, rule: &Rule, error: &EvalError) {
@@ -112,22 +114,24 @@ impl<'a> Run<'_, 'a> {
     }
 
     /// Adds an outcome. A missing field is a reason, anything else an error.
-    fn say(&mut self, rule: &Rule, matched: bool, value: Json, failure: Option<EvalError>) {
+    fn say(&mut self, rule: &Rule, matched: bool, value: Json, failure: Option<EvalError>, why: Option<Why>) {
         let missing = failure.as_ref().is_some_and(|error| error.kind() == ErrorKind::Missing);
         let text = failure.map(|error| error.to_string());
         let (reason, error) = if missing { (text, None) } else { (None, text) };
-        self.outcomes.push((rule.place, Outcome { rule: rule.id.clone(), matched, value, reason, error }));
+        self.outcomes
+            .push((rule.place, Outcome { rule: rule.id.clone(), matched, value, reason, error, why }));
     }
 
-    fn table(&mut self, rule: &'a Rule, said: Said<'a>) {
+    fn table(&mut self, rule: &'a Rule, said: Said<'a>, rows: Vec<usize>) {
+        let why = (!rows.is_empty()).then_some(Why::Rows(rows));
         match said {
             Said::Nothing(otherwise) => {
                 self.record(rule, false, otherwise);
-                self.say(rule, false, otherwise.cloned().unwrap_or(Json::Null), None);
+                self.say(rule, false, otherwise.cloned().unwrap_or(Json::Null), None, why);
             }
             Said::Row(then) => {
                 self.record(rule, true, Some(then));
-                self.say(rule, true, then.clone(), None);
+                self.say(rule, true, then.clone(), None, why);
             }
             Said::Keys(keys) => {
                 self.record(rule, true, None);
@@ -136,13 +140,13 @@ impl<'a> Run<'_, 'a> {
                     json.insert(key.to_owned(), value.to_json().unwrap_or(Json::Null));
                     self.set_outcome(rule, key, value);
                 }
-                self.say(rule, true, Json::Object(json), None);
+                self.say(rule, true, Json::Object(json), None, why);
             }
             Said::Scalar(value) => {
                 let json = value.to_json().unwrap_or(Json::Null);
                 self.record(rule, true, None);
                 self.set_outcome(rule, VALUE, value);
-                self.say(rule, true, json, None);
+                self.say(rule, true, json, None, why);
             }
         }
     }

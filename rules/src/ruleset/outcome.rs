@@ -38,6 +38,20 @@ pub struct RuleOutcome {
 }
 
 impl RuleOutcome {
+    /// What the outcomes rest on, `{ "<rule id>": "tf-" }` or `{ "<rule id>": [2] }`; `None` when no rule has more to say than
+    /// its outcome.
+    pub fn why_json(&self) -> Option<Json> {
+        let why = |outcome: &Outcome| {
+            let said = match outcome.why.as_ref()? {
+                Why::Conditions(marks) => Json::from(marks.as_str()),
+                Why::Rows(rows) => Json::from(rows.as_slice()),
+            };
+            Some((outcome.rule.to_string(), said))
+        };
+        let members: serde_json::Map<String, Json> = self.outcomes.iter().filter_map(why).collect();
+        (!members.is_empty()).then_some(Json::Object(members))
+    }
+
     /// The outcomes as `{ "<rule id>": {"matched": bool, "value": …} }`, with `reason` or `error` where there is one.
     pub fn outcomes_json(&self) -> Json {
         let members = self.outcomes.iter().map(|outcome| (outcome.rule.to_string(), outcome.to_json()));
@@ -91,6 +105,18 @@ pub struct Outcome {
     pub reason: Option<String>,
     /// Why it could not be evaluated (division by zero, overflow, …).
     pub error: Option<String>,
+    /// What it rests on, when the outcome itself does not say it.
+    pub why: Option<Why>,
+}
+
+/// What an outcome rests on, as short as it can be recorded; [`crate::RuleSet::explain`] makes it readable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// One mark for each atomic condition of a decision that has several, in the order of the source: `t` held, `f` did not,
+    /// `-` was not asked, `?` misses a field, `!` failed. At most [`crate::limits::CONDITIONS_RECORDED`].
+    Conditions(String),
+    /// The rows of a table that matched, from 0. Under `first` it is the one that counted.
+    Rows(Vec<usize>),
 }
 
 impl Outcome {

@@ -52,6 +52,12 @@ struct Test {
     alternatives: Vec<Vec<Program>>,
 }
 
+/// What a table says, and the rows that matched.
+pub(super) struct Matched<'a> {
+    pub said: Said<'a>,
+    pub rows: Vec<usize>,
+}
+
 /// What a table says.
 pub(super) enum Said<'a> {
     /// No row matched.
@@ -100,7 +106,7 @@ impl Table {
         &'a self,
         slots: &mut Slots<'a>,
         budget: &mut Budget,
-    ) -> Result<Said<'a>, EvalError> {
+    ) -> Result<Matched<'a>, EvalError> {
         for (program, slot) in &self.inputs {
             match program.eval(slots, budget) {
                 Ok(Value::Null) => slots.clear(*slot),
@@ -115,11 +121,11 @@ impl Table {
                 continue;
             }
             if self.hit == Hit::First {
-                return Ok(Said::Row(&row.then));
+                return Ok(Matched { said: Said::Row(&row.then), rows: vec![at] });
             }
             matching.push(at);
         }
-        self.choose(&matching)
+        Ok(Matched { said: self.choose(&matching)?, rows: matching })
     }
 
     fn choose(&self, matching: &[usize]) -> Result<Said<'_>, EvalError> {
