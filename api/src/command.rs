@@ -117,14 +117,23 @@ impl CommandCall {
         Self::enter(api, &head, caller, body).await
     }
 
-    /// Reads a command's request whose body is a JSON merge patch.
+    /// Reads a command's request whose body is a JSON merge patch, and for which no role is needed: the aggregate says who may.
     ///
     /// # Errors
     /// As [`CommandCall::read`]; 415 for a patch of another kind.
-    pub async fn read_merge_patch(call: Call, roles: &[&str]) -> Result<Self, ApiError> {
+    pub async fn read_merge_patch(call: Call) -> Result<Self, ApiError> {
         let caller = call.caller()?;
-        caller.require(roles)?;
         let (api, head, body) = call.merge_patch_body().await?;
+        Self::enter(api, &head, caller, body).await
+    }
+
+    /// Reads a command's request whose body may be missing, and for which no role is needed: the aggregate says who may.
+    ///
+    /// # Errors
+    /// As [`CommandCall::read`].
+    pub async fn read_of_anybody(call: Call) -> Result<Self, ApiError> {
+        let caller = call.caller()?;
+        let (api, head, body) = call.optional_json_body().await?;
         Self::enter(api, &head, caller, body).await
     }
 

@@ -47,6 +47,17 @@ pub enum ApiError {
     /// The credential is valid and does not allow this.
     #[error("{0}")]
     NotPermitted(String),
+    /// The state of the submission does not let this person edit these fields.
+    #[error("{detail}")]
+    NotEditable {
+        /// One sentence.
+        detail: String,
+        /// Which fields; an array.
+        errors: Value,
+    },
+    /// The form's workflow has no such transition.
+    #[error("{0}")]
+    TransitionUnknown(String),
     /// There is no such thing, or it is another tenant's.
     #[error("there is no such {0}")]
     NotFound(&'static str),
@@ -164,6 +175,13 @@ impl ApiError {
                 problem(StatusCode::UNAUTHORIZED, "unauthenticated", "Credential required")
             }
             Self::NotPermitted(_) => problem(StatusCode::FORBIDDEN, "not-permitted", "Not permitted"),
+            Self::NotEditable { errors, .. } => {
+                problem(StatusCode::FORBIDDEN, "not-permitted", "Not permitted")
+                    .with("errors", errors.clone())
+            }
+            Self::TransitionUnknown(_) => {
+                problem(StatusCode::NOT_FOUND, "transition-unknown", "Unknown transition")
+            }
             Self::NotFound(_) => problem(StatusCode::NOT_FOUND, "not-found", "Not found"),
             Self::TenantUnknown => problem(StatusCode::NOT_FOUND, "tenant-unknown", "Unknown tenant"),
             Self::MethodNotAllowed { .. } => {

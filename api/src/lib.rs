@@ -36,6 +36,7 @@ mod stats;
 mod submission_queries;
 mod submissions;
 mod tenants;
+mod workflow;
 
 pub mod cli;
 

@@ -17,7 +17,7 @@ use crate::head::Head;
 use crate::metrics::RouteMetrics;
 use crate::{
     events, exports, feed, form_queries, forms, ledger, operations, stats, submission_queries, submissions,
-    tenants,
+    tenants, workflow,
 };
 
 /// One route: its filter, and the method and template under which it is documented, measured and found for `Allow`.
@@ -79,6 +79,13 @@ fn table(app: &Arc<Api>) -> Vec<Route> {
         route!(app, GET / "v1" / "submissions" / id / "timeline" => submission_queries::timeline, id),
         route!(app, PATCH / "v1" / "submissions" / id => submissions::patch, id),
         route!(app, POST / "v1" / "submissions" / id / "submit" => submissions::submit_draft, id),
+        route!(app, POST / "v1" / "submissions" / id / "transitions" / name => workflow::transition, id, name),
+        route!(app, POST / "v1" / "submissions" / id / "comments" => workflow::comment, id),
+        route!(app, POST / "v1" / "submissions" / id / "claim" => workflow::claim, id),
+        route!(app, POST / "v1" / "submissions" / id / "assign" => workflow::assign, id),
+        route!(app, POST / "v1" / "submissions" / id / "release" => workflow::release, id),
+        route!(app, POST / "v1" / "submissions" / id / "delegate" => workflow::delegate, id),
+        route!(app, POST / "v1" / "submissions" / id / "withdraw" => workflow::withdraw, id),
         route!(app, GET / "v1" / "feed" => feed::subscribe),
         route!(app, GET / "v1" / "events" => events::list),
         route!(app, GET / "v1" / "ledger" => ledger::head),

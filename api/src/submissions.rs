@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use cqrs_es::Aggregate;
 use formledger_domain::{
-    CanonicalJson, CompiledForm, LedgerAggregate, Submission, SubmissionCommand, SubmissionId,
+    Approvals, CanonicalJson, CompiledForm, LedgerAggregate, Submission, SubmissionCommand, SubmissionId,
+    SubmissionState,
 };
-use formledger_store::RecordedEvent;
+use formledger_store::{RecordedEvent, TenantLedger};
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 use warp::reply::Response;
 
-use crate::auth::role;
+use crate::app::Api;
+use crate::auth::{Caller, role};
 use crate::call::Call;
 use crate::command::{CommandCall, Outcome, parse};
 use crate::error::ApiError;
@@ -35,12 +37,14 @@ pub struct NewSubmission {
 
 /// What a submission's commands answer, besides `position` and `sequence`.
 #[derive(Serialize)]
-struct Effect<'a> {
+pub struct Effect<'a> {
     submission_id: SubmissionId,
     form: &'a str,
     form_version: u32,
     state: &'a str,
     outcomes: CanonicalJson,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approvals: Option<Approvals>,
 }
 
 /// Makes a submission.
@@ -71,23 +75,28 @@ pub async fn submit(call: Call, form: String) -> Result<Response, ApiError> {
     .await
 }
 
-/// Changes a draft's data with a JSON merge patch (RFC 7396).
+/// Changes the data with a JSON merge patch (RFC 7396): all of a draft, and what a workflow state lets this person edit.
 #[utoipa::path(patch, path = "/v1/submissions/{id}", tag = "submissions", security(("bearer" = [])),
     params(("id" = Uuid, Path, description = "The submission.")),
     request_body(content = Value, content_type = "application/merge-patch+json"),
     responses(
-        (status = 200, body = answers::SubmissionRecorded, description = "Amended."),
+        (status = 200, body = answers::SubmissionRecorded, description = "Amended. Outside of a draft the rules are asked again, and approvals given in this state are void."),
+        (status = 403, description = "`not-permitted`: not by this person, or not these fields; then `errors[{pointer, message}]`."),
         (status = 404, description = "There is no such submission, or not for this caller."),
-        (status = 409, description = "`not-in-state`."),
+        (status = 409, description = "`not-in-state`: nothing may be edited in this state."),
+        (status = 422, description = "`submission-invalid` with `errors[]`; drafts are not checked."),
         (status = 415, description = "`media-type-unsupported`: another kind of patch; `Accept-Patch` says which are read."),
     ))]
 pub async fn patch(call: Call, id: String) -> Result<Response, ApiError> {
-    let call = CommandCall::read_merge_patch(call, SUBMITTERS).await?;
+    let call = CommandCall::read_merge_patch(call).await?;
     let patch = Arc::new(parse(&call.body)?);
-    let (id, form) = pinned_form(&call, &id).await?;
-    let by = call.caller.context.actor.clone();
+    let Pinned { id, form, is_draft } = pinned(&call, &id).await?;
+    if is_draft {
+        call.caller.require(SUBMITTERS)?;
+    }
+    let (by, now) = (call.caller.context.actor.clone(), call.caller.context.now);
     let topic = topic(form.id());
-    let command = SubmissionCommand::Patch { form, patch, by };
+    let command = SubmissionCommand::Patch { form, patch, by, now };
     call.execute::<Submission>(id, command, topic, |state, _| Outcome::ok(&Effect::of(id, state))).await
 }
 
@@ -102,7 +111,7 @@ pub async fn patch(call: Call, id: String) -> Result<Response, ApiError> {
     ))]
 pub async fn submit_draft(call: Call, id: String) -> Result<Response, ApiError> {
     let call = CommandCall::read_optional(call, SUBMITTERS).await?;
-    let (id, form) = pinned_form(&call, &id).await?;
+    let Pinned { id, form, .. } = pinned(&call, &id).await?;
     // A retirement that is recorded between this look and the append is not seen: forms and submissions are different streams.
     if let Err(refusal) = call.api.catalogue.open(&call.ledger, &call.caller.context, form.id()).await {
         return call.first_or(refusal).await;
@@ -136,7 +145,8 @@ impl NewSubmission {
 }
 
 impl<'a> Effect<'a> {
-    fn of(submission_id: SubmissionId, state: &'a Submission) -> Self {
+    /// Of a command that left the submission in this state.
+    pub fn of(submission_id: SubmissionId, state: &'a Submission) -> Self {
         let pin = state.pin();
         Self {
             submission_id,
@@ -144,7 +154,13 @@ impl<'a> Effect<'a> {
             form_version: pin.map_or(0, |pin| pin.version.0),
             state: state.state().map_or("", |state| state.as_str()),
             outcomes: state.outcomes().cloned().unwrap_or_else(|| CanonicalJson::from_stored("{}")),
+            approvals: None,
         }
+    }
+
+    /// With how far the transition has come that the command took.
+    pub fn with_approvals(self, approvals: Option<Approvals>) -> Self {
+        Self { approvals, ..self }
     }
 }
 
@@ -163,24 +179,46 @@ pub fn fold(events: &[RecordedEvent]) -> Result<Submission, ApiError> {
     Ok(submission)
 }
 
-/// The submission and the form version it is pinned to.
+/// A submission that a command is about, and the form version it is pinned to.
+pub struct Pinned {
+    /// The submission.
+    pub id: SubmissionId,
+    /// The form version.
+    pub form: Arc<CompiledForm>,
+    /// Whether it is not submitted yet, as far as could be seen before the command.
+    pub is_draft: bool,
+}
+
+/// Looks up the submission of a command.
 ///
 /// Comes before everything else that is said about it: to somebody who may not read a submission it is missing, whatever its sequence
 /// and state are.
 ///
 /// # Errors
 /// 404 when it is missing, also to this caller alone.
-async fn pinned_form(call: &CommandCall, id: &str) -> Result<(SubmissionId, Arc<CompiledForm>), ApiError> {
+pub async fn pinned(call: &CommandCall, id: &str) -> Result<Pinned, ApiError> {
     let id = submission_id(id)?;
-    let context = &call.caller.context;
-    let events = call.ledger.load(&context.stream::<Submission>(id)).await?;
-    // The first event says whose it is and makes the pin; no other changes either.
-    let submission = fold(&events[..events.len().min(1)])?;
-    let (Some(pin), Some(submitter)) = (submission.pin(), submission.submitter()) else {
-        return Err(ApiError::NotFound("submission"));
-    };
-    if *submitter != context.actor.subject && !call.caller.has_any(role::READERS) {
-        return Err(ApiError::NotFound("submission"));
+    let events = call.ledger.load(&call.caller.context.stream::<Submission>(id)).await?;
+    let submission = fold(&events)?;
+    let form = readable(&call.api, &call.ledger, &call.caller, &submission).await?;
+    Ok(Pinned { id, form, is_draft: submission.state() == Some(&SubmissionState::DRAFT) })
+}
+
+/// The form version that a submission is pinned to, for somebody who may read the submission: who made it, who reads everything, and
+/// whom its workflow concerns.
+///
+/// # Errors
+/// 404.
+pub async fn readable(
+    api: &Api,
+    ledger: &TenantLedger,
+    caller: &Caller,
+    submission: &Submission,
+) -> Result<Arc<CompiledForm>, ApiError> {
+    let pin = submission.pin().ok_or(ApiError::NotFound("submission"))?;
+    let form = api.catalogue.pinned(ledger, &caller.context, pin).await?;
+    if caller.has_any(role::READERS) || submission.concerns(&form, &caller.context.actor) {
+        return Ok(form);
     }
-    Ok((id, call.api.catalogue.pinned(&call.ledger, context, pin).await?))
+    Err(ApiError::NotFound("submission"))
 }

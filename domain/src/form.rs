@@ -14,6 +14,7 @@ mod rules;
 mod shape;
 mod validator;
 mod violation;
+mod workflow;
 
 pub use ast::{ANY_ITEM, Constraints, Field, FieldKind};
 pub use command::{Form, FormCommand, FormError};
@@ -23,6 +24,7 @@ pub use event::FormEvent;
 pub use problem::{DefinitionProblem, Severity, SourceSpan};
 pub use rules::Verdict;
 pub use violation::{VIOLATIONS_MAX, Violation};
+pub use workflow::{Facts, GuardFailed, SUBMITTER_ROLE, State, Transition, Workflow};
 
 #[cfg(test)]
 mod tests;

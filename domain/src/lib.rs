@@ -16,13 +16,15 @@ pub use context::{Actor, StreamId, TenantContext};
 pub use form::{
     ANY_ITEM, CompiledForm, Constraints, DefinitionProblem, Field, FieldKind, Form, FormCommand,
     FormDefinition, FormError, FormEvent, Refusal, Severity, SourceSpan, VIOLATIONS_MAX, Verdict, Violation,
+    Workflow,
 };
 pub use ids::{EventId, FormId, FormVersion, InvalidId, Position, Sequence, SubmissionId, TenantId};
 pub use json::{CanonicalJson, INTEGER_MAX, InexactNumber, NESTING_MAX, UnreadableJson, parse_exact};
 pub use json::{DIFFERENCES_MAX, FieldDifference, differences};
 pub use submission::{
-    FormPin, SUBMISSION_BYTES_MAX, Submission, SubmissionCommand, SubmissionError, SubmissionEvent,
-    SubmissionState, place_computed,
+    Act, Action, Approval, Approvals, COMMENT_BYTES_MAX, DELEGATIONS_MAX, Delegation, FormPin, NOTES_MAX,
+    REASON_BYTES_MAX, SUBJECT_BYTES_MAX, SUBMISSION_BYTES_MAX, Submission, SubmissionCommand,
+    SubmissionError, SubmissionEvent, SubmissionState, Task, WorkflowFact, place_computed,
 };
 pub use tenant::{Tenant, TenantCommand, TenantError, TenantEvent};
 pub use upcast::upcasters;

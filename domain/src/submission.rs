@@ -2,14 +2,24 @@
 //! Called through `store`. Decisions are pure; who acts and the compiled form come with the command, and replay never asks a rule again.
 
 mod command;
+mod course;
 mod decide;
 mod event;
+mod fact;
+mod people;
+mod rights;
 mod state;
+mod task;
 
-pub use command::SubmissionCommand;
+pub use command::{Act, SubmissionCommand};
 pub use decide::{SUBMISSION_BYTES_MAX, SubmissionError};
 pub use event::SubmissionEvent;
+pub use fact::WorkflowFact;
+pub use people::{COMMENT_BYTES_MAX, DELEGATIONS_MAX, NOTES_MAX, REASON_BYTES_MAX, SUBJECT_BYTES_MAX};
 pub use state::{FormPin, Submission, SubmissionState, place_computed};
+pub use task::{Action, Approval, Approvals, Delegation, Task};
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod workflow_tests;

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
+use chrono::{DateTime, Utc};
 use formledger_domain::{
-    CanonicalJson, EncodedEvent, Form, FormEvent, FormId, FormVersion, LedgerAggregate, Submission,
-    SubmissionEvent, SubmissionState, Tenant, TenantEvent,
+    Action, CanonicalJson, Delegation, EncodedEvent, Form, FormEvent, FormId, FormVersion, LedgerAggregate,
+    Submission, SubmissionEvent, SubmissionState, Task, Tenant, TenantEvent, WorkflowFact,
 };
 use serde_json::{Value, json};
 
@@ -71,6 +72,74 @@ fn submission_events() -> Vec<SubmissionEvent> {
             form_version,
             patch: canonical(json!({"note": null})),
         },
+    ]
+    .into_iter()
+    .chain(workflow_facts().into_iter().map(|fact| SubmissionEvent::Worked {
+        form: form(),
+        form_version,
+        fact,
+    }))
+    .collect()
+}
+
+fn state(name: &str) -> SubmissionState {
+    serde_json::from_value(json!(name)).expect("a state")
+}
+
+fn task() -> Task {
+    Task {
+        state: state("review"),
+        submitter: "ada@example.org".into(),
+        actions: vec![Action {
+            transition: "approve".into(),
+            roles: vec!["reviewer".to_owned()],
+            candidates: vec!["mia@example.org".to_owned()],
+            need: 2,
+            exclude_submitter: true,
+        }],
+        due_at: Some(time("2026-03-01T10:00:00Z")),
+        escalate_to: Some(state("overdue")),
+    }
+}
+
+fn time(text: &str) -> DateTime<Utc> {
+    text.parse().expect("a time")
+}
+
+fn workflow_facts() -> Vec<WorkflowFact> {
+    let (rita, dora) = ("rita@example.org", "dora@example.org");
+    let delegation = Delegation {
+        from: rita.into(),
+        to: dora.into(),
+        roles: vec!["reviewer".to_owned()],
+        starts_at: Some(time("2026-02-26T00:00:00Z")),
+        ends_at: Some(time("2026-03-26T00:00:00.5Z")),
+    };
+    vec![
+        WorkflowFact::Transitioned {
+            from: state("review"),
+            to: state("rejected"),
+            transition: Some("reject".into()),
+            on_behalf_of: Some(rita.into()),
+            reason: Some("no \"receipt\"".into()),
+        },
+        WorkflowFact::Approved {
+            transition: "approve".into(),
+            by: dora.into(),
+            on_behalf_of: Some(rita.into()),
+            reason: Some("ünï".into()),
+            have: 1,
+            need: 2,
+        },
+        WorkflowFact::TaskOpened(task()),
+        WorkflowFact::Escalated { state: state("review"), due_at: time("2026-03-01T10:00:00Z") },
+        WorkflowFact::Claimed { by: rita.into() },
+        WorkflowFact::Assigned { to: dora.into(), reason: Some("knows it".into()) },
+        WorkflowFact::Released { assignee: rita.into() },
+        WorkflowFact::Delegated { delegation, reason: Some("holiday".into()) },
+        WorkflowFact::DelegationEnded { from: rita.into(), to: dora.into() },
+        WorkflowFact::Commented { text: "receipt follows\n".into() },
+        WorkflowFact::Withdrawn { from: state("review"), reason: Some("sold the car".into()) },
     ]
 }
 
@@ -137,9 +206,20 @@ fn no_golden_file_was_removed() {
         "formledger.form.published.v1",
         "formledger.form.retired.v1",
         "formledger.submission.amended.v1",
+        "formledger.submission.approved.v1",
+        "formledger.submission.assigned.v1",
+        "formledger.submission.claimed.v1",
+        "formledger.submission.commented.v1",
+        "formledger.submission.delegated.v1",
+        "formledger.submission.delegation-ended.v1",
         "formledger.submission.drafted.v1",
+        "formledger.submission.escalated.v1",
+        "formledger.submission.released.v1",
         "formledger.submission.rules-evaluated.v1",
         "formledger.submission.submitted.v1",
+        "formledger.submission.task-opened.v1",
+        "formledger.submission.transitioned.v1",
+        "formledger.submission.withdrawn.v1",
         "formledger.tenant.registered.v1",
     ] {
         assert!(folder().join(format!("{name}.json")).is_file(), "{name}.json is gone; {ADVICE}");

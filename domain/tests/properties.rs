@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use cqrs_es::event_sink::EventSink;
 use formledger_domain::{
     Actor, CanonicalJson, CompiledForm, EncodedEvent, Form, FormCommand, FormDefinition, FormEvent, FormId,
@@ -18,6 +18,10 @@ const COMMANDS_MAX: usize = 24;
 
 fn expense() -> FormId {
     "expense".parse().expect("a form id")
+}
+
+fn now() -> DateTime<Utc> {
+    DateTime::UNIX_EPOCH
 }
 
 fn definition(title: u8) -> Value {
@@ -100,9 +104,9 @@ fn submission_command() -> impl Strategy<Value = SubmissionCommand> {
     let forms = [compiled(1), compiled(2)];
     let form = (0..5usize).prop_map(move |pick| forms[usize::from(pick == 4)].clone());
     (form, data(), any::<bool>(), actor(), 0..4u8).prop_map(|(form, data, draft, by, kind)| match kind {
-        0 => SubmissionCommand::Submit { form, data: data.into(), draft, by, now: DateTime::UNIX_EPOCH },
-        1 | 2 => SubmissionCommand::Patch { form, patch: data.into(), by },
-        _ => SubmissionCommand::SubmitDraft { form, by, now: DateTime::UNIX_EPOCH },
+        0 => SubmissionCommand::Submit { form, data: data.into(), draft, by, now: now() },
+        1 | 2 => SubmissionCommand::Patch { form, patch: data.into(), by, now: now() },
+        _ => SubmissionCommand::SubmitDraft { form, by, now: now() },
     })
 }
 

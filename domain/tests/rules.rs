@@ -179,7 +179,7 @@ fn all_parts_tell_their_problems_at_once() {
     definition["index"] = json!(["/missing"]);
     definition["workflow"] = json!({"initial": "submitted", "states": {"submitted": {}}});
     let problems = compile(&definition).expect_err("three problems");
-    for pointer in ["/rules/0/assert", "/index/0", "/workflow"] {
+    for pointer in ["/rules/0/assert", "/index/0", "/workflow/states/submitted"] {
         assert!(
             problems.iter().any(|problem| problem.pointer == pointer && problem.is_error()),
             "{problems:#?}"

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use chrono::NaiveDate;
 use cqrs_es::Aggregate;
 use formledger_domain::{
-    CanonicalJson, FormId, Sequence, Submission, SubmissionEvent, SubmissionState, TenantId,
+    CanonicalJson, FormId, Sequence, Submission, SubmissionEvent, SubmissionState, TenantId, WorkflowFact,
 };
 use formledger_store::RecordedEvent;
 use serde::{Deserialize, Serialize};
@@ -210,6 +210,7 @@ impl StatisticsProjection {
                 evaluations.count += 1;
             }
             SubmissionEvent::Amended { .. } => {}
+            SubmissionEvent::Worked { form, fact, .. } => added.moved(tenant, form, fact),
         }
         Ok(())
     }
@@ -256,6 +257,13 @@ fn get_or_insert<'m, V: Default>(map: &'m mut BTreeMap<String, V>, key: &str) ->
 impl<'a> Added<'a> {
     fn created(&mut self, tenant: &'a TenantId, form: &'a FormId, event: &RecordedEvent) {
         *self.days.entry((tenant, form, event.recorded_at.date_naive())).or_default() += 1;
+    }
+
+    fn moved(&mut self, tenant: &'a TenantId, form: &'a FormId, fact: &'a WorkflowFact) {
+        if let (Some(from), Some(to)) = (fact.state_before(), fact.state_after()) {
+            self.state(tenant, form, from.as_str(), -1);
+            self.state(tenant, form, to.as_str(), 1);
+        }
     }
 
     fn state(&mut self, tenant: &'a TenantId, form: &'a FormId, state: &'a str, count: i64) {

@@ -253,12 +253,7 @@ impl SubmissionsProjection {
 
 /// The form version that an event names; every event of a submission names the same.
 fn pin(said: &SubmissionEvent) -> (&FormId, FormVersion) {
-    match said {
-        SubmissionEvent::Drafted { form, form_version, .. }
-        | SubmissionEvent::Submitted { form, form_version, .. }
-        | SubmissionEvent::RulesEvaluated { form, form_version, .. }
-        | SubmissionEvent::Amended { form, form_version, .. } => (form, *form_version),
-    }
+    (said.form(), said.form_version())
 }
 
 /// Writes what became of the touched submissions: rows, and the difference in indexed values; and what new versions index.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use formledger_domain::{
-    CanonicalJson, FieldDifference, LedgerAggregate, Position, Sequence, Submission, SubmissionEvent,
-    UndecodableEvent, differences,
+    Approvals, CanonicalJson, FieldDifference, LedgerAggregate, Position, Sequence, Submission,
+    SubmissionEvent, UndecodableEvent, WorkflowFact, differences,
 };
 use formledger_store::RecordedEvent;
 use serde::Serialize;
@@ -37,7 +37,62 @@ pub struct TimelineEntry {
     pub outcomes: Option<CanonicalJson>,
     /// Why, where someone said.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    pub reason: Option<Arc<str>>,
+    /// What happened in the workflow.
+    #[serde(flatten)]
+    pub step: Step,
+}
+
+/// What happened in the workflow; all absent for other facts.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Step {
+    /// The transition that somebody took or approved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transition: Option<Arc<str>>,
+    /// For whom, when a delegate did it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<Arc<str>>,
+    /// How far a transition has come that several people must take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approvals: Option<Approvals>,
+    /// Who took it on, was asked to, or may act for somebody else now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub person: Option<Arc<str>>,
+    /// Until when something should be done, or should have been.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<DateTime<Utc>>,
+    /// What somebody said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub comment: Option<Arc<str>>,
+}
+
+impl Step {
+    fn of(fact: &WorkflowFact) -> Self {
+        let nothing = Self::default();
+        match fact.clone() {
+            WorkflowFact::Transitioned { transition, on_behalf_of, .. } => {
+                Self { transition, on_behalf_of, ..nothing }
+            }
+            WorkflowFact::Approved { transition, on_behalf_of, have, need, .. } => {
+                let approvals = Some(Approvals { have, need });
+                Self { transition: Some(transition), on_behalf_of, approvals, ..nothing }
+            }
+            WorkflowFact::TaskOpened(task) => Self { due_at: task.due_at, ..nothing },
+            WorkflowFact::Escalated { due_at, .. } => Self { due_at: Some(due_at), ..nothing },
+            WorkflowFact::Claimed { by: person }
+            | WorkflowFact::Assigned { to: person, .. }
+            | WorkflowFact::Released { assignee: person } => Self { person: Some(person), ..nothing },
+            WorkflowFact::Delegated { delegation, .. } => {
+                let (from, to) = (delegation.from, delegation.to);
+                Self { person: Some(to), on_behalf_of: Some(from), due_at: delegation.ends_at, ..nothing }
+            }
+            WorkflowFact::DelegationEnded { from, to } => {
+                Self { person: Some(to), on_behalf_of: Some(from), ..nothing }
+            }
+            WorkflowFact::Commented { text } => Self { comment: Some(text), ..nothing },
+            WorkflowFact::Withdrawn { .. } => nothing,
+        }
+    }
 }
 
 /// Folds a submission's stream, from its first event up to any later one, into what happened to it.
@@ -55,6 +110,10 @@ pub fn fold(events: &[RecordedEvent]) -> Result<Vec<TimelineEntry>, UndecodableE
             SubmissionEvent::RulesEvaluated { outcomes, .. } => Some(outcomes.clone()),
             _ => None,
         };
+        let (reason, step) = match &said {
+            SubmissionEvent::Worked { fact, .. } => (fact.reason().cloned(), Step::of(fact)),
+            _ => Default::default(),
+        };
         submission.apply(said);
         let after = submission.data().unwrap_or_default();
         let state_after = submission.state().map(|state| state.as_str().to_owned());
@@ -67,7 +126,8 @@ pub fn fold(events: &[RecordedEvent]) -> Result<Vec<TimelineEntry>, UndecodableE
             state: state_after.clone().filter(|_| state_after != state),
             changes: differences(&before, &after),
             outcomes,
-            reason: None,
+            reason,
+            step,
         });
         before = after;
         state = state_after;

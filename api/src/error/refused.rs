@@ -42,9 +42,7 @@ impl From<FormError> for ApiError {
             FormError::NothingToPublish(_) => Self::Conflict { code: "nothing-to-publish", detail },
             FormError::NotPublished => Self::Conflict { code: "form-not-published", detail },
             FormError::Retired => Self::Conflict { code: "form-retired", detail },
-            FormError::ReasonTooLong(_) => {
-                Self::Refused { code: "reason-too-long", detail, errors: Value::Null }
-            }
+            FormError::ReasonTooLong(_) => refused("reason-too-long", detail),
         }
     }
 }
@@ -57,17 +55,33 @@ impl From<SubmissionError> for ApiError {
                 Self::Refused { code: "submission-invalid", detail, errors: list(&violations) }
             }
             SubmissionError::Inexact(number) => number.into(),
-            SubmissionError::TooLarge { .. } => {
-                Self::Refused { code: "submission-too-large", detail, errors: Value::Null }
-            }
+            SubmissionError::TooLarge { .. } => refused("submission-too-large", detail),
             SubmissionError::AlreadyExists => Self::Conflict { code: "submission-exists", detail },
             SubmissionError::Missing => Self::NotFound("submission"),
             SubmissionError::NotInState { .. } => Self::Conflict { code: "not-in-state", detail },
             SubmissionError::NotPermitted { .. } => Self::NotPermitted(detail),
+            SubmissionError::NotEditable { pointers, .. } => {
+                let told = |pointer: &String| json!({"pointer": pointer, "message": "may not be edited in this state"});
+                Self::NotEditable { detail, errors: pointers.iter().map(told).collect() }
+            }
+            SubmissionError::UnknownTransition(_) => Self::TransitionUnknown(detail),
+            SubmissionError::GuardNotMet { .. } => Self::Conflict { code: "guard-not-met", detail },
+            SubmissionError::AlreadyApproved { .. } => Self::Conflict { code: "already-approved", detail },
+            SubmissionError::AlreadyClaimed { .. } => Self::Conflict { code: "already-claimed", detail },
+            SubmissionError::TooManyNotes => Self::Conflict { code: "submission-full", detail },
+            SubmissionError::ReasonRequired { .. } => refused("reason-required", detail),
+            SubmissionError::TextTooLong { .. } => refused("text-too-long", detail),
+            SubmissionError::EmptyText(_) => refused("text-empty", detail),
+            SubmissionError::DelegationInvalid(_) => refused("delegation-invalid", detail),
             // The handler chose the form by the submission's own pin, so this is a mistake of ours.
             other @ SubmissionError::OtherForm { .. } => Self::internal(other),
         }
     }
+}
+
+/// Refused for a reason that one sentence says.
+fn refused(code: &'static str, detail: String) -> ApiError {
+    ApiError::Refused { code, detail, errors: Value::Null }
 }
 
 fn list(items: &impl serde::Serialize) -> Value {

@@ -17,6 +17,9 @@ pub struct SubmissionRecorded {
     state: String,
     /// `{ "<rule id>": {"matched": bool, "value": {…}} }`
     outcomes: Value,
+    /// `{have, need}`, when the command gave one of several approvals.
+    #[schema(required = false)]
+    approvals: Option<Value>,
     /// The submission's place in its stream, as in `ETag`.
     sequence: u64,
     /// The ledger's position, as in `Ledger-Position`.
@@ -165,6 +168,20 @@ pub struct TimelineEntry {
     outcomes: Option<Value>,
     #[schema(required = false)]
     reason: Option<String>,
+    #[schema(required = false)]
+    transition: Option<String>,
+    #[schema(required = false)]
+    on_behalf_of: Option<String>,
+    /// `{have, need}`
+    #[schema(required = false)]
+    approvals: Option<Value>,
+    /// Who took it on, was asked to, or may act for somebody else now.
+    #[schema(required = false)]
+    person: Option<String>,
+    #[schema(required = false)]
+    due_at: Option<DateTime<Utc>>,
+    #[schema(required = false)]
+    comment: Option<String>,
 }
 
 /// Everything that happened to a submission.

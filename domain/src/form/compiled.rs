@@ -15,6 +15,7 @@ use super::rules::{self, FormRules, Verdict};
 use super::shape;
 use super::validator::{self, Checked};
 use super::violation::{self, Violation};
+use super::workflow::{Facts, GuardFailed, Transition, Workflow};
 use crate::ids::{FormId, FormVersion};
 use crate::json::pointer;
 
@@ -26,6 +27,7 @@ pub struct CompiledForm {
     validator: Validator,
     fields: Field,
     rules: FormRules,
+    workflow: Option<Workflow>,
     index: Vec<String>,
     warnings: Vec<DefinitionProblem>,
 }
@@ -67,10 +69,12 @@ impl CompiledForm {
         };
         let with_computed = rules.as_ref().map_or(&layout, FormRules::layout);
         problems.extend(index_problems(&definition.index, &fields, with_computed));
-        problems.extend(definition.workflow.as_ref().map(|_| {
-            let message = "workflows are not supported by this version; leave `workflow` out";
-            DefinitionProblem::error("/workflow", message)
-        }));
+        let workflow = definition.workflow.as_ref().and_then(|workflow| {
+            let (workflow, remarks) =
+                Workflow::compile(workflow, &fields, rules.as_ref().map(FormRules::set));
+            problems.extend(remarks);
+            workflow
+        });
         match rules {
             Some(rules) if !problems.iter().any(DefinitionProblem::is_error) => Ok(Self {
                 id: id.clone(),
@@ -79,6 +83,7 @@ impl CompiledForm {
                 validator,
                 fields,
                 rules,
+                workflow,
                 index: definition.index.clone(),
                 warnings: problems,
             }),
@@ -117,6 +122,30 @@ impl CompiledForm {
     /// The slots of the fields, computed ones among them.
     pub fn layout(&self) -> &Layout {
         self.rules.layout()
+    }
+
+    /// The form's workflow; `None` when a submission is final as soon as it is submitted.
+    pub fn workflow(&self) -> Option<&Workflow> {
+        self.workflow.as_ref()
+    }
+
+    /// Where the form's workflow takes a submission in `state` by itself; `None` when it stays.
+    pub(crate) fn moves_to(&self, state: &str, facts: &Facts<'_>) -> Option<&str> {
+        self.workflow.as_ref()?.moves_to(state, self.rules.set(), facts)
+    }
+
+    /// Whether the guard of a transition of the form's workflow lets the facts through.
+    pub(crate) fn lets_through(&self, transition: &Transition, facts: &Facts<'_>) -> Result<(), GuardFailed> {
+        self.workflow
+            .as_ref()
+            .map_or(Ok(()), |workflow| workflow.lets_through(transition, self.rules.set(), facts))
+    }
+
+    /// The people who may take a transition of the form's workflow whatever their roles.
+    pub(crate) fn candidates(&self, transition: &Transition, facts: &Facts<'_>) -> Vec<String> {
+        self.workflow
+            .as_ref()
+            .map_or_else(Vec::new, |workflow| workflow.candidates(transition, self.rules.set(), facts))
     }
 
     /// What the checker found but does not refuse.

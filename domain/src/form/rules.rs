@@ -70,6 +70,11 @@ impl FormRules {
         self.set.layout()
     }
 
+    /// The rules themselves, for expressions that run beside them.
+    pub(super) fn set(&self) -> &RuleSet {
+        &self.set
+    }
+
     /// Runs the rules over data that fit the schema; `None` when there is nothing to record.
     pub(super) fn run(&self, data: &Value, now: DateTime<Utc>) -> Result<Option<Verdict>, Vec<Violation>> {
         if self.set.is_empty() {

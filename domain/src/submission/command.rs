@@ -32,6 +32,8 @@ pub enum SubmissionCommand {
         patch: Arc<Value>,
         /// Who changes it.
         by: Actor,
+        /// When the command was given; rules read it as `now`.
+        now: DateTime<Utc>,
     },
     /// Turns the draft into a submission.
     SubmitDraft {
@@ -42,4 +44,72 @@ pub enum SubmissionCommand {
         /// When the command was given; rules read it as `now`.
         now: DateTime<Utc>,
     },
+    /// Does something with a submission in its workflow.
+    Act {
+        /// The form version that the submission is pinned to.
+        form: Arc<CompiledForm>,
+        /// What.
+        act: Act,
+        /// Who.
+        by: Actor,
+        /// When the command was given; rules read it as `now`.
+        now: DateTime<Utc>,
+    },
+    /// Lets time do what is due, if something is; else nothing.
+    Escalate {
+        /// The form version that the submission is pinned to.
+        form: Arc<CompiledForm>,
+        /// The time.
+        now: DateTime<Utc>,
+    },
+}
+
+/// What a person may do with a submission in its workflow.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Act {
+    /// Takes a transition, or gives one of the approvals that it needs.
+    Take {
+        /// Its name.
+        transition: String,
+        /// Why.
+        reason: Option<String>,
+        /// A JSON merge patch of the data (RFC 7396), applied before.
+        data: Option<Arc<Value>>,
+        /// For whom; `None`: by one's own right, or as the delegate that one is.
+        on_behalf_of: Option<String>,
+    },
+    /// Takes the submission back.
+    Withdraw {
+        /// Why.
+        reason: Option<String>,
+    },
+    /// Says something about it.
+    Comment {
+        /// What.
+        text: String,
+    },
+    /// Takes its task on.
+    Claim,
+    /// Asks somebody to take its task on.
+    Assign {
+        /// Whom.
+        to: String,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// Gives its task back; a delegate gives the right back.
+    Release,
+    /// Lets somebody act for oneself on this submission.
+    Delegate {
+        /// Whom.
+        to: String,
+        /// Since when; `None`: at once.
+        starts_at: Option<DateTime<Utc>>,
+        /// Until when, exclusive; `None`: until it is ended.
+        ends_at: Option<DateTime<Utc>>,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// Ends all delegations of one's own right.
+    EndDelegation,
 }

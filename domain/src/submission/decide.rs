@@ -8,11 +8,13 @@ use cqrs_es::event_sink::EventSink;
 use serde_json::Value;
 
 use super::command::SubmissionCommand;
+use super::course::{Course, patched};
 use super::event::SubmissionEvent;
+use super::people::{NOTES_MAX, Person, escalate};
 use super::state::{FormPin, Submission, SubmissionState};
 use crate::context::Actor;
 use crate::form::{CompiledForm, Refusal, Verdict, Violation};
-use crate::json::{CanonicalJson, InexactNumber, merge};
+use crate::json::{CanonicalJson, InexactNumber};
 
 /// The role that may edit and submit other people's drafts.
 const ADMIN: &str = "admin";
@@ -42,13 +44,73 @@ pub enum SubmissionError {
     #[error("there is no such submission")]
     Missing,
     /// The submission's state does not allow this.
-    #[error("the submission is `{state}`; this needs `{needed}`")]
+    #[error("the submission is `{state}`; this needs {}", either(.needed))]
     NotInState {
         /// The state it is in.
         state: SubmissionState,
-        /// The state the command needs.
-        needed: SubmissionState,
+        /// The states in which the command is possible; none: one in which something waits for somebody.
+        needed: Vec<SubmissionState>,
     },
+    /// The form's workflow has no such transition.
+    #[error("the form's workflow has no transition `{0}`")]
+    UnknownTransition(String),
+    /// The guard of a transition does not let the submission through.
+    #[error("`{transition}` is possible only when {guard}{}", told(.error))]
+    GuardNotMet {
+        /// The transition.
+        transition: String,
+        /// The guard, as written.
+        guard: String,
+        /// Why it could not be evaluated; `None` when it is plainly false.
+        error: Option<String>,
+    },
+    /// A transition that needs several people was taken again by one of them, in whatever name.
+    #[error("you have a part in an approval of `{transition}` already; it needs different people")]
+    AlreadyApproved {
+        /// The transition.
+        transition: Arc<str>,
+    },
+    /// Somebody else took the task on.
+    #[error("`{by}` has taken this on; it must be released first")]
+    AlreadyClaimed {
+        /// Who.
+        by: Arc<str>,
+    },
+    /// The transition asks for a reason.
+    #[error("`{transition}` needs a `reason`")]
+    ReasonRequired {
+        /// The transition.
+        transition: String,
+    },
+    /// A text is too long.
+    #[error("the {what} has {bytes} bytes; use at most {bytes_max}")]
+    TextTooLong {
+        /// Which.
+        what: &'static str,
+        /// Its length.
+        bytes: usize,
+        /// What is allowed.
+        bytes_max: usize,
+    },
+    /// A text that must say something says nothing.
+    #[error("the {0} is empty")]
+    EmptyText(&'static str),
+    /// The patch changes what the state does not let be edited.
+    #[error("in `{state}` this may not be edited: `{}`", .pointers.join("`, `"))]
+    NotEditable {
+        /// The state it is in.
+        state: SubmissionState,
+        /// What the patch changes beyond what may be edited, as JSON Pointers.
+        pointers: Vec<String>,
+    },
+    /// The delegation makes no sense.
+    #[error("{0}")]
+    DelegationInvalid(&'static str),
+    /// Too much was said about the submission without moving it.
+    #[error(
+        "the submission has {NOTES_MAX} comments, amendments and changes of hands; only transitions are taken now"
+    )]
+    TooManyNotes,
     /// This person may not do this.
     #[error("only {who} may do this")]
     NotPermitted {
@@ -107,8 +169,12 @@ impl Submission {
             SubmissionCommand::Submit { form, data, draft, by, now } => {
                 self.submit(&form, &data, draft, &by, now)
             }
-            SubmissionCommand::Patch { form, patch, by } => self.patch(&form, &patch, &by),
+            SubmissionCommand::Patch { form, patch, by, now } => self.patch(&form, &patch, &by, now),
             SubmissionCommand::SubmitDraft { form, by, now } => self.submit_draft(&form, &by, now),
+            SubmissionCommand::Act { form, act, by, now } => {
+                Person { submission: self, form: &form, by: &by, now }.does(&act)
+            }
+            SubmissionCommand::Escalate { form, now } => escalate(self, &form, now),
         }
     }
 
@@ -131,7 +197,24 @@ impl Submission {
                 submitter: by.subject.clone(),
             }]);
         }
-        accept(form, data, CanonicalJson::from_value, by.subject.clone(), now)
+        let accepted = accept(form, data, CanonicalJson::from_value, by.subject.clone(), now)?;
+        Ok(self.enter(form, accepted, now))
+    }
+
+    /// What was accepted, and where the form's workflow takes it from there.
+    fn enter(
+        &self,
+        form: &CompiledForm,
+        accepted: Vec<SubmissionEvent>,
+        now: DateTime<Utc>,
+    ) -> Vec<SubmissionEvent> {
+        if form.workflow().is_none() {
+            return accepted;
+        }
+        let mut course = Course::new(self, form, now);
+        accepted.into_iter().for_each(|event| course.push(event));
+        course.settle(true);
+        course.finish()
     }
 
     fn patch(
@@ -139,19 +222,14 @@ impl Submission {
         form: &CompiledForm,
         patch: &Value,
         by: &Actor,
+        now: DateTime<Utc>,
     ) -> Result<Vec<SubmissionEvent>, SubmissionError> {
+        if form.workflow().is_some() && self.state().is_some_and(|state| *state != SubmissionState::DRAFT) {
+            self.made_under(form)?;
+            return Person { submission: self, form, by, now }.amend(patch);
+        }
         let before = self.draft_of(form, by)?;
-        let mut data = before.to_value();
-        merge::merge(&mut data, patch);
-        let data = CanonicalJson::from_value(&data)?;
-        if data == *before {
-            return Ok(Vec::new());
-        }
-        let bytes = data.as_str().len();
-        // What is too large already may become smaller.
-        if bytes > SUBMISSION_BYTES_MAX && bytes >= before.as_str().len() {
-            return Err(SubmissionError::TooLarge { bytes });
-        }
+        let Some((data, _)) = patched(before, patch)? else { return Ok(Vec::new()) };
         Ok(vec![SubmissionEvent::Amended {
             data,
             form: form.id().clone(),
@@ -168,13 +246,13 @@ impl Submission {
     ) -> Result<Vec<SubmissionEvent>, SubmissionError> {
         let draft = self.draft_of(form, by)?;
         let submitter = self.submitter().ok_or(SubmissionError::Missing)?.clone();
-        accept(form, &draft.to_value(), |_| Ok(draft.clone()), submitter, now)
+        let accepted = accept(form, &draft.to_value(), |_| Ok(draft.clone()), submitter, now)?;
+        Ok(self.enter(form, accepted, now))
     }
 
     /// The draft's data, when there is a draft under this form and `by` may touch it.
     fn draft_of(&self, form: &CompiledForm, by: &Actor) -> Result<&CanonicalJson, SubmissionError> {
-        let (Some(pin), Some(state), Some(data), Some(submitter)) =
-            (self.pin(), self.state(), self.given_data(), self.submitter())
+        let (Some(state), Some(data), Some(submitter)) = (self.state(), self.given_data(), self.submitter())
         else {
             return Err(SubmissionError::Missing);
         };
@@ -183,13 +261,24 @@ impl Submission {
             return Err(SubmissionError::NotPermitted { who: "its submitter or an `admin`".to_owned() });
         }
         if *state != SubmissionState::DRAFT {
-            return Err(SubmissionError::NotInState { state: state.clone(), needed: SubmissionState::DRAFT });
+            return Err(SubmissionError::NotInState {
+                state: state.clone(),
+                needed: vec![SubmissionState::DRAFT],
+            });
         }
-        let given = FormPin::of(form);
-        if *pin != given {
-            return Err(SubmissionError::OtherForm { pinned: pin.clone(), given });
-        }
+        self.made_under(form)?;
         Ok(data)
+    }
+
+    /// That the submission exists and the command brought the form version that it is pinned to.
+    pub(super) fn made_under(&self, form: &CompiledForm) -> Result<(), SubmissionError> {
+        let pinned = self.pin().ok_or(SubmissionError::Missing)?;
+        let given = FormPin::of(form);
+        if *pinned == given {
+            Ok(())
+        } else {
+            Err(SubmissionError::OtherForm { pinned: pinned.clone(), given })
+        }
     }
 }
 
@@ -207,7 +296,7 @@ fn accept(
         data: canonical(data)?,
         form: id.clone(),
         form_version,
-        state: SubmissionState::SUBMITTED,
+        state: form.workflow().map_or(SubmissionState::SUBMITTED, |it| SubmissionState::named(it.initial())),
         submitter,
     };
     let evaluated = verdict.map(|Verdict { computed, outcomes }| SubmissionEvent::RulesEvaluated {
@@ -217,4 +306,16 @@ fn accept(
         outcomes,
     });
     Ok(std::iter::once(submitted).chain(evaluated).collect())
+}
+
+fn either(states: &[SubmissionState]) -> String {
+    if states.is_empty() {
+        return "a state in which something waits for somebody".to_owned();
+    }
+    let states: Vec<String> = states.iter().map(|state| format!("`{state}`")).collect();
+    states.join(" or ")
+}
+
+fn told(error: &Option<String>) -> String {
+    error.as_ref().map_or_else(String::new, |error| format!(", which cannot be said: {error}"))
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use cqrs_es::DomainEvent;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 
+use super::fact::WorkflowFact;
 use super::state::{Submission, SubmissionState};
 use crate::aggregate::{EncodedEvent, LedgerAggregate, UndecodableEvent};
 use crate::ids::{FormId, FormVersion};
@@ -60,6 +62,15 @@ pub enum SubmissionEvent {
         /// The JSON merge patch that was applied (RFC 7396).
         patch: CanonicalJson,
     },
+    /// Something happened to it in its workflow; each kind of fact has an event type of its own.
+    Worked {
+        /// The form it is made under.
+        form: FormId,
+        /// The form's version.
+        form_version: FormVersion,
+        /// What happened.
+        fact: WorkflowFact,
+    },
 }
 
 impl SubmissionEvent {
@@ -69,7 +80,8 @@ impl SubmissionEvent {
             Self::Drafted { form, .. }
             | Self::Submitted { form, .. }
             | Self::RulesEvaluated { form, .. }
-            | Self::Amended { form, .. } => form,
+            | Self::Amended { form, .. }
+            | Self::Worked { form, .. } => form,
         }
     }
 
@@ -79,7 +91,8 @@ impl SubmissionEvent {
             Self::Drafted { form_version, .. }
             | Self::Submitted { form_version, .. }
             | Self::RulesEvaluated { form_version, .. }
-            | Self::Amended { form_version, .. } => *form_version,
+            | Self::Amended { form_version, .. }
+            | Self::Worked { form_version, .. } => *form_version,
         }
     }
 
@@ -89,6 +102,7 @@ impl SubmissionEvent {
             Self::Submitted { .. } => "formledger.submission.submitted",
             Self::RulesEvaluated { .. } => "formledger.submission.rules-evaluated",
             Self::Amended { .. } => "formledger.submission.amended",
+            Self::Worked { fact, .. } => fact.event_type(),
         };
         StoredName { event_type, event_version: "1" }
     }
@@ -130,6 +144,7 @@ impl SubmissionEvent {
                     .json("patch", patch)
                     .finish()
             }
+            Self::Worked { form, form_version, fact } => fact.payload(form, *form_version),
         }
     }
 }
@@ -155,13 +170,34 @@ impl LedgerAggregate for Submission {
         event_version: &str,
         payload: &CanonicalJson,
     ) -> Result<SubmissionEvent, UndecodableEvent> {
-        payload::decode(event_type, event_version, payload, SubmissionEvent::stored_name, |text| {
-            serde_json::from_str::<Stored<Embedded<'_>>>(text)
-                .map_err(|error| error.to_string())?
-                .into_event()
-                .map_err(|missing| missing.to_owned())
-        })
+        let read = if DOCUMENTS.contains(&event_type) { read_document } else { read_fact };
+        payload::decode(event_type, event_version, payload, SubmissionEvent::stored_name, read)
     }
+}
+
+/// The events that carry documents; they are most of a ledger and read without building a tree.
+const DOCUMENTS: [&str; 4] = [
+    "formledger.submission.submitted",
+    "formledger.submission.rules-evaluated",
+    "formledger.submission.drafted",
+    "formledger.submission.amended",
+];
+
+fn read_document(text: &str) -> Result<SubmissionEvent, String> {
+    serde_json::from_str::<Stored<Embedded<'_>>>(text)
+        .map_err(|error| error.to_string())?
+        .into_event()
+        .map_err(ToOwned::to_owned)
+}
+
+fn read_fact(text: &str) -> Result<SubmissionEvent, String> {
+    let payload = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    worked(payload).ok_or("its payload is of no known kind")?.map_err(|error| error.to_string())
+}
+
+fn worked(payload: Value) -> Option<Result<SubmissionEvent, serde_json::Error>> {
+    let read = WorkflowFact::read(payload)?;
+    Some(read.map(|(form, form_version, fact)| SubmissionEvent::Worked { form, form_version, fact }))
 }
 
 /// Every member of every payload. Flat, because a tagged enum would buffer the documents inside and lose their text.
@@ -234,6 +270,12 @@ impl Serialize for SubmissionEvent {
 
 impl<'de> Deserialize<'de> for SubmissionEvent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Stored::<CanonicalJson>::deserialize(deserializer)?.into_event().map_err(serde::de::Error::custom)
+        use serde::de::Error;
+        let payload = Value::deserialize(deserializer)?;
+        if let Some(worked) = worked(payload.clone()) {
+            return worked.map_err(Error::custom);
+        }
+        let stored = Stored::<CanonicalJson>::deserialize(payload).map_err(Error::custom)?;
+        stored.into_event().map_err(Error::custom)
     }
 }

@@ -60,7 +60,7 @@ fn draft(data: Value) -> SubmissionCommand {
 }
 
 fn patch(patch: Value, by: Actor) -> SubmissionCommand {
-    SubmissionCommand::Patch { form: form(), patch: Arc::new(patch), by }
+    SubmissionCommand::Patch { form: form(), patch: Arc::new(patch), by, now: noon() }
 }
 
 fn submit_draft(by: Actor) -> SubmissionCommand {
@@ -171,8 +171,10 @@ fn a_submitted_draft_is_checked_like_any_submission() {
 
 #[test]
 fn a_submission_without_workflow_is_final() {
-    let expected =
-        || SubmissionError::NotInState { state: SubmissionState::SUBMITTED, needed: SubmissionState::DRAFT };
+    let expected = || SubmissionError::NotInState {
+        state: SubmissionState::SUBMITTED,
+        needed: vec![SubmissionState::DRAFT],
+    };
     let given = || vec![submitted(json!({"amount": 1}))];
     Given::with(()).given(given()).when(patch(json!({"amount": 2}), ada())).then_expect_error(expected());
     Given::with(()).given(given()).when(submit_draft(ada())).then_expect_error(expected());

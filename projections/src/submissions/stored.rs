@@ -50,7 +50,9 @@ impl StoredSubmission {
             SubmissionEvent::Submitted { data, form, form_version, state, submitter } => {
                 (data, form, form_version, state, submitter)
             }
-            SubmissionEvent::RulesEvaluated { .. } | SubmissionEvent::Amended { .. } => return None,
+            SubmissionEvent::RulesEvaluated { .. }
+            | SubmissionEvent::Amended { .. }
+            | SubmissionEvent::Worked { .. } => return None,
         };
         Some(Self {
             submission_id: id,
@@ -83,6 +85,11 @@ impl StoredSubmission {
                 self.outcomes = Some(outcomes.clone());
             }
             SubmissionEvent::Amended { data, .. } => self.data = data.clone(),
+            SubmissionEvent::Worked { fact, .. } => {
+                if let Some(state) = fact.state_after() {
+                    self.state = state.as_str().into();
+                }
+            }
         }
         self.updated_at = micros(event.recorded_at);
         self.position = place(event.position.0);

@@ -1,0 +1,215 @@
+//! What people do with a submission in its workflow: transitions, comments, claims, assignments, delegations, withdrawal.
+//! Every command is one act of the `Submission` aggregate, which says who may; here bodies become acts, and effects become answers.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use formledger_domain::{Act, Approvals, Submission, SubmissionCommand, SubmissionEvent, WorkflowFact};
+use serde::Deserialize;
+use serde_json::Value;
+use warp::reply::Response;
+
+use crate::call::Call;
+use crate::command::{CommandCall, Outcome, members};
+use crate::error::ApiError;
+use crate::forms::topic;
+use crate::openapi::answers;
+use crate::submissions::{Effect, Pinned, pinned};
+
+/// The body of a transition.
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Transition {
+    /// Why; some transitions need it.
+    reason: Option<String>,
+    /// A JSON merge patch of the data (RFC 7396), limited to what may be edited; applied before the transition.
+    data: Option<Value>,
+    /// The person for whom a delegate acts; needed only by delegates of several.
+    on_behalf_of: Option<String>,
+}
+
+/// The body of a comment.
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Comment {
+    /// What to say; at most 16 KiB.
+    text: String,
+}
+
+/// The body of an assignment.
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Assignment {
+    /// The subject who is asked to take the task on.
+    to: String,
+    /// Why.
+    reason: Option<String>,
+}
+
+/// The body of a delegation.
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Delegation {
+    /// The subject who may act for the caller on this submission; null ends the caller's delegations.
+    to: Option<String>,
+    /// Since when; at once when missing.
+    starts_at: Option<DateTime<Utc>>,
+    /// Until when, exclusive; until it is ended when missing.
+    ends_at: Option<DateTime<Utc>>,
+    /// Why.
+    reason: Option<String>,
+}
+
+/// The body of a withdrawal.
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Withdrawal {
+    /// Why.
+    reason: Option<String>,
+}
+
+/// Takes a transition, or gives one of the approvals that it needs.
+#[utoipa::path(post, path = "/v1/submissions/{id}/transitions/{name}", tag = "workflow", security(("bearer" = [])),
+    params(
+        ("id" = Uuid, Path, description = "The submission."),
+        ("name" = String, Path, description = "The transition, as the form's workflow calls it."),
+    ),
+    request_body = Transition,
+    responses(
+        (status = 200, body = answers::SubmissionRecorded, description = "Taken, or approved: then `approvals: {have, need}` and the state stays."),
+        (status = 403, description = "`not-permitted`: neither a role nor a candidate nor a delegate, or the submitter where that is excluded."),
+        (status = 404, description = "`not-found`: there is no such submission, or not for this caller. `transition-unknown`: no such transition."),
+        (status = 409, description = "`not-in-state`, `already-approved`, or `guard-not-met`."),
+        (status = 422, description = "`reason-required`, or `submission-invalid` with `errors[]`."),
+    ))]
+pub async fn transition(call: Call, id: String, name: String) -> Result<Response, ApiError> {
+    let call = CommandCall::read_of_anybody(call).await?;
+    let Transition { reason, data, on_behalf_of } = members(&call.body)?;
+    let act = Act::Take { transition: name, reason, data: data.map(Arc::new), on_behalf_of };
+    run(&call, &id, act).await
+}
+
+/// Says something about a submission.
+#[utoipa::path(post, path = "/v1/submissions/{id}/comments", tag = "workflow", security(("bearer" = [])),
+    params(("id" = Uuid, Path, description = "The submission.")),
+    request_body = Comment,
+    responses(
+        (status = 200, body = answers::SubmissionRecorded, description = "Said; the timeline shows it."),
+        (status = 403, description = "`not-permitted`: it does not concern this caller."),
+        (status = 404, description = "There is no such submission, or not for this caller."),
+        (status = 422, description = "`text-empty` or `text-too-long`."),
+    ))]
+pub async fn comment(call: Call, id: String) -> Result<Response, ApiError> {
+    let call = CommandCall::read_of_anybody(call).await?;
+    let Comment { text } = members(&call.body)?;
+    run(&call, &id, Act::Comment { text }).await
+}
+
+/// Takes the open task of a submission on.
+#[utoipa::path(post, path = "/v1/submissions/{id}/claim", tag = "workflow", security(("bearer" = [])),
+    params(("id" = Uuid, Path, description = "The submission.")),
+    responses(
+        (status = 200, body = answers::SubmissionRecorded, description = "Claimed; it leaves the lists of others unless it needs several people."),
+        (status = 403, description = "`not-permitted`: nothing in this state is open to this caller."),
+        (status = 404, description = "There is no such submission, or not for this caller."),
+        (status = 409, description = "`already-claimed` by somebody else, or `not-in-state`."),
+    ))]
+pub async fn claim(call: Call, id: String) -> Result<Response, ApiError> {
+    let call = CommandCall::read_of_anybody(call).await?;
+    let Empty {} = members(&call.body)?;
+    run(&call, &id, Act::Claim).await
+}
+
+/// Asks somebody to take the open task on.
+#[utoipa::path(post, path = "/v1/submissions/{id}/assign", tag = "workflow", security(("bearer" = [])),
+    params(("id" = Uuid, Path, description = "The submission.")),
+    request_body = Assignment,
+    responses(
+        (status = 200, body = answers::SubmissionRecorded, description = "Assigned. That gives no right: the transition still asks for its roles or candidates."),
+        (status = 403, description = "`not-permitted`: neither an `admin` nor somebody who may act on it."),
+        (status = 404, description = "There is no such submission, or not for this caller."),
+        (status = 409, description = "`not-in-state`: nothing waits."),
+        (status = 422, description = "`text-empty`: `to` is missing."),
+    ))]
+pub async fn assign(call: Call, id: String) -> Result<Response, ApiError> {
+    let call = CommandCall::read_of_anybody(call).await?;
+    let Assignment { to, reason } = members(&call.body)?;
+    run(&call, &id, Act::Assign { to, reason }).await
+}
+
+/// Gives a task back that the caller took on; a delegate gives the delegation back.
+#[utoipa::path(post, path = "/v1/submissions/{id}/release", tag = "workflow", security(("bearer" = [])),
+    params(("id" = Uuid, Path, description = "The submission.")),
+    responses(
+        (status = 200, body = answers::SubmissionRecorded, description = "Released."),
+        (status = 403, description = "`not-permitted`: somebody else has it."),
+        (status = 404, description = "There is no such submission, or not for this caller."),
+    ))]
+pub async fn release(call: Call, id: String) -> Result<Response, ApiError> {
+    let call = CommandCall::read_of_anybody(call).await?;
+    let Empty {} = members(&call.body)?;
+    run(&call, &id, Act::Release).await
+}
+
+/// Lets somebody act for the caller on this submission, for a time.
+#[utoipa::path(post, path = "/v1/submissions/{id}/delegate", tag = "workflow", security(("bearer" = [])),
+    params(("id" = Uuid, Path, description = "The submission.")),
+    request_body = Delegation,
+    responses(
+        (status = 200, body = answers::SubmissionRecorded, description = "Delegated. Owner and delegate count as one person."),
+        (status = 403, description = "`not-permitted`: the caller has no right of its own to pass on."),
+        (status = 404, description = "There is no such submission, or not for this caller."),
+        (status = 409, description = "`not-in-state`: nothing waits."),
+        (status = 422, description = "`delegation-invalid`: to oneself, or a time that is over."),
+    ))]
+pub async fn delegate(call: Call, id: String) -> Result<Response, ApiError> {
+    let call = CommandCall::read_of_anybody(call).await?;
+    let Delegation { to, starts_at, ends_at, reason } = members(&call.body)?;
+    let act = match to {
+        Some(to) => Act::Delegate { to, starts_at, ends_at, reason },
+        None => Act::EndDelegation,
+    };
+    run(&call, &id, act).await
+}
+
+/// Takes a submission back; only its submitter may, until a final state is reached.
+#[utoipa::path(post, path = "/v1/submissions/{id}/withdraw", tag = "workflow", security(("bearer" = [])),
+    params(("id" = Uuid, Path, description = "The submission.")),
+    request_body = Withdrawal,
+    responses(
+        (status = 200, body = answers::SubmissionRecorded, description = "The state is `withdrawn` now, which is final."),
+        (status = 403, description = "`not-permitted`: not its submitter."),
+        (status = 404, description = "There is no such submission, or not for this caller."),
+        (status = 409, description = "`not-in-state`: it is final."),
+    ))]
+pub async fn withdraw(call: Call, id: String) -> Result<Response, ApiError> {
+    let call = CommandCall::read_of_anybody(call).await?;
+    let Withdrawal { reason } = members(&call.body)?;
+    run(&call, &id, Act::Withdraw { reason }).await
+}
+
+/// A body without members.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Empty {}
+
+async fn run(call: &CommandCall, id: &str, act: Act) -> Result<Response, ApiError> {
+    let Pinned { id, form, .. } = pinned(call, id).await?;
+    let (by, now) = (call.caller.context.actor.clone(), call.caller.context.now);
+    let topic = topic(form.id());
+    let command = SubmissionCommand::Act { form, act, by, now };
+    call.execute::<Submission>(id, command, topic, |state, events| {
+        Outcome::ok(&Effect::of(id, state).with_approvals(approvals(events)))
+    })
+    .await
+}
+
+/// How far a transition has come that several people must take, when the command gave an approval.
+fn approvals(events: &[SubmissionEvent]) -> Option<Approvals> {
+    events.iter().find_map(|event| match event {
+        SubmissionEvent::Worked { fact: WorkflowFact::Approved { have, need, .. }, .. } => {
+            Some(Approvals { have: *have, need: *need })
+        }
+        _ => None,
+    })
+}

@@ -1,0 +1,199 @@
+//! A form's workflow, compiled: states, who may move a submission between them, and what moves by itself.
+//! Made when a form version is compiled; asked by the submission aggregate. Here: what it is made of; checked in `graph`, read in `read`.
+
+mod expression;
+mod graph;
+mod period;
+mod read;
+
+use std::collections::BTreeMap;
+
+use formledger_rules::RuleSet;
+use serde_json::Value;
+
+use super::ast::Field;
+use super::problem::DefinitionProblem;
+use expression::{Candidates, Guard, Scope};
+
+pub use expression::{Facts, GuardFailed};
+pub use period::Period;
+
+/// The role of transitions that name neither roles nor candidates.
+pub const DEFAULT_ROLE: &str = "reviewer";
+/// The role that means, in a workflow, the person who made the submission.
+pub const SUBMITTER_ROLE: &str = "submitter";
+
+/// A workflow that was found sound: every name in it exists, every state is reached and leads to a final one.
+#[derive(Debug)]
+pub struct Workflow {
+    initial: String,
+    states: BTreeMap<String, State>,
+    auto: Vec<Automatic>,
+    transitions: Vec<Transition>,
+    /// What expressions see when a submission moves by itself, and when a person moves it.
+    alone: Scope,
+    personal: Scope,
+}
+
+/// A place in which a submission can be.
+#[derive(Debug)]
+pub struct State {
+    /// Whether nothing happens after it.
+    pub is_final: bool,
+    /// JSON Pointers of what may be edited here, with everything below; empty when nothing may.
+    pub edit: Vec<String>,
+    /// The roles that may edit; `None`: the submitter, and whoever may take a transition from here.
+    pub editors: Option<Vec<String>>,
+    /// How long a submission may wait here.
+    pub due: Option<Period>,
+    /// Where it goes when it waited longer.
+    pub escalate_to: Option<String>,
+}
+
+/// A way that people take.
+#[derive(Debug)]
+pub struct Transition {
+    /// Its name, unique in the workflow.
+    pub name: String,
+    /// The states it leads from.
+    pub from: Vec<String>,
+    /// The state it leads to.
+    pub to: String,
+    /// The roles that may take it.
+    pub roles: Vec<String>,
+    /// How many different people must take it before it leads on.
+    pub approvals: u32,
+    /// How many of the candidates count, the first ones; `None`: all.
+    pub approvers_max: Option<u32>,
+    /// Whether the person who made the submission may not take it.
+    pub exclude_submitter: bool,
+    /// Whether a reason must be given.
+    pub reason_required: bool,
+    /// What may be edited by taking it, beside what its state lets be edited.
+    pub edit: Vec<String>,
+    candidates: Option<Candidates>,
+    when: Option<Guard>,
+}
+
+/// A way that a submission takes by itself.
+#[derive(Debug)]
+struct Automatic {
+    from: Vec<String>,
+    to: String,
+    when: Option<Guard>,
+}
+
+impl Workflow {
+    /// Compiles the `workflow` of a definition against its fields and rules; `None` when something stands in its way. Without sound rules
+    /// only what does not read them is checked. The problems are errors and remarks, with pointers into the definition.
+    pub(super) fn compile(
+        workflow: &Value,
+        fields: &Field,
+        rules: Option<&RuleSet>,
+    ) -> (Option<Self>, Vec<DefinitionProblem>) {
+        let mut problems = Vec::new();
+        let definition = read::read(workflow, &mut problems);
+        graph::check(&definition, fields, &mut problems);
+        let compiled = rules.map(|rules| Self::of(definition, rules, &mut problems));
+        let sound = !problems.iter().any(DefinitionProblem::is_error);
+        (compiled.filter(|_| sound), problems)
+    }
+
+    fn of(definition: read::Definition, rules: &RuleSet, problems: &mut Vec<DefinitionProblem>) -> Self {
+        let (alone, personal) = (Scope::alone(rules), Scope::personal(rules));
+        let auto = definition.auto.into_iter().enumerate().map(|(place, auto)| Automatic {
+            when: auto.when.and_then(|text| {
+                Guard::compile(&text, &alone, &format!("/workflow/auto/{place}/when"), problems)
+            }),
+            from: auto.from,
+            to: auto.to,
+        });
+        let auto = auto.collect();
+        let transitions = definition.transitions.into_iter().enumerate().map(|(place, transition)| {
+            let at = |member: &str| format!("/workflow/transitions/{place}/{member}");
+            let read::TransitionDefinition { when, candidates, .. } = &transition;
+            let when = when.as_ref().and_then(|text| Guard::compile(text, &personal, &at("when"), problems));
+            let candidates = candidates
+                .as_ref()
+                .and_then(|text| Candidates::compile(text, &alone, &at("candidates"), problems));
+            transition.compiled(when, candidates)
+        });
+        let transitions = transitions.collect();
+        Self { initial: definition.initial, states: definition.states, auto, transitions, alone, personal }
+    }
+
+    /// The state of a new submission, before anything moves by itself.
+    pub fn initial(&self) -> &str {
+        &self.initial
+    }
+
+    /// The state called `name`.
+    pub fn state(&self, name: &str) -> Option<&State> {
+        self.states.get(name)
+    }
+
+    /// How many states there are: a submission moves by itself less often than that, because ways by itself make no circle.
+    pub fn states_count(&self) -> usize {
+        self.states.len()
+    }
+
+    /// The states in which something may be edited.
+    pub fn editable_states(&self) -> impl Iterator<Item = &str> {
+        self.states.iter().filter(|(_, state)| !state.edit.is_empty()).map(|(name, _)| name.as_str())
+    }
+
+    /// The transition called `name`.
+    pub fn transition(&self, name: &str) -> Option<&Transition> {
+        self.transitions.iter().find(|transition| transition.name == name)
+    }
+
+    /// The transitions that lead from `state`, as written.
+    pub fn transitions_from(&self, state: &str) -> impl Iterator<Item = &Transition> {
+        self.transitions.iter().filter(move |transition| transition.from.iter().any(|from| from == state))
+    }
+
+    /// Whether some transition or list of editors names `role`.
+    pub fn names_role(&self, role: &str) -> bool {
+        let editors = self.states.values().filter_map(|state| state.editors.as_deref());
+        let named = self.transitions.iter().map(|transition| transition.roles.as_slice());
+        editors.chain(named).flatten().any(|named| named == role)
+    }
+
+    /// Where a submission in `state` goes by itself; `None` when it stays. A guard that cannot be evaluated does not hold.
+    pub(super) fn moves_to(&self, state: &str, rules: &RuleSet, facts: &Facts<'_>) -> Option<&str> {
+        let holds = |auto: &&Automatic| {
+            auto.from.iter().any(|from| from == state)
+                && auto.when.as_ref().is_none_or(|when| when.holds(&self.alone, rules, facts).is_ok())
+        };
+        self.auto.iter().find(holds).map(|auto| auto.to.as_str())
+    }
+
+    /// Whether the guard of `transition` lets the facts through.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub(super) fn lets_through(
+        &self,
+        transition: &Transition,
+        rules: &RuleSet,
+        facts: &Facts<'_>,
+    ) -> Result<(), GuardFailed> {
+        transition.when.as_ref().map_or(Ok(()), |when| when.holds(&self.personal, rules, facts))
+    }
+
+    /// The people who may take `transition` whatever their roles, in the expression's order and each once.
+    pub(super) fn candidates(
+        &self,
+        transition: &Transition,
+        rules: &RuleSet,
+        facts: &Facts<'_>,
+    ) -> Vec<String> {
+        let Some(candidates) = &transition.candidates else { return Vec::new() };
+        let mut people = candidates.people(&self.alone, rules, facts);
+        people.truncate(transition.approvers_max.map_or(usize::MAX, |max| max as usize));
+        people
+    }
+}
+
+#[cfg(test)]
+mod tests;

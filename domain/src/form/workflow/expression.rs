@@ -1,0 +1,199 @@
+//! The expressions of a workflow: guards and candidates, compiled against the form's fields, the rules' outcomes and who acts.
+//! Made by `Workflow::compile`; evaluated when a submission moves. Nothing here decides what follows.
+
+use chrono::{DateTime, Utc};
+use formledger_rules::{
+    Budget, EvalError, Layout, Problem, Program, RuleSet, Severity as RuleSeverity, Slot, Slots, Type,
+    Value as Term,
+};
+use serde_json::Value;
+
+use super::super::problem::{DefinitionProblem, Severity, SourceSpan};
+use crate::context::Actor;
+
+/// What one expression of a workflow may spend, in the rules crate's cost units; one that needs more does not hold.
+const BUDGET_UNITS: u64 = 200_000;
+/// The most people that a candidates expression may name; further ones are left out.
+pub const CANDIDATES_MAX: usize = 100;
+
+/// What expressions see.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// The data, computed fields in their places.
+    pub data: &'a Value,
+    /// What the rules said, as `rules-evaluated` records it.
+    pub outcomes: &'a Value,
+    /// Who made the submission.
+    pub submitter: &'a str,
+    /// Who acts; `None` when the submission moves by itself.
+    pub actor: Option<&'a Actor>,
+    /// When.
+    pub now: DateTime<Utc>,
+}
+
+/// Why a guard does not let a submission through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuardFailed {
+    /// The guard, as written.
+    pub guard: String,
+    /// Why it could not be evaluated; `None` when it is plainly false.
+    pub error: Option<String>,
+}
+
+/// The names that an expression may use beside fields and `outcomes`.
+#[derive(Debug)]
+pub(super) struct Scope {
+    layout: Layout,
+    submitter: Slot,
+    now: Slot,
+    /// `actor` and `roles`, where a person acts.
+    person: Option<(Slot, Slot)>,
+}
+
+impl Scope {
+    /// When a submission moves by itself: `submitter`, `now`.
+    pub(super) fn alone(rules: &RuleSet) -> Self {
+        let layout = rules.layout().clone();
+        let layout = layout.with_variable("submitter", Type::String).with_variable("now", Type::Timestamp);
+        let slot = |name| layout.variable(&[name]).expect("added above");
+        Self { submitter: slot("submitter"), now: slot("now"), person: None, layout }
+    }
+
+    /// When a person moves it: `actor` and `roles` too.
+    pub(super) fn personal(rules: &RuleSet) -> Self {
+        let Self { layout, submitter, now, .. } = Self::alone(rules);
+        let layout =
+            layout.with_variable("actor", Type::String).with_variable("roles", Type::list(Type::String));
+        let slot = |name| layout.variable(&[name]).expect("added above");
+        Self { person: Some((slot("actor"), slot("roles"))), submitter, now, layout }
+    }
+
+    fn bind<'a>(&'a self, rules: &'a RuleSet, facts: &Facts<'a>) -> Slots<'a> {
+        let mut slots = self.layout.bind(facts.data);
+        // The scope's layout is the rules' own with more variables, so their slots are the same.
+        rules.bind_outcomes(&mut slots, facts.outcomes);
+        slots.set(self.submitter, Term::from(facts.submitter));
+        slots.set(self.now, Term::Timestamp(facts.now));
+        if let (Some((actor, roles)), Some(person)) = (self.person, facts.actor) {
+            slots.set(actor, Term::from(&*person.subject));
+            slots.set(roles, Term::list(person.roles.iter().map(|role| Term::from(role.as_str())).collect()));
+        }
+        slots
+    }
+}
+
+/// A condition.
+#[derive(Debug)]
+pub(super) struct Guard {
+    text: String,
+    program: Program,
+}
+
+impl Guard {
+    /// Compiles a condition that stands at `pointer`; `None` with a problem when it is none.
+    pub(super) fn compile(
+        text: &str,
+        scope: &Scope,
+        pointer: &str,
+        problems: &mut Vec<DefinitionProblem>,
+    ) -> Option<Self> {
+        let program = program(text, scope, pointer, problems)?;
+        if !matches!(program.result_type().non_null(), Type::Bool | Type::Dyn) {
+            let message = format!("a guard is a bool; this is {}", program.result_type());
+            problems.push(DefinitionProblem::error(pointer, message));
+            return None;
+        }
+        Some(Self { text: text.to_owned(), program })
+    }
+
+    pub(super) fn holds(&self, scope: &Scope, rules: &RuleSet, facts: &Facts<'_>) -> Result<(), GuardFailed> {
+        let slots = scope.bind(rules, facts);
+        match self.program.eval_bool(&slots, &mut Budget::new(BUDGET_UNITS)) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.failed(None)),
+            Err(error) => Err(self.failed(Some(&error))),
+        }
+    }
+
+    fn failed(&self, error: Option<&EvalError>) -> GuardFailed {
+        GuardFailed { guard: self.text.clone(), error: error.map(ToString::to_string) }
+    }
+}
+
+/// An expression that names people.
+#[derive(Debug)]
+pub(super) struct Candidates(Program);
+
+impl Candidates {
+    /// Compiles an expression that stands at `pointer`; `None` with a problem when it names no people.
+    pub(super) fn compile(
+        text: &str,
+        scope: &Scope,
+        pointer: &str,
+        problems: &mut Vec<DefinitionProblem>,
+    ) -> Option<Self> {
+        let program = program(text, scope, pointer, problems)?;
+        let names_people = |ty: &Type| matches!(ty.non_null(), Type::String | Type::Dyn);
+        let fits = match program.result_type().non_null() {
+            Type::List(item) => names_people(item),
+            other => names_people(other),
+        };
+        if !fits {
+            let message = format!(
+                "candidates are subjects, a string or a list of strings; this is {}",
+                program.result_type()
+            );
+            problems.push(DefinitionProblem::error(pointer, message));
+            return None;
+        }
+        Some(Self(program))
+    }
+
+    /// The people named; none where the expression has no value, for example because a field is missing.
+    pub(super) fn people(&self, scope: &Scope, rules: &RuleSet, facts: &Facts<'_>) -> Vec<String> {
+        let slots = scope.bind(rules, facts);
+        let mut people: Vec<String> = Vec::new();
+        let mut add = |named: &Term<'_>| {
+            if let Term::String(person) = named
+                && !person.is_empty()
+                && people.len() < CANDIDATES_MAX
+                && !people.iter().any(|known| **known == **person)
+            {
+                people.push((**person).to_owned());
+            }
+        };
+        match self.0.eval(&slots, &mut Budget::new(BUDGET_UNITS)) {
+            Ok(Term::List(named)) => named.iter().flatten().for_each(|named| add(&named)),
+            Ok(named) => add(&named),
+            Err(_) => {}
+        }
+        people
+    }
+}
+
+fn program(
+    text: &str,
+    scope: &Scope,
+    pointer: &str,
+    problems: &mut Vec<DefinitionProblem>,
+) -> Option<Program> {
+    let compiled = Program::compile(text, &scope.layout);
+    let remarks = match &compiled {
+        Ok(program) => program.warnings(),
+        Err(errors) => errors,
+    };
+    problems.extend(remarks.iter().map(|remark| told(remark, pointer)));
+    compiled.ok()
+}
+
+fn told(remark: &Problem, pointer: &str) -> DefinitionProblem {
+    DefinitionProblem {
+        pointer: pointer.to_owned(),
+        message: remark.message.clone(),
+        span: Some(SourceSpan { start: remark.span.start, end: remark.span.end }),
+        severity: match remark.severity {
+            RuleSeverity::Error => Severity::Error,
+            RuleSeverity::Warning => Severity::Warning,
+        },
+    }
+}

@@ -1,0 +1,212 @@
+//! The course of one command in a workflow: events are decided one after the other, each on the state that the ones before it make.
+//! Used by the decisions of people and of time. The state that it sees is folded from its own events, so replay cannot differ.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
+
+use super::decide::{SUBMISSION_BYTES_MAX, SubmissionError};
+use super::event::SubmissionEvent;
+use super::fact::WorkflowFact;
+use super::state::{Submission, SubmissionState};
+use super::task::{Action, Task};
+use crate::context::Actor;
+use crate::form::{CompiledForm, Facts, SUBMITTER_ROLE, State, Transition, Verdict};
+use crate::json::{CanonicalJson, merge, pointer};
+
+/// The most places told of a patch that changes what may not be edited.
+const PLACES_TOLD_MAX: usize = 20;
+
+/// A command on its way: what it has decided so far, and the state that this makes.
+pub(super) struct Course<'a> {
+    pub(super) form: &'a CompiledForm,
+    pub(super) now: DateTime<Utc>,
+    pub(super) submission: Submission,
+    events: Vec<SubmissionEvent>,
+}
+
+impl<'a> Course<'a> {
+    pub(super) fn new(submission: &Submission, form: &'a CompiledForm, now: DateTime<Utc>) -> Self {
+        Self { form, now, submission: submission.clone(), events: Vec::new() }
+    }
+
+    pub(super) fn push(&mut self, event: SubmissionEvent) {
+        self.submission.fold(event.clone());
+        self.events.push(event);
+    }
+
+    pub(super) fn fact(&mut self, fact: WorkflowFact) {
+        let (form, form_version) = (self.form.id().clone(), self.form.version());
+        self.push(SubmissionEvent::Worked { form, form_version, fact });
+    }
+
+    pub(super) fn finish(self) -> Vec<SubmissionEvent> {
+        self.events
+    }
+
+    fn state(&self) -> SubmissionState {
+        self.submission.state().cloned().unwrap_or(SubmissionState::DRAFT)
+    }
+
+    /// Changes the data where `edit` lets them be changed, checks them and asks the rules again. Nothing when the patch changes nothing.
+    pub(super) fn amend(&mut self, patch: &Value, edit: &[&String]) -> Result<bool, SubmissionError> {
+        let before = self.submission.given_data().ok_or(SubmissionError::Missing)?.clone();
+        let Some((data, value)) = patched(&before, patch)? else { return Ok(false) };
+        let places = outside(&before.to_value(), &value, edit);
+        if !places.is_empty() {
+            return Err(SubmissionError::NotEditable { state: self.state(), pointers: places });
+        }
+        let verdict = self.form.judge(&value, self.now)?;
+        let (form, form_version) = (self.form.id().clone(), self.form.version());
+        let patch = CanonicalJson::from_value(patch)?;
+        self.push(SubmissionEvent::Amended { data, form: form.clone(), form_version, patch });
+        if let Some(Verdict { computed, outcomes }) = verdict {
+            self.push(SubmissionEvent::RulesEvaluated { computed, form, form_version, outcomes });
+        }
+        Ok(true)
+    }
+
+    /// Asks something that depends on the facts of the moment.
+    pub(super) fn ask<T>(&self, actor: Option<&Actor>, question: impl FnOnce(&Facts<'_>) -> T) -> T {
+        let nothing = || Value::Object(Map::new());
+        let data = self.submission.data().unwrap_or_else(nothing);
+        let outcomes = self.submission.outcomes().map_or_else(nothing, CanonicalJson::to_value);
+        let submitter = self.submission.submitter().map_or("", |submitter| submitter);
+        question(&Facts { data: &data, outcomes: &outcomes, submitter, actor, now: self.now })
+    }
+
+    /// Goes where the submission goes by itself, then opens the task that waits there.
+    ///
+    /// `arrived`: the state is a new one, so what waits there is due from now on; otherwise only the data changed, and a task is opened
+    /// again when that changes who may act.
+    pub(super) fn settle(&mut self, mut arrived: bool) {
+        let Some(workflow) = self.form.workflow() else { return };
+        // Publishing refuses circles, so there are fewer steps than states.
+        for _ in 0..workflow.states_count() {
+            let from = self.state();
+            let form = self.form;
+            let Some(to) = self.ask(None, |facts| form.moves_to(from.as_str(), facts)) else { break };
+            let to = SubmissionState::named(to);
+            self.fact(WorkflowFact::Transitioned {
+                from,
+                to,
+                transition: None,
+                on_behalf_of: None,
+                reason: None,
+            });
+            arrived = true;
+        }
+        if !arrived {
+            return self.reopen();
+        }
+        let name = self.state();
+        if let Some(state) = workflow.state(name.as_str()).filter(|state| !state.is_final) {
+            let task = self.task(name, state, true);
+            self.fact(WorkflowFact::TaskOpened(task));
+        }
+    }
+
+    /// Opens the task again when other data change who may act, without moving the submission.
+    pub(super) fn reopen(&mut self) {
+        let name = self.state();
+        let Some(state) = self.form.workflow().and_then(|workflow| workflow.state(name.as_str())) else {
+            return;
+        };
+        let task = self.task(name, state, false);
+        if self.submission.task() != Some(&task) {
+            self.fact(WorkflowFact::TaskOpened(task));
+        }
+    }
+
+    fn task(&self, name: SubmissionState, state: &State, arrived: bool) -> Task {
+        let due_at = match self.submission.task() {
+            Some(open) if !arrived => open.due_at,
+            _ => state.due.and_then(|period| period.after(self.now)),
+        };
+        let workflow = self.form.workflow();
+        let transitions = workflow.into_iter().flat_map(|workflow| workflow.transitions_from(name.as_str()));
+        Task {
+            actions: transitions.map(|transition| self.action(transition)).collect(),
+            due_at,
+            escalate_to: state.escalate_to.as_deref().map(SubmissionState::named),
+            state: name,
+            submitter: self.submission.submitter().cloned().unwrap_or_default(),
+        }
+    }
+
+    fn action(&self, transition: &Transition) -> Action {
+        let mut candidates = self.ask(None, |facts| self.form.candidates(transition, facts));
+        let mut roles = transition.roles.clone();
+        if let Some(place) = roles.iter().position(|role| role == SUBMITTER_ROLE) {
+            // The role would be everybody's who submits; what is meant is the one who submitted this.
+            roles.remove(place);
+            let submitter = self.submission.submitter().map_or("", |submitter| submitter);
+            if !candidates.iter().any(|person| person == submitter) {
+                candidates.push(submitter.to_owned());
+            }
+        }
+        Action {
+            transition: Arc::from(transition.name.as_str()),
+            roles,
+            candidates,
+            need: transition.approvals,
+            exclude_submitter: transition.exclude_submitter,
+        }
+    }
+}
+
+/// The data after a merge patch, as text and tree; `None` when nothing changes.
+pub(super) fn patched(
+    before: &CanonicalJson,
+    patch: &Value,
+) -> Result<Option<(CanonicalJson, Value)>, SubmissionError> {
+    let mut value = before.to_value();
+    merge::merge(&mut value, patch);
+    let data = CanonicalJson::from_value(&value)?;
+    if data == *before {
+        return Ok(None);
+    }
+    let bytes = data.as_str().len();
+    // What is too large already may become smaller.
+    if bytes > SUBMISSION_BYTES_MAX && bytes >= before.as_str().len() {
+        return Err(SubmissionError::TooLarge { bytes });
+    }
+    Ok(Some((data, value)))
+}
+
+/// The places that differ and do not lie within `edit`, at most [`PLACES_TOLD_MAX`] of them.
+fn outside(before: &Value, after: &Value, edit: &[&String]) -> Vec<String> {
+    fn walk(before: &Value, after: &Value, place: &mut String, edit: &[&String], found: &mut Vec<String>) {
+        if before == after || found.len() >= PLACES_TOLD_MAX || edit.iter().any(|named| **named == *place) {
+            return;
+        }
+        let (Value::Object(old), Value::Object(new)) = (before, after) else {
+            found.push(place.clone());
+            return;
+        };
+        let members = old.keys().chain(new.keys().filter(|name| !old.contains_key(*name)));
+        for name in members {
+            let length = place.len();
+            pointer::push(place, name);
+            let absent = &Value::Null;
+            match (old.get(name), new.get(name)) {
+                // An object that comes or goes as a whole is looked into: only parts of it may be open to editing.
+                (None, Some(new @ Value::Object(_))) => {
+                    walk(&Value::Object(Map::new()), new, place, edit, found)
+                }
+                (Some(old @ Value::Object(_)), None) => {
+                    walk(old, &Value::Object(Map::new()), place, edit, found)
+                }
+                // A member that is null is not a missing one.
+                (None, Some(Value::Null)) => walk(&Value::Bool(false), absent, place, edit, found),
+                (Some(Value::Null), None) => walk(absent, &Value::Bool(false), place, edit, found),
+                (old, new) => walk(old.unwrap_or(absent), new.unwrap_or(absent), place, edit, found),
+            }
+            place.truncate(length);
+        }
+    }
+    let mut found = Vec::new();
+    walk(before, after, &mut String::new(), edit, &mut found);
+    found
+}

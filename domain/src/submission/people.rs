@@ -1,0 +1,339 @@
+//! What people and time do with a submission in its workflow: transitions, claims, delegations, comments, escalation.
+//! Called by `decide` with the compiled form; who may is asked of `rights`, what follows by itself is found by `course`.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use super::command::Act;
+use super::course::Course;
+use super::decide::SubmissionError;
+use super::event::SubmissionEvent;
+use super::fact::WorkflowFact;
+use super::state::{Submission, SubmissionState};
+use super::task::Delegation;
+use crate::context::Actor;
+use crate::form::{CompiledForm, GuardFailed, Transition};
+
+/// The longest reason, in bytes.
+pub const REASON_BYTES_MAX: usize = 4096;
+/// The longest comment, in bytes.
+pub const COMMENT_BYTES_MAX: usize = 16 * 1024;
+/// The longest subject that a task is assigned or delegated to, in bytes.
+pub const SUBJECT_BYTES_MAX: usize = 256;
+/// The most delegations that hold on one submission.
+pub const DELEGATIONS_MAX: usize = 50;
+/// The most facts of a submission's life that do not move it (comments, claims, assignments, delegations and amendments), so that its
+/// stream stays one that can be read whole; at the limit such commands are refused, transitions are not.
+pub const NOTES_MAX: u32 = 5_000;
+
+type Decision = Result<Vec<SubmissionEvent>, SubmissionError>;
+
+/// One person's command on one submission.
+pub(super) struct Person<'a> {
+    pub(super) submission: &'a Submission,
+    pub(super) form: &'a CompiledForm,
+    pub(super) by: &'a Actor,
+    pub(super) now: DateTime<Utc>,
+}
+
+impl Person<'_> {
+    pub(super) fn does(&self, act: &Act) -> Decision {
+        self.submission.made_under(self.form)?;
+        if !self.submission.open_to(self.form, self.by) {
+            return Err(not_permitted("somebody who has to do with this submission"));
+        }
+        match act {
+            Act::Take { transition, reason, data, on_behalf_of } => {
+                self.take(transition, reason.as_deref(), data.as_deref(), on_behalf_of.as_deref())
+            }
+            Act::Withdraw { reason } => self.withdraw(reason.as_deref()),
+            _ if self.submission.notes() >= NOTES_MAX => Err(SubmissionError::TooManyNotes),
+            Act::Comment { text } => self.comment(text),
+            Act::Claim => self.claim(),
+            Act::Assign { to, reason } => self.assign(to, reason.as_deref()),
+            Act::Release => self.release(),
+            Act::Delegate { to, starts_at, ends_at, reason } => {
+                self.delegate(to, *starts_at, *ends_at, reason.as_deref())
+            }
+            Act::EndDelegation => Ok(self.end_delegations(|delegation| delegation.from == self.by.subject)),
+        }
+    }
+
+    fn course(&self) -> Course<'_> {
+        Course::new(self.submission, self.form, self.now)
+    }
+
+    fn one(&self, fact: WorkflowFact) -> Decision {
+        let mut course = self.course();
+        course.fact(fact);
+        Ok(course.finish())
+    }
+
+    /// The transition that somebody wants to take, where the submission's state has it.
+    fn transition(&self, name: &str) -> Result<&Transition, SubmissionError> {
+        let state = self.submission.state().ok_or(SubmissionError::Missing)?;
+        let Some(workflow) = self.form.workflow() else { return Err(self.submission.not_waiting()) };
+        let transition =
+            workflow.transition(name).ok_or_else(|| SubmissionError::UnknownTransition(name.to_owned()))?;
+        if !transition.from.iter().any(|from| from == state.as_str()) {
+            let needed = transition.from.iter().map(|from| SubmissionState::named(from)).collect();
+            return Err(SubmissionError::NotInState { state: state.clone(), needed });
+        }
+        Ok(transition)
+    }
+
+    fn take(
+        &self,
+        name: &str,
+        reason: Option<&str>,
+        data: Option<&Value>,
+        on_behalf_of: Option<&str>,
+    ) -> Decision {
+        let transition = self.transition(name)?;
+        let action = self.submission.action(name).ok_or_else(|| self.submission.not_waiting())?;
+        let mut principal = self.submission.right_to(action, self.by, on_behalf_of, self.now)?;
+        let reason = text("reason", reason, REASON_BYTES_MAX)?;
+        if transition.reason_required && reason.is_none() {
+            return Err(SubmissionError::ReasonRequired { transition: name.to_owned() });
+        }
+        let mut course = self.course();
+        if let Some(data) = data {
+            let state = self.form.workflow().zip(self.submission.state());
+            let state = state.and_then(|(workflow, state)| workflow.state(state.as_str()));
+            let editable = state.into_iter().flat_map(|state| &state.edit).chain(&transition.edit);
+            if course.amend(data, &editable.collect::<Vec<_>>())? {
+                // Other data may have other candidates: the right is that of the moment.
+                course.reopen();
+                let action = course.submission.action(name).ok_or_else(|| self.submission.not_waiting())?;
+                principal = course.submission.right_to(action, self.by, on_behalf_of, self.now)?;
+            }
+        }
+        course
+            .ask(Some(self.by), |facts| self.form.lets_through(transition, facts))
+            .map_err(|failed| guard_not_met(name, failed))?;
+        self.count(&mut course, transition, principal, reason);
+        Ok(course.finish())
+    }
+
+    /// Counts the approval, and leads on when there are enough.
+    fn count(
+        &self,
+        course: &mut Course<'_>,
+        transition: &Transition,
+        on_behalf_of: Option<Arc<str>>,
+        reason: Option<Arc<str>>,
+    ) {
+        let (name, need): (Arc<str>, u32) = (transition.name.as_str().into(), transition.approvals);
+        if need > 1 {
+            let given = course.submission.approvals_of(&name).len();
+            let have = u32::try_from(given).unwrap_or(u32::MAX).saturating_add(1);
+            course.fact(WorkflowFact::Approved {
+                transition: name.clone(),
+                by: self.by.subject.clone(),
+                on_behalf_of: on_behalf_of.clone(),
+                reason: reason.clone(),
+                have,
+                need,
+            });
+            if have < need {
+                return;
+            }
+        }
+        let from = course.submission.state().cloned().unwrap_or(SubmissionState::DRAFT);
+        let to = SubmissionState::named(&transition.to);
+        course.fact(WorkflowFact::Transitioned { from, to, transition: Some(name), on_behalf_of, reason });
+        course.settle(true);
+    }
+
+    fn withdraw(&self, reason: Option<&str>) -> Decision {
+        let (Some(state), Some(submitter)) = (self.submission.state(), self.submission.submitter()) else {
+            return Err(SubmissionError::Missing);
+        };
+        if *submitter != self.by.subject {
+            return Err(not_permitted("its submitter"));
+        }
+        let is_draft = *state == SubmissionState::DRAFT;
+        if !is_draft && self.submission.task().is_none() {
+            return Err(self.submission.not_waiting());
+        }
+        let from = state.clone();
+        self.one(WorkflowFact::Withdrawn { from, reason: text("reason", reason, REASON_BYTES_MAX)? })
+    }
+
+    fn comment(&self, said: &str) -> Decision {
+        match text("comment", Some(said), COMMENT_BYTES_MAX)? {
+            Some(text) => self.one(WorkflowFact::Commented { text }),
+            None => Err(SubmissionError::EmptyText("comment")),
+        }
+    }
+
+    fn claim(&self) -> Decision {
+        self.require_task()?;
+        if !self.submission.may_act(self.by, self.now) {
+            return Err(not_permitted("somebody who may act on it in this state"));
+        }
+        match self.submission.assignee() {
+            Some(assignee) if *assignee == self.by.subject => Ok(Vec::new()),
+            Some(assignee) => Err(SubmissionError::AlreadyClaimed { by: assignee.clone() }),
+            None => self.one(WorkflowFact::Claimed { by: self.by.subject.clone() }),
+        }
+    }
+
+    fn assign(&self, to: &str, reason: Option<&str>) -> Decision {
+        self.require_task()?;
+        if !self.by.has_role(ADMIN) && !self.submission.may_act(self.by, self.now) {
+            return Err(not_permitted("an `admin`, or somebody who may act on it in this state,"));
+        }
+        let to = subject(to)?;
+        if self.submission.assignee() == Some(&to) {
+            return Ok(Vec::new());
+        }
+        self.one(WorkflowFact::Assigned { to, reason: text("reason", reason, REASON_BYTES_MAX)? })
+    }
+
+    fn release(&self) -> Decision {
+        match self.submission.assignee() {
+            Some(assignee) if *assignee == self.by.subject || self.by.has_role(ADMIN) => {
+                self.one(WorkflowFact::Released { assignee: assignee.clone() })
+            }
+            Some(_) => Err(not_permitted("whoever took it on, or an `admin`,")),
+            // A delegate who does not want to act gives the right back.
+            None => Ok(self.end_delegations(|delegation| delegation.to == self.by.subject)),
+        }
+    }
+
+    fn delegate(
+        &self,
+        to: &str,
+        starts_at: Option<DateTime<Utc>>,
+        ends_at: Option<DateTime<Utc>>,
+        reason: Option<&str>,
+    ) -> Decision {
+        self.require_task()?;
+        let to = subject(to)?;
+        if to == self.by.subject {
+            return Err(SubmissionError::DelegationInvalid("nobody delegates to themselves"));
+        }
+        let start = starts_at.unwrap_or(self.now);
+        if ends_at.is_some_and(|end| end <= start || end <= self.now) {
+            return Err(SubmissionError::DelegationInvalid(
+                "`ends_at` lies after `starts_at` and in the future",
+            ));
+        }
+        let roles = self.rights_to_delegate()?;
+        let delegation = Delegation { from: self.by.subject.clone(), to, roles, starts_at, ends_at };
+        let known = self.submission.delegations();
+        if known.contains(&delegation) {
+            return Ok(Vec::new());
+        }
+        let others = known.iter().filter(|held| held.from != delegation.from || held.to != delegation.to);
+        if others.count() >= DELEGATIONS_MAX {
+            return Err(SubmissionError::DelegationInvalid("too many delegations hold on this submission"));
+        }
+        self.one(WorkflowFact::Delegated { delegation, reason: text("reason", reason, REASON_BYTES_MAX)? })
+    }
+
+    /// The roles that give `by` a part in the workflow; what they may do only as somebody's delegate, they cannot pass on.
+    fn rights_to_delegate(&self) -> Result<Vec<String>, SubmissionError> {
+        let workflow = self.form.workflow();
+        let named = |role: &&String| workflow.is_some_and(|workflow| workflow.names_role(role));
+        let roles: Vec<String> = self.by.roles.iter().filter(named).cloned().collect();
+        let actions = self.submission.task().into_iter().flat_map(|task| &task.actions);
+        let is_candidate =
+            actions.flat_map(|action| &action.candidates).any(|person| **person == *self.by.subject);
+        if roles.is_empty() && !is_candidate {
+            return Err(not_permitted("somebody who may act by their own right"));
+        }
+        Ok(roles)
+    }
+
+    fn end_delegations(&self, ends: impl Fn(&Delegation) -> bool) -> Vec<SubmissionEvent> {
+        let mut course = self.course();
+        for ended in self.submission.delegations().iter().filter(|delegation| ends(delegation)) {
+            course.fact(WorkflowFact::DelegationEnded { from: ended.from.clone(), to: ended.to.clone() });
+        }
+        course.finish()
+    }
+
+    fn require_task(&self) -> Result<(), SubmissionError> {
+        self.submission.task().map(drop).ok_or_else(|| self.submission.not_waiting())
+    }
+
+    /// A merge patch outside of a draft.
+    pub(super) fn amend(&self, patch: &Value) -> Decision {
+        let Some(name) = self.submission.state() else { return Err(SubmissionError::Missing) };
+        let workflow = self.form.workflow();
+        let state = workflow.and_then(|workflow| workflow.state(name.as_str()));
+        let Some(state) = state.filter(|state| !state.edit.is_empty()) else {
+            let elsewhere = workflow.into_iter().flat_map(|workflow| workflow.editable_states());
+            let needed = std::iter::once(SubmissionState::DRAFT).chain(elsewhere.map(SubmissionState::named));
+            return Err(SubmissionError::NotInState { state: name.clone(), needed: needed.collect() });
+        };
+        if !self.submission.may_edit(state, self.by, self.now) {
+            return Err(not_permitted(
+                "its submitter, or somebody who may act on it or edit it in this state,",
+            ));
+        }
+        if self.submission.notes() >= NOTES_MAX {
+            return Err(SubmissionError::TooManyNotes);
+        }
+        let mut course = self.course();
+        if course.amend(patch, &state.edit.iter().collect::<Vec<_>>())? {
+            course.settle(false);
+        }
+        Ok(course.finish())
+    }
+}
+
+/// What follows when time has passed; nothing when nothing is due, so that it does not matter how often and by whom it is asked.
+pub(super) fn escalate(submission: &Submission, form: &CompiledForm, now: DateTime<Utc>) -> Decision {
+    submission.made_under(form)?;
+    let Some(task) = submission.task() else { return Ok(Vec::new()) };
+    let Some(due_at) = task.due_at.filter(|due_at| *due_at <= now) else { return Ok(Vec::new()) };
+    let (state, to) = (task.state.clone(), task.escalate_to.clone());
+    let mut course = Course::new(submission, form, now);
+    course.fact(WorkflowFact::Escalated { state: state.clone(), due_at });
+    if let Some(to) = to {
+        let reason = Some("not done in time".into());
+        course.fact(WorkflowFact::Transitioned {
+            from: state,
+            to,
+            transition: None,
+            on_behalf_of: None,
+            reason,
+        });
+        course.settle(true);
+    }
+    Ok(course.finish())
+}
+
+const ADMIN: &str = "admin";
+
+fn not_permitted(who: &str) -> SubmissionError {
+    SubmissionError::NotPermitted { who: who.to_owned() }
+}
+
+fn guard_not_met(transition: &str, failed: GuardFailed) -> SubmissionError {
+    let GuardFailed { guard, error } = failed;
+    SubmissionError::GuardNotMet { transition: transition.to_owned(), guard, error }
+}
+
+/// A text that says something; `None` when it is missing or blank.
+fn text(
+    what: &'static str,
+    text: Option<&str>,
+    bytes_max: usize,
+) -> Result<Option<Arc<str>>, SubmissionError> {
+    match text.map(str::trim).filter(|text| !text.is_empty()) {
+        Some(text) if text.len() > bytes_max => {
+            Err(SubmissionError::TextTooLong { what, bytes: text.len(), bytes_max })
+        }
+        text => Ok(text.map(Arc::from)),
+    }
+}
+
+fn subject(named: &str) -> Result<Arc<str>, SubmissionError> {
+    text("subject", Some(named), SUBJECT_BYTES_MAX)?.ok_or(SubmissionError::EmptyText("subject"))
+}

@@ -1,0 +1,137 @@
+//! Who may do what with a submission: by role, by name, for somebody else; and who may not although they could.
+//! Asked by `people`. The rules of four eyes stand here: one person is one person, whatever the hat.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::decide::SubmissionError;
+use super::state::{Submission, SubmissionState};
+use super::task::{Action, Delegation};
+use crate::context::Actor;
+use crate::form::{CompiledForm, State, Workflow};
+
+/// Roles that have to do with every submission of their tenant.
+const EVERYWHERE: [&str; 3] = ["admin", "designer", "reviewer"];
+
+/// By what right somebody acts: their own, or that of the person named.
+pub(super) type OnBehalfOf = Option<Arc<str>>;
+
+impl Submission {
+    /// Whether a submission has to do with somebody beyond their roles of the product: they made it, the workflow names a role of
+    /// theirs, or it waits for them by name, as the one who took it on or as a delegate.
+    pub fn concerns(&self, form: &CompiledForm, actor: &Actor) -> bool {
+        let Some(made) = &self.made else { return false };
+        let work = &made.work;
+        let by_name = || {
+            let candidates =
+                work.task.iter().flat_map(|task| &task.actions).flat_map(|action| &action.candidates);
+            candidates.map(String::as_str).any(|person| person == &*actor.subject)
+                || work.assignee.as_deref() == Some(&*actor.subject)
+                || work.delegations.iter().any(|delegation| delegation.to == actor.subject)
+        };
+        // In a workflow `submitter` is the one person who made the submission, not the role.
+        let by_role = |workflow: &Workflow| {
+            actor.roles.iter().any(|role| role != crate::form::SUBMITTER_ROLE && workflow.names_role(role))
+        };
+        made.submitter == actor.subject || form.workflow().is_some_and(by_role) || by_name()
+    }
+
+    /// The same, or a role that has to do with everything.
+    pub(super) fn open_to(&self, form: &CompiledForm, actor: &Actor) -> bool {
+        EVERYWHERE.iter().any(|role| actor.has_role(role)) || self.concerns(form, actor)
+    }
+
+    /// By what right `by` takes an action: their own where they have one, else that of somebody who delegated theirs.
+    ///
+    /// # Errors
+    /// [`SubmissionError::NotPermitted`] and [`SubmissionError::AlreadyApproved`].
+    pub(super) fn right_to(
+        &self,
+        action: &Action,
+        by: &Actor,
+        on_behalf_of: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> Result<OnBehalfOf, SubmissionError> {
+        let own = action.is_for(by) && on_behalf_of.is_none_or(|principal| principal == &*by.subject);
+        let mut rights: Vec<OnBehalfOf> = own.then_some(None).into_iter().collect();
+        if !own {
+            let usable = |delegation: &&Delegation| {
+                delegation.to == by.subject
+                    && delegation.holds_at(now)
+                    && on_behalf_of.is_none_or(|principal| *delegation.from == *principal)
+                    && action.admits(&delegation.from, &delegation.roles)
+            };
+            let delegations = self.delegations().iter().filter(usable);
+            rights.extend(delegations.map(|delegation| Some(delegation.from.clone())));
+        }
+        let mut refused = SubmissionError::NotPermitted { who: who_may(action) };
+        for right in rights {
+            match self.keeps_four_eyes(action, &by.subject, right.as_deref()) {
+                Ok(()) => return Ok(right),
+                Err(refusal) => refused = refusal,
+            }
+        }
+        Err(refused)
+    }
+
+    /// Neither the person who acts nor the one they act for may be the submitter, where that is excluded, nor stand behind an approval
+    /// already: a person who acts for another one is still one and the same pair of eyes.
+    fn keeps_four_eyes(
+        &self,
+        action: &Action,
+        by: &str,
+        on_behalf_of: Option<&str>,
+    ) -> Result<(), SubmissionError> {
+        let people = || std::iter::once(by).chain(on_behalf_of);
+        if action.exclude_submitter
+            && people().any(|person| self.submitter().is_some_and(|it| **it == *person))
+        {
+            return Err(SubmissionError::NotPermitted {
+                who: "somebody other than its submitter".to_owned(),
+            });
+        }
+        let standing = self.approvals_of(&action.transition);
+        match standing.into_iter().find(|approval| people().any(|person| approval.involves(person))) {
+            Some(_) => Err(SubmissionError::AlreadyApproved { transition: action.transition.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether `by` may edit in the state it is in.
+    pub(super) fn may_edit(&self, state: &State, by: &Actor, now: DateTime<Utc>) -> bool {
+        let is_submitter = self.submitter().is_some_and(|submitter| *submitter == by.subject);
+        match &state.editors {
+            Some(editors) => editors.iter().any(|role| match role.as_str() {
+                crate::form::SUBMITTER_ROLE => is_submitter,
+                role => by.has_role(role),
+            }),
+            None => is_submitter || self.may_act(by, now),
+        }
+    }
+
+    /// Whether some action is open to `by`, by their own or a delegated right.
+    pub(super) fn may_act(&self, by: &Actor, now: DateTime<Utc>) -> bool {
+        self.task().is_some_and(|task| {
+            task.actions.iter().any(|action| self.right_to(action, by, None, now).is_ok())
+        })
+    }
+
+    /// The open action of a transition.
+    pub(super) fn action(&self, transition: &str) -> Option<&Action> {
+        self.task()?.actions.iter().find(|action| *action.transition == *transition)
+    }
+
+    /// That something waits in the state it is in.
+    pub(super) fn not_waiting(&self) -> SubmissionError {
+        let state = self.state().cloned().unwrap_or(SubmissionState::DRAFT);
+        SubmissionError::NotInState { state, needed: Vec::new() }
+    }
+}
+
+fn who_may(action: &Action) -> String {
+    let roles = action.roles.iter().map(|role| format!("a `{role}`"));
+    let candidates = (!action.candidates.is_empty()).then(|| "one of its candidates".to_owned());
+    let who: Vec<String> = roles.chain(candidates).collect();
+    if who.is_empty() { "nobody, because it has no candidates,".to_owned() } else { who.join(" or ") }
+}

@@ -1,0 +1,158 @@
+//! Four eyes cannot be beaten: each attack is a test, named after why it does not help.
+
+use super::super::{Act, Approvals, SubmissionCommand, SubmissionError, SubmissionEvent, WorkflowFact};
+use super::*;
+
+#[track_caller]
+fn refused_as_approved_already(decided: Decided) {
+    assert!(matches!(decided, Err(SubmissionError::AlreadyApproved { .. })), "{decided:?}");
+}
+
+#[test]
+fn the_same_person_twice_is_one_person() {
+    let mut case = Case::in_review();
+    case.take(&reviewer("rita"), "approve").expect("the first");
+    refused_as_approved_already(case.take(&reviewer("rita"), "approve"));
+    refused_as_approved_already(case.take(&person("rita", &["admin", "reviewer"]), "approve"));
+    assert_eq!(case.have(), 1);
+}
+
+#[test]
+fn the_submitter_does_not_approve_in_any_role() {
+    let mut case = Case::in_review();
+    for roles in [&["submitter", "reviewer"][..], &["admin", "reviewer"], &["reviewer"]] {
+        refused_as_not_permitted(case.take(&person("sam", roles), "approve"));
+    }
+    case.act(&reviewer("rita"), delegate("sam")).expect("recorded; it gives no right to a submitter");
+    refused_as_not_permitted(case.take(&sam(), "approve"));
+    let mut own = Case::in_review();
+    own.act(&person("sam", &["submitter", "reviewer"]), delegate("dora")).expect("recorded");
+    refused_as_not_permitted(own.take(&person("dora", &[]), "approve"));
+}
+
+#[test]
+fn a_delegate_of_an_approver_who_approved_already_adds_nothing() {
+    let mut case = Case::in_review();
+    case.act(&reviewer("rita"), delegate("dora")).expect("delegated");
+    case.take(&reviewer("rita"), "approve").expect("the owner approves");
+    refused_as_approved_already(case.take(&person("dora", &[]), "approve"));
+    assert_eq!(case.have(), 1);
+}
+
+#[test]
+fn an_owner_after_their_delegate_adds_nothing() {
+    let mut case = Case::in_review();
+    case.act(&reviewer("rita"), delegate("dora")).expect("delegated");
+    let events = case.take(&person("dora", &[]), "approve").expect("on behalf of rita");
+    let SubmissionEvent::Worked { fact: WorkflowFact::Approved { by, on_behalf_of, .. }, .. } = &events[0]
+    else {
+        panic!("{events:?}")
+    };
+    assert_eq!((&**by, on_behalf_of.as_deref()), ("dora", Some("rita")));
+    refused_as_approved_already(case.take(&reviewer("rita"), "approve"));
+    assert_eq!(case.have(), 1);
+}
+
+#[test]
+fn two_delegates_of_one_owner_are_one_approval() {
+    let mut case = Case::in_review();
+    case.act(&reviewer("rita"), delegate("dora")).expect("delegated");
+    case.act(&reviewer("rita"), delegate("dan")).expect("delegated");
+    case.take(&person("dora", &[]), "approve").expect("for rita");
+    refused_as_approved_already(case.take(&person("dan", &[]), "approve"));
+}
+
+#[test]
+fn one_delegate_of_two_owners_is_one_pair_of_eyes() {
+    let mut case = Case::in_review();
+    case.act(&reviewer("rita"), delegate("dora")).expect("delegated");
+    case.act(&reviewer("rob"), delegate("dora")).expect("delegated");
+    case.take(&person("dora", &[]), "approve").expect("for rita");
+    refused_as_approved_already(case.take(&person("dora", &[]), "approve"));
+    let for_rob = Act::Take {
+        transition: "approve".to_owned(),
+        reason: None,
+        data: None,
+        on_behalf_of: Some("rob".to_owned()),
+    };
+    refused_as_approved_already(case.act(&person("dora", &[]), for_rob));
+    // Neither as oneself after acting for another.
+    refused_as_approved_already(case.take(&reviewer("dora"), "approve"));
+    assert_eq!(case.have(), 1);
+}
+
+#[test]
+fn an_approval_needs_the_role_when_it_is_given_and_stays_when_the_role_goes() {
+    let mut case = Case::in_review();
+    case.take(&reviewer("rita"), "approve").expect("as a reviewer");
+    refused_as_not_permitted(case.take(&person("rob", &["clerk"]), "approve"));
+    refused_as_not_permitted(case.take(&person("root", &["admin"]), "approve"));
+    // Rita is no reviewer any more: what she approved was approved by a reviewer, and she adds nothing to it.
+    refused_as_not_permitted(case.take(&person("rita", &["clerk"]), "approve"));
+    assert_eq!(case.have(), 1);
+    case.take(&reviewer("rob"), "approve").expect("the second");
+    assert_eq!(case.state(), "approved");
+}
+
+#[test]
+fn approvals_are_of_the_data_that_were_seen() {
+    let mut case = Case::in_review();
+    case.take(&reviewer("rita"), "approve").expect("the first");
+    case.patch(&sam(), json!({"note": "one more thing"})).expect("may be edited here");
+    assert_eq!(case.have(), 0);
+    case.take(&reviewer("rob"), "approve").expect("the first again");
+    assert_eq!((case.state(), case.have()), ("review", 1));
+    case.take(&reviewer("rita"), "approve").expect("seen anew");
+    assert_eq!(case.state(), "approved");
+}
+
+#[test]
+fn approvals_do_not_survive_a_way_back() {
+    let mut case = Case::in_review();
+    case.take(&reviewer("rita"), "approve").expect("the first");
+    case.act(&reviewer("rob"), because("request-changes", "which trip?")).expect("back");
+    case.take(&sam(), "resubmit").expect("and forth");
+    assert_eq!((case.state(), case.have()), ("review", 0));
+}
+
+#[test]
+fn what_one_holds_as_a_delegate_cannot_be_delegated_on() {
+    let mut case = Case::in_review();
+    case.act(&reviewer("rita"), delegate("dora")).expect("delegated");
+    refused_as_not_permitted(case.act(&person("dora", &[]), delegate("dan")));
+    refused_as_not_permitted(case.act(&person("eve", &["submitter"]), delegate("dan")));
+    let oneself = case.act(&reviewer("rita"), delegate("rita"));
+    assert!(matches!(oneself, Err(SubmissionError::DelegationInvalid(_))), "{oneself:?}");
+}
+
+#[test]
+fn candidates_beyond_the_stated_number_do_not_count() {
+    let mut workflow = workflow();
+    workflow["transitions"][4]["candidates"] = json!("[manager, 'cfo', 'cto', manager]");
+    workflow["transitions"][4]["approvals"] = json!({"need": 2, "of": 2});
+    let mut case = Case::new();
+    case.form = form_with(workflow);
+    let (form, now) = (case.form.clone(), case.now);
+    let data = Arc::new(json!({"amount": 5000, "manager": "mia"}));
+    case.run(SubmissionCommand::Submit { form, data, draft: false, by: sam(), now }).expect("accepted");
+    refused_as_not_permitted(case.take(&person("cto", &[]), "sign"));
+    case.take(&person("mia", &[]), "sign").expect("the first");
+    refused_as_approved_already(case.take(&person("mia", &[]), "sign"));
+    case.take(&person("cfo", &[]), "sign").expect("the second");
+    assert_eq!(case.state(), "approved");
+}
+
+#[test]
+fn a_transition_takes_as_many_people_as_it_needs() {
+    let mut case = Case::in_review();
+    case.take(&reviewer("rita"), "approve").expect("the first");
+    assert_eq!(
+        (case.state(), case.state.approvals("approve")),
+        ("review", Some(Approvals { have: 1, need: 2 }))
+    );
+    let last = case.take(&reviewer("rob"), "approve").expect("the second");
+    assert_eq!(
+        (case.state(), kinds(&last)),
+        ("approved", vec!["approved".to_owned(), "transitioned".to_owned()])
+    );
+}
