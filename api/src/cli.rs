@@ -1,6 +1,7 @@
 //! The command line's commands, one file each; this one picks, and turns failures into one line and an exit status.
 //! Called by `main.rs`. Exit 0: done. 1: it failed, or `verify` found a difference. 2: the command line or configuration is wrong.
 
+mod backtest;
 mod demo;
 mod export;
 mod migrate;
@@ -40,6 +41,7 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Rebuild(arguments) => rebuild::rebuild(&arguments),
         Command::Verify(arguments) => verify::verify(&arguments),
         Command::Rules(command) => rules::rules(&command),
+        Command::Backtest(arguments) => backtest::backtest(&arguments),
         Command::Migrate(arguments) => migrate::migrate(&arguments),
         Command::Export(arguments) => export::export(&arguments),
         Command::Token(arguments) => token::token(&arguments),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use formledger_domain::TenantId;
+use formledger_domain::{FormId, Position, TenantId};
 
 use crate::limits::Limits;
 
@@ -40,6 +40,8 @@ pub enum Command {
     /// Check or evaluate rules
     #[command(subcommand)]
     Rules(RulesCommand),
+    /// Run candidate rules over a form's history: changed outcomes as NDJSON, then a summary
+    Backtest(BacktestArgs),
 }
 
 /// Where the ledger is.
@@ -143,6 +145,29 @@ pub struct ExportArgs {
     /// File to write; standard output when missing
     #[arg(long, env = "FORMLEDGER_OUT")]
     pub out: Option<PathBuf>,
+}
+
+/// Which candidate to run over which history.
+#[derive(Debug, Clone, Args)]
+pub struct BacktestArgs {
+    /// Where the ledger is.
+    #[command(flatten)]
+    pub storage: StorageArgs,
+    /// The tenant
+    #[arg(long, env = "FORMLEDGER_TENANT")]
+    pub tenant: TenantId,
+    /// The form
+    #[arg(long, env = "FORMLEDGER_FORM")]
+    pub form: FormId,
+    /// The candidate: a JSON list of rules, or an object with `rules`
+    #[arg(long, env = "FORMLEDGER_RULES")]
+    pub rules: PathBuf,
+    /// First position of the range; the ledger's first when missing
+    #[arg(long, env = "FORMLEDGER_FROM", value_parser = position)]
+    pub from: Option<Position>,
+    /// Last position of the range; the ledger's end when missing
+    #[arg(long, env = "FORMLEDGER_TO", value_parser = position)]
+    pub to: Option<Position>,
 }
 
 /// Tools for rule authors.
@@ -279,6 +304,14 @@ fn jwks_file(given: &str) -> Result<PathBuf, ConfigError> {
         )));
     }
     Ok(given.into())
+}
+
+/// A position of a ledger, from 1.
+fn position(text: &str) -> Result<Position, String> {
+    match text.parse() {
+        Ok(position) if position > 0 => Ok(Position(position)),
+        _ => Err("a position is a whole number from 1".to_owned()),
+    }
 }
 
 /// Reads `90s`, `30m`, `1h` or `7d`; a bare number is seconds.

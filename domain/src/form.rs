@@ -2,6 +2,7 @@
 //! Called through `store`; `api` also compiles published versions once and keeps them.
 
 mod ast;
+mod candidate;
 mod command;
 mod compiled;
 mod cost;
@@ -17,6 +18,8 @@ mod violation;
 mod workflow;
 
 pub use ast::{ANY_ITEM, Constraints, Field, FieldKind};
+pub(crate) use candidate::Candidate;
+pub use candidate::OutcomeDifference;
 pub use command::{Form, FormCommand, FormError};
 pub use compiled::{CompiledForm, Refusal};
 pub use definition::FormDefinition;

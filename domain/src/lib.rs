@@ -2,6 +2,7 @@
 //! Called by `store` (to run aggregates) and `api` (to build commands); it touches no clock, randomness, environment, network or database.
 
 mod aggregate;
+mod backtest;
 mod context;
 mod form;
 mod ids;
@@ -12,11 +13,12 @@ mod tenant;
 mod upcast;
 
 pub use aggregate::{EncodedEvent, LedgerAggregate, UndecodableEvent};
+pub use backtest::{Backtest, BacktestSummary, History, PastSubmission};
 pub use context::{Actor, StreamId, TenantContext};
 pub use form::{
     ANY_ITEM, CompiledForm, Constraints, DefinitionProblem, Field, FieldKind, Form, FormCommand,
-    FormDefinition, FormError, FormEvent, Refusal, Severity, SourceSpan, VIOLATIONS_MAX, Verdict, Violation,
-    Workflow,
+    FormDefinition, FormError, FormEvent, OutcomeDifference, Refusal, Severity, SourceSpan, VIOLATIONS_MAX,
+    Verdict, Violation, Workflow,
 };
 pub use ids::{EventId, FormId, FormVersion, InvalidId, Position, Sequence, SubmissionId, TenantId};
 pub use json::{CanonicalJson, INTEGER_MAX, InexactNumber, NESTING_MAX, UnreadableJson, parse_exact};

@@ -198,3 +198,66 @@ async fn rules_check_says_where_a_definition_is_wrong() {
     let said = finished.stdout + &finished.stderr;
     assert!(said.contains("/rules/1/when") && said.contains("amout"), "{said}");
 }
+
+#[tokio::test]
+async fn a_back_test_tells_every_changed_outcome_and_a_summary_and_writes_nothing() {
+    let installation = stopped_with_history().await;
+    let before = installation.run(&["export", "--tenant", "acme"]).await.expect(0).stdout;
+    let candidate = |name: &str, when: &str| {
+        let mut rules = expense_claim()["rules"].clone();
+        rules[1]["when"] = json!(when);
+        let path = installation.scratch().join(name);
+        std::fs::write(&path, rules.to_string()).expect("a candidate can be written");
+        path.to_str().expect("a plain path").to_owned()
+    };
+    let run = async |path: &str, more: &[&str]| {
+        let arguments =
+            [&["backtest", "--tenant", "acme", "--form", "expense", "--rules", path][..], more].concat();
+        let finished = installation.run(&arguments).await.expect(0);
+        let lines = finished.stdout.lines().map(|line| serde_json::from_str(line).expect("a line of JSON"));
+        let mut lines: Vec<Value> = lines.collect();
+        let summary = lines.pop().expect("a summary")["summary"].clone();
+        (lines, summary)
+    };
+
+    let (lines, summary) =
+        run(&candidate("same.json", "amount > 10000.0 && country in ['DE', 'FR']"), &[]).await;
+    assert_eq!((lines.len(), &summary["submissions"], &summary["changed"]), (0, &json!(20), &json!(0)));
+
+    // Amounts are 0 to 19.
+    let lower = candidate("lower.json", "amount > 14.5");
+    let (lines, summary) = run(&lower, &[]).await;
+    assert_eq!((&summary["changed"], &summary["rules"]["route"]), (&json!(5), &json!(5)));
+    assert_eq!(lines.len(), 5);
+    for line in &lines {
+        assert_eq!(line["rule"], json!("route"));
+        assert_eq!(line["before"], json!({ "matched": false, "value": { "route": "auto" } }));
+        assert_eq!(line["after"], json!({ "matched": true, "value": { "route": "committee" } }));
+    }
+    let positions: Vec<u64> =
+        lines.iter().map(|line| line["position"].as_u64().expect("a position")).collect();
+    assert!(
+        positions.is_sorted() && positions.iter().all(|position| before.lines().count() as u64 > *position)
+    );
+
+    let range = [positions[1].to_string(), positions[3].to_string()];
+    let (lines, summary) = run(&lower, &["--from", &range[0], "--to", &range[1]]).await;
+    assert_eq!((lines.len(), &summary["submissions"]), (3, &json!(3)));
+
+    let finished = installation
+        .run(&[
+            "backtest",
+            "--tenant",
+            "acme",
+            "--form",
+            "expense",
+            "--rules",
+            &candidate("bad.json", "amout > 1"),
+        ])
+        .await;
+    assert_eq!(finished.code, Some(2), "{}", finished.stderr);
+    assert!(finished.stderr.contains("did you mean `amount`"), "{}", finished.stderr);
+    let missing = ["backtest", "--tenant", "acme", "--form", "nothing", "--rules", &lower];
+    assert_eq!(installation.run(&missing).await.code, Some(2));
+    assert_eq!(installation.run(&["export", "--tenant", "acme"]).await.expect(0).stdout, before);
+}
