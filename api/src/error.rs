@@ -247,6 +247,10 @@ impl From<StoreError> for ApiError {
                 code: "ledger-busy",
                 detail: "another process is writing to the ledger all the time",
             },
+            StoreError::Unreachable(_) => Self::Overloaded {
+                code: "ledger-unreachable",
+                detail: "the database cannot be reached at the moment",
+            },
             StoreError::Closed => Self::Overloaded { code: "closing", detail: "the server is stopping" },
             other => Self::internal(other),
         }

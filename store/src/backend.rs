@@ -1,7 +1,8 @@
 //! What a database must do for the writer: read heads, streams and keys, and record one batch in one transaction.
-//! Implemented once per database (`sqlite`), called only by `writer`; decides nothing, hashes nothing, counts nothing.
+//! Implemented once per database (`sqlite`, `postgres`), called only by `writer`; decides nothing, hashes nothing, counts nothing.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use chrono::DateTime;
 use formledger_domain::{CanonicalJson, EventId, Position, Sequence, StreamId, TenantId};
@@ -10,6 +11,7 @@ use crate::append::FirstOutcome;
 use crate::error::StoreError;
 use crate::event::{Metadata, RecordedEvent};
 use crate::merkle::{Frontier, Hash};
+use crate::wake::Wake;
 
 /// Microseconds since 1970-01-01T00:00:00Z.
 pub(crate) type Micros = i64;
@@ -117,11 +119,31 @@ pub(crate) struct Remembered {
 
 /// One connection that writes.
 pub(crate) trait Backend: Send + 'static {
+    /// From now on tells `wake` of other processes' appends, where the database has a way to hear of them by itself; else they are
+    /// found by [`Backend::moved_elsewhere`].
+    fn follow(&mut self, _wake: &Arc<Wake>) {}
+
     /// The heads of those of `tenants` that have a ledger, in any order.
     fn heads(
         &mut self,
         tenants: &[TenantId],
     ) -> impl Future<Output = Result<Vec<(TenantId, StoredHead)>, StoreError>> + Send;
+
+    /// As [`Backend::heads`], in a transaction that lets nobody else move them; [`Backend::apply`] or [`Backend::release`] comes next.
+    ///
+    /// For ledgers that other processes move all the time: whoever compares and sets would lose every time to one who is nearer. Where
+    /// one process at a time holds the whole database, there is nothing to hold.
+    fn hold_heads(
+        &mut self,
+        tenants: &[TenantId],
+    ) -> impl Future<Output = Result<Vec<(TenantId, StoredHead)>, StoreError>> + Send {
+        self.heads(tenants)
+    }
+
+    /// Ends what [`Backend::hold_heads`] began, when there is nothing to write.
+    fn release(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send {
+        std::future::ready(Ok(()))
+    }
 
     /// Those of `tenants` whose ledgers have events after their heads, which no append leaves behind.
     fn overrun(
@@ -141,7 +163,7 @@ pub(crate) trait Backend: Send + 'static {
         keys: &[(&TenantId, &str)],
     ) -> impl Future<Output = Result<Vec<Option<Remembered>>, StoreError>> + Send;
 
-    /// Begins a transaction and writes the batch into it.
+    /// Writes the batch into the transaction that [`Backend::hold_heads`] began, or into a new one.
     fn apply(&mut self, batch: &Batch<'_>) -> impl Future<Output = Result<Applied, StoreError>> + Send;
 
     /// Makes what [`Backend::apply`] left open durable.

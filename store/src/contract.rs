@@ -41,6 +41,9 @@ pub(crate) trait Database: Sized + Send + Sync + 'static {
     /// Runs a statement as someone with full access would, beside the store.
     fn sql(&self, statement: &str) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
+    /// As [`Database::sql`], by someone who first took away what refuses to change the past.
+    fn tamper(&self, statement: &str) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
     /// Leaves `backend` no room to write, or gives it room again.
     fn set_full(backend: &mut Self::Backend, full: bool) -> impl Future<Output = ()> + Send;
 
@@ -99,6 +102,7 @@ macro_rules! contract_suite {
             damage::a_damaged_head_is_left_out_of_the_heads,
             damage::a_forged_event_of_no_ledger_is_never_acted_on,
             damage::owners_are_all_who_own_a_ledger_or_an_event,
+            damage::verify_names_every_difference_that_tampering_leaves,
             wakeup::a_follower_starts_at_the_head_and_hears_each_move,
             wakeup::a_listener_hears_every_moved_ledger_once,
             wakeup::appends_of_another_process_wake_followers_here,

@@ -12,6 +12,15 @@ pub enum StoreError {
     /// The database refused or failed.
     #[error("the ledger's database failed")]
     Database(#[source] Arc<sqlx::Error>),
+    /// The database's server does not answer or does not let us in; try again after a moment.
+    #[error("the ledger's database cannot be reached")]
+    Unreachable(#[source] Arc<sqlx::Error>),
+    /// This server or this database cannot hold the ledger, for the reason given.
+    #[error("the ledger's database cannot be used: {0}")]
+    Unusable(String),
+    /// The database's user lacks a privilege; the text says which and how to grant it.
+    #[error("the ledger's database refuses: {0}")]
+    MissingPrivilege(String),
     /// The database has no space left; writes are refused until there is.
     #[error("the ledger's storage is full")]
     StorageFull,
@@ -21,7 +30,7 @@ pub enum StoreError {
     /// Every connection that reads stayed in use for as long as a reader waits; try again after a moment.
     #[error("every connection that reads the ledger is in use")]
     ReadersBusy,
-    /// Another process wrote to the ledger all the time; try again after a moment.
+    /// Another process wrote to the ledger all the time, or the database took too long; try again after a moment.
     #[error("the ledger is busy with another writer")]
     Busy,
     /// The writer has stopped, because the process is ending.

@@ -1,4 +1,4 @@
-//! The ledger: appends with group commit, streams, ordered reads and wake-ups, on SQLite.
+//! The ledger: appends with group commit, streams, ordered reads and wake-ups, on SQLite or Postgres.
 //! Called by `projections` (to follow) and `api` (to execute commands and serve feeds); it never knows what an event means.
 
 mod append;
@@ -20,6 +20,7 @@ mod stored;
 
 #[cfg(test)]
 mod contract;
+mod postgres;
 mod sqlite;
 mod writer;
 
@@ -29,7 +30,8 @@ pub use event::{Metadata, RecordedEvent};
 pub use execute::{ExecuteOptions, Executed, RenderOutcome};
 pub use filter::EventFilter;
 pub use ledger::{LedgerHead, LedgerRange, TenantLedger};
-pub use store::{Store, StoreSettings};
+pub use postgres::PostgresOptions;
+pub use store::{PoolStatus, Store, StoreSettings};
 pub use verify::{Difference, VerifyProgress, VerifyReport};
 pub use wake::Moved;
 pub use writer::POLL_INTERVAL;

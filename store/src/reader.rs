@@ -8,13 +8,16 @@ use crate::backend::{Head, Remembered};
 use crate::error::StoreError;
 use crate::event::StoredEvent;
 use crate::ledger::LedgerRange;
+use crate::postgres::PostgresReader;
 use crate::sqlite::SqliteReader;
+use crate::store::PoolStatus;
 use crate::stored::StreamPlace;
 
 /// The connections that read.
 #[derive(Debug, Clone)]
 pub(crate) enum Reader {
     Sqlite(SqliteReader),
+    Postgres(PostgresReader),
 }
 
 /// Hands a question to the reader of the database at hand.
@@ -22,11 +25,19 @@ macro_rules! ask {
     ($reader:expr, $($question:tt)*) => {
         match $reader {
             Reader::Sqlite(reader) => reader.$($question)*.await,
+            Reader::Postgres(reader) => reader.$($question)*.await,
         }
     };
 }
 
 impl Reader {
+    pub(crate) fn status(&self) -> PoolStatus {
+        match self {
+            Self::Sqlite(reader) => reader.status(),
+            Self::Postgres(reader) => reader.status(),
+        }
+    }
+
     pub(crate) async fn close(&self) {
         ask!(self, close())
     }

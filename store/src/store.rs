@@ -14,6 +14,7 @@ use crate::backend::Backend;
 use crate::error::{StoreError, causes};
 use crate::event::RecordedEvent;
 use crate::ledger::{LedgerHead, LedgerRange, TenantLedger, recorded};
+use crate::postgres::{PostgresBackend, PostgresOptions, PostgresReader};
 use crate::reader::Reader;
 use crate::sqlite::{SqliteBackend, SqliteReader};
 use crate::tail::Tail;
@@ -42,6 +43,19 @@ impl Default for StoreSettings {
             acquire_timeout: Duration::from_secs(5),
         }
     }
+}
+
+/// How busy the connections are that read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolStatus {
+    /// Connections that are open.
+    pub connections: u32,
+    /// The most that may be; see [`StoreSettings::read_connections_max`].
+    pub connections_max: u32,
+    /// Those of them that nobody uses.
+    pub idle: usize,
+    /// Readers that wait for one.
+    pub waiting: usize,
 }
 
 /// All tenants' ledgers in one database. Cheap to clone.
@@ -96,6 +110,23 @@ impl Store {
     pub async fn open_sqlite(path: &Path, settings: StoreSettings) -> Result<Self, StoreError> {
         let backend = SqliteBackend::open(path).await?;
         let reader = Reader::Sqlite(SqliteReader::open(path, &settings));
+        Ok(Self::start(backend, reader, &settings))
+    }
+
+    /// Opens the store on Postgres, applies migrations and starts the writer. Other processes may have it open, too.
+    ///
+    /// The database must hold nothing else that brings migrations of sqlx. Opening fails at once when the server does not answer; one that
+    /// goes away later is reconnected, and fails nothing but what is asked meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreachable`]; [`StoreError::Unusable`] for a server or a database that cannot hold a ledger;
+    /// [`StoreError::MissingPrivilege`]; [`StoreError::NewerSchema`] when a newer binary was here.
+    pub async fn open_postgres(
+        options: &PostgresOptions,
+        settings: StoreSettings,
+    ) -> Result<Self, StoreError> {
+        let backend = PostgresBackend::open(options).await?;
+        let reader = Reader::Postgres(PostgresReader::open(options, &settings));
         Ok(Self::start(backend, reader, &settings))
     }
 
@@ -155,6 +186,11 @@ impl Store {
     /// Follows which ledgers move from now on, for projectors. Take it before [`Store::heads`].
     pub fn moved(&self) -> Moved {
         self.inner.wake.moved()
+    }
+
+    /// How busy the connections are that read, for metrics.
+    pub fn readers(&self) -> PoolStatus {
+        self.inner.reader.status()
     }
 
     pub(crate) fn reader(&self) -> &Reader {

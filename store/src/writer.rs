@@ -18,7 +18,7 @@ pub(crate) use plan::replay;
 use plan::{Facts, Plan, plan};
 
 use crate::append::Appended;
-use crate::backend::{Applied, Backend, Batch, EventRow, Head};
+use crate::backend::{Applied, Backend, Batch, EventRow, Head, StoredHead};
 use crate::error::{AppendError, StoreError, causes};
 use crate::tail::Tail;
 use crate::wake::Wake;
@@ -45,6 +45,9 @@ pub(crate) struct Writer<B> {
     batch_max: usize,
     /// Heads as of this process's last commit or read. A wrong one is found by compare-and-set.
     heads: HashMap<TenantId, Head>,
+    /// Ledgers that another process moved since this one last appended. Their heads are held while a batch is planned, because to plan on
+    /// what was read and lose the race could happen time after time.
+    contended: HashSet<TenantId>,
 }
 
 impl<B: Backend> Writer<B> {
@@ -55,7 +58,7 @@ impl<B: Backend> Writer<B> {
         followers: Followers,
         batch_max: usize,
     ) -> Self {
-        Self { backend, queue, stop, followers, batch_max, heads: HashMap::new() }
+        Self { backend, queue, stop, followers, batch_max, heads: HashMap::new(), contended: HashSet::new() }
     }
 
     /// Tells a metrics recorder, where one is installed, what this module counts.
@@ -81,6 +84,7 @@ impl<B: Backend> Writer<B> {
     /// Runs until the queue is closed and empty, then closes the connection.
     pub(crate) async fn run(mut self) {
         Self::describe_metrics();
+        self.backend.follow(&self.followers.wake);
         let mut next_poll = Instant::now() + POLL_INTERVAL;
         let stop = self.stop.clone();
         loop {
@@ -111,6 +115,7 @@ impl<B: Backend> Writer<B> {
             tracing::error!(error = causes(&error), commands = commands.len(), "append failed");
             metrics::counter!("formledger_append_failures_total").increment(1);
             self.heads.clear();
+            self.contended.clear();
             self.backend.recover().await;
             for command in commands {
                 answer(command, Err(error.clone().into()));
@@ -123,14 +128,14 @@ impl<B: Backend> Writer<B> {
         let mut facts = Facts::default();
         self.read_unseen_sequences(commands, &mut facts).await?;
         for _ in 0..BATCH_ATTEMPTS_MAX {
-            self.read_missing_heads(commands).await?;
+            self.read_heads(commands).await?;
             if commands.is_empty() {
-                return Ok(());
+                return self.backend.release().await;
             }
             let Plan { batch, verdicts } = plan(commands, &self.heads, &facts, Utc::now().timestamp_micros());
             if batch.events.is_empty() {
                 settle(commands, verdicts, &[]);
-                return Ok(());
+                return self.backend.release().await;
             }
             let applied = self.backend.apply(&batch).await?;
             let Applied::Open { moved } = applied else {
@@ -147,8 +152,9 @@ impl<B: Backend> Writer<B> {
             if moved.is_empty() {
                 return Ok(());
             }
-            for tenant in &moved {
-                self.heads.remove(tenant);
+            for tenant in moved {
+                self.heads.remove(&tenant);
+                self.contended.insert(tenant);
             }
         }
         Err(StoreError::Busy)
@@ -169,24 +175,52 @@ impl<B: Backend> Writer<B> {
         self.followers.wake.announce(&newest);
     }
 
+    /// Reads the heads that are not known, or holds all of the batch when one of them is contended: taken together and in order, so
+    /// that two processes do not wait for each other.
+    ///
     /// Answers and removes the commands of ledgers whose heads are damaged: what is wrong with one tenant stays with that tenant.
-    async fn read_missing_heads(&mut self, commands: &mut Vec<Command>) -> Result<(), StoreError> {
-        let missing: HashSet<&TenantId> = commands
-            .iter()
-            .map(|command| command.stream.tenant())
-            .filter(|tenant| !self.heads.contains_key(*tenant))
-            .collect();
+    async fn read_heads(&mut self, commands: &mut Vec<Command>) -> Result<(), StoreError> {
+        let tenants: HashSet<&TenantId> = commands.iter().map(|command| command.stream.tenant()).collect();
+        if !self.contended.is_empty() && tenants.iter().any(|tenant| self.contended.contains(*tenant)) {
+            let tenants = tenants.into_iter().cloned().collect();
+            return self.hold_heads(commands, tenants).await;
+        }
+        let missing: Vec<TenantId> =
+            tenants.into_iter().filter(|tenant| !self.heads.contains_key(*tenant)).cloned().collect();
         if missing.is_empty() {
             return Ok(());
         }
-        let missing: Vec<TenantId> = missing.into_iter().cloned().collect();
-        for (tenant, head) in self.backend.heads(&missing).await? {
+        let heads = self.backend.heads(&missing).await?;
+        self.learn(commands, heads);
+        Ok(())
+    }
+
+    async fn hold_heads(
+        &mut self,
+        commands: &mut Vec<Command>,
+        tenants: Vec<TenantId>,
+    ) -> Result<(), StoreError> {
+        let heads = self.backend.hold_heads(&tenants).await?;
+        for (tenant, head) in &heads {
+            // Nobody was faster this time: from the next batch on it is compared and set again.
+            if head.as_ref().is_ok_and(|head| self.heads.get(tenant) == Some(head)) {
+                self.contended.remove(tenant);
+            }
+        }
+        for tenant in &tenants {
+            self.heads.remove(tenant);
+        }
+        self.learn(commands, heads);
+        Ok(())
+    }
+
+    fn learn(&mut self, commands: &mut Vec<Command>, heads: Vec<(TenantId, StoredHead)>) {
+        for (tenant, head) in heads {
             match head {
                 Ok(head) => drop(self.heads.insert(tenant, head)),
                 Err(what) => refuse(commands, &tenant, &what),
             }
         }
-        Ok(())
     }
 
     /// After a collision: no new fact lets a ledger go on whose events reach beyond its head, so its commands would hold up the batch.

@@ -7,16 +7,17 @@ use crate::{AppendError, StoreError, StoreSettings};
 
 /// Heads that no writer leaves behind.
 const IMPOSSIBLE_HEADS: [&str; 4] = [
-    "UPDATE ledgers SET frontier = zeroblob(64) WHERE tenant_id = 'acme'",
-    "UPDATE ledgers SET recorded_at = 9223372036854775807, frontier = zeroblob(32) WHERE tenant_id = 'acme'",
+    "UPDATE ledgers SET frontier = substr(frontier, 1, 0) WHERE tenant_id = 'acme'",
+    "UPDATE ledgers SET recorded_at = 9223372036854775807, \
+     frontier = (SELECT leaf_hash FROM events WHERE tenant_id = 'acme' AND position = 1) WHERE tenant_id = 'acme'",
     // Frontiers of one and of two leaves are of equal length, so this one reads well.
     "UPDATE ledgers SET position = 1 WHERE tenant_id = 'acme'",
-    "DROP TRIGGER ledgers_refuse_delete; DELETE FROM ledgers WHERE tenant_id = 'acme'",
+    "DELETE FROM ledgers WHERE tenant_id = 'acme'",
 ];
 
 /// An event that claims to be the next of acme's stream `s`, and to belong to a ledger that nobody asks for.
 const FORGED: &str = "INSERT INTO events SELECT aggregate_type, aggregate_id, sequence + 1, event_type, event_version, payload, metadata, \
-     'nobody', position, zeroblob(16), recorded_at, leaf_hash FROM events WHERE tenant_id = 'acme' AND position = 2";
+     'nobody', position, event_id, recorded_at, leaf_hash FROM events WHERE tenant_id = 'acme' AND position = 2";
 
 pub(crate) async fn a_damaged_head_fails_its_own_tenant_only<D: Database>(_: &D) {
     for damage in IMPOSSIBLE_HEADS {
@@ -24,7 +25,7 @@ pub(crate) async fn a_damaged_head_fails_its_own_tenant_only<D: Database>(_: &D)
         let before = database.open().await;
         append(&before, events(&stream("acme", "s"), 0, 2)).await;
         append(&before, events(&stream("other", "s"), 0, 1)).await;
-        database.sql(damage).await.expect("damages");
+        database.tamper(damage).await.expect("damages");
         // Another process's store, which believes nothing yet of the heads.
         let (store, faults) = database.open_faulty(StoreSettings::default()).await;
         let appends = ["acme", "other"].map(|tenant| events(&stream(tenant, "t"), 0, 1));
@@ -42,7 +43,7 @@ pub(crate) async fn a_damaged_head_is_left_out_of_the_heads(database: &impl Data
     append(&store, events(&stream("acme", "s"), 0, 2)).await;
     append(&store, events(&stream("other", "s"), 0, 1)).await;
     for damage in &IMPOSSIBLE_HEADS[..2] {
-        database.sql(damage).await.expect("damages");
+        database.tamper(damage).await.expect("damages");
         let heads = store.heads().await.expect("reads");
         assert_eq!(
             heads.iter().map(|head| head.tenant.as_str()).collect::<Vec<_>>(),
@@ -67,11 +68,63 @@ pub(crate) async fn owners_are_all_who_own_a_ledger_or_an_event(database: &impl 
     let store = database.open().await;
     append(&store, events(&stream("acme", "s"), 0, 2)).await;
     append(&store, events(&stream("other", "s"), 0, 1)).await;
-    database.sql(IMPOSSIBLE_HEADS[3]).await.expect("removes a ledger");
+    database.tamper(IMPOSSIBLE_HEADS[3]).await.expect("removes a ledger");
     database.sql(FORGED).await.expect("forges");
     database.sql(&FORGED.replace("nobody", "No one").replace("+ 1", "+ 2")).await.expect("forges");
     let owners = store.owners().await.expect("reads");
     let named = owners.iter().filter_map(|owner| owner.as_ref().ok().map(|tenant| tenant.as_str()));
     assert_eq!(named.collect::<Vec<_>>(), ["acme", "nobody", "other"]);
     assert!(matches!(owners[0], Err(StoreError::Damaged(_))), "{owners:?}");
+}
+
+/// What someone with full access does, and how the differences that follow begin.
+const TAMPERINGS: [(&str, &[&str]); 9] = [
+    (
+        "UPDATE events SET payload = '{}' WHERE position = 2",
+        &["2: the leaf hash", "ledger: the ledger's root"],
+    ),
+    (
+        r#"UPDATE events SET metadata = '{"actor":"system","correlationid":"request-1","new":""}' WHERE position = 3"#,
+        &["3: the leaf hash", "ledger: the ledger's root"],
+    ),
+    (
+        "UPDATE events SET leaf_hash = (SELECT leaf_hash FROM events WHERE position = 2) WHERE position = 1",
+        &["1: the leaf hash"],
+    ),
+    (
+        "UPDATE events SET recorded_at = 7 WHERE position = 2",
+        &["2: recorded before", "2: the leaf hash", "ledger: the ledger's root"],
+    ),
+    (
+        "DELETE FROM events WHERE position = 2",
+        &["2: positions 2 to 2 are missing", "3: sequence 3", "ledger: the ledger's root"],
+    ),
+    (
+        "DELETE FROM events WHERE position >= 3",
+        &["3: positions 3 to 4 are missing", "ledger: the ledger's root"],
+    ),
+    ("UPDATE ledgers SET position = 3", &["ledger: the frontier"]),
+    ("UPDATE ledgers SET position = 2", &["ledger: the ledger's root", "3: the ledger ends at 2"]),
+    ("DELETE FROM ledgers", &["1: the ledger ends at 0"]),
+];
+
+pub(crate) async fn verify_names_every_difference_that_tampering_leaves<D: Database>(_: &D) {
+    for (statement, expected) in TAMPERINGS {
+        let database = D::create().await;
+        let store = database.open().await;
+        append(&store, events(&stream("acme", "s"), 0, 3)).await;
+        append(&store, events(&stream("acme", "t"), 0, 1)).await;
+        database.tamper(statement).await.expect("tampers");
+
+        let report = store.verify(&"acme".parse().expect("slug"), |_| {}).await.expect("reads");
+        let found = report.differences.iter().map(|difference| {
+            let place = difference.position.map_or("ledger".to_owned(), |position| position.to_string());
+            format!("{place}: {}", difference.what)
+        });
+        let found: Vec<_> = found.collect();
+        for expected in expected {
+            assert!(found.iter().any(|found| found.starts_with(expected)), "`{statement}` gives {found:#?}");
+        }
+        assert_eq!(report.differences_count as usize, found.len());
+    }
 }

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::wakeup::PATIENCE;
 use super::{Database, append, context, events, keyed, positions, stream};
 use crate::backend::{Applied, Backend, Batch, Remembered, StoredHead};
+use crate::wake::Wake;
 use crate::{Append, AppendError, Appended, Store, StoreError, StoreSettings};
 
 /// What goes wrong, once.
@@ -119,6 +120,18 @@ fn broken() -> StoreError {
 }
 
 impl<D: Database> Backend for Faulty<D> {
+    fn follow(&mut self, wake: &Arc<Wake>) {
+        self.inner.follow(wake);
+    }
+
+    async fn hold_heads(&mut self, tenants: &[TenantId]) -> Result<Vec<(TenantId, StoredHead)>, StoreError> {
+        self.inner.hold_heads(tenants).await
+    }
+
+    async fn release(&mut self) -> Result<(), StoreError> {
+        self.inner.release().await
+    }
+
     async fn heads(&mut self, tenants: &[TenantId]) -> Result<Vec<(TenantId, StoredHead)>, StoreError> {
         self.inner.heads(tenants).await
     }

@@ -39,6 +39,12 @@ impl Database for SqliteFile {
         connection.execute(statement).await.map(drop)
     }
 
+    async fn tamper(&self, statement: &str) -> Result<(), sqlx::Error> {
+        let drops = "DROP TRIGGER IF EXISTS events_refuse_update; DROP TRIGGER IF EXISTS events_refuse_delete; \
+                     DROP TRIGGER IF EXISTS ledgers_refuse_delete;";
+        self.sql(&format!("{drops} {statement}")).await
+    }
+
     async fn set_full(backend: &mut SqliteBackend, full: bool) {
         // SQLite reads a limit below the present size as the present size.
         let pages = if full { 1 } else { u32::MAX - 1 };
@@ -103,55 +109,4 @@ async fn a_file_that_is_no_database_is_refused_and_left_alone() {
     let error = Store::open_sqlite(&database.path(), StoreSettings::default()).await.expect_err("refuses");
     assert!(matches!(error, StoreError::Database(_)), "{error:?}");
     assert_eq!(std::fs::read_to_string(database.path()).expect("reads"), text);
-}
-
-/// What someone with full access does, and how the differences that follow begin.
-const TAMPERINGS: [(&str, &[&str]); 9] = [
-    (
-        "UPDATE events SET payload = '{}' WHERE position = 2",
-        &["2: the leaf hash", "ledger: the ledger's root"],
-    ),
-    (
-        r#"UPDATE events SET metadata = '{"actor":"system","correlationid":"request-1","new":""}' WHERE position = 3"#,
-        &["3: the leaf hash", "ledger: the ledger's root"],
-    ),
-    ("UPDATE events SET leaf_hash = zeroblob(32) WHERE position = 1", &["1: the leaf hash"]),
-    (
-        "UPDATE events SET recorded_at = 7 WHERE position = 2",
-        &["2: recorded before", "2: the leaf hash", "ledger: the ledger's root"],
-    ),
-    (
-        "DELETE FROM events WHERE position = 2",
-        &["2: positions 2 to 2 are missing", "3: sequence 3", "ledger: the ledger's root"],
-    ),
-    (
-        "DELETE FROM events WHERE position >= 3",
-        &["3: positions 3 to 4 are missing", "ledger: the ledger's root"],
-    ),
-    ("UPDATE ledgers SET position = 3", &["ledger: the frontier"]),
-    ("UPDATE ledgers SET position = 2", &["ledger: the ledger's root", "3: the ledger ends at 2"]),
-    ("DROP TRIGGER ledgers_refuse_delete; DELETE FROM ledgers", &["1: the ledger ends at 0"]),
-];
-
-#[tokio::test]
-async fn verify_names_every_difference_that_tampering_leaves() {
-    for (statement, expected) in TAMPERINGS {
-        let database = SqliteFile::create().await;
-        let store = database.open().await;
-        append(&store, events(&stream("acme", "s"), 0, 3)).await;
-        append(&store, events(&stream("acme", "t"), 0, 1)).await;
-        let drops = "DROP TRIGGER events_refuse_update; DROP TRIGGER events_refuse_delete;";
-        database.sql(&format!("{drops} {statement}")).await.expect("tampers");
-
-        let report = store.verify(&"acme".parse().expect("slug"), |_| {}).await.expect("reads");
-        let found = report.differences.iter().map(|difference| {
-            let place = difference.position.map_or("ledger".to_owned(), |position| position.to_string());
-            format!("{place}: {}", difference.what)
-        });
-        let found: Vec<_> = found.collect();
-        for expected in expected {
-            assert!(found.iter().any(|found| found.starts_with(expected)), "`{statement}` gives {found:#?}");
-        }
-        assert_eq!(report.differences_count as usize, found.len());
-    }
 }

@@ -14,7 +14,7 @@ use crate::backend::{Head, Remembered};
 use crate::error::StoreError;
 use crate::event::StoredEvent;
 use crate::ledger::LedgerRange;
-use crate::store::StoreSettings;
+use crate::store::{PoolStatus, StoreSettings};
 use crate::stored::{self, EventColumns, StreamPlace, event_columns};
 use crate::tail::EVENT_BYTES;
 
@@ -36,6 +36,16 @@ impl SqliteReader {
             .max_lifetime(None)
             .connect_lazy_with(reader_options(path));
         Self { pool }
+    }
+
+    /// Who waits inside SQLite's pool is not counted.
+    pub(crate) fn status(&self) -> PoolStatus {
+        PoolStatus {
+            connections: self.pool.size(),
+            connections_max: self.pool.options().get_max_connections(),
+            idle: self.pool.num_idle(),
+            waiting: 0,
+        }
     }
 
     pub(crate) async fn close(&self) {

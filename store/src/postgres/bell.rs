@@ -1,0 +1,263 @@
+//! How processes hear of each other's appends: one `NOTIFY` per batch at most, and behind it a poll that nothing can lose.
+//! Rung by the writing side after a commit; tells the process's followers. A signal, never data: positions are read from the heads.
+//!
+//! Bell and commit are apart on purpose. Inside the transaction a `NOTIFY` takes a lock on the whole server until the commit is synced, so
+//! that no two processes commit at once; after it, batches share one, and a signal lost with a crash is found by the poll.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use formledger_domain::{Position, TenantId};
+use sqlx::postgres::{PgListener, PgNotification, PgPool, PgPoolOptions};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+use uuid::Uuid;
+
+use super::error::{answered, failed};
+use super::read::PostgresReader;
+use super::{CONNECT_TIMEOUT, PostgresOptions};
+use crate::error::{StoreError, causes};
+use crate::store::StoreSettings;
+use crate::wake::Wake;
+use crate::writer::POLL_INTERVAL;
+
+const CHANNEL: &str = "formledger_ledgers";
+/// Bytes of a notification, of which Postgres takes 7,999. When a batch moves more ledgers than their names fit, it says "any of them".
+const PAYLOAD_BYTES_MAX: usize = 7_900;
+const ANY_LEDGER: &str = "*";
+/// Between two notifications, so that small batches do not ring two hundred times a second and more.
+const RING_INTERVAL: Duration = Duration::from_millis(5);
+/// Between two attempts to listen; the poll goes on meanwhile.
+const LISTEN_AGAIN_AFTER: Duration = Duration::from_secs(2);
+
+/// The writing side's end of the bell.
+#[derive(Debug)]
+pub(super) struct Bell {
+    /// Present until [`Bell::follow`].
+    ringer: Option<Ringer>,
+    rung: Arc<Rung>,
+    task: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Rung {
+    heads: Mutex<Heads>,
+    ring: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Heads {
+    /// What followers here know; a poll tells them what differs.
+    told: HashMap<TenantId, Position>,
+    /// What was committed here, and other processes have to hear.
+    committed: Vec<TenantId>,
+}
+
+impl Rung {
+    /// A panic elsewhere leaves complete entries.
+    fn heads(&self) -> MutexGuard<'_, Heads> {
+        self.heads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Bell {
+    /// Reads where the ledgers are: followers are told of what moves from now on.
+    pub(super) async fn new(options: &PostgresOptions) -> Result<Self, StoreError> {
+        let settings = StoreSettings { read_connections_max: 1, ..StoreSettings::default() };
+        let reader = PostgresReader::new(&options.database, &settings);
+        let told = reader.positions(None).await?.into_iter().collect();
+        let rung =
+            Arc::new(Rung { heads: Mutex::new(Heads { told, committed: Vec::new() }), ring: Notify::new() });
+        let listening =
+            PgPoolOptions::new().max_connections(1).acquire_timeout(CONNECT_TIMEOUT).idle_timeout(None);
+        let ringer = Ringer {
+            node: Uuid::now_v7().simple().to_string(),
+            reader,
+            listening: listening.connect_lazy_with(options.listen.clone()),
+            rung: rung.clone(),
+        };
+        Ok(Self { ringer: Some(ringer), rung, task: None })
+    }
+
+    /// Tells `wake` of other processes' appends from now on.
+    pub(super) fn follow(&mut self, wake: Arc<Wake>) {
+        if let Some(ringer) = self.ringer.take() {
+            self.task = Some(tokio::spawn(ringer.run(wake)));
+        }
+    }
+
+    /// These ledgers were committed here; followers in this process know.
+    pub(super) fn ring(&self, committed: Vec<(TenantId, Position)>) {
+        if self.task.is_none() {
+            return;
+        }
+        let mut heads = self.rung.heads();
+        heads.committed.extend(committed.iter().map(|(tenant, _)| tenant.clone()));
+        heads.told.extend(committed);
+        drop(heads);
+        self.rung.ring.notify_one();
+    }
+
+    /// Followers here may not have heard of everything: the next poll tells them of every ledger.
+    pub(super) fn forget(&self) {
+        self.rung.heads().told.clear();
+    }
+
+    pub(super) async fn close(mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+            // Aborted or ended, it holds no connection any more.
+            drop(task.await);
+        }
+    }
+}
+
+impl Drop for Bell {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+/// The task behind the bell.
+#[derive(Debug)]
+struct Ringer {
+    /// Tells own notifications from others'.
+    node: String,
+    reader: PostgresReader,
+    listening: PgPool,
+    rung: Arc<Rung>,
+}
+
+impl Ringer {
+    async fn run(self, wake: Arc<Wake>) {
+        let mut listener: Option<PgListener> = None;
+        let (mut listen_at, mut poll_at) = (Instant::now(), Instant::now() + POLL_INTERVAL);
+        let (mut rung, mut ring_at) = (false, Instant::now());
+        loop {
+            if listener.is_none() && listen_at <= Instant::now() {
+                listener = self.listen().await;
+                listen_at = Instant::now() + LISTEN_AGAIN_AFTER;
+            }
+            tokio::select! {
+                heard = hear(&mut listener) => match heard {
+                    Ok(Some(notification)) => self.heard(notification, listener.as_mut(), &wake).await,
+                    // The listener connects again by itself; what was rung meanwhile is for the poll.
+                    Ok(None) => {}
+                    Err(error) => {
+                        tracing::warn!(error = causes(&error), "no longer hears of other processes' appends at once");
+                        listener = None;
+                    }
+                },
+                () = self.rung.ring.notified() => rung = true,
+                () = sleep_until(ring_at), if rung => {
+                    self.tell(listener.as_mut()).await;
+                    rung = false;
+                    ring_at = Instant::now() + RING_INTERVAL;
+                }
+                () = sleep_until(poll_at) => {
+                    self.look(None, &wake).await;
+                    poll_at = Instant::now() + POLL_INTERVAL;
+                }
+            }
+        }
+    }
+
+    async fn listen(&self) -> Option<PgListener> {
+        let listening = async {
+            let mut listener = PgListener::connect_with(&self.listening).await?;
+            listener.listen(CHANNEL).await?;
+            Ok(listener)
+        };
+        answered(listening)
+            .await
+            .inspect_err(|error| {
+                tracing::warn!(
+                    error = causes(error),
+                    "cannot hear of other processes' appends at once; polling"
+                )
+            })
+            .ok()
+    }
+
+    /// Looks where the ledgers are that another process named, and those of all notifications that wait behind it.
+    async fn heard(&self, first: PgNotification, listener: Option<&mut PgListener>, wake: &Wake) {
+        let mut payloads = vec![first.payload().to_owned()];
+        if let Some(listener) = listener {
+            payloads.extend(
+                std::iter::from_fn(|| listener.next_buffered()).map(|next| next.payload().to_owned()),
+            );
+        }
+        let of_others = payloads.iter().filter_map(|payload| {
+            let (node, ledgers) = payload.split_once(' ')?;
+            (node != self.node).then_some(ledgers)
+        });
+        let mut ledgers: Vec<&str> = of_others.flat_map(|ledgers| ledgers.split(' ')).collect();
+        if ledgers.is_empty() {
+            return;
+        }
+        ledgers.sort_unstable();
+        ledgers.dedup();
+        let any = ledgers.contains(&ANY_LEDGER);
+        self.look((!any).then_some(&ledgers), wake).await;
+    }
+
+    /// Tells followers here what moved.
+    async fn look(&self, ledgers: Option<&[&str]>, wake: &Wake) {
+        let heads = match self.reader.positions(ledgers).await {
+            Ok(heads) => heads,
+            Err(error) => {
+                tracing::warn!(error = causes(&error), "cannot look for other processes' appends");
+                return;
+            }
+        };
+        let mut known = self.rung.heads();
+        let moved: Vec<_> = heads
+            .into_iter()
+            .filter(|(tenant, position)| known.told.get(tenant).is_none_or(|told| told < position))
+            .collect();
+        known.told.extend(moved.iter().cloned());
+        drop(known);
+        wake.announce(&moved);
+    }
+
+    /// Tells other processes what was committed here. Without a connection they poll.
+    async fn tell(&self, listener: Option<&mut PgListener>) {
+        let committed = std::mem::take(&mut self.rung.heads().committed);
+        let Some(listener) = listener else { return };
+        let notify =
+            sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(payload(&self.node, committed));
+        if let Err(error) = answered(notify.execute(listener)).await {
+            tracing::warn!(
+                error = causes(&failed(error)),
+                "cannot tell other processes of appends; they poll"
+            );
+        }
+    }
+}
+
+/// Waits for ever where nobody listens.
+async fn hear(listener: &mut Option<PgListener>) -> Result<Option<PgNotification>, sqlx::Error> {
+    match listener {
+        Some(listener) => listener.try_recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// `<node> <tenant> <tenant> …`; a tenant's name holds no space.
+fn payload(node: &str, mut committed: Vec<TenantId>) -> String {
+    committed.sort_unstable();
+    committed.dedup();
+    let mut payload = node.to_owned();
+    for tenant in &committed {
+        payload.push(' ');
+        payload.push_str(tenant.as_str());
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            return format!("{node} {ANY_LEDGER}");
+        }
+    }
+    payload
+}

@@ -1,0 +1,132 @@
+//! Promise: each role can do what it is for and nothing else, and a reader meets the wall between tenants inside the database.
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, Executor, Row};
+
+use super::super::PostgresOptions;
+use super::SharedDatabase;
+use crate::contract::{Database, append, context, events, keyed, positions, stream};
+use crate::{Store, StoreSettings};
+
+/// What nobody may do to the past.
+const CHANGES: [&str; 8] = [
+    "UPDATE events SET payload = '{}'",
+    "UPDATE events SET position = 7 WHERE position = 2",
+    "DELETE FROM events",
+    "TRUNCATE events",
+    "DELETE FROM ledgers",
+    "TRUNCATE ledgers",
+    "INSERT INTO events SELECT * FROM events ON CONFLICT (tenant_id, position) DO UPDATE SET payload = '{}'",
+    "WITH gone AS (DELETE FROM events RETURNING 1) SELECT count(*) FROM gone",
+];
+
+async fn two_tenants() -> SharedDatabase {
+    let database = SharedDatabase::create().await;
+    let store = database.open().await;
+    for tenant in ["acme", "other"] {
+        append(&store, keyed(&stream(tenant, "s"), 0, "key", 1)).await;
+    }
+    store.close().await;
+    database
+}
+
+/// A connection of a new login role that is a member of `role` only. Roles are the server's, so the name is the database's.
+async fn log_in(database: &SharedDatabase, role: &str) -> PgConnection {
+    let login = format!("{}_{role}", database.0.name());
+    database.sql(&format!("CREATE ROLE {login} LOGIN IN ROLE {role}")).await.expect("creates");
+    let options: PgConnectOptions = database.0.url_as(&login).parse().expect("a URL");
+    options.connect().await.expect("connects")
+}
+
+async fn count(connection: &mut PgConnection, query: &str) -> i64 {
+    connection.fetch_one(query).await.expect("reads").get(0)
+}
+
+#[tokio::test]
+async fn nobody_can_change_or_remove_an_event_whatever_the_role() {
+    let database = two_tenants().await;
+    for role in ["formledger_writer", "formledger_projector", "formledger_reader"] {
+        let mut connection = log_in(&database, role).await;
+        connection.execute("SET app.tenant = 'acme'").await.expect("sets");
+        for change in CHANGES {
+            assert!(connection.execute(change).await.is_err(), "`{role}` may `{change}`");
+        }
+    }
+    // The superuser is stopped by the triggers.
+    for change in CHANGES {
+        assert!(database.sql(change).await.is_err(), "the superuser may `{change}`");
+    }
+    assert_eq!(positions(&database.open().await, "acme").await, [1]);
+}
+
+#[tokio::test]
+async fn only_the_writer_writes() {
+    let database = two_tenants().await;
+    for role in ["formledger_projector", "formledger_reader"] {
+        let mut connection = log_in(&database, role).await;
+        for statement in [
+            "INSERT INTO events SELECT * FROM events",
+            "INSERT INTO ledgers VALUES ('new', 1, 1, '')",
+            "INSERT INTO idempotency SELECT * FROM idempotency",
+            "UPDATE ledgers SET position = 9",
+            "SET ROLE formledger_writer",
+        ] {
+            assert!(connection.execute(statement).await.is_err(), "`{role}` may `{statement}`");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reader_sees_one_tenant_in_every_table_that_it_can_read() {
+    let database = two_tenants().await;
+    let mut reader = log_in(&database, "formledger_reader").await;
+    let tables = reader
+        .fetch_all(
+            "SELECT oid::regclass::text FROM pg_class \
+             WHERE relkind IN ('r', 'v', 'm', 'p', 'f') AND relnamespace = current_schema()::regnamespace \
+             AND has_table_privilege(oid, 'SELECT')",
+        )
+        .await
+        .expect("reads");
+    let mut tables: Vec<String> = tables.iter().map(|row| row.get(0)).collect();
+    tables.sort();
+    assert_eq!(
+        tables,
+        ["_sqlx_migrations", "events", "idempotency", "ledgers"],
+        "is a new table walled off?"
+    );
+    for table in &tables[1..] {
+        let all = format!("SELECT count(*) FROM {table}");
+        assert_eq!(count(&mut reader, &all).await, 0, "`{table}` without a tenant");
+        for (tenant, rows) in [("acme", 1), ("other", 1), ("missing", 0), ("", 0)] {
+            reader
+                .execute(format!("BEGIN; SET LOCAL app.tenant = '{tenant}'").as_str())
+                .await
+                .expect("begins");
+            assert_eq!(count(&mut reader, &all).await, rows, "`{table}` of `{tenant}`");
+            let foreign = format!("{all} WHERE tenant_id <> '{tenant}'");
+            assert_eq!(count(&mut reader, &foreign).await, 0, "`{table}` beside `{tenant}`");
+            reader.execute("COMMIT").await.expect("ends");
+        }
+        assert_eq!(count(&mut reader, &all).await, 0, "`{table}` after the transaction that named a tenant");
+    }
+}
+
+#[tokio::test]
+async fn a_login_that_owns_nothing_serves_a_migrated_database() {
+    let database = two_tenants().await;
+    let login = format!("{}_login", database.0.name());
+    // Without inheritance it can do nothing but take on a role, as each transaction does.
+    let create = format!(
+        "CREATE ROLE {login} LOGIN NOINHERIT IN ROLE formledger_writer, formledger_projector, formledger_reader; \
+         GRANT SELECT ON _sqlx_migrations TO {login}"
+    );
+    database.sql(&create).await.expect("creates");
+    let options = PostgresOptions::new(&database.0.url_as(&login)).expect("a URL");
+    let store = Store::open_postgres(&options, StoreSettings::default()).await.expect("opens");
+    append(&store, events(&stream("acme", "t"), 0, 2)).await;
+    assert_eq!(positions(&store, "acme").await, [1, 2, 3]);
+    assert_eq!(store.heads().await.expect("reads").len(), 2);
+    let loaded = store.ledger(&context("acme")).load(&stream("acme", "t")).await.expect("loads");
+    assert_eq!(loaded.len(), 2);
+}

@@ -1,0 +1,143 @@
+//! Promise: what a ledger cannot be opened on is one clear error, and nothing was changed there.
+
+use formledger_test_cluster::{Database as Empty, Postgres};
+use sqlx::Executor;
+
+use super::super::PostgresOptions;
+use super::SharedDatabase;
+use crate::contract::{Database, append, events, positions, stream};
+use crate::{Store, StoreError, StoreSettings};
+
+async fn open(url: &str) -> Result<Store, StoreError> {
+    Store::open_postgres(&PostgresOptions::new(url)?, StoreSettings::default()).await
+}
+
+async fn refusal(url: &str) -> StoreError {
+    open(url).await.expect_err("refuses")
+}
+
+/// The text of what makes a database of no use.
+fn unusable(error: StoreError) -> String {
+    let StoreError::Unusable(what) = error else { panic!("{error:?}") };
+    what
+}
+
+#[tokio::test]
+async fn several_processes_may_open_an_empty_database_at_once() {
+    let empty = Empty::create().await;
+    let url = empty.url();
+    let stores = futures_util::future::join_all((0..4).map(|_| open(&url))).await;
+    for (n, store) in stores.into_iter().enumerate() {
+        append(&store.expect("opens"), events(&stream("acme", &format!("{n}")), 0, 1)).await;
+    }
+    assert_eq!(positions(&open(&url).await.expect("opens"), "acme").await, [1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_binary_is_refused() {
+    let database = SharedDatabase::create().await;
+    let later = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                 VALUES (7, 'later', true, '', 0)";
+    database.sql(later).await.expect("inserts");
+    let error = refusal(&database.0.url()).await;
+    assert!(matches!(error, StoreError::NewerSchema { found: 7, known: 1 }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_database_whose_migration_was_edited_is_refused() {
+    let database = SharedDatabase::create().await;
+    database.sql("UPDATE _sqlx_migrations SET checksum = ''").await.expect("updates");
+    let what = unusable(refusal(&database.0.url()).await);
+    assert_eq!(what, "its migration 1 is not the one that this binary knows");
+}
+
+#[tokio::test]
+async fn a_database_of_another_program_is_refused_and_left_alone() {
+    let empty = Empty::create().await;
+    empty.connect().await.execute("CREATE TABLE events (id int)").await.expect("creates");
+    let what = unusable(refusal(&empty.url()).await);
+    assert!(what.contains("other tables than a ledger's"), "{what}");
+    let left = "SELECT 1 / (to_regclass('_sqlx_migrations') IS NULL AND to_regclass('ledgers') IS NULL)::int";
+    empty.connect().await.execute(left).await.expect("nothing was created");
+
+    let database = SharedDatabase::create().await;
+    let theirs = "UPDATE _sqlx_migrations SET checksum = '', description = 'create users'";
+    database.sql(theirs).await.expect("updates");
+    let what = unusable(refusal(&database.0.url()).await);
+    assert!(what.contains("`create users` of another program"), "{what}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_unreachable_and_its_password_stays_secret() {
+    let options = PostgresOptions::new("postgres://user:hunter2@127.0.0.1:1/ledger").expect("a URL");
+    assert_eq!(format!("{options:?}"), "postgres://127.0.0.1:1");
+    let error = refusal("postgres://user:hunter2@127.0.0.1:1/ledger").await;
+    assert!(matches!(error, StoreError::Unreachable(_)), "{error:?}");
+    assert!(!format!("{error:?} {}", crate::causes(&error)).contains("hunter2"));
+    for text in ["postgres//user:hunter2@host", "", "sqlite://ledger.db?hunter2"] {
+        let what = unusable(PostgresOptions::new(text).expect_err("refuses"));
+        assert!(!what.contains("hunter2"), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_user_or_a_database_that_is_not_there_is_unreachable() {
+    let empty = Empty::create().await;
+    for url in [empty.url_as("nobody_we_know"), empty.url().replace(empty.name(), "missing")] {
+        let error = refusal(&url).await;
+        assert!(matches!(error, StoreError::Unreachable(_)), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_of_another_encoding_is_refused() {
+    let server = Postgres::start().await;
+    server.execute("CREATE DATABASE odd ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0").await;
+    let what = unusable(refusal(&server.url("odd")).await);
+    assert!(what.contains("LATIN1") && what.contains("UTF8"), "{what}");
+}
+
+#[tokio::test]
+async fn a_user_who_may_not_make_the_roles_is_told_what_to_grant() {
+    let server = Postgres::start().await;
+    server.execute("CREATE ROLE app LOGIN").await;
+    server.execute("CREATE DATABASE ledger OWNER app").await;
+    let url = server.url_as("app", "ledger");
+    let missing = |error| match error {
+        StoreError::MissingPrivilege(what) => what,
+        other => panic!("{other:?}"),
+    };
+    let what = missing(refusal(&url).await);
+    assert!(
+        what.contains("`app` may not create the role") && what.contains("CREATE ROLE formledger_writer"),
+        "{what}"
+    );
+
+    for role in ["formledger_writer", "formledger_projector", "formledger_reader"] {
+        server.execute(&format!("CREATE ROLE {role} NOLOGIN")).await;
+    }
+    let what = missing(refusal(&url).await);
+    assert!(what.contains("`app` is no member of `formledger_writer`"), "{what}");
+
+    server.execute("GRANT formledger_writer, formledger_projector, formledger_reader TO app").await;
+    let store = open(&url).await.expect("opens");
+    append(&store, events(&stream("acme", "s"), 0, 1)).await;
+}
+
+#[tokio::test]
+async fn a_user_who_may_make_roles_needs_nobody_else() {
+    let server = Postgres::start().await;
+    server.execute("CREATE ROLE app LOGIN CREATEROLE").await;
+    server.execute("CREATE DATABASE ledger OWNER app").await;
+    let store = open(&server.url_as("app", "ledger")).await.expect("opens");
+    append(&store, events(&stream("acme", "s"), 0, 1)).await;
+    assert_eq!(positions(&store, "acme").await, [1]);
+}
+
+#[tokio::test]
+async fn a_standby_is_refused() {
+    let primary = Postgres::start().await;
+    let standby = primary.standby().await;
+    let what = unusable(refusal(&standby.url("postgres")).await);
+    assert!(what.contains("standby"), "{what}");
+}

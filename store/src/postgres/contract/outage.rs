@@ -1,0 +1,210 @@
+//! Promise: what was acknowledged survives a server that dies, and the writer goes on when the server is back.
+
+use std::time::Duration;
+
+use formledger_domain::{Position, TenantId};
+use formledger_test_cluster::{Postgres, Proxy, Settings, Shutdown};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::super::PostgresOptions;
+use crate::contract::{append, context, events, keyed, positions, stream};
+use crate::{AppendError, Appended, Store, StoreError, StoreSettings};
+
+/// Far beyond any recovery; a test that reaches it has found something stuck.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+async fn open(options: &PostgresOptions) -> Store {
+    Store::open_postgres(options, StoreSettings::default()).await.expect("opens")
+}
+
+fn at(url: &str) -> PostgresOptions {
+    PostgresOptions::new(url).expect("a URL")
+}
+
+/// The same server behind a proxy.
+fn through(proxy: &Proxy, server: &Postgres) -> PostgresOptions {
+    at(&server.url("postgres").replace(&server.port().to_string(), &proxy.port().to_string()))
+}
+
+fn passes_by_itself(error: &AppendError) -> bool {
+    matches!(error, AppendError::Store(StoreError::Unreachable(_) | StoreError::Busy))
+}
+
+/// Appends under one key until it is told what became of it, as a client does.
+async fn append_until_known(store: &Store, tenant: &str, id: &str) -> Position {
+    let ledger = store.ledger(&context(tenant));
+    loop {
+        match ledger.append(keyed(&stream(tenant, id), 0, id, 1)).await {
+            Ok(Appended::Recorded { position, .. }) => return position,
+            Ok(Appended::Replayed(first)) => return first.position,
+            Err(error) => assert!(passes_by_itself(&error), "{error:?}"),
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_killed_under_load_loses_and_doubles_nothing() {
+    const CALLERS: usize = 16;
+    const APPENDS: usize = 40;
+    let mut server = Postgres::start().await;
+    let stores = [open(&at(&server.url("postgres"))).await, open(&at(&server.url("postgres"))).await];
+    let mut callers = JoinSet::new();
+    for caller in 0..CALLERS {
+        let store = stores[caller % stores.len()].clone();
+        callers.spawn(async move {
+            let tenant = format!("tenant-{}", caller % 3);
+            let mut known = Vec::new();
+            for n in 0..APPENDS {
+                let id = format!("{caller}-{n}");
+                known.push((tenant.clone(), append_until_known(&store, &tenant, &id).await, id));
+                sleep(Duration::from_millis(20)).await;
+            }
+            known
+        });
+    }
+    for _ in 0..3 {
+        sleep(Duration::from_millis(400)).await;
+        server.kill_9().await;
+        server.start_again().await;
+    }
+    let known: Vec<_> =
+        timeout(PATIENCE, callers.join_all()).await.expect("goes on").into_iter().flatten().collect();
+    assert_eq!(known.len(), CALLERS * APPENDS);
+    for tenant in ["tenant-0", "tenant-1", "tenant-2"] {
+        let ledger = stores[0].ledger(&context(tenant));
+        let recorded = ledger.read_after(Position::START, usize::MAX).await.expect("reads");
+        let of_tenant: Vec<_> = known.iter().filter(|(of, ..)| of == tenant).collect();
+        assert_eq!(recorded.len(), of_tenant.len(), "each once");
+        for (_, position, id) in of_tenant {
+            assert_eq!(recorded[position.0 as usize - 1].aggregate_id, *id);
+        }
+        let tenant: TenantId = tenant.parse().expect("slug");
+        assert_eq!(stores[1].verify(&tenant, |_| {}).await.expect("verifies").differences, []);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_whose_connection_was_cut_is_found_out_before_it_is_answered() {
+    let server = Postgres::start().await;
+    let proxy = Proxy::to(server.port());
+    let store = open(&through(&proxy, &server)).await;
+    // One ledger that the lost batch moves, and one that it creates.
+    append(&store, events(&stream("moved", "before"), 0, 1)).await;
+    server.slow_commits(formledger_test_cluster::COMMIT_DELAY_MAX).await;
+    for tenant in ["moved", "created"] {
+        let lost = stream(tenant, "lost");
+        let cut = async {
+            server
+                .until(
+                    "SELECT count(*) FROM pg_stat_activity WHERE query = 'COMMIT' AND state = 'active'",
+                    "1",
+                )
+                .await;
+            proxy.cut();
+        };
+        let ledger = store.ledger(&context(tenant));
+        let (answer, ()) = tokio::join!(timeout(PATIENCE, ledger.append(events(&lost, 0, 1))), cut);
+        let answer = answer.expect("answers");
+        assert!(matches!(answer, Ok(Appended::Recorded { .. })), "`{tenant}`: {answer:?}");
+    }
+    assert_eq!(positions(&store, "moved").await, [1, 2]);
+    assert_eq!(positions(&store, "created").await, [1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_cut_off_before_its_commit_is_recorded_nowhere_and_refused() {
+    let server = Postgres::start().await;
+    let proxy = Proxy::to(server.port());
+    let store = open(&through(&proxy, &server)).await;
+    append(&store, events(&stream("acme", "before"), 0, 1)).await;
+    // Somebody holds the head, so that the batch waits in its statement.
+    let mut holder = server.connect("postgres").await;
+    sqlx::raw_sql("BEGIN; UPDATE ledgers SET position = position").execute(&mut holder).await.expect("holds");
+    let cut = async {
+        server.until("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'", "1").await;
+        proxy.cut();
+    };
+    let ledger = store.ledger(&context("acme"));
+    let (answer, ()) = tokio::join!(ledger.append(keyed(&stream("acme", "lost"), 0, "key", 1)), cut);
+    assert!(answer.as_ref().is_err_and(passes_by_itself), "{answer:?}");
+    sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.expect("releases");
+    assert_eq!(timeout(PATIENCE, append_until_known(&store, "acme", "again")).await, Ok(Position(2)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_while_nothing_is_asked_is_not_noticed() {
+    let mut server = Postgres::start().await;
+    let store = open(&at(&server.url("postgres"))).await;
+    append(&store, events(&stream("acme", "before"), 0, 1)).await;
+    assert_eq!(positions(&store, "acme").await, [1]);
+    server.restart().await;
+    assert_eq!(append(&store, events(&stream("acme", "after"), 0, 1)).await, Position(2));
+    assert_eq!(positions(&store, "acme").await, [1, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_stays_away_is_said_at_once_and_not_for_ever() {
+    let mut server = Postgres::start().await;
+    let store = open(&at(&server.url("postgres"))).await;
+    append(&store, events(&stream("acme", "before"), 0, 1)).await;
+    server.stop(Shutdown::Fast).await;
+    for n in 0..5 {
+        let ledger = store.ledger(&context("acme"));
+        let answer =
+            timeout(Duration::from_secs(5), ledger.append(events(&stream("acme", &format!("{n}")), 0, 1)));
+        let answer = answer.await.expect("answers at once");
+        assert!(answer.as_ref().is_err_and(passes_by_itself), "{answer:?}");
+    }
+    assert!(store.is_writing());
+    server.start_again().await;
+    assert_eq!(timeout(PATIENCE, append_until_known(&store, "acme", "after")).await, Ok(Position(2)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn appends_of_other_processes_are_polled_for_where_no_notification_arrives() {
+    let server = Postgres::start().await;
+    let nowhere = Proxy::to(server.port());
+    nowhere.refuse();
+    let url = server.url("postgres");
+    let deaf = url.replace(&server.port().to_string(), &nowhere.port().to_string());
+    let here = open(&at(&url).listen_at(&deaf).expect("a URL")).await;
+    let mut follower = here.ledger(&context("acme")).follow().await.expect("reads");
+    let elsewhere = open(&at(&url)).await;
+    append(&elsewhere, events(&stream("acme", "s"), 0, 3)).await;
+    timeout(PATIENCE, follower.wait_for(|position| *position == Position(3)))
+        .await
+        .expect("wakes")
+        .expect("lives");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_acknowledges_nothing_and_recovers() {
+    let mut server =
+        Postgres::start_with(Settings { disk_bytes: Some(96 << 20), ..Settings::default() }).await;
+    let store = open(&at(&server.url("postgres"))).await;
+    append(&store, events(&stream("acme", "before"), 0, 1)).await;
+    server.fill_disk();
+    // More than fits into the log file at hand, so that it has to grow.
+    let ledger = store.ledger(&context("acme"));
+    let mut refused = None;
+    for n in 0..200 {
+        if let Err(error) = ledger.append(events(&stream("acme", &format!("{n}")), 0, 500)).await {
+            refused = Some(error);
+            break;
+        }
+    }
+    let refused = refused.expect("is refused when the disk is full");
+    let expected =
+        matches!(refused, AppendError::Store(StoreError::StorageFull | StoreError::Unreachable(_)));
+    assert!(expected, "{refused:?}");
+    server.free_disk();
+    if !server.is_running() {
+        server.ended().await;
+        server.start_again().await;
+    }
+    timeout(PATIENCE, append_until_known(&store, "acme", "after")).await.expect("recovers");
+    let report = store.verify(&"acme".parse().expect("slug"), |_| {}).await.expect("verifies");
+    assert_eq!(report.differences, []);
+}

@@ -1,0 +1,327 @@
+//! The reading side: a pool of its own, each question a read-only transaction in the one role that may ask it.
+//! Called by the front. What belongs to a tenant is read as `formledger_reader`, to whom row-level security shows that tenant alone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use formledger_domain::{Position, StreamId, TenantId};
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
+use sqlx::query::Query;
+use sqlx::{Connection, Postgres, Row};
+use uuid::Uuid;
+
+use super::PostgresOptions;
+use super::error::{answered, failed, is_lost};
+use crate::append::Idempotency;
+use crate::backend::{Head, Remembered};
+use crate::error::{StoreError, causes};
+use crate::event::StoredEvent;
+use crate::ledger::LedgerRange;
+use crate::store::{PoolStatus, StoreSettings};
+use crate::stored::{self, EventColumns, StreamPlace, event_columns};
+use crate::tail::EVENT_BYTES;
+
+/// Rows of one page: sqlx reads an answer to its end, so a page that is bounded in bytes must be bounded in rows first.
+const PAGE_ROWS: usize = 512;
+
+/// The connections that read.
+#[derive(Debug, Clone)]
+pub(crate) struct PostgresReader {
+    pool: PgPool,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// Whose rows a question is about.
+enum Access<'a> {
+    /// One tenant's, as row-level security sees to.
+    Tenant(&'a TenantId),
+    /// Everybody's: projectors, verification.
+    EveryTenant,
+}
+
+impl Access<'_> {
+    /// Begins a transaction with all that it needs of a session, because through a pooler the next one may be another's. Without the
+    /// other ways to join, every plan goes from what is asked to the index, however large the tables are.
+    fn begin(&self) -> String {
+        let (role, tenant) = match self {
+            Self::Tenant(tenant) => ("formledger_reader", tenant.as_str()),
+            Self::EveryTenant => ("formledger_projector", ""),
+        };
+        // A tenant's name holds nothing to escape.
+        format!(
+            "BEGIN READ ONLY; SET LOCAL ROLE {role}; SET LOCAL app.tenant = '{tenant}'; SET LOCAL enable_hashjoin = off; \
+             SET LOCAL enable_mergejoin = off; SET LOCAL statement_timeout = '25s'"
+        )
+    }
+}
+
+/// Counts one who waits for a connection, until dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl PostgresReader {
+    /// Reads the database that a writer of this process opened before. Connects when first asked.
+    pub(crate) fn open(options: &PostgresOptions, settings: &StoreSettings) -> Self {
+        Self::new(&options.database, settings)
+    }
+
+    pub(super) fn new(options: &PgConnectOptions, settings: &StoreSettings) -> Self {
+        let pool = PgPoolOptions::new()
+            .max_connections(settings.read_connections_max)
+            .acquire_timeout(settings.acquire_timeout)
+            // Beginning the transaction finds out as well, and is asked anyway.
+            .test_before_acquire(false)
+            .connect_lazy_with(options.clone());
+        Self { pool, waiting: Arc::default() }
+    }
+
+    pub(crate) fn status(&self) -> PoolStatus {
+        PoolStatus {
+            connections: self.pool.size(),
+            connections_max: self.pool.options().get_max_connections(),
+            idle: self.pool.num_idle(),
+            waiting: self.waiting.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// The rows of one question. A connection that broke while nobody used it, as all of them do when a server restarts, is replaced.
+    async fn fetch(
+        &self,
+        access: Access<'_>,
+        query: Query<'_, Postgres, PgArguments>,
+    ) -> Result<Vec<PgRow>, StoreError> {
+        let begin = access.begin();
+        let mut stale_max = self.pool.size();
+        loop {
+            let mut connection = self.acquire().await?;
+            let error = match answered(connection.begin_with(begin.clone())).await {
+                // Without a commit: the rollback travels with the pool's next message, and there is nothing to keep. The pool itself
+                // closes a connection that broke meanwhile.
+                Ok(mut transaction) => {
+                    return answered(query.fetch_all(&mut *transaction)).await.map_err(failed);
+                }
+                Err(error) => error,
+            };
+            // What was begun in part is not rolled back by itself.
+            drop(connection.detach());
+            if stale_max == 0 || !is_lost(&error) {
+                return Err(failed(error));
+            }
+            stale_max -= 1;
+        }
+    }
+
+    async fn acquire(&self) -> Result<PoolConnection<Postgres>, StoreError> {
+        let _waiting = Waiting::new(&self.waiting);
+        self.pool.acquire().await.map_err(failed)
+    }
+
+    pub(crate) async fn load(&self, stream: &StreamId) -> Result<Vec<StoredEvent>, StoreError> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            event_columns!(),
+            " FROM events WHERE aggregate_type = $1 AND aggregate_id = $2 AND tenant_id = $3 ORDER BY sequence"
+        );
+        // The tenant too, although the id begins with it: only what the ledger's own proof covers may be acted on, and where tables are
+        // distributed by tenant it tells where to look. This is why the stream is not loaded through postgres-es, which could.
+        let query = sqlx::query(SQL)
+            .bind(stream.aggregate_type())
+            .bind(stream.aggregate_id())
+            .bind(stream.tenant().as_str());
+        let rows = self.fetch(Access::Tenant(stream.tenant()), query).await?;
+        rows.iter().map(|row| event_from_row(row, stream.tenant())).collect()
+    }
+
+    pub(crate) async fn read_after(
+        &self,
+        tenant: &TenantId,
+        after: Position,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            event_columns!(),
+            " FROM events WHERE tenant_id = $1 AND position > $2 ORDER BY position LIMIT $3"
+        );
+        let (mut events, mut bytes, mut after) = (Vec::new(), 0, after);
+        loop {
+            let rows_max = PAGE_ROWS.min(limit - events.len());
+            let query = sqlx::query(SQL).bind(tenant.as_str()).bind(after.0 as i64).bind(rows_max as i64);
+            let rows = self.fetch(Access::Tenant(tenant), query).await?;
+            for row in &rows {
+                if bytes >= bytes_max {
+                    return Ok(events);
+                }
+                let event = event_from_row(row, tenant)?;
+                bytes += EVENT_BYTES + event.payload.as_str().len();
+                after = event.position;
+                events.push(event);
+            }
+            if rows.len() < PAGE_ROWS {
+                return Ok(events);
+            }
+        }
+    }
+
+    pub(crate) async fn read_ranges(&self, ranges: &[&LedgerRange]) -> Result<Vec<StoredEvent>, StoreError> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            event_columns!(),
+            ", range.place FROM unnest($1::text[], $2::bigint[], $3::bigint[]) WITH ORDINALITY \
+                 AS range (owner, after, up_to, place) \
+             JOIN events ON tenant_id = range.owner AND position > range.after AND position <= range.up_to"
+        );
+        let query = sqlx::query(SQL)
+            .bind(ranges.iter().map(|range| range.tenant.as_str()).collect::<Vec<_>>())
+            .bind(ranges.iter().map(|range| range.after.0 as i64).collect::<Vec<_>>())
+            .bind(ranges.iter().map(|range| range.up_to.0 as i64).collect::<Vec<_>>());
+        let rows = self.fetch(Access::EveryTenant, query).await?;
+        let event = |row: &PgRow| {
+            // `WITH ORDINALITY` counts from 1.
+            let place: i64 = row.try_get(11)?;
+            event_from_row(row, &ranges[place.unsigned_abs() as usize - 1].tenant)
+        };
+        rows.iter().map(event).collect()
+    }
+
+    pub(crate) async fn stream_places(
+        &self,
+        tenant: &TenantId,
+        aggregate_type: &str,
+        after: Option<&StreamPlace>,
+        limit: u64,
+    ) -> Result<Vec<StreamPlace>, StoreError> {
+        // Stream ids of the tenant lie between `<tenant>/` and `<tenant>0`: `0` follows `/`.
+        let (after_id, after_sequence) = match after {
+            Some(place) => (place.aggregate_id.clone(), place.sequence.0 as i64),
+            None => (format!("{tenant}/"), 0),
+        };
+        // As one who sees every tenant: a row of a foreign owner in the tenant's streams is what verification looks for.
+        let query = sqlx::query(
+            "SELECT aggregate_id, sequence, position, tenant_id FROM events \
+             WHERE aggregate_type = $1 AND (aggregate_id, sequence) > ($2, $3) AND aggregate_id < $4 \
+             ORDER BY aggregate_id, sequence LIMIT $5",
+        )
+        .bind(aggregate_type)
+        .bind(after_id)
+        .bind(after_sequence)
+        .bind(format!("{tenant}0"))
+        .bind(limit as i64);
+        let rows = self.fetch(Access::EveryTenant, query).await?;
+        let place = |row: &PgRow| {
+            Ok(StreamPlace {
+                aggregate_id: row.try_get(0)?,
+                sequence: stored::sequence(row.try_get(1)?),
+                position: stored::position(row.try_get(2)?),
+                tenant: row.try_get(3)?,
+            })
+        };
+        rows.iter().map(place).collect()
+    }
+
+    pub(crate) async fn heads(&self) -> Result<Vec<Result<(TenantId, Head), StoreError>>, StoreError> {
+        let query =
+            sqlx::query("SELECT tenant_id, position, recorded_at, frontier FROM ledgers ORDER BY tenant_id");
+        Ok(self.fetch(Access::EveryTenant, query).await?.iter().map(head_from_row).collect())
+    }
+
+    /// Where ledgers end, of `tenants` or of all. A ledger of an impossible name is logged and left out.
+    pub(super) async fn positions(
+        &self,
+        tenants: Option<&[&str]>,
+    ) -> Result<Vec<(TenantId, Position)>, StoreError> {
+        let query = match tenants {
+            Some(tenants) => {
+                sqlx::query("SELECT tenant_id, position FROM ledgers WHERE tenant_id = ANY($1)").bind(tenants)
+            }
+            None => sqlx::query("SELECT tenant_id, position FROM ledgers"),
+        };
+        let rows = self.fetch(Access::EveryTenant, query).await?;
+        let mut positions = Vec::with_capacity(rows.len());
+        for row in &rows {
+            match stored::tenant(row.try_get(0)?) {
+                Ok(tenant) => positions.push((tenant, stored::position(row.try_get(1)?))),
+                Err(error) => tracing::error!(error = causes(&error), "a ledger is left out"),
+            }
+        }
+        Ok(positions)
+    }
+
+    pub(crate) async fn owners(&self) -> Result<Vec<Result<TenantId, StoreError>>, StoreError> {
+        let query = sqlx::query(
+            "SELECT tenant_id FROM ledgers UNION SELECT DISTINCT tenant_id FROM events ORDER BY tenant_id",
+        );
+        let rows = self.fetch(Access::EveryTenant, query).await?;
+        Ok(rows.iter().map(|row| stored::tenant(row.try_get(0)?)).collect())
+    }
+
+    pub(crate) async fn head(&self, tenant: &TenantId) -> Result<Option<Head>, StoreError> {
+        let query = sqlx::query(
+            "SELECT tenant_id, position, recorded_at, frontier FROM ledgers WHERE tenant_id = $1",
+        )
+        .bind(tenant.as_str());
+        let rows = self.fetch(Access::Tenant(tenant), query).await?;
+        rows.first().map(|row| Ok(head_from_row(row)?.1)).transpose()
+    }
+
+    pub(crate) async fn remembered(
+        &self,
+        tenant: &TenantId,
+        idempotency: &Idempotency,
+    ) -> Result<Option<Remembered>, StoreError> {
+        let query = sqlx::query(
+            "SELECT request_hash, outcome, position, sequence FROM idempotency \
+             WHERE tenant_id = $1 AND idempotency_key = $2",
+        )
+        .bind(tenant.as_str())
+        .bind(&idempotency.key);
+        let rows = self.fetch(Access::Tenant(tenant), query).await?;
+        let remembered = |row: &PgRow| {
+            stored::remembered(row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)
+        };
+        rows.first().map(remembered).transpose()
+    }
+}
+
+fn event_from_row(row: &PgRow, tenant: &TenantId) -> Result<StoredEvent, StoreError> {
+    let event_id: Uuid = row.try_get(4)?;
+    let columns = EventColumns {
+        position: row.try_get(0)?,
+        aggregate_type: row.try_get(1)?,
+        aggregate_id: row.try_get(2)?,
+        sequence: row.try_get(3)?,
+        event_id: event_id.as_bytes(),
+        event_type: row.try_get(5)?,
+        event_version: row.try_get(6)?,
+        recorded_at: row.try_get(7)?,
+        // The type `json` comes as the text that was stored, byte by byte; sqlx would only lend it to a parser.
+        metadata: row.try_get_unchecked(8)?,
+        payload: row.try_get_unchecked(9)?,
+        leaf_hash: row.try_get(10)?,
+    };
+    columns.event(tenant)
+}
+
+pub(super) fn head_from_row(row: &PgRow) -> Result<(TenantId, Head), StoreError> {
+    let tenant = stored::tenant(row.try_get(0)?)?;
+    let head = stored::head(&tenant, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)?;
+    Ok((tenant, head))
+}

@@ -1,0 +1,125 @@
+//! The ledger's schema: migrations embedded in the binary, applied at open in one transaction, each with a checksum.
+//! Called by `PostgresBackend::open`; an applied migration is never edited. Refuses databases on which the ledger cannot keep its promises.
+
+use std::borrow::Cow;
+
+use sqlx::migrate::{AppliedMigration, Migrate, MigrateError, Migration, MigrationType, Migrator};
+use sqlx::postgres::PgConnection;
+use sqlx::{Connection, Executor, Row};
+
+use super::SERVER_VERSION_MIN;
+use super::error::failed;
+use crate::error::StoreError;
+
+/// Number, name and text of every migration, in order.
+const MIGRATIONS: [(i64, &str, &str); 1] =
+    [(1, "ledger", include_str!("../../../migrations/postgres/ledger/0001_ledger.sql"))];
+
+/// The lock under which one process at a time migrates a database: `formledg` as a number. It ends with the transaction, so that it
+/// works through a pooler, where sqlx's own lock would stay with a session.
+const MIGRATION_LOCK: i64 = i64::from_be_bytes(*b"formledg");
+
+/// Brings the database to this binary's schema, or finds it there already, which needs no privilege to change it.
+///
+/// # Errors
+/// [`StoreError::NewerSchema`] when a newer binary was here; [`StoreError::Unusable`] when this is no server or no database for a
+/// ledger; [`StoreError::MissingPrivilege`] with what an administrator has to grant.
+pub(super) async fn migrate(connection: &mut PgConnection) -> Result<(), StoreError> {
+    check_server(connection).await?;
+    if is_current(connection).await? {
+        return Ok(());
+    }
+    let mut transaction = connection.begin().await.map_err(failed)?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)")
+        .bind(MIGRATION_LOCK)
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+    transaction.ensure_migrations_table().await.map_err(migration_failed)?;
+    let migrations = MIGRATIONS.iter().map(|(version, name, sql)| {
+        Migration::new(*version, Cow::Borrowed(name), MigrationType::Simple, Cow::Borrowed(sql), false)
+    });
+    let migrator = Migrator { migrations: migrations.collect(), locking: false, ..Migrator::DEFAULT };
+    migrator.run_direct(&mut *transaction).await.map_err(migration_failed)?;
+    transaction.commit().await.map_err(failed)
+}
+
+async fn check_server(connection: &mut PgConnection) -> Result<(), StoreError> {
+    let server = connection
+        .fetch_one(
+            "SELECT current_setting('server_version_num')::int, current_setting('server_version'), \
+             current_setting('server_encoding'), pg_is_in_recovery()",
+        )
+        .await
+        .map_err(failed)?;
+    let number: i32 = server.try_get(0)?;
+    if number.unsigned_abs() < SERVER_VERSION_MIN {
+        let (found, needed): (String, u32) = (server.try_get(1)?, SERVER_VERSION_MIN / 10_000);
+        return Err(StoreError::Unusable(format!(
+            "the server is PostgreSQL {found}, needed is {needed} or newer"
+        )));
+    }
+    let encoding: String = server.try_get(2)?;
+    if encoding != "UTF8" {
+        let what = format!("its encoding is {encoding}: create it with `ENCODING 'UTF8' TEMPLATE template0`");
+        return Err(StoreError::Unusable(what));
+    }
+    if server.try_get(3)? {
+        return Err(StoreError::Unusable(
+            "the server is a standby: the ledger is written on the primary".into(),
+        ));
+    }
+    Ok(())
+}
+
+/// Whether every migration of ours was applied as it is, and none that we do not know.
+async fn is_current(connection: &mut PgConnection) -> Result<bool, StoreError> {
+    let exists =
+        connection.fetch_one("SELECT to_regclass('_sqlx_migrations') IS NOT NULL").await.map_err(failed)?;
+    if !exists.try_get::<bool, _>(0)? {
+        return Ok(false);
+    }
+    let applied = connection.list_applied_migrations().await.map_err(migration_failed)?;
+    let known = MIGRATIONS.last().map_or(0, |(version, ..)| *version);
+    check_ours(connection, &applied).await?;
+    match applied.last() {
+        Some(newest) if newest.version > known => {
+            Err(StoreError::NewerSchema { found: newest.version, known })
+        }
+        Some(newest) => Ok(newest.version == known),
+        None => Ok(false),
+    }
+}
+
+/// Another program may keep its migrations in the same database under the same name, from number 1 as everyone does.
+async fn check_ours(connection: &mut PgConnection, applied: &[AppliedMigration]) -> Result<(), StoreError> {
+    for (version, name, sql) in &MIGRATIONS {
+        let Some(found) = applied.iter().find(|applied| applied.version == *version) else { continue };
+        let ours =
+            Migration::new(*version, Cow::Borrowed(name), MigrationType::Simple, Cow::Borrowed(sql), false);
+        if ours.checksum == found.checksum {
+            continue;
+        }
+        let described = sqlx::query("SELECT description FROM _sqlx_migrations WHERE version = $1")
+            .bind(version)
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(failed)?;
+        let described: String = described.try_get(0)?;
+        return Err(StoreError::Unusable(if described == *name {
+            format!("its migration {version} is not the one that this binary knows")
+        } else {
+            format!(
+                "its migration {version} is `{described}` of another program: give the ledger a database of its own"
+            )
+        }));
+    }
+    Ok(())
+}
+
+fn migration_failed(error: MigrateError) -> StoreError {
+    match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => failed(error),
+        other => sqlx::Error::from(other).into(),
+    }
+}
