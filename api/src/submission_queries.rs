@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, Utc};
 use formledger_domain::{CanonicalJson, Position, Submission, SubmissionId};
-use formledger_projections::timeline::{self, TimelineEntry};
+use formledger_projections::timeline::{self, RulesRan, TimelineEntry};
 use formledger_projections::{Condition, ReadModel, SubmissionQuery, SubmissionRow};
 use formledger_store::RecordedEvent;
 use serde::Serialize;
@@ -93,7 +93,7 @@ struct Timeline {
         ("min_position" = Option<u64>, Query, description = "Wait until the data reach this position."),
     ),
     responses(
-        (status = 200, body = answers::Timeline, description = "`{submission_id, items[], position}`: who, when, what changed field by field, which rule said what."),
+        (status = 200, body = answers::Timeline, description = "`{submission_id, items[], position}`: who, when, what changed field by field, which rule said what, on which conditions and values."),
         (status = 404, description = "There is no such submission, or not for this caller."),
     ))]
 pub async fn timeline(call: Call, id: String) -> Result<Response, ApiError> {
@@ -104,7 +104,15 @@ pub async fn timeline(call: Call, id: String) -> Result<Response, ApiError> {
     let events = query.ledger.load(&query.caller.context.stream::<Submission>(id)).await?;
     let submission = fold(&events)?;
     readable(&query.api, &query.ledger, &query.caller, &submission).await?;
-    let items = timeline::fold(&events).map_err(ApiError::internal)?;
+    let form = match submission.pin() {
+        // A version that cannot be read any more explains nothing; what happened is told all the same.
+        Some(pin) => query.api.catalogue.pinned(&query.ledger, &query.caller.context, pin).await.ok(),
+        None => None,
+    };
+    let explain = |RulesRan { outcomes, why, data }: RulesRan<'_>| {
+        form.as_ref().map(|form| form.explain(outcomes, why, data))
+    };
+    let items = timeline::fold(&events, explain).map_err(ApiError::internal)?;
     answer(position, &Timeline { submission_id: id, items, position })
 }
 

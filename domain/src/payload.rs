@@ -41,6 +41,13 @@ impl PayloadWriter {
         self
     }
 
+    pub(crate) fn optional_json(self, name: &'static str, value: Option<&CanonicalJson>) -> Self {
+        match value {
+            Some(value) => self.json(name, value),
+            None => self,
+        }
+    }
+
     pub(crate) fn text(mut self, name: &'static str, value: &str) -> Self {
         self.name(name);
         // RFC 8785 writes strings as ECMAScript does, and so does serde_json.

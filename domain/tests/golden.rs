@@ -65,6 +65,7 @@ fn submission_events() -> Vec<SubmissionEvent> {
             form: form(),
             form_version,
             outcomes: canonical(json!({"route": {"matched": true, "value": {"route": "committee"}}})),
+            why: None,
         },
         SubmissionEvent::Amended {
             data: data(),

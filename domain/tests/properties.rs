@@ -123,9 +123,13 @@ fn submission_event() -> impl Strategy<Value = SubmissionEvent> {
                 state: SubmissionState::SUBMITTED,
                 submitter,
             },
-            2 => {
-                SubmissionEvent::RulesEvaluated { computed: data.clone(), form, form_version, outcomes: data }
-            }
+            2 => SubmissionEvent::RulesEvaluated {
+                computed: data.clone(),
+                form,
+                form_version,
+                outcomes: data,
+                why: None,
+            },
             _ => SubmissionEvent::Amended { patch: data.clone(), data, form, form_version },
         }
     })

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use formledger_domain::{
-    Actor, CompiledForm, DefinitionProblem, FormDefinition, FormVersion, Severity, Submission,
-    SubmissionCommand, SubmissionError, SubmissionEvent,
+    Actor, CompiledForm, DefinitionProblem, FormDefinition, FormVersion, LedgerAggregate, Severity,
+    Submission, SubmissionCommand, SubmissionError, SubmissionEvent,
 };
 use serde_json::{Value, json};
 
@@ -198,6 +198,31 @@ fn a_member_that_no_definition_has_is_a_problem() {
     let mut places: Vec<_> = problems.iter().map(|problem| problem.pointer.as_str()).collect();
     places.sort_unstable();
     assert_eq!(places, ["/schemas", "/title", "/ui"]);
+}
+
+#[test]
+fn what_an_outcome_rests_on_is_recorded_in_short_and_explained_from_the_pinned_version() {
+    let rules = json!([
+        {"id": "route", "kind": "decision", "when": "amount > 5.0 && country == 'FR'", "then": 1},
+        {"id": "plain", "kind": "decision", "when": "amount > 5.0", "then": 1},
+    ]);
+    let form = form(rules);
+    let data = json!({"amount": 10, "country": "DE"});
+    let events = submit(&form, data.clone()).expect("accepted");
+    let SubmissionEvent::RulesEvaluated { outcomes, why, .. } = &events[1] else { panic!("{events:?}") };
+    assert_eq!(why.as_ref().map(|why| why.as_str()), Some(r#"{"route":"tf"}"#));
+    let stored = Submission::encode(&events[1]);
+    let read =
+        Submission::decode(stored.event_type, stored.event_version, &stored.payload).expect("readable");
+    assert_eq!(read, events[1]);
+
+    let explained = form.explain(outcomes, why.as_ref(), &data);
+    assert_eq!(
+        explained["route"]["conditions"][1],
+        json!({"text": "country == 'FR'", "held": false, "values": {"country": "DE"}})
+    );
+    assert_eq!(explained["plain"]["conditions"][0]["held"], json!(true));
+    assert!(explained.get("adult").is_none());
 }
 
 #[test]

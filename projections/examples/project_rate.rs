@@ -110,6 +110,7 @@ async fn submit(store: &Store, context: &TenantContext, number: usize) -> Result
             form: "rate".parse()?,
             form_version: FormVersion::FIRST,
             outcomes: CanonicalJson::from_value(&outcomes)?,
+            why: None,
         },
     ];
     let stream = context.stream::<Submission>(Uuid::now_v7());

@@ -35,6 +35,9 @@ pub struct TimelineEntry {
     /// What each rule said, where rules ran: `{ "<rule id>": {"matched": bool, "value": {…}} }`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcomes: Option<CanonicalJson>,
+    /// Which conditions held on which values and which rows matched, by rule id, where rules ran.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explanations: Option<Value>,
     /// Why, where someone said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Arc<str>>,
@@ -95,19 +98,34 @@ impl Step {
     }
 }
 
-/// Folds a submission's stream, from its first event up to any later one, into what happened to it.
+/// Rules that ran: what they said, what that rests on, and the data as they were then, computed values included.
+#[derive(Debug)]
+pub struct RulesRan<'a> {
+    /// The recorded outcomes.
+    pub outcomes: &'a CanonicalJson,
+    /// What was recorded of their grounds.
+    pub why: Option<&'a CanonicalJson>,
+    /// What the rules saw.
+    pub data: &'a Value,
+}
+
+/// Folds a submission's stream, from its first event up to any later one, into what happened to it. `explain` knows the form version
+/// that the submission is pinned to.
 ///
 /// # Errors
 /// [`UndecodableEvent`] when this binary cannot read one of them.
-pub fn fold(events: &[RecordedEvent]) -> Result<Vec<TimelineEntry>, UndecodableEvent> {
+pub fn fold(
+    events: &[RecordedEvent],
+    explain: impl Fn(RulesRan<'_>) -> Option<Value>,
+) -> Result<Vec<TimelineEntry>, UndecodableEvent> {
     let mut submission = Submission::default();
     let mut before = Value::Object(Map::new());
     let mut state = None;
     let mut entries = Vec::with_capacity(events.len());
     for event in events {
         let said = Submission::decode(&event.event_type, &event.event_version, &event.payload)?;
-        let outcomes = match &said {
-            SubmissionEvent::RulesEvaluated { outcomes, .. } => Some(outcomes.clone()),
+        let ran = match &said {
+            SubmissionEvent::RulesEvaluated { outcomes, why, .. } => Some((outcomes.clone(), why.clone())),
             _ => None,
         };
         let (reason, step) = match &said {
@@ -116,6 +134,9 @@ pub fn fold(events: &[RecordedEvent]) -> Result<Vec<TimelineEntry>, UndecodableE
         };
         submission.apply(said);
         let after = submission.data().unwrap_or_default();
+        let explanations = ran
+            .as_ref()
+            .and_then(|(outcomes, why)| explain(RulesRan { outcomes, why: why.as_ref(), data: &after }));
         let state_after = submission.state().map(|state| state.as_str().to_owned());
         entries.push(TimelineEntry {
             position: event.position,
@@ -125,7 +146,8 @@ pub fn fold(events: &[RecordedEvent]) -> Result<Vec<TimelineEntry>, UndecodableE
             event_type: event.versioned_type(),
             state: state_after.clone().filter(|_| state_after != state),
             changes: differences(&before, &after),
-            outcomes,
+            outcomes: ran.map(|(outcomes, _)| outcomes),
+            explanations,
             reason,
             step,
         });

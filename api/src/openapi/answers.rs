@@ -166,6 +166,9 @@ pub struct TimelineEntry {
     changes: Vec<Value>,
     #[schema(required = false)]
     outcomes: Option<Value>,
+    /// By rule id: `conditions[{text, held, values}]` of a decision, `inputs` and `rows` of a table, `text` and `values` of a compute.
+    #[schema(required = false)]
+    explanations: Option<Value>,
     #[schema(required = false)]
     reason: Option<String>,
     #[schema(required = false)]

@@ -17,7 +17,7 @@ use super::validator::{self, Checked};
 use super::violation::{self, Violation};
 use super::workflow::{Facts, GuardFailed, Transition, Workflow};
 use crate::ids::{FormId, FormVersion};
-use crate::json::pointer;
+use crate::json::{CanonicalJson, pointer};
 
 /// A form version, ready to check submissions.
 pub struct CompiledForm {
@@ -162,6 +162,13 @@ impl CompiledForm {
             return Ok(());
         }
         Err(Refusal::Violations(violation::violations(self.validator.iter_errors(data))))
+    }
+
+    /// Explains recorded outcomes: `{ "<rule id>": … }` with the `conditions` of a decision (`text`, `held`, `values`), the `inputs` and
+    /// matching `rows` of a table, the `text` and `values` of a compute. `data` are those that the rules saw, computed values included.
+    pub fn explain(&self, outcomes: &CanonicalJson, why: Option<&CanonicalJson>, data: &Value) -> Value {
+        let why = why.map_or(Value::Null, CanonicalJson::to_value);
+        self.rules.set().explain(&outcomes.to_value(), &why, data)
     }
 
     /// Checks data against schema and constraints, and asks the other rules; `None` when the form has no others. Rules read

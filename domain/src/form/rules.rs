@@ -34,6 +34,8 @@ pub struct Verdict {
     /// `{ "<rule id>": {"matched": bool, "value": …} }` for every rule that is no constraint, with `reason` or `error` where there
     /// is one.
     pub outcomes: CanonicalJson,
+    /// What the outcomes rest on, in the short form that [`super::CompiledForm::explain`] reads; `None` where they say it all.
+    pub why: Option<CanonicalJson>,
 }
 
 /// The compiled rules of one form version.
@@ -89,6 +91,7 @@ impl FormRules {
     }
 
     fn verdict(&self, outcome: RuleOutcome) -> Verdict {
+        let why = outcome.why_json().map(canonical);
         let mut outcomes = Map::new();
         for said in &outcome.outcomes {
             outcomes.insert(said.rule.to_string(), said.to_json());
@@ -108,7 +111,11 @@ impl FormRules {
             };
             outcomes.insert(made.rule.to_string(), said);
         }
-        Verdict { computed: canonical(Value::Object(computed)), outcomes: canonical(Value::Object(outcomes)) }
+        Verdict {
+            computed: canonical(Value::Object(computed)),
+            outcomes: canonical(Value::Object(outcomes)),
+            why,
+        }
     }
 }
 

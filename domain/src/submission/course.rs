@@ -61,8 +61,8 @@ impl<'a> Course<'a> {
         let (form, form_version) = (self.form.id().clone(), self.form.version());
         let patch = CanonicalJson::from_value(patch)?;
         self.push(SubmissionEvent::Amended { data, form: form.clone(), form_version, patch });
-        if let Some(Verdict { computed, outcomes }) = verdict {
-            self.push(SubmissionEvent::RulesEvaluated { computed, form, form_version, outcomes });
+        if let Some(Verdict { computed, outcomes, why }) = verdict {
+            self.push(SubmissionEvent::RulesEvaluated { computed, form, form_version, outcomes, why });
         }
         Ok(true)
     }

@@ -299,11 +299,12 @@ fn accept(
         state: form.workflow().map_or(SubmissionState::SUBMITTED, |it| SubmissionState::named(it.initial())),
         submitter,
     };
-    let evaluated = verdict.map(|Verdict { computed, outcomes }| SubmissionEvent::RulesEvaluated {
+    let evaluated = verdict.map(|Verdict { computed, outcomes, why }| SubmissionEvent::RulesEvaluated {
         computed,
         form: id,
         form_version,
         outcomes,
+        why,
     });
     Ok(std::iter::once(submitted).chain(evaluated).collect())
 }

@@ -50,6 +50,8 @@ pub enum SubmissionEvent {
         form_version: FormVersion,
         /// What each rule said, by rule id.
         outcomes: CanonicalJson,
+        /// What the outcomes rest on, by rule id and in short; `None` where they say it all, and in events of before it was recorded.
+        why: Option<CanonicalJson>,
     },
     /// `formledger.submission.amended`: the data was changed.
     Amended {
@@ -126,13 +128,15 @@ impl SubmissionEvent {
                     .text("submitter", submitter)
                     .finish()
             }
-            Self::RulesEvaluated { computed, form, form_version, outcomes } => {
-                PayloadWriter::new(computed.as_str().len() + outcomes.as_str().len())
+            Self::RulesEvaluated { computed, form, form_version, outcomes, why } => {
+                let why_bytes = why.as_ref().map_or(0, |why| why.as_str().len());
+                PayloadWriter::new(computed.as_str().len() + outcomes.as_str().len() + why_bytes)
                     .json("computed", computed)
                     .text("form", form.as_str())
                     .number("form_version", form_version.0)
                     .text("kind", "rules-evaluated")
                     .json("outcomes", outcomes)
+                    .optional_json("why", why.as_ref())
                     .finish()
             }
             Self::Amended { data, form, form_version, patch } => {
@@ -217,6 +221,8 @@ struct Stored<J> {
     patch: Option<J>,
     state: Option<SubmissionState>,
     submitter: Option<Arc<str>>,
+    #[serde(default, deserialize_with = "payload::present")]
+    why: Option<J>,
 }
 
 #[derive(Deserialize)]
@@ -251,6 +257,7 @@ impl<J: Into<CanonicalJson>> Stored<J> {
                 form,
                 form_version,
                 outcomes: json(self.outcomes, "`outcomes` is missing")?,
+                why: self.why.map(Into::into),
             },
             Kind::Amended => SubmissionEvent::Amended {
                 data: json(self.data, "`data` is missing")?,

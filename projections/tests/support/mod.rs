@@ -220,5 +220,6 @@ pub fn evaluated(form: &str, computed: &Value, outcomes: &Value) -> SubmissionEv
         form: form_id(form),
         form_version: FormVersion(1),
         outcomes: canonical(outcomes),
+        why: None,
     }
 }

@@ -31,6 +31,15 @@ async fn a_timeline_tells_who_did_what_and_which_rule_said_what() {
         entries.iter().map(|entry| &entry["outcomes"]).filter(|said| !said.is_null()).collect();
     assert_eq!(said.len(), 1, "the rules ran once: {timeline}");
     assert_eq!(said[0]["route"], json!({ "matched": true, "value": { "route": "committee" } }));
+    let explained =
+        entries.iter().find_map(|entry| entry.get("explanations")).unwrap_or_else(|| panic!("{timeline}"));
+    assert_eq!(
+        explained["route"]["conditions"],
+        json!([
+            { "text": "amount > 10000.0", "held": true, "values": { "amount": 20_000 } },
+            { "text": "country in ['DE', 'FR']", "held": true, "values": { "country": "DE" } }
+        ])
+    );
 }
 
 #[tokio::test]
