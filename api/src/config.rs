@@ -181,6 +181,32 @@ pub enum RulesCommand {
     },
     /// Evaluate NDJSON cases from standard input
     Eval,
+    /// Read decision tables of another engine and print them as `{"rules": […]}`
+    Import {
+        /// The document's format
+        #[arg(long, env = "FORMLEDGER_FORMAT")]
+        format: TableFormat,
+        /// The document
+        file: PathBuf,
+    },
+    /// Print a form definition's decision tables for another engine
+    Export {
+        /// The format to write
+        #[arg(long, env = "FORMLEDGER_FORMAT")]
+        format: TableFormat,
+        /// The definition, or a list of rules
+        #[arg(long, env = "FORMLEDGER_FORM")]
+        form: PathBuf,
+    },
+}
+
+/// Formats of decision tables.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum TableFormat {
+    /// DMN 1.3 and later, XML
+    Dmn,
+    /// JDM of GoRules, JSON
+    Jdm,
 }
 
 /// What the command line asks for that cannot be done; one line for a person.

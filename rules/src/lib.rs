@@ -51,6 +51,7 @@
 #![forbid(unsafe_code)]
 
 pub mod dynamic;
+pub mod exchange;
 pub mod limits;
 
 mod budget;

@@ -7,15 +7,18 @@ use std::process::ExitCode;
 use anyhow::Context;
 use formledger_domain::{FormDefinition, parse_exact};
 use formledger_rules::dynamic::eval_ndjson_case;
+use formledger_rules::exchange::{self, Format};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::config::RulesCommand;
+use crate::config::{ConfigError, RulesCommand, TableFormat};
 
 /// Runs one of the tools.
 pub fn rules(command: &RulesCommand) -> anyhow::Result<ExitCode> {
     match command {
         RulesCommand::Check { form } => check(form),
+        RulesCommand::Import { format, file } => import(*format, file),
+        RulesCommand::Export { format, form } => export(*format, form),
         RulesCommand::Eval => eval(std::io::stdin().lock(), std::io::stdout().lock()),
     }
 }
@@ -30,6 +33,39 @@ fn check(path: &Path) -> anyhow::Result<ExitCode> {
         println!("{}", serde_json::to_string(problem)?);
     }
     Ok(if problems.iter().any(|problem| problem.is_error()) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Prints the tables of a document as rules; what did not carry over goes to standard error, a line each.
+fn import(format: TableFormat, path: &Path) -> anyhow::Result<ExitCode> {
+    let wrong = |reason: String| ConfigError(format!("`{}`: {reason}", path.display()));
+    let document = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let imported = exchange::import(named(format), &document).map_err(|error| wrong(error.to_string()))?;
+    remark(&imported.remarks);
+    println!("{:#}", json!({"rules": imported.rules}));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a definition's tables in another engine's format; what did not carry over goes to standard error, a line each.
+fn export(format: TableFormat, path: &Path) -> anyhow::Result<ExitCode> {
+    let wrong = |reason: String| ConfigError(format!("`{}`: {reason}", path.display()));
+    let text = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    let definition = parse_exact(&text).map_err(|error| wrong(error.to_string()))?;
+    let rules = definition.get("rules").unwrap_or(&definition);
+    let exported = exchange::export(named(format), rules).map_err(|error| wrong(error.to_string()))?;
+    remark(&exported.remarks);
+    print!("{}", exported.text);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn named(format: TableFormat) -> Format {
+    match format {
+        TableFormat::Dmn => Format::Dmn,
+        TableFormat::Jdm => Format::Jdm,
+    }
+}
+
+fn remark(remarks: &[String]) {
+    remarks.iter().for_each(|remark| eprintln!("{remark}"));
 }
 
 /// One line of input.

@@ -13,36 +13,38 @@ use crate::error::Severity;
 use crate::limits::{PROBLEMS_MAX, RULES_MAX, TABLE_ROWS_MAX};
 
 /// One rule as written.
-pub(super) struct Definition {
+pub(crate) struct Definition {
     pub id: Arc<str>,
     pub place: usize,
     pub kind: Kind,
 }
 
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Constraint { assert: String, at: String, message: Option<String> },
     Compute { value: String, into: String },
     Decision { when: String, then: Json, otherwise: Option<Json> },
     Table(TableDefinition),
 }
 
-pub(super) struct TableDefinition {
+pub(crate) struct TableDefinition {
     pub hit: Hit,
     pub inputs: Vec<String>,
     pub rows: Vec<Row>,
     pub otherwise: Option<Json>,
 }
 
-pub(super) struct Row {
+pub(crate) struct Row {
     pub when: Vec<String>,
     pub then: Json,
     /// Higher wins under [`Hit::Priority`].
     pub priority: f64,
+    /// What its author says about it.
+    pub description: Option<String>,
 }
 
 /// Which matching rows give a table's result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hit {
+pub(crate) enum Hit {
     /// The first that matches.
     First,
     /// The only one that matches; two are an error.
@@ -55,7 +57,7 @@ pub(super) enum Hit {
 
 /// How `collect` puts the values of one key together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Collect {
+pub(crate) enum Collect {
     List,
     Sum,
     Min,
@@ -65,7 +67,7 @@ pub(super) enum Collect {
 
 /// Problems as they are found, bounded.
 #[derive(Default)]
-pub(super) struct Problems(pub Vec<RuleProblem>);
+pub(crate) struct Problems(pub Vec<RuleProblem>);
 
 impl Problems {
     pub fn error(&mut self, pointer: String, rule: Option<&Arc<str>>, message: impl Into<String>) {
@@ -85,7 +87,7 @@ impl Problems {
 }
 
 /// Reads the `rules` member of a form definition.
-pub(super) fn read(rules: &Json, problems: &mut Problems) -> Vec<Definition> {
+pub(crate) fn read(rules: &Json, problems: &mut Problems) -> Vec<Definition> {
     let items = match rules {
         Json::Null => return Vec::new(),
         Json::Array(items) => items,
@@ -330,7 +332,8 @@ impl Reader<'_, '_> {
         if priority.is_none() {
             self.error(&format!("rows/{at}/priority"), "`priority` must be a number");
         }
-        Some(Row { when, then: then.clone(), priority: priority? })
+        let description = members.get("description").and_then(Json::as_str).map(str::to_owned);
+        Some(Row { when, then: then.clone(), priority: priority?, description })
     }
 }
 

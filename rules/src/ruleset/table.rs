@@ -25,6 +25,7 @@ mod cell;
 mod collect;
 
 pub(super) use cell::expressions;
+pub(crate) use cell::{Alternative, cut, expressions as cell_expressions};
 
 /// A compiled table.
 #[derive(Debug)]

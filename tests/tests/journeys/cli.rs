@@ -261,3 +261,24 @@ async fn a_back_test_tells_every_changed_outcome_and_a_summary_and_writes_nothin
     assert_eq!(installation.run(&missing).await.code, Some(2));
     assert_eq!(installation.run(&["export", "--tenant", "acme"]).await.expect(0).stdout, before);
 }
+
+#[tokio::test]
+async fn decision_tables_go_to_other_engines_and_come_back() {
+    let installation = Installation::fresh();
+    let path = |name: &str| installation.scratch().join(name).to_str().expect("a plain path").to_owned();
+    let table = json!([{ "id": "fee", "kind": "table", "hit": "first", "inputs": ["amount", "country"], "rows": [
+        { "when": ["< 100", "\"DE\""], "then": { "fee": 0 } }, { "when": ["-", "-"], "then": { "fee": 5 } }] }]);
+    std::fs::write(path("rules.json"), table.to_string()).expect("rules can be written");
+    for format in ["dmn", "jdm"] {
+        let written = installation
+            .run(&["rules", "export", "--format", format, "--form", &path("rules.json")])
+            .await
+            .expect(0);
+        std::fs::write(path(format), &written.stdout).expect("a document can be written");
+        let read = installation.run(&["rules", "import", "--format", format, &path(format)]).await.expect(0);
+        let read: Value = serde_json::from_str(&read.stdout).expect("JSON");
+        assert_eq!(read["rules"], table, "{format}: {}", written.stdout);
+    }
+    let refused = installation.run(&["rules", "import", "--format", "dmn", &path("rules.json")]).await;
+    assert_eq!((refused.code, refused.stderr.lines().count()), (Some(2), 1), "{}", refused.stderr);
+}

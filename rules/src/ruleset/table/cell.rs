@@ -54,12 +54,12 @@ pub(super) fn variable(rule: usize, column: usize) -> String {
 }
 
 /// A cell cut into parts, as ranges of its text.
-struct Cut {
-    negated: bool,
-    alternatives: Vec<Alternative>,
+pub(crate) struct Cut {
+    pub negated: bool,
+    pub alternatives: Vec<Alternative>,
 }
 
-enum Alternative {
+pub(crate) enum Alternative {
     /// An operator and what it compares with.
     Compare(&'static str, Range<usize>),
     Between {
@@ -149,7 +149,7 @@ fn plain(compiler: &mut Compiler, place: &Place<'_>, text: &str, range: Range<us
 }
 
 /// The expressions in a cell's text, for finding what it reads.
-pub(in super::super) fn expressions(text: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn expressions(text: &str) -> impl Iterator<Item = &str> {
     let alternatives = cut(text).map_or_else(Vec::new, |cut| cut.alternatives);
     let ranges = alternatives.into_iter().flat_map(|alternative| match alternative {
         Alternative::Compare(_, range) | Alternative::Plain(range) => vec![range],
@@ -159,7 +159,7 @@ pub(in super::super) fn expressions(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Cuts a cell; `None` for `-` and for a cell that is blank.
-fn cut(text: &str) -> Option<Cut> {
+pub(crate) fn cut(text: &str) -> Option<Cut> {
     let whole = trimmed(text, 0..text.len());
     if matches!(&text[whole.clone()], "" | "-") {
         return None;
