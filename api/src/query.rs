@@ -163,6 +163,9 @@ impl From<QueryError> for ApiError {
             QueryError::Cursor(_) => Self::Malformed { code: "cursor-invalid", detail },
             QueryError::NotIndexed { .. } => Self::Malformed { code: "field-not-indexed", detail },
             QueryError::FieldWithoutForm { .. } | QueryError::Limit { .. } => invalid(detail),
+            QueryError::Behind(behind) => {
+                Self::ReplicaBehind { position: behind.position, wanted: behind.position.next() }
+            }
             QueryError::Busy => {
                 Self::Overloaded { code: "readers-busy", detail: "too many queries are waiting" }
             }

@@ -5,11 +5,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 use formledger_domain::{Position, TenantId};
-use sqlx::sqlite::SqliteArguments;
-use sqlx::{Arguments, SqliteConnection};
 
 use crate::columns::{self, place};
-use crate::many_rows::ManyRows;
+use crate::database::Kind::{Integer, Text};
+use crate::database::{Connection, ManyRows, sql};
 use crate::position::ReadModel;
 
 /// How a projection stands in a tenant's ledger.
@@ -32,34 +31,33 @@ pub(crate) struct Move {
 /// `previous` makes one statement of compare-and-set over many rows: the conflict clause can see only the row that is there and the
 /// row that would be inserted, so the row brings along what it expects. Only who starts at the beginning may find no row.
 static MOVE: LazyLock<ManyRows> = LazyLock::new(|| {
-    ManyRows::new(
+    ManyRows::over(
         "INSERT INTO checkpoints (tenant_id, projection, version, position, previous, status, error) \
-         SELECT * FROM (VALUES",
-        7,
-        ") AS moved WHERE moved.column5 = 0 OR EXISTS (SELECT 1 FROM checkpoints AS c WHERE c.tenant_id = moved.column1 \
-         AND c.projection = moved.column2 AND c.version = moved.column3) \
+         SELECT * FROM {rows} WHERE r.column5 = 0 OR EXISTS (SELECT 1 FROM checkpoints AS c WHERE c.tenant_id = r.column1 \
+         AND c.projection = r.column2 AND c.version = r.column3) \
          ON CONFLICT (tenant_id, projection, version) DO UPDATE SET position = excluded.position, \
          previous = excluded.previous, status = excluded.status, error = excluded.error \
          WHERE checkpoints.position = excluded.previous",
+        &[Text, Text, Integer, Integer, Integer, Text, Text],
     )
 });
 
 /// Moves checkpoints; answers whether every one of them was where it was expected. When not, roll back.
 pub(crate) async fn compare_and_set(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection<'_>,
     read_model: ReadModel,
     moves: Vec<Move>,
 ) -> Result<bool, sqlx::Error> {
     let expected = moves.len() as u64;
     let moved = MOVE
-        .execute(connection, moves, |arguments: &mut SqliteArguments<'static>, moved: Move| {
-            arguments.add(moved.tenant.as_str().to_owned())?;
-            arguments.add(read_model.name())?;
-            arguments.add(read_model.version())?;
-            arguments.add(place(moved.to.position.0))?;
-            arguments.add(place(moved.from.0))?;
-            arguments.add(if moved.to.parked.is_some() { "parked" } else { "following" })?;
-            arguments.add(moved.to.parked)
+        .execute(connection, moves, |values, moved: Move| {
+            values.text(moved.tenant.as_str().to_owned());
+            values.text(read_model.name().to_owned());
+            values.integer(read_model.version());
+            values.integer(place(moved.to.position.0));
+            values.integer(place(moved.from.0));
+            values.text(if moved.to.parked.is_some() { "parked" } else { "following" }.to_owned());
+            values.text_or_null(moved.to.parked);
         })
         .await?;
     Ok(moved == expected)
@@ -67,86 +65,79 @@ pub(crate) async fn compare_and_set(
 
 /// The checkpoints of one projection.
 pub(crate) async fn load_all(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection<'_>,
     read_model: ReadModel,
 ) -> Result<HashMap<TenantId, Checkpoint>, sqlx::Error> {
-    let rows: Vec<(String, i64, Option<String>)> = sqlx::query_as(
-        "SELECT tenant_id, position, error FROM checkpoints WHERE projection = ? AND version = ?",
-    )
-    .bind(read_model.name())
-    .bind(read_model.version())
-    .fetch_all(connection)
-    .await?;
-    rows.into_iter()
-        .map(|(tenant, position, parked)| {
-            Ok((columns::tenant(&tenant)?, Checkpoint { position: columns::position(position)?, parked }))
+    let rows =
+        sql("SELECT tenant_id, position, error FROM checkpoints WHERE projection = $1 AND version = $2")
+            .bind(read_model.name())
+            .bind(read_model.version())
+            .rows(connection)
+            .await?;
+    rows.iter()
+        .map(|row| {
+            let checkpoint =
+                Checkpoint { position: columns::position(row.get("position")?)?, parked: row.get("error")? };
+            Ok((columns::tenant(row.get("tenant_id")?)?, checkpoint))
         })
         .collect()
 }
 
 /// How many tenants a projection is parked at.
 pub(crate) async fn count_parked(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection<'_>,
     read_model: ReadModel,
 ) -> Result<usize, sqlx::Error> {
-    let count: u32 = sqlx::query_scalar(
-        "SELECT count(*) FROM checkpoints WHERE projection = ? AND version = ? AND status = 'parked'",
-    )
-    .bind(read_model.name())
-    .bind(read_model.version())
-    .fetch_one(connection)
-    .await?;
-    Ok(count as usize)
+    let count: i64 =
+        sql("SELECT count(*) FROM checkpoints WHERE projection = $1 AND version = $2 AND status = 'parked'")
+            .bind(read_model.name())
+            .bind(read_model.version())
+            .one(connection)
+            .await?
+            .value()?;
+    Ok(columns::count(count)? as usize)
 }
 
 /// The events that operators let a projection pass over.
 pub(crate) async fn load_skipped(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection<'_>,
     read_model: ReadModel,
 ) -> Result<HashSet<(TenantId, Position)>, sqlx::Error> {
-    let rows: Vec<(String, i64)> =
-        sqlx::query_as("SELECT tenant_id, position FROM skips WHERE projection = ? AND version = ?")
-            .bind(read_model.name())
-            .bind(read_model.version())
-            .fetch_all(connection)
-            .await?;
-    rows.into_iter()
-        .map(|(tenant, position)| Ok((columns::tenant(&tenant)?, columns::position(position)?)))
+    let rows = sql("SELECT tenant_id, position FROM skips WHERE projection = $1 AND version = $2")
+        .bind(read_model.name())
+        .bind(read_model.version())
+        .rows(connection)
+        .await?;
+    rows.iter()
+        .map(|row| Ok((columns::tenant(row.get("tenant_id")?)?, columns::position(row.get("position")?)?)))
         .collect()
 }
 
 /// How far one tenant's read model reaches, in the connection's present snapshot.
 pub(crate) async fn position(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection<'_>,
     tenant: &TenantId,
     read_model: ReadModel,
 ) -> Result<Position, sqlx::Error> {
-    position_in(connection, "main", tenant, read_model).await
+    position_in(connection, "checkpoints", tenant, read_model).await
 }
 
-/// The same in the database that is attached as `other`.
-pub(crate) async fn position_in_other(
-    connection: &mut SqliteConnection,
-    tenant: &TenantId,
-    read_model: ReadModel,
-) -> Result<Position, sqlx::Error> {
-    position_in(connection, "other", tenant, read_model).await
-}
-
-async fn position_in(
-    connection: &mut SqliteConnection,
-    schema: &str,
+/// The same in another set of read models that this connection sees, by the name of its `checkpoints`.
+pub(crate) async fn position_in(
+    connection: &mut Connection<'_>,
+    checkpoints: &str,
     tenant: &TenantId,
     read_model: ReadModel,
 ) -> Result<Position, sqlx::Error> {
     let select = format!(
-        "SELECT position FROM {schema}.checkpoints WHERE tenant_id = ? AND projection = ? AND version = ?"
+        "SELECT position FROM {checkpoints} WHERE tenant_id = $1 AND projection = $2 AND version = $3"
     );
-    let position: Option<i64> = sqlx::query_scalar(&select)
+    let row = sql(select)
         .bind(tenant.as_str())
         .bind(read_model.name())
         .bind(read_model.version())
-        .fetch_optional(connection)
+        .optional(connection)
         .await?;
+    let position: Option<i64> = row.map(|row| row.value()).transpose()?;
     Ok(columns::position(position.unwrap_or_default())?)
 }

@@ -2,8 +2,7 @@
 //! promises is [`Damaged`], because nothing but this crate writes the database.
 
 use chrono::{DateTime, NaiveDate, Utc};
-use formledger_domain::{CanonicalJson, FormId, FormVersion, Position, Sequence, SubmissionId, TenantId};
-use uuid::Uuid;
+use formledger_domain::{CanonicalJson, FormId, FormVersion, Position, Sequence, TenantId};
 
 /// A column holds something that this crate never wrote there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +24,7 @@ impl From<Damaged> for sqlx::Error {
     }
 }
 
-/// SQLite's integers are signed; a ledger does not reach 2^63 events.
+/// The databases' integers are signed; a ledger does not reach 2^63 events.
 pub(crate) fn place(place: u64) -> i64 {
     i64::try_from(place).expect("a ledger holds fewer than 2^63 events")
 }
@@ -66,10 +65,6 @@ pub(crate) fn tenant(column: &str) -> Result<TenantId, Damaged> {
 
 pub(crate) fn form(column: &str) -> Result<FormId, Damaged> {
     column.parse().map_err(|error| Damaged::new("form", error))
-}
-
-pub(crate) fn submission_id(column: &[u8]) -> Result<SubmissionId, Damaged> {
-    Uuid::from_slice(column).map(SubmissionId).map_err(|error| Damaged::new("submission_id", error))
 }
 
 /// JSON columns hold what events held, and events are canonical.

@@ -4,10 +4,10 @@
 use std::collections::{HashMap, HashSet};
 
 use formledger_domain::{Position, TenantId};
-use sqlx::SqliteConnection;
 
 use crate::batch::LedgerPart;
 use crate::checkpoint::{self, Checkpoint, Move};
+use crate::database::Connection;
 use crate::position::Applied;
 use crate::projection::{Projection, Said, Slice};
 
@@ -28,7 +28,7 @@ impl<P: Projection> Follower<P> {
     /// Reads the checkpoints again. With `retry`, parked tenants are tried once more.
     pub(crate) async fn load(
         &mut self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection<'_>,
         retry: bool,
     ) -> Result<(), sqlx::Error> {
         self.projection.forget();
@@ -38,6 +38,11 @@ impl<P: Projection> Follower<P> {
             self.checkpoints.values_mut().for_each(|checkpoint| checkpoint.parked = None);
         }
         Ok(())
+    }
+
+    /// Drops what the projection remembers of its tables.
+    pub(crate) fn forget(&mut self) {
+        self.projection.forget();
     }
 
     /// Where to go on in a ledger; `None` while parked.
@@ -59,7 +64,7 @@ impl<P: Projection> Follower<P> {
     /// Parks ledgers that end before their checkpoint; answers the moves to settle. After [`Contended`], load and try again.
     pub(crate) async fn park_ahead(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection<'_>,
         heads: &HashMap<TenantId, Position>,
     ) -> Result<Result<Vec<Move>, Contended>, sqlx::Error> {
         let mut moves = Vec::new();
@@ -77,10 +82,7 @@ impl<P: Projection> Follower<P> {
     }
 
     /// Whether the database holds another number of parked tenants than memory.
-    pub(crate) async fn parking_changed(
-        &self,
-        connection: &mut SqliteConnection,
-    ) -> Result<bool, sqlx::Error> {
+    pub(crate) async fn parking_changed(&self, connection: &mut Connection<'_>) -> Result<bool, sqlx::Error> {
         Ok(checkpoint::count_parked(connection, P::READ_MODEL).await? != self.parked_count())
     }
 
@@ -102,7 +104,7 @@ impl<P: Projection> Follower<P> {
     /// There is one part per ledger. The moves take effect in memory with [`Follower::settle`], after the commit.
     pub(crate) async fn apply(
         &mut self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection<'_>,
         parts: &[LedgerPart<'_>],
     ) -> Result<Result<Vec<Move>, Contended>, sqlx::Error> {
         let mut slices = Vec::new();

@@ -9,11 +9,10 @@ use cqrs_es::Aggregate;
 use formledger_domain::{CanonicalJson, Form, FormEvent, FormId, FormVersion, Position, Sequence, TenantId};
 use formledger_store::RecordedEvent;
 use serde::{Deserialize, Serialize};
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{Arguments, FromRow, Row, SqliteConnection};
 
 use crate::columns::{self, Damaged, micros, place};
-use crate::many_rows::ManyRows;
+use crate::database::Kind::{Flag, Integer, Text};
+use crate::database::{Connection, ManyRows, Row, Sql, Values, sql};
 use crate::position::ReadModel;
 use crate::projection::{Projection, Said, Slice, Stop};
 
@@ -97,24 +96,22 @@ struct StoredForm {
     position: i64,
 }
 
-impl<'r> FromRow<'r, SqliteRow> for StoredForm {
-    fn from_row(row: &'r SqliteRow) -> Result<Self, sqlx::Error> {
+impl StoredForm {
+    fn from_row(row: &Row) -> Result<Self, sqlx::Error> {
         Ok(Self {
-            form: row.try_get("form")?,
-            title: row.try_get("title")?,
-            version: row.try_get("version")?,
-            draft: row.try_get("draft")?,
-            retired: row.try_get("retired")?,
-            reason: row.try_get("reason")?,
-            created_at: row.try_get("created_at")?,
-            updated_at: row.try_get("updated_at")?,
-            sequence: row.try_get("sequence")?,
-            position: row.try_get("position")?,
+            form: row.get("form")?,
+            title: row.get("title")?,
+            version: row.get("version")?,
+            draft: row.get("draft")?,
+            retired: row.get("retired")?,
+            reason: row.get("reason")?,
+            created_at: row.get("created_at")?,
+            updated_at: row.get("updated_at")?,
+            sequence: row.get("sequence")?,
+            position: row.get("position")?,
         })
     }
-}
 
-impl StoredForm {
     fn new(form: &FormId, event: &RecordedEvent) -> Self {
         Self {
             form: form.to_string(),
@@ -192,19 +189,17 @@ struct StoredVersion {
     position: i64,
 }
 
-impl<'r> FromRow<'r, SqliteRow> for StoredVersion {
-    fn from_row(row: &'r SqliteRow) -> Result<Self, sqlx::Error> {
+impl StoredVersion {
+    fn from_row(row: &Row) -> Result<Self, sqlx::Error> {
         Ok(Self {
-            version: row.try_get("version")?,
-            definition: row.try_get("definition")?,
-            published_at: row.try_get("published_at")?,
-            published_by: row.try_get("published_by")?,
-            position: row.try_get("position")?,
+            version: row.get("version")?,
+            definition: row.get("definition")?,
+            published_at: row.get("published_at")?,
+            published_by: row.get("published_by")?,
+            position: row.get("position")?,
         })
     }
-}
 
-impl StoredVersion {
     fn summary(&self) -> Result<FormVersionSummary, Damaged> {
         Ok(FormVersionSummary {
             version: columns::version(self.version)?,
@@ -216,10 +211,10 @@ impl StoredVersion {
 }
 
 static PUT_FORM: LazyLock<ManyRows> = LazyLock::new(|| {
-    ManyRows::new(
+    ManyRows::insert(
         "INSERT INTO forms (tenant_id, form, title, version, draft, retired, reason, created_at, updated_at, \
-         sequence, position) VALUES",
-        11,
+         sequence, position)",
+        &[Text, Text, Text, Integer, Text, Flag, Text, Integer, Integer, Integer, Integer],
         "ON CONFLICT (tenant_id, form) DO UPDATE SET title = excluded.title, version = excluded.version, \
          draft = excluded.draft, retired = excluded.retired, reason = excluded.reason, \
          updated_at = excluded.updated_at, sequence = excluded.sequence, position = excluded.position",
@@ -227,10 +222,9 @@ static PUT_FORM: LazyLock<ManyRows> = LazyLock::new(|| {
 });
 
 static PUT_VERSION: LazyLock<ManyRows> = LazyLock::new(|| {
-    ManyRows::new(
-        "INSERT INTO form_versions (tenant_id, form, version, definition, published_at, published_by, position) \
-         VALUES",
-        7,
+    ManyRows::insert(
+        "INSERT INTO form_versions (tenant_id, form, version, definition, published_at, published_by, position)",
+        &[Text, Text, Integer, Text, Integer, Text, Integer],
         // A ledger that publishes a version twice contradicts itself, and must not fail the batch of all tenants.
         "ON CONFLICT (tenant_id, form, version) DO UPDATE SET definition = excluded.definition, \
          published_at = excluded.published_at, published_by = excluded.published_by, position = excluded.position",
@@ -238,7 +232,7 @@ static PUT_VERSION: LazyLock<ManyRows> = LazyLock::new(|| {
 });
 
 const SELECT_FORM: &str = "SELECT form, title, version, draft, retired, reason, created_at, updated_at, sequence, \
-                           position FROM forms WHERE tenant_id = ?";
+                           position FROM forms WHERE tenant_id = $1";
 
 /// Keeps `forms` and `form_versions`.
 #[derive(Debug, Default)]
@@ -255,11 +249,12 @@ impl Projection for FormsProjection {
 
     async fn apply(
         &mut self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection<'_>,
         slices: &[Slice<'_>],
     ) -> Result<Vec<Stop>, sqlx::Error> {
         let mut forms: HashMap<(&TenantId, &FormId), StoredForm> = HashMap::new();
-        let mut versions = Vec::new();
+        // By version, because a ledger that contradicts itself may publish one twice.
+        let mut versions = HashMap::new();
         for Slice { tenant, facts } in slices {
             for fact in *facts {
                 let Said::Form(said) = &fact.said else { continue };
@@ -273,21 +268,22 @@ impl Projection for FormsProjection {
                     row.fold(said, &fact.event);
                 }
                 if let FormEvent::Published { definition, form, version } = said {
-                    versions.push((*tenant, form, *version, definition, &fact.event));
+                    versions.insert((*tenant, form, *version), (definition, &fact.event));
                 }
             }
         }
         let forms = forms.into_iter().map(|((tenant, _), row)| (tenant.to_string(), row)).collect();
         PUT_FORM.execute(connection, forms, bind_form).await?;
+        let versions: Vec<_> = versions.into_iter().collect();
         PUT_VERSION
-            .execute(connection, versions, |arguments, (tenant, form, version, definition, event)| {
-                arguments.add(tenant.to_string())?;
-                arguments.add(form.to_string())?;
-                arguments.add(i64::from(version.0))?;
-                arguments.add(definition.as_str().to_owned())?;
-                arguments.add(micros(event.recorded_at))?;
-                arguments.add(event.metadata.actor.to_string())?;
-                arguments.add(place(event.position.0))
+            .execute(connection, versions, |values, ((tenant, form, version), (definition, event))| {
+                values.text(tenant.to_string());
+                values.text(form.to_string());
+                values.integer(version.0.into());
+                values.text(definition.as_str().to_owned());
+                values.integer(micros(event.recorded_at));
+                values.text(event.metadata.actor.to_string());
+                values.integer(place(event.position.0));
             })
             .await?;
         Ok(Vec::new())
@@ -296,58 +292,60 @@ impl Projection for FormsProjection {
     fn forget(&mut self) {}
 }
 
-fn bind_form(
-    arguments: &mut SqliteArguments<'static>,
-    (tenant, row): (String, StoredForm),
-) -> Result<(), sqlx::error::BoxDynError> {
-    arguments.add(tenant)?;
-    arguments.add(row.form)?;
-    arguments.add(row.title)?;
-    arguments.add(row.version)?;
-    arguments.add(row.draft)?;
-    arguments.add(row.retired)?;
-    arguments.add(row.reason)?;
-    arguments.add(row.created_at)?;
-    arguments.add(row.updated_at)?;
-    arguments.add(row.sequence)?;
-    arguments.add(row.position)
+fn bind_form(values: &mut dyn Values, (tenant, row): (String, StoredForm)) {
+    values.text(tenant);
+    values.text(row.form);
+    values.text(row.title);
+    values.integer_or_null(row.version);
+    values.text_or_null(row.draft);
+    values.flag(row.retired);
+    values.text_or_null(row.reason);
+    values.integer(row.created_at);
+    values.integer(row.updated_at);
+    values.integer(row.sequence);
+    values.integer(row.position);
+}
+
+/// One form, or all of a tenant.
+fn select_forms<'q>(and: &str, tenant: &'q TenantId) -> Sql<'q> {
+    sql(format!("{SELECT_FORM} {and}")).bind(tenant.as_str())
 }
 
 async fn load(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection<'_>,
     tenant: &TenantId,
     form: &FormId,
 ) -> Result<Option<StoredForm>, sqlx::Error> {
-    let select = format!("{SELECT_FORM} AND form = ?");
-    sqlx::query_as(&select).bind(tenant.as_str()).bind(form.as_str()).fetch_optional(connection).await
+    let row = select_forms("AND form = $2", tenant).bind(form.as_str()).optional(connection).await?;
+    row.as_ref().map(StoredForm::from_row).transpose()
 }
 
 /// All forms of a tenant, by id.
 pub(crate) async fn list(
-    snapshot: &mut SqliteConnection,
+    snapshot: &mut Connection<'_>,
     tenant: &TenantId,
 ) -> Result<Vec<FormSummary>, sqlx::Error> {
-    let select = format!("{SELECT_FORM} ORDER BY form");
-    let rows: Vec<StoredForm> = sqlx::query_as(&select).bind(tenant.as_str()).fetch_all(snapshot).await?;
-    Ok(rows.iter().map(StoredForm::summary).collect::<Result<_, _>>()?)
+    let rows = select_forms("ORDER BY form", tenant).rows(snapshot).await?;
+    rows.iter().map(|row| Ok(StoredForm::from_row(row)?.summary()?)).collect()
 }
 
 /// One form with its versions.
 pub(crate) async fn find(
-    snapshot: &mut SqliteConnection,
+    snapshot: &mut Connection<'_>,
     tenant: &TenantId,
     form: &FormId,
 ) -> Result<Option<FormRow>, sqlx::Error> {
     let Some(row) = load(snapshot, tenant, form).await? else { return Ok(None) };
-    let versions: Vec<StoredVersion> = sqlx::query_as(
-        "SELECT version, CASE WHEN version = ?3 THEN definition ELSE '' END AS definition, published_at, \
-         published_by, position FROM form_versions WHERE tenant_id = ?1 AND form = ?2 ORDER BY version",
+    let versions = sql(
+        "SELECT version, CASE WHEN version = $3 THEN definition ELSE '' END AS definition, published_at, \
+         published_by, position FROM form_versions WHERE tenant_id = $1 AND form = $2 ORDER BY version",
     )
     .bind(tenant.as_str())
     .bind(form.as_str())
     .bind(row.version)
-    .fetch_all(snapshot)
+    .rows(snapshot)
     .await?;
+    let versions = versions.iter().map(StoredVersion::from_row).collect::<Result<Vec<_>, _>>()?;
     Ok(Some(FormRow {
         summary: row.summary()?,
         versions: versions.iter().map(StoredVersion::summary).collect::<Result<_, _>>()?,
@@ -359,21 +357,20 @@ pub(crate) async fn find(
 
 /// One published version.
 pub(crate) async fn find_version(
-    snapshot: &mut SqliteConnection,
+    snapshot: &mut Connection<'_>,
     tenant: &TenantId,
     form: &FormId,
     version: FormVersion,
 ) -> Result<Option<FormVersionRow>, sqlx::Error> {
-    let row: Option<StoredVersion> = sqlx::query_as(
-        "SELECT version, definition, published_at, published_by, position FROM form_versions \
-         WHERE tenant_id = ? AND form = ? AND version = ?",
-    )
+    let row = sql("SELECT version, definition, published_at, published_by, position FROM form_versions \
+         WHERE tenant_id = $1 AND form = $2 AND version = $3")
     .bind(tenant.as_str())
     .bind(form.as_str())
     .bind(i64::from(version.0))
-    .fetch_optional(snapshot)
+    .optional(snapshot)
     .await?;
     row.map(|row| {
+        let row = StoredVersion::from_row(&row)?;
         Ok(FormVersionRow {
             form: form.clone(),
             summary: row.summary()?,

@@ -3,6 +3,11 @@
 
 mod read_models;
 mod reader;
+mod replicas;
+
+mod choice;
+mod health;
+mod pool;
 
 mod condition;
 mod cursor;
@@ -15,6 +20,7 @@ mod batch;
 mod checkpoint;
 mod compare;
 mod follower;
+mod leadership;
 mod position;
 mod projection;
 mod projector;
@@ -23,18 +29,22 @@ mod runner;
 mod status;
 
 mod columns;
-mod many_rows;
+mod database;
+mod place;
 mod schema;
 
 pub use compare::{ROW_DIFFERENCES_MAX, RowDifference, Side, compare};
 pub use condition::{Comparison, Condition, InvalidCondition, Operand};
 pub use cursor::{Cursor, InvalidCursor};
 pub use forms::{FormRow, FormSummary, FormVersionRow, FormVersionSummary};
+pub use place::ReadModelPlace;
+pub use pool::PoolUse;
 pub use position::{Behind, ReadModel, UnknownReadModel};
 pub use projector::ProjectError;
 pub use read_models::{OpenError, ReadModelSettings, ReadModels};
 pub use reader::{Answer, QueryError, TenantReader};
 pub use rebuild::{RebuildError, RebuildProgress, RebuildRequest, rebuild};
+pub use replicas::{ReplicaStatus, Replicas};
 pub use runner::{Runner, RunnerSettings};
 pub use statistics::{
     DAYS_MAX, DayCount, OUTCOME_VALUE_BYTES_MAX, OUTCOME_VALUES_MAX, OutcomeCount, StateCount, Statistics,

@@ -87,7 +87,7 @@ pub struct Behind {
     pub position: Position,
 }
 
-/// What this process's projector has committed, by tenant and read model, and who waits for more.
+/// What is known to be committed in one database, by tenant and read model, and who waits for more.
 #[derive(Debug)]
 pub(crate) struct Applied {
     positions: Mutex<HashMap<TenantId, [Position; ReadModel::ALL.len()]>>,
@@ -120,6 +120,13 @@ impl Applied {
                 known[read_model.index()] = position;
                 positions.insert(tenant.clone(), known);
             }
+        }
+    }
+
+    /// Notes what a query saw, which may be older than what is known already.
+    pub(crate) fn saw(&self, tenant: &TenantId, read_model: ReadModel, position: Position) {
+        if position > self.known(tenant, read_model) {
+            self.note(tenant, read_model, position);
         }
     }
 

@@ -5,8 +5,8 @@ use formledger_domain::{
     Form, FormEvent, LedgerAggregate, Position, Submission, SubmissionEvent, TenantId, UndecodableEvent,
 };
 use formledger_store::RecordedEvent;
-use sqlx::SqliteConnection;
 
+use crate::database::Connection;
 use crate::position::ReadModel;
 
 /// A recorded event, decoded once for all projections.
@@ -75,7 +75,7 @@ pub(crate) trait Projection: Default + Send {
     /// [`Projection::forget`] follows.
     fn apply(
         &mut self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection<'_>,
         slices: &[Slice<'_>],
     ) -> impl Future<Output = Result<Vec<Stop>, sqlx::Error>> + Send;
 

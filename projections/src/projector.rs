@@ -5,8 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use formledger_domain::{Position, TenantId};
-use formledger_store::{LedgerRange, Store, StoreError};
-use sqlx::Connection;
+use formledger_store::{LedgerRange, Store, StoreError, causes};
 
 use crate::batch::Batch;
 use crate::follower::{Contended, Follower};
@@ -106,8 +105,9 @@ impl Projector {
 
     /// Reads all checkpoints again, and tells waiters where they are. With `retry`, parked tenants are tried once more.
     pub(crate) async fn load(&mut self, retry: bool) -> Result<(), ProjectError> {
-        let mut writer = self.read_models.writer().await;
-        each!(self.followers, follower => follower.load(&mut writer, retry).await?);
+        let mut writer = self.read_models.writer().await?;
+        let mut connection = writer.connection();
+        each!(self.followers, follower => follower.load(&mut connection, retry).await?);
         let applied = self.read_models.applied();
         each!(self.followers, follower => follower.publish(applied));
         applied.announce();
@@ -132,6 +132,12 @@ impl Projector {
             target.waits = true;
             self.waiting.push_back(tenant.clone());
         }
+    }
+
+    /// Lets everything wait until it is aimed at again.
+    pub(crate) fn rest(&mut self) {
+        self.waiting.clear();
+        self.targets.clear();
     }
 
     /// Whether something waits to be read.
@@ -174,9 +180,13 @@ impl Projector {
                 return Ok(0);
             }
             Err(error) => {
-                let renewed = self.read_models.renew_writer().await;
-                self.start_over().await?;
-                return Err(renewed.err().unwrap_or(error).into());
+                self.read_models.forget_writer().await;
+                each!(self.followers, follower => follower.forget());
+                // What failed first says more than what fails now because of it.
+                if let Err(error) = self.start_over().await {
+                    tracing::debug!(error = causes(&error), "checkpoints were not read again");
+                }
+                return Err(error.into());
             }
         }
         // A projection may have stopped short of what was read.
@@ -190,10 +200,11 @@ impl Projector {
 
     async fn commit(&mut self, batch: &Batch) -> Result<Result<(), Contended>, sqlx::Error> {
         let parts = batch.parts();
-        let mut writer = self.read_models.writer().await;
-        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut writer = self.read_models.writer().await?;
+        let mut transaction = writer.begin_writing().await?;
+        let mut connection = transaction.connection();
         let mut moves = Vec::with_capacity(ReadModel::ALL.len());
-        each!(self.followers, follower => match follower.apply(&mut transaction, &parts).await? {
+        each!(self.followers, follower => match follower.apply(&mut connection, &parts).await? {
             Ok(moved) => moves.push(moved),
             // Dropping the transaction rolls it back.
             Err(contended) => return Ok(Err(contended)),
@@ -275,10 +286,11 @@ impl Projector {
         &mut self,
         heads: &HashMap<TenantId, Position>,
     ) -> Result<bool, ProjectError> {
-        let mut writer = self.read_models.writer().await;
+        let mut writer = self.read_models.writer().await?;
+        let mut connection = writer.connection();
         let applied = self.read_models.applied();
         each!(self.followers, follower => {
-            match follower.park_ahead(&mut writer, heads).await? {
+            match follower.park_ahead(&mut connection, heads).await? {
                 Ok(moves) => follower.settle(moves, applied),
                 Err(Contended) => return Ok(false),
             }
@@ -288,9 +300,10 @@ impl Projector {
 
     /// Whether parked tenants were freed, or others parked, by another process: then [`Projector::load`].
     pub(crate) async fn parking_changed(&mut self) -> Result<bool, ProjectError> {
-        let mut writer = self.read_models.writer().await;
+        let mut writer = self.read_models.writer().await?;
+        let mut connection = writer.connection();
         let mut changed = false;
-        each!(self.followers, follower => changed |= follower.parking_changed(&mut writer).await?);
+        each!(self.followers, follower => changed |= follower.parking_changed(&mut connection).await?);
         Ok(changed)
     }
 

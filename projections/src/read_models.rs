@@ -1,33 +1,24 @@
-//! The read-model database: one SQLite file beside the ledger (docs/adr/0003), opened, migrated and handed out as readers.
-//! Called by `api` at start; the writer's connection never leaves this crate.
+//! One set of read models: a SQLite file beside the ledger (docs/adr/0003) or a schema of a Postgres database, opened, migrated and handed
+//! out as readers. Called by `api` at start; the writer's connection never leaves this crate.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use formledger_domain::TenantContext;
-use formledger_store::LedgerHead;
-use sqlx::ConnectOptions;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
-};
+use formledger_store::{LedgerHead, causes};
 use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::sleep;
 
+use crate::database::{Connection, OwnConnection, Transaction};
+use crate::health::{Health, PAUSE_FIRST, PAUSE_MAX};
+use crate::leadership::Leadership;
+use crate::place::{Place, ReadModelPlace};
+use crate::pool::{PoolUse, ReadPool};
 use crate::position::{Applied, ReadModel};
 use crate::reader::{QueryError, TenantReader};
 use crate::schema;
 use crate::status::{self, ReadModelStatus, Skip, SkipError};
-
-/// How long a statement waits for another process's write transaction (a rebuild switching a tenant) before it fails.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Prepared statements kept per connection: every statement of every projection in all its sizes.
-const STATEMENTS_MAX: usize = 256;
-/// Page cache of the writer, KiB: the inner pages and append points of all indexes.
-const WRITER_CACHE_KIB: u32 = 64 * 1024;
-/// Pages of write-ahead log, at which they are copied into the file, 32 MiB of 4 KiB pages: the pages that every batch touches are copied once for
-/// many batches, and the disk is synced seldom while the ledger syncs for every commit.
-const LOG_PAGES: u32 = 8192;
 
 /// Limits of a read-model database.
 #[derive(Debug, Clone)]
@@ -61,6 +52,33 @@ pub enum OpenError {
     /// It is a database of something else.
     #[error("the file is not a read-model database: state another one")]
     Foreign,
+    /// The URL names no Postgres database.
+    #[error("the URL is not a Postgres URL: write `postgres://<user>:<password>@<host>:<port>/<database>`")]
+    Url,
+    /// The Postgres server does not answer or does not let this user in.
+    #[error("the read-model database at `{place}` does not let us in")]
+    Unreachable {
+        /// Server and database.
+        place: String,
+        /// Why.
+        source: sqlx::Error,
+    },
+    /// The Postgres server is too old.
+    #[error("the read-model database is Postgres {found}: use {least} or newer")]
+    PostgresTooOld {
+        /// Its major version.
+        found: i32,
+        /// The oldest one that will do.
+        least: i32,
+    },
+    /// A standby whose primary holds no read models.
+    #[error(
+        "the standby at `{place}` holds no read models: state its primary as a replica too, so that they are kept there"
+    )]
+    StandbyEmpty {
+        /// Server and database.
+        place: String,
+    },
     /// The database refused or failed.
     #[error("the read-model database failed")]
     Database(#[from] sqlx::Error),
@@ -69,52 +87,69 @@ pub enum OpenError {
 /// All tenants' read models in one database. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ReadModels {
-    path: Arc<Path>,
-    readers: ReadPool,
-    writer: Arc<Mutex<SqliteConnection>>,
-    applied: Arc<Applied>,
+    inner: Arc<Inner>,
 }
 
-/// Connections that cannot write: all that a [`TenantReader`] holds.
-#[derive(Debug, Clone)]
-pub(crate) struct ReadPool(SqlitePool);
-
-impl ReadPool {
-    /// A snapshot: everything read through it is of one moment.
-    pub(crate) async fn snapshot(&self) -> Result<sqlx::Transaction<'static, sqlx::Sqlite>, sqlx::Error> {
-        self.0.begin().await
-    }
+#[derive(Debug)]
+struct Inner {
+    place: Place,
+    readers: ReadPool,
+    /// `None` before the first use, and after a transaction failed.
+    writer: Mutex<Option<OwnConnection>>,
+    applied: Applied,
+    leadership: Leadership,
+    health: Health,
 }
 
 impl ReadModels {
-    /// Opens the file `path`, creates it if missing, applies migrations, and drops rows that other versions of the projections made.
+    /// Opens what is at `place`, makes it if missing, applies migrations, and drops rows that other versions of the projections made.
+    /// A Postgres standby is only looked at.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is wrong with the place.
+    pub async fn open(place: ReadModelPlace, settings: ReadModelSettings) -> Result<Self, OpenError> {
+        let ReadModelPlace(place) = place;
+        schema::migrate(&place).await?;
+        let models = Self {
+            inner: Arc::new(Inner {
+                readers: ReadPool::new(&place, &settings),
+                writer: Mutex::default(),
+                applied: Applied::default(),
+                leadership: Leadership::of(&place),
+                health: Health::default(),
+                place,
+            }),
+        };
+        if !models.inner.leadership.is_standby().await? {
+            status::drop_other_versions(models.writer().await?.own()).await?;
+        }
+        Ok(models)
+    }
+
+    /// Opens the file `path`; see [`ReadModels::open`].
     ///
     /// # Errors
     /// [`OpenError::Newer`] for a file written by a newer binary.
     pub async fn open_sqlite(path: &Path, settings: ReadModelSettings) -> Result<Self, OpenError> {
-        let mut writer = connect_writer(path).await?;
-        schema::migrate(&mut writer).await?;
-        status::drop_other_versions(&mut writer).await?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(settings.read_connections_max)
-            .acquire_timeout(settings.acquire_timeout)
-            // A connection to a local file does not go stale: no ping before each use, no renewal.
-            .test_before_acquire(false)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .connect_with(reading(path))
-            .await?;
-        Ok(Self {
-            path: path.into(),
-            readers: ReadPool(readers),
-            writer: Arc::new(Mutex::new(writer)),
-            applied: Arc::default(),
-        })
+        Self::open(ReadModelPlace::file(path), settings).await
+    }
+
+    /// Opens the schema `read_models` in the database that a `postgres://` URL names; see [`ReadModels::open`].
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is wrong with the database.
+    pub async fn open_postgres(url: &str, settings: ReadModelSettings) -> Result<Self, OpenError> {
+        Self::open(ReadModelPlace::postgres(url)?, settings).await
+    }
+
+    /// What people call the place: a file, or server and database.
+    pub fn name(&self) -> String {
+        self.inner.place.name()
     }
 
     /// The read models of the context's tenant, and of no other.
     pub fn reader(&self, context: &TenantContext) -> TenantReader {
-        TenantReader::new(context.tenant.clone(), self.readers.clone(), self.applied.clone())
+        TenantReader::new(context.tenant.clone(), Arc::new([self.clone()]))
     }
 
     /// How far each read model is behind `heads`, and which tenants are parked; for readiness and tools.
@@ -122,10 +157,11 @@ impl ReadModels {
     /// # Errors
     /// [`QueryError::Database`].
     pub async fn status(&self, heads: &[LedgerHead]) -> Result<Vec<ReadModelStatus>, QueryError> {
-        let mut snapshot = self.readers.snapshot().await?;
+        let mut snapshot = self.inner.readers.snapshot_of_all().await?;
+        let mut connection = snapshot.connection();
         let mut all = Vec::with_capacity(ReadModel::ALL.len());
         for read_model in ReadModel::ALL {
-            all.push(status::of(&mut snapshot, read_model, heads).await?);
+            all.push(status::of(&mut connection, read_model, heads).await?);
         }
         Ok(all)
     }
@@ -137,69 +173,92 @@ impl ReadModels {
     /// # Errors
     /// [`SkipError::NotParkedThere`] unless the projection is parked right before that event.
     pub async fn skip(&self, skip: &Skip) -> Result<(), SkipError> {
-        status::skip(&mut *self.writer().await, skip).await
+        status::skip(self.writer().await?.own(), skip).await
+    }
+
+    /// Connections that answer queries.
+    pub fn pool_use(&self) -> PoolUse {
+        self.inner.readers.in_use()
     }
 
     /// Closes the database. Queries that run are finished; a projector that still runs keeps its connection.
     pub async fn close(&self) {
-        self.readers.0.close().await;
+        self.inner.readers.close().await;
     }
 
     /// The one connection that writes.
-    pub(crate) async fn writer(&self) -> MutexGuard<'_, SqliteConnection> {
-        self.writer.lock().await
+    pub(crate) async fn writer(&self) -> Result<Writer<'_>, sqlx::Error> {
+        let mut writer = self.inner.writer.lock().await;
+        if writer.is_none() {
+            *writer = Some(self.inner.place.connect_writer().await?);
+        }
+        Ok(Writer(writer))
     }
 
-    /// Takes a fresh connection for the one that writes, after a transaction failed: SQLite rolls back by itself when the disk is full,
-    /// and sqlx would go on to believe in a transaction that is no longer open.
-    pub(crate) async fn renew_writer(&self) -> Result<(), sqlx::Error> {
-        let mut writer = self.writer().await;
-        *writer = connect_writer(&self.path).await?;
-        Ok(())
+    /// Lets the next one take a fresh connection to write, after a transaction failed: SQLite rolls back by itself when the disk is full,
+    /// and sqlx would go on to believe in a transaction that is no longer open; a connection to a server may be gone.
+    pub(crate) async fn forget_writer(&self) {
+        self.inner.writer.lock().await.take();
+    }
+
+    pub(crate) fn readers(&self) -> &ReadPool {
+        &self.inner.readers
     }
 
     pub(crate) fn applied(&self) -> &Applied {
-        &self.applied
+        &self.inner.applied
+    }
+
+    pub(crate) fn leadership(&self) -> &Leadership {
+        &self.inner.leadership
+    }
+
+    pub(crate) fn health(&self) -> &Health {
+        &self.inner.health
+    }
+
+    /// Takes this database out after it failed, and sees to it that it comes back.
+    pub(crate) fn take_out(&self, error: &sqlx::Error) {
+        if self.inner.health.take_out() {
+            tracing::warn!(
+                replica = self.name(),
+                error = causes(error),
+                "a replica is taken out until it answers"
+            );
+            tokio::spawn(bring_back(Arc::downgrade(&self.inner)));
+        }
     }
 }
 
-/// A connection that writes; the file is made when it is missing.
-pub(crate) async fn connect_writer(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
-    options(path)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        // A crash may lose the last commits, rows and checkpoints alike; they are derived again from the ledger.
-        .synchronous(SqliteSynchronous::Normal)
-        // Statements over many rows keep what they overwrite until they are done; in a file that costs more than the rows themselves.
-        .pragma("temp_store", "MEMORY")
-        .pragma("wal_autocheckpoint", LOG_PAGES.to_string())
-        .pragma("cache_size", format!("-{WRITER_CACHE_KIB}"))
-        .connect()
-        .await
+/// Tries a database that was taken out until it answers, or nobody has it any more.
+async fn bring_back(inner: Weak<Inner>) {
+    let mut pause = PAUSE_FIRST;
+    loop {
+        sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+        let Some(inner) = inner.upgrade() else { return };
+        if inner.readers.answers().await {
+            inner.health.take_in();
+            tracing::info!(replica = inner.place.name(), "a replica answers again");
+            return;
+        }
+    }
 }
 
-/// A connection that cannot write; the file must be there.
-pub(crate) async fn connect_reader(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
-    reading(path).connect().await
-}
+/// The connection that writes, for one user at a time.
+#[derive(Debug)]
+pub(crate) struct Writer<'a>(MutexGuard<'a, Option<OwnConnection>>);
 
-/// The files of a database at `path`: itself, its write-ahead log and that log's index.
-pub(crate) fn files(path: &Path) -> [PathBuf; 3] {
-    ["", "-wal", "-shm"].map(|suffix| {
-        let mut file = path.as_os_str().to_owned();
-        file.push(suffix);
-        file.into()
-    })
-}
+impl Writer<'_> {
+    pub(crate) fn own(&mut self) -> &mut OwnConnection {
+        self.0.as_mut().expect("a writer is handed out connected")
+    }
 
-fn reading(path: &Path) -> SqliteConnectOptions {
-    options(path).read_only(true).pragma("query_only", "ON")
-}
+    pub(crate) fn connection(&mut self) -> Connection<'_> {
+        self.own().connection()
+    }
 
-fn options(path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(path)
-        .busy_timeout(BUSY_TIMEOUT)
-        .statement_cache_capacity(STATEMENTS_MAX)
-        .disable_statement_logging()
+    pub(crate) async fn begin_writing(&mut self) -> Result<Transaction<'_>, sqlx::Error> {
+        self.own().begin_writing().await
+    }
 }

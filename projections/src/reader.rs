@@ -5,20 +5,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use formledger_domain::{FormId, FormVersion, Position, SubmissionId, TenantId};
-use futures_util::{Stream, TryStreamExt, stream};
-use sqlx::{Sqlite, Transaction};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use futures_util::future::{join_all, select_all};
+use futures_util::{FutureExt, Stream, TryStreamExt, stream};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::checkpoint;
+use crate::choice::{Attempt, Floor};
 use crate::cursor::InvalidCursor;
 use crate::forms::{self, FormRow, FormSummary, FormVersionRow};
-use crate::position::{Applied, Behind, ReadModel};
-use crate::read_models::ReadPool;
+use crate::position::{Behind, ReadModel, Waiting};
+use crate::read_models::ReadModels;
 use crate::statistics::{self, Statistics};
 use crate::submissions::{self, PAGE_ITEMS_MAX, Page, SubmissionQuery, SubmissionRow};
 
-/// How often someone who waits looks at the database, for the case that another process keeps it.
+/// How often someone who waits looks at a database that this process keeps, for the case that another one does.
 const WAIT_POLL: Duration = Duration::from_millis(100);
+/// The same for a database that another process keeps, which says nothing when it commits.
+const WAIT_POLL_ELSEWHERE: Duration = Duration::from_millis(20);
+/// How long a query may run before its replica is taken for stuck.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Rows and the position their read model had reached in the same database snapshot.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,9 +63,19 @@ pub enum QueryError {
     /// The database failed, or a row does not hold what its columns promise.
     #[error("the read-model database failed")]
     Database(#[source] sqlx::Error),
+    /// No replica holds what this reader has waited for or seen already, as after a rebuild has gone back; try again after a moment.
+    #[error(transparent)]
+    Behind(#[from] Behind),
     /// Every connection stayed in use for as long as a query waits for one; try again after a moment.
     #[error("every connection that reads the read models is in use")]
     Busy,
+}
+
+impl QueryError {
+    /// A query that did not end in time.
+    fn stuck() -> Self {
+        Self::Database(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
+    }
 }
 
 impl From<sqlx::Error> for QueryError {
@@ -72,17 +87,40 @@ impl From<sqlx::Error> for QueryError {
     }
 }
 
-/// One tenant's read models. Exists only for a `TenantContext`.
+/// One tenant's read models, on whichever replica can answer. Exists only for a `TenantContext`.
+///
+/// A reader never goes back: what it answers is at least as new as what it has waited for ([`TenantReader::wait_for`]) and answered before.
 #[derive(Debug, Clone)]
 pub struct TenantReader {
-    tenant: TenantId,
-    pool: ReadPool,
-    applied: Arc<Applied>,
+    pub(crate) tenant: TenantId,
+    pub(crate) replicas: Arc<[ReadModels]>,
+    pub(crate) floor: Arc<Floor>,
+}
+
+/// Asks one replica after the other until one answers: those that are new enough, and of these the one with the least to do.
+macro_rules! ask {
+    ($reader:expr, $read_model:expr, |$connection:ident, $position:ident| $query:expr) => {{
+        let mut attempt = Attempt::new($reader, $read_model);
+        loop {
+            let mut snapshot = attempt.next().await?;
+            let $position = snapshot.position;
+            let asked = timeout(QUERY_TIMEOUT, async {
+                let mut connection = snapshot.connection();
+                let $connection = &mut connection;
+                $query
+            });
+            match asked.await {
+                Ok(Ok(answer)) => break Ok(answer),
+                Ok(Err(error)) => attempt.failed(&snapshot, QueryError::from(error))?,
+                Err(_) => attempt.failed(&snapshot, QueryError::stuck())?,
+            }
+        }
+    }};
 }
 
 impl TenantReader {
-    pub(crate) fn new(tenant: TenantId, pool: ReadPool, applied: Arc<Applied>) -> Self {
-        Self { tenant, pool, applied }
+    pub(crate) fn new(tenant: TenantId, replicas: Arc<[ReadModels]>) -> Self {
+        Self { tenant, replicas, floor: Arc::default() }
     }
 
     /// How far a read model has come.
@@ -90,10 +128,11 @@ impl TenantReader {
     /// # Errors
     /// [`QueryError::Database`].
     pub async fn position(&self, read_model: ReadModel) -> Result<Position, QueryError> {
-        Ok(self.snapshot(read_model).await?.1)
+        Ok(Attempt::new(self, read_model).next().await?.position)
     }
 
-    /// Waits until a read model has reached `min_position`, at most until `deadline`; answers where it is then.
+    /// Waits until a read model has reached `min_position` on some replica, at most until `deadline`; answers where it is then. What this
+    /// reader answers afterwards is not older.
     ///
     /// # Errors
     /// [`Behind`] at the deadline.
@@ -103,27 +142,37 @@ impl TenantReader {
         min_position: Position,
         deadline: Instant,
     ) -> Result<Position, Behind> {
-        let known = self.applied.known(&self.tenant, read_model);
+        let reached = self.reaches(read_model, min_position, deadline).await?;
+        self.floor.raise(read_model, min_position);
+        Ok(reached)
+    }
+
+    async fn reaches(
+        &self,
+        read_model: ReadModel,
+        min_position: Position,
+        deadline: Instant,
+    ) -> Result<Position, Behind> {
+        let known = self.known(read_model);
         if known >= min_position {
             return Ok(known);
         }
-        let mut waiting = self.applied.wait();
+        let mut waiting: Vec<_> = self.replicas.iter().map(|replica| replica.applied().wait()).collect();
         let mut stored = Position::START;
         let mut next_look = Instant::now();
         loop {
-            let known = self.applied.known(&self.tenant, read_model).max(stored);
+            let known = self.known(read_model).max(stored);
             let now = Instant::now();
             if known >= min_position {
                 return Ok(known);
             }
             if now >= next_look {
-                next_look = now + WAIT_POLL;
+                next_look = now + self.poll_interval();
                 // A busy pool holds nobody beyond the deadline by more than one look.
-                let look = timeout_at(deadline.max(next_look), self.position(read_model));
+                let look = timeout_at(deadline.max(next_look), self.look(read_model));
                 tokio::select! {
-                    // A database that cannot answer now may do so before the deadline; the query itself reports it.
-                    seen = look => stored = seen.ok().and_then(Result::ok).unwrap_or(stored),
-                    () = waiting.commit() => continue,
+                    seen = look => stored = seen.unwrap_or(stored),
+                    () = any_commit(&mut waiting) => continue,
                 }
                 if stored >= min_position {
                     return Ok(stored);
@@ -134,9 +183,39 @@ impl TenantReader {
             }
             // A commit of this process says in memory what it did: the database is asked only at the next look.
             tokio::select! {
-                () = waiting.commit() => {}
+                () = any_commit(&mut waiting) => {}
                 () = sleep_until(deadline.min(next_look)) => {}
             }
+        }
+    }
+
+    /// The furthest that a replica which answers is known to have come.
+    fn known(&self, read_model: ReadModel) -> Position {
+        let known = |replica: &ReadModels| replica.applied().known(&self.tenant, read_model);
+        let (answering, silent): (Vec<_>, Vec<_>) =
+            self.replicas.iter().partition(|replica| replica.health().is_in());
+        let of = |replicas: Vec<&ReadModels>| replicas.into_iter().map(known).max();
+        of(answering).or_else(|| of(silent)).unwrap_or_default()
+    }
+
+    /// Asks the replicas themselves. One that cannot answer now may do so before the deadline; the query itself reports it.
+    async fn look(&self, read_model: ReadModel) -> Position {
+        let positions =
+            self.replicas.iter().filter(|replica| replica.health().is_in()).map(|replica| async {
+                let mut snapshot = replica.readers().snapshot(&self.tenant).await?;
+                let position =
+                    checkpoint::position(&mut snapshot.connection(), &self.tenant, read_model).await?;
+                replica.applied().saw(&self.tenant, read_model, position);
+                Ok::<_, sqlx::Error>(position)
+            });
+        join_all(positions).await.into_iter().flatten().max().unwrap_or_default()
+    }
+
+    fn poll_interval(&self) -> Duration {
+        if self.replicas.iter().all(|replica| replica.leadership().leads()) {
+            WAIT_POLL
+        } else {
+            WAIT_POLL_ELSEWHERE
         }
     }
 
@@ -145,8 +224,9 @@ impl TenantReader {
     /// # Errors
     /// [`QueryError::Database`].
     pub async fn forms(&self) -> Result<Answer<Vec<FormSummary>>, QueryError> {
-        let (mut snapshot, position) = self.snapshot(ReadModel::Forms).await?;
-        Ok(Answer { position, value: forms::list(&mut snapshot, &self.tenant).await? })
+        ask!(self, ReadModel::Forms, |connection, position| {
+            forms::list(connection, &self.tenant).await.map(|value| Answer { position, value })
+        })
     }
 
     /// A form with its versions and draft; `None` when the tenant has no such form.
@@ -154,8 +234,9 @@ impl TenantReader {
     /// # Errors
     /// [`QueryError::Database`].
     pub async fn form(&self, form: &FormId) -> Result<Answer<Option<FormRow>>, QueryError> {
-        let (mut snapshot, position) = self.snapshot(ReadModel::Forms).await?;
-        Ok(Answer { position, value: forms::find(&mut snapshot, &self.tenant, form).await? })
+        ask!(self, ReadModel::Forms, |connection, position| {
+            forms::find(connection, &self.tenant, form).await.map(|value| Answer { position, value })
+        })
     }
 
     /// A published version; `None` when there is no such form or version.
@@ -167,9 +248,10 @@ impl TenantReader {
         form: &FormId,
         version: FormVersion,
     ) -> Result<Answer<Option<FormVersionRow>>, QueryError> {
-        let (mut snapshot, position) = self.snapshot(ReadModel::Forms).await?;
-        let value = forms::find_version(&mut snapshot, &self.tenant, form, version).await?;
-        Ok(Answer { position, value })
+        ask!(self, ReadModel::Forms, |connection, position| {
+            let found = forms::find_version(connection, &self.tenant, form, version).await;
+            found.map(|value| Answer { position, value })
+        })
     }
 
     /// One page of submissions.
@@ -177,8 +259,9 @@ impl TenantReader {
     /// # Errors
     /// [`QueryError`] names the part of the query that cannot be answered.
     pub async fn submissions(&self, query: &SubmissionQuery) -> Result<Page<SubmissionRow>, QueryError> {
-        let (mut snapshot, position) = self.snapshot(ReadModel::Submissions).await?;
-        submissions::page(&mut snapshot, &self.tenant, query, position).await
+        ask!(self, ReadModel::Submissions, |connection, position| {
+            submissions::page(connection, &self.tenant, query, position).await
+        })
     }
 
     /// All submissions that a query selects, for exports; the query's own `limit` and `cursor` do not matter.
@@ -209,8 +292,9 @@ impl TenantReader {
     /// # Errors
     /// [`QueryError::Database`].
     pub async fn submission(&self, id: SubmissionId) -> Result<Answer<Option<SubmissionRow>>, QueryError> {
-        let (mut snapshot, position) = self.snapshot(ReadModel::Submissions).await?;
-        Ok(Answer { position, value: submissions::find(&mut snapshot, &self.tenant, id).await? })
+        ask!(self, ReadModel::Submissions, |connection, position| {
+            submissions::find(connection, &self.tenant, id).await.map(|value| Answer { position, value })
+        })
     }
 
     /// Counts, of one form or of all.
@@ -218,19 +302,14 @@ impl TenantReader {
     /// # Errors
     /// [`QueryError::Database`].
     pub async fn statistics(&self, form: Option<&FormId>) -> Result<Answer<Statistics>, QueryError> {
-        let (mut snapshot, position) = self.snapshot(ReadModel::Statistics).await?;
-        Ok(Answer { position, value: statistics::read(&mut snapshot, &self.tenant, form).await? })
+        ask!(self, ReadModel::Statistics, |connection, position| {
+            statistics::read(connection, &self.tenant, form).await.map(|value| Answer { position, value })
+        })
     }
+}
 
-    /// A read transaction, and the position that everything read in it reaches.
-    async fn snapshot(
-        &self,
-        read_model: ReadModel,
-    ) -> Result<(Transaction<'static, Sqlite>, Position), QueryError> {
-        let mut snapshot = self.pool.snapshot().await?;
-        let position = checkpoint::position(&mut snapshot, &self.tenant, read_model).await?;
-        Ok((snapshot, position))
-    }
+async fn any_commit(waiting: &mut [Waiting<'_>]) {
+    select_all(waiting.iter_mut().map(|waiting| waiting.commit().boxed())).await;
 }
 
 #[cfg(test)]
@@ -251,7 +330,7 @@ mod tests {
         let models = ReadModels::open_sqlite(&path, settings).await.expect("read models");
         let tenant: TenantId = "acme".parse().expect("a slug");
         let reader = models.reader(&TenantContext::system(tenant.clone(), "test", Utc::now()));
-        let taken = reader.pool.snapshot().await.expect("a connection");
+        let taken = models.readers().snapshot(&tenant).await.expect("a connection");
 
         let began = Instant::now();
         let behind = reader.wait_for(ReadModel::Forms, Position(1), began + 2 * WAIT_POLL).await;

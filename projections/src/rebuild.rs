@@ -1,22 +1,24 @@
-//! Builds read models again from the ledger in a fresh file and switches, while another process or this one serves.
+//! Builds read models again from the ledger in a fresh place (a file, or a schema) and switches, while another process or this one serves.
 //! Called by `formledger rebuild` and by tests. Readers see the old rows until the moment they see the new ones; a live projector
 //! notices by its compare-and-set that its checkpoint was moved, and goes on from there.
 
+mod fresh;
+
 use std::collections::BTreeSet;
-use std::fs::{File, TryLockError};
-use std::path::{Path, PathBuf};
 
 use chrono::Utc;
 use formledger_domain::{Position, TenantContext, TenantId};
 use formledger_store::{Store, StoreError};
-use sqlx::{Connection, SqliteConnection};
 
 use crate::checkpoint;
-use crate::compare::{attach, columns_of};
+use crate::compare::columns_of;
+use crate::database::{Connection, OwnConnection, sql};
+use crate::place::ReadModelPlace;
 use crate::position::ReadModel;
 use crate::projector::{BatchLimits, ProjectError, Projector};
-use crate::read_models::{OpenError, ReadModelSettings, ReadModels, connect_writer, files};
+use crate::read_models::{OpenError, ReadModelSettings, ReadModels};
 use crate::schema;
+use fresh::{Fresh, Sides};
 
 /// One batch of a rebuild: larger than a live one, because nobody waits for its commit.
 const BATCH: BatchLimits = BatchLimits { events_max: 16_384, bytes_max: 32 * 1024 * 1024 };
@@ -84,7 +86,7 @@ impl From<StoreError> for RebuildError {
     }
 }
 
-/// Rebuilds what `request` names in the database at `live`, reporting progress.
+/// Rebuilds what `request` names at the place `live`, reporting progress.
 ///
 /// Safe to interrupt at any point and to run again.
 ///
@@ -92,20 +94,23 @@ impl From<StoreError> for RebuildError {
 /// [`RebuildError`]; tenants not yet switched keep their rows.
 pub async fn rebuild(
     store: &Store,
-    live: &Path,
+    live: &ReadModelPlace,
     request: RebuildRequest,
     mut progress: impl FnMut(RebuildProgress) + Send,
 ) -> Result<(), RebuildError> {
-    let fresh = FreshFile::claim(live)?;
-    let mut connection = connect_writer(live).await?;
-    schema::migrate(&mut connection).await?;
-    let read_models = ReadModels::open_sqlite(&fresh.path, ReadModelSettings::default()).await?;
-    attach(&mut connection, &fresh.path).await?;
-    copy_skips(&mut connection).await?;
+    schema::migrate(&live.0).await?;
+    let fresh = Fresh::claim(&live.0).await?;
+    let read_models = ReadModels::open(fresh.place(), ReadModelSettings::default()).await?;
+    let (mut connection, sides) = fresh.connect().await?;
+    // What operators decided to pass over is passed over again.
+    let Sides { live, fresh: made } = sides;
+    let skips = format!("INSERT INTO {made}.skips SELECT * FROM {live}.skips");
+    sql(skips).execute(&mut connection.connection()).await?;
 
     let mut rebuilding = Rebuilding {
         projector: Projector::new(store.clone(), read_models.clone(), &request.read_models, BATCH),
         live: connection,
+        sides,
         read_models: request.read_models,
     };
     rebuilding.projector.load(false).await?;
@@ -115,14 +120,16 @@ pub async fn rebuild(
         progress(RebuildProgress::Switched { tenant, position });
     }
     rebuilding.live.close().await?;
+    drop(rebuilding.projector);
     read_models.close().await;
-    Ok(())
+    fresh.remove().await
 }
 
 struct Rebuilding {
     projector: Projector,
-    /// Writes the live database and sees the fresh one as `other`.
-    live: SqliteConnection,
+    /// Writes the live rows and sees the fresh ones.
+    live: OwnConnection,
+    sides: Sides,
     read_models: Vec<ReadModel>,
 }
 
@@ -147,7 +154,7 @@ impl Rebuilding {
         }
         // Rows of tenants that the ledger does not hold go too.
         for read_model in &self.read_models {
-            let known = checkpoint::load_all(&mut self.live, *read_model).await?.into_keys();
+            let known = checkpoint::load_all(&mut self.live.connection(), *read_model).await?.into_keys();
             tenants.extend(known.filter(|tenant| only.as_ref().is_none_or(|only| only == tenant)));
         }
         Ok(tenants)
@@ -181,92 +188,45 @@ impl Rebuilding {
         tenant: &TenantId,
         may_go_back: bool,
     ) -> Result<Option<Position>, sqlx::Error> {
-        let mut transaction = self.live.begin_with("BEGIN IMMEDIATE").await?;
+        let sides = self.sides;
+        let fresh_checkpoints = format!("{}.checkpoints", sides.fresh);
+        let mut transaction = self.live.begin_writing().await?;
+        let mut connection = transaction.connection();
         let mut reached: Option<Position> = None;
         for read_model in &self.read_models {
-            let live = checkpoint::position(&mut transaction, tenant, *read_model).await?;
-            let fresh = checkpoint::position_in_other(&mut transaction, tenant, *read_model).await?;
+            let live = checkpoint::position(&mut connection, tenant, *read_model).await?;
+            let fresh =
+                checkpoint::position_in(&mut connection, &fresh_checkpoints, tenant, *read_model).await?;
             if live > fresh && !may_go_back && fresh > Position::START {
                 return Ok(None);
             }
             reached = Some(reached.map_or(fresh, |reached| reached.min(fresh)));
             for table in read_model.tables() {
-                replace_rows(&mut transaction, table, "1", tenant).await?;
+                replace_rows(&mut connection, sides, table, "1 = 1", tenant).await?;
             }
             let own = format!("projection = '{}'", read_model.name());
-            replace_rows(&mut transaction, "checkpoints", &own, tenant).await?;
+            replace_rows(&mut connection, sides, "checkpoints", &own, tenant).await?;
         }
         transaction.commit().await?;
         Ok(Some(reached.unwrap_or_default()))
     }
 }
 
+/// Replaces a tenant's rows in the live table by those in the fresh one.
 async fn replace_rows(
-    transaction: &mut SqliteConnection,
+    transaction: &mut Connection<'_>,
+    sides: Sides,
     table: &str,
     filter: &str,
     tenant: &TenantId,
 ) -> Result<(), sqlx::Error> {
-    let columns = columns_of(&mut *transaction, table).await?.join(", ");
-    sqlx::query(&format!("DELETE FROM main.{table} WHERE {filter} AND tenant_id = ?"))
-        .bind(tenant.as_str())
-        .execute(&mut *transaction)
-        .await?;
+    let Sides { live, fresh } = sides;
+    let columns = columns_of(transaction, table).await?.join(", ");
+    let delete = format!("DELETE FROM {live}.{table} WHERE {filter} AND tenant_id = $1");
+    sql(delete).bind(tenant.as_str()).execute(transaction).await?;
     let insert = format!(
-        "INSERT INTO main.{table} ({columns}) SELECT {columns} FROM other.{table} WHERE {filter} AND tenant_id = ?"
+        "INSERT INTO {live}.{table} ({columns}) SELECT {columns} FROM {fresh}.{table} WHERE {filter} AND tenant_id = $1"
     );
-    sqlx::query(&insert).bind(tenant.as_str()).execute(transaction).await?;
+    sql(insert).bind(tenant.as_str()).execute(transaction).await?;
     Ok(())
-}
-
-/// What operators decided to pass over is passed over again.
-async fn copy_skips(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    sqlx::query("INSERT INTO other.skips SELECT * FROM main.skips").execute(connection).await?;
-    Ok(())
-}
-
-/// The file beside the live one that the fresh rows are made in, for as long as this value lives.
-#[derive(Debug)]
-struct FreshFile {
-    path: PathBuf,
-    /// Held while the rebuild runs; the system frees it even when the process is killed.
-    _claim: File,
-}
-
-impl FreshFile {
-    fn claim(live: &Path) -> Result<Self, RebuildError> {
-        let beside = |suffix: &str| {
-            let mut path = live.as_os_str().to_owned();
-            path.push(suffix);
-            PathBuf::from(path)
-        };
-        let claim = File::create(beside(".rebuild.lock"))?;
-        match claim.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(RebuildError::Running),
-            Err(TryLockError::Error(error)) => return Err(error.into()),
-        }
-        let fresh = Self { path: beside(".rebuild"), _claim: claim };
-        // A rebuild that was killed leaves its file behind.
-        fresh.remove()?;
-        Ok(fresh)
-    }
-
-    fn remove(&self) -> Result<(), std::io::Error> {
-        for file in files(&self.path) {
-            match std::fs::remove_file(file) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Drop for FreshFile {
-    fn drop(&mut self) {
-        if let Err(error) = self.remove() {
-            tracing::warn!(%error, path = %self.path.display(), "the rebuild's file could not be removed");
-        }
-    }
 }

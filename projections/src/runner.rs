@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::time::Duration;
 
+use formledger_domain::{Position, TenantId};
 use formledger_store::{Moved, Store, causes};
 use futures_util::FutureExt;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
@@ -46,6 +47,8 @@ impl Default for RunnerSettings {
 pub struct Runner {
     projector: Projector,
     settings: RunnerSettings,
+    /// Whether this process keeps the read models; another one may.
+    leads: bool,
     loaded: bool,
 }
 
@@ -57,11 +60,12 @@ impl Runner {
         Self {
             projector: Projector::new(store, read_models, &ReadModel::ALL, limits),
             settings,
+            leads: false,
             loaded: false,
         }
     }
 
-    /// Applies everything up to the ledgers' present heads; answers how many events that was.
+    /// Applies everything up to the ledgers' present heads; answers how many events that was: 0 where another process leads.
     ///
     /// # Errors
     /// [`ProjectError`]; what was committed before stays.
@@ -87,14 +91,14 @@ impl Runner {
         loop {
             tokio::select! {
                 biased;
-                () = &mut shutdown => return,
+                () = &mut shutdown => return self.projector.read_models().leadership().resign().await,
                 _ = polls.tick() => self.poll_or_log().await,
-                heads = moved.next() => self.projector.aim(heads),
+                heads = moved.next() => self.aim(heads),
             }
             while self.projector.is_behind() {
                 tokio::select! {
                     biased;
-                    () = shutdown.clone() => return,
+                    () = shutdown.clone() => return self.projector.read_models().leadership().resign().await,
                     () = self.gather(last_batch) => {}
                 }
                 self.take_news(&mut moved);
@@ -126,6 +130,13 @@ impl Runner {
 
     fn take_news(&mut self, moved: &mut Moved) {
         while let Some(heads) = moved.next().now_or_never() {
+            self.aim(heads);
+        }
+    }
+
+    /// Who does not lead lets ledgers move; it asks for all heads when it begins to lead.
+    fn aim(&mut self, heads: impl IntoIterator<Item = (TenantId, Position)>) {
+        if self.leads {
             self.projector.aim(heads);
         }
     }
@@ -137,8 +148,29 @@ impl Runner {
         self.projector.report();
     }
 
+    /// Keeps or takes the lead. What was known before another process led is forgotten.
+    async fn lead(&mut self) -> Result<bool, ProjectError> {
+        let models = self.projector.read_models().clone();
+        let led = std::mem::take(&mut self.leads);
+        let leads = models.leadership().take().await;
+        self.leads = matches!(leads, Ok(true));
+        if led != self.leads {
+            self.loaded = false;
+            self.projector.rest();
+            tracing::info!(
+                replica = models.name(),
+                leads = self.leads,
+                "the keeping of read models changed hands"
+            );
+        }
+        Ok(leads?)
+    }
+
     /// Asks the ledger where it ends, and looks whether parked tenants were freed.
     async fn poll(&mut self) -> Result<(), ProjectError> {
+        if !self.lead().await? {
+            return Ok(());
+        }
         let first = !self.loaded;
         if first || self.projector.parking_changed().await? {
             // Parked tenants are tried again when the process starts: this binary may be able to read what the last one could not.

@@ -1,17 +1,61 @@
 //! Brings a read-model database to the schema this binary knows. Called once at open, by the server, tools and rebuilds alike.
 
-use sqlx::{Connection, SqliteConnection};
+use std::time::Duration;
 
+use sqlx::postgres::PgConnection;
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{Connection, Executor, Row};
+use tokio::time::{Instant, sleep};
+
+use crate::place::{Place, PostgresPlace, sqlite_writer};
 use crate::read_models::OpenError;
 
-/// Every migration in order; the n-th brings a database to schema n, which `user_version` keeps.
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/sqlite/read-models/0001_read_models.sql")];
+/// Every migration in order; the n-th brings a database to schema n.
+const MIGRATIONS: &[Migration] = &[Migration {
+    sqlite: include_str!("../../migrations/sqlite/read-models/0001_read_models.sql"),
+    postgres: include_str!("../../migrations/postgres/read-models/0001_read_models.sql"),
+}];
 
-/// `application_id` of a read-model database, "FLrm": any other database is left alone.
+/// One step, for each database.
+struct Migration {
+    sqlite: &'static str,
+    postgres: &'static str,
+}
+
+/// `application_id` of a read-model file, "FLrm": any other file is left alone.
 const APPLICATION_ID: i64 = 0x464C_726D;
+/// The oldest Postgres that the statements are written for.
+const POSTGRES_VERSION_MIN: i32 = 14;
+/// How long a fresh standby may take to receive the read models' schema from its primary.
+const STANDBY_PATIENCE: Duration = Duration::from_secs(10);
+const STANDBY_LOOK: Duration = Duration::from_millis(50);
+
+/// Brings what is at `place` up to date. A standby cannot be written: there, waits until its primary's schema has arrived.
+pub(crate) async fn migrate(place: &Place) -> Result<(), OpenError> {
+    match place {
+        Place::Sqlite(path) => {
+            let mut connection = sqlite_writer(path).await?;
+            migrate_sqlite(&mut connection).await?;
+            Ok(connection.close().await?)
+        }
+        Place::Postgres(place) => {
+            let mut connection = place
+                .connect()
+                .await
+                .map_err(|source| OpenError::Unreachable { place: place.name(), source })?;
+            check_version(&mut connection).await?;
+            if is_standby(&mut connection).await? {
+                wait_for_schema(&mut connection, place).await?;
+            } else {
+                migrate_postgres(&mut connection, place).await?;
+            }
+            Ok(connection.close().await?)
+        }
+    }
+}
 
 /// Applies the migrations that are missing, in one transaction.
-pub(crate) async fn migrate(connection: &mut SqliteConnection) -> Result<(), OpenError> {
+pub(crate) async fn migrate_sqlite(connection: &mut SqliteConnection) -> Result<(), OpenError> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let found: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *transaction).await?;
     let owner: i64 = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *transaction).await?;
@@ -20,19 +64,106 @@ pub(crate) async fn migrate(connection: &mut SqliteConnection) -> Result<(), Ope
     if tables > 0 && owner != APPLICATION_ID {
         return Err(OpenError::Foreign);
     }
-    let applied = match usize::try_from(found) {
-        Ok(applied) if applied <= MIGRATIONS.len() => applied,
-        _ => return Err(OpenError::Newer { found, known: MIGRATIONS.len() as i64 }),
-    };
-    if applied < MIGRATIONS.len() {
-        for migration in &MIGRATIONS[applied..] {
-            sqlx::raw_sql(migration).execute(&mut *transaction).await?;
+    let missing = missing(found)?;
+    if !missing.is_empty() {
+        for migration in missing {
+            transaction.execute(migration.sqlite).await?;
         }
         // Pragmas take no parameters; both values are numbers of our own.
         let stamp =
             format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {}", MIGRATIONS.len());
-        sqlx::raw_sql(&stamp).execute(&mut *transaction).await?;
+        transaction.execute(&*stamp).await?;
     }
     transaction.commit().await?;
     Ok(())
+}
+
+/// The same in a schema of its own. Processes that start together wait for one another.
+async fn migrate_postgres(connection: &mut PgConnection, place: &PostgresPlace) -> Result<(), OpenError> {
+    let schema = place.schema;
+    let begin = "BEGIN; SELECT pg_advisory_xact_lock(hashtext('formledger migrates read models'))";
+    let mut transaction = connection.begin_with(begin).await?;
+    let enter = format!(
+        "CREATE SCHEMA IF NOT EXISTS {schema}; SET LOCAL search_path TO {schema}; SET LOCAL client_min_messages TO warning"
+    );
+    transaction.execute(&*enter).await?;
+    let found = match version_in(&mut transaction, schema).await? {
+        Found::Version(version) => version,
+        Found::Nothing => {
+            let table = "CREATE TABLE schema_version (version bigint NOT NULL); \
+                         COMMENT ON TABLE schema_version IS 'The newest applied migration of the read models.'; \
+                         INSERT INTO schema_version VALUES (0)";
+            transaction.execute(table).await?;
+            0
+        }
+        Found::Other => return Err(OpenError::Foreign),
+    };
+    for migration in missing(found)? {
+        transaction.execute(migration.postgres).await?;
+    }
+    sqlx::query("UPDATE schema_version SET version = $1 WHERE version <> $1")
+        .bind(MIGRATIONS.len() as i64)
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+async fn wait_for_schema(connection: &mut PgConnection, place: &PostgresPlace) -> Result<(), OpenError> {
+    let deadline = Instant::now() + STANDBY_PATIENCE;
+    loop {
+        match version_in(connection, place.schema).await? {
+            Found::Version(version) if missing(version)?.is_empty() => return Ok(()),
+            Found::Other => return Err(OpenError::Foreign),
+            _ if Instant::now() >= deadline => return Err(OpenError::StandbyEmpty { place: place.name() }),
+            _ => sleep(STANDBY_LOOK).await,
+        }
+    }
+}
+
+enum Found {
+    Nothing,
+    Version(i64),
+    /// Tables that are none of ours.
+    Other,
+}
+
+async fn version_in(connection: &mut PgConnection, schema: &str) -> Result<Found, sqlx::Error> {
+    let found = sqlx::query(
+        "SELECT count(*) AS tables, count(*) FILTER (WHERE tablename = 'schema_version') AS own \
+         FROM pg_tables WHERE schemaname = $1",
+    )
+    .bind(schema)
+    .fetch_one(&mut *connection)
+    .await?;
+    Ok(match (found.try_get("tables")?, found.try_get("own")?) {
+        (0i64, _) => Found::Nothing,
+        (_, 0i64) => Found::Other,
+        _ => {
+            let select = format!("SELECT version FROM {schema}.schema_version");
+            Found::Version(sqlx::query_scalar(&select).fetch_one(connection).await?)
+        }
+    })
+}
+
+/// Whether a server follows another one and takes no writes.
+pub(crate) async fn is_standby(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(connection).await
+}
+
+async fn check_version(connection: &mut PgConnection) -> Result<(), OpenError> {
+    let version: i32 = sqlx::query_scalar("SELECT current_setting('server_version_num')::int / 10000")
+        .fetch_one(connection)
+        .await?;
+    if version < POSTGRES_VERSION_MIN {
+        return Err(OpenError::PostgresTooOld { found: version, least: POSTGRES_VERSION_MIN });
+    }
+    Ok(())
+}
+
+fn missing(found: i64) -> Result<&'static [Migration], OpenError> {
+    usize::try_from(found)
+        .ok()
+        .and_then(|applied| MIGRATIONS.get(applied..))
+        .ok_or(OpenError::Newer { found, known: MIGRATIONS.len() as i64 })
 }

@@ -13,11 +13,10 @@ use formledger_domain::{
 use formledger_store::RecordedEvent;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use sqlx::sqlite::SqliteArguments;
-use sqlx::{Arguments, SqliteConnection};
 
-use crate::columns::{self, Damaged};
-use crate::many_rows::ManyRows;
+use crate::columns;
+use crate::database::Kind::{Flag, Integer, Text};
+use crate::database::{Connection, ManyRows, Row, Values, sql};
 use crate::position::ReadModel;
 use crate::projection::{Projection, Said, Slice, Stop};
 
@@ -128,7 +127,7 @@ impl Projection for StatisticsProjection {
 
     async fn apply(
         &mut self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection<'_>,
         slices: &[Slice<'_>],
     ) -> Result<Vec<Stop>, sqlx::Error> {
         self.recall_apart(connection, slices).await?;
@@ -147,7 +146,7 @@ impl StatisticsProjection {
     /// Reads which values are counted apart for those forms of the slices that memory does not hold.
     async fn recall_apart(
         &mut self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection<'_>,
         slices: &[Slice<'_>],
     ) -> Result<(), sqlx::Error> {
         if self.apart.len() >= FORMS_REMEMBERED_MAX {
@@ -270,40 +269,32 @@ impl<'a> Added<'a> {
         *self.states.entry((tenant, form, state)).or_default() += count;
     }
 
-    async fn write(self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    async fn write(self, connection: &mut Connection<'_>) -> Result<(), sqlx::Error> {
         // A state that a submission passed through within one batch adds 0: the row is there then whatever the batches were.
-        let states = self.states.into_iter().collect();
+        let states: Vec<_> = self.states.into_iter().collect();
         ADD_STATES
-            .execute(
-                connection,
-                states,
-                |arguments: &mut SqliteArguments<'static>, ((tenant, form, state), count)| {
-                    bind_key(arguments, tenant, form)?;
-                    arguments.add(state.to_owned())?;
-                    arguments.add(count)
-                },
-            )
+            .execute(connection, states, |values, ((tenant, form, state), count)| {
+                bind_key(values, tenant, form);
+                values.text(state.to_owned());
+                values.integer(count);
+            })
             .await?;
-        let days = self.days.into_iter().collect();
+        let days: Vec<_> = self.days.into_iter().collect();
         ADD_DAYS
-            .execute(
-                connection,
-                days,
-                |arguments: &mut SqliteArguments<'static>, ((tenant, form, day), count)| {
-                    bind_key(arguments, tenant, form)?;
-                    arguments.add(day.to_string())?;
-                    arguments.add(count)
-                },
-            )
+            .execute(connection, days, |values, ((tenant, form, day), count)| {
+                bind_key(values, tenant, form);
+                values.text(day.to_string());
+                values.integer(count);
+            })
             .await?;
-        let outcomes = outcome_counts(self.evaluations).into_iter().collect();
+        let outcomes: Vec<_> = outcome_counts(self.evaluations).into_iter().collect();
         ADD_OUTCOMES
-            .execute(connection, outcomes, |arguments, ((tenant, form, rule, matched, value), count)| {
-                bind_key(arguments, tenant, form)?;
-                arguments.add(rule)?;
-                arguments.add(matched)?;
-                arguments.add(value.to_owned())?;
-                arguments.add(count)
+            .execute(connection, outcomes, |values, ((tenant, form, rule, matched, value), count)| {
+                bind_key(values, tenant, form);
+                values.text(rule);
+                values.flag(matched);
+                values.text(value.to_owned());
+                values.integer(count);
             })
             .await?;
         Ok(())
@@ -325,120 +316,115 @@ fn outcome_counts<'a>(
     counts
 }
 
-fn bind_key(
-    arguments: &mut SqliteArguments<'static>,
-    tenant: &TenantId,
-    form: &FormId,
-) -> Result<(), sqlx::error::BoxDynError> {
-    arguments.add(tenant.to_string())?;
-    arguments.add(form.to_string())
+fn bind_key(values: &mut dyn Values, tenant: &TenantId, form: &FormId) {
+    values.text(tenant.to_string());
+    values.text(form.to_string());
 }
 
 static ADD_STATES: LazyLock<ManyRows> = LazyLock::new(|| {
-    ManyRows::new(
-        "INSERT INTO state_counts (tenant_id, form, state, count) VALUES",
-        4,
-        "ON CONFLICT (tenant_id, form, state) DO UPDATE SET count = count + excluded.count",
+    ManyRows::insert(
+        "INSERT INTO state_counts (tenant_id, form, state, count)",
+        &[Text, Text, Text, Integer],
+        "ON CONFLICT (tenant_id, form, state) DO UPDATE SET count = state_counts.count + excluded.count",
     )
 });
 
 static ADD_DAYS: LazyLock<ManyRows> = LazyLock::new(|| {
-    ManyRows::new(
-        "INSERT INTO day_counts (tenant_id, form, day, count) VALUES",
-        4,
-        "ON CONFLICT (tenant_id, form, day) DO UPDATE SET count = count + excluded.count",
+    ManyRows::insert(
+        "INSERT INTO day_counts (tenant_id, form, day, count)",
+        &[Text, Text, Text, Integer],
+        "ON CONFLICT (tenant_id, form, day) DO UPDATE SET count = day_counts.count + excluded.count",
     )
 });
 
 static ADD_OUTCOMES: LazyLock<ManyRows> = LazyLock::new(|| {
-    ManyRows::new(
-        "INSERT INTO outcome_counts (tenant_id, form, rule, matched, value, count) VALUES",
-        6,
-        "ON CONFLICT (tenant_id, form, rule, matched, value) DO UPDATE SET count = count + excluded.count",
+    ManyRows::insert(
+        "INSERT INTO outcome_counts (tenant_id, form, rule, matched, value, count)",
+        &[Text, Text, Text, Flag, Text, Integer],
+        "ON CONFLICT (tenant_id, form, rule, matched, value) DO UPDATE SET count = outcome_counts.count + excluded.count",
     )
 });
 
 async fn load_apart(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection<'_>,
     tenant: &TenantId,
     form: &FormId,
 ) -> Result<ValuesByRule, sqlx::Error> {
-    let rows: Vec<(String, String)> = sqlx::query_as(
-        "SELECT DISTINCT rule, value FROM outcome_counts WHERE tenant_id = ? AND form = ? AND value <> ''",
+    let rows = sql(
+        "SELECT DISTINCT rule, value FROM outcome_counts WHERE tenant_id = $1 AND form = $2 AND value <> ''",
     )
     .bind(tenant.as_str())
     .bind(form.as_str())
-    .fetch_all(connection)
+    .rows(connection)
     .await?;
     let mut values = ValuesByRule::new();
-    for (rule, value) in rows {
-        values.entry(rule).or_default().insert(value);
+    for row in rows {
+        values.entry(row.get("rule")?).or_default().insert(row.get("value")?);
     }
     Ok(values)
 }
 
 /// The counts of a tenant, of one form or of all.
 pub(crate) async fn read(
-    snapshot: &mut SqliteConnection,
+    snapshot: &mut Connection<'_>,
     tenant: &TenantId,
     form: Option<&FormId>,
 ) -> Result<Statistics, sqlx::Error> {
-    let form = form.map(FormId::as_str);
-    let states: Vec<(String, String, i64)> = sqlx::query_as(
-        "SELECT form, state, count FROM state_counts \
-         WHERE tenant_id = ?1 AND (?2 IS NULL OR form = ?2) AND count <> 0 ORDER BY form, state",
-    )
-    .bind(tenant.as_str())
-    .bind(form)
-    .fetch_all(&mut *snapshot)
+    let ask = |select: &'static str| sql(select).bind(tenant.as_str()).bind(form.map(FormId::as_str));
+    let states = ask("SELECT form, state, count FROM state_counts \
+         WHERE tenant_id = $1 AND ($2 IS NULL OR form = $2) AND count <> 0 ORDER BY form, state")
+    .rows(snapshot)
     .await?;
-    let days: Vec<(String, String, i64)> = sqlx::query_as(
-        "SELECT form, day, count FROM day_counts WHERE tenant_id = ?1 AND (?2 IS NULL OR form = ?2) \
-         AND day IN (SELECT DISTINCT day FROM day_counts WHERE tenant_id = ?1 AND (?2 IS NULL OR form = ?2) \
-                     ORDER BY day DESC LIMIT ?3) \
-         ORDER BY day DESC, form",
-    )
-    .bind(tenant.as_str())
-    .bind(form)
-    .bind(DAYS_MAX)
-    .fetch_all(&mut *snapshot)
-    .await?;
-    let outcomes: Vec<(String, String, bool, String, i64)> = sqlx::query_as(
+    let days =
+        ask("SELECT form, day, count FROM day_counts WHERE tenant_id = $1 AND ($2 IS NULL OR form = $2) \
+         AND day IN (SELECT DISTINCT day FROM day_counts WHERE tenant_id = $1 AND ($2 IS NULL OR form = $2) \
+                     ORDER BY day DESC LIMIT $3) \
+         ORDER BY day DESC, form")
+        .bind(i64::from(DAYS_MAX))
+        .rows(snapshot)
+        .await?;
+    let outcomes = ask(
         "SELECT form, rule, matched, value, count FROM outcome_counts \
-         WHERE tenant_id = ?1 AND (?2 IS NULL OR form = ?2) ORDER BY form, rule, matched DESC, count DESC, value",
+         WHERE tenant_id = $1 AND ($2 IS NULL OR form = $2) ORDER BY form, rule, matched DESC, count DESC, value",
     )
-    .bind(tenant.as_str())
-    .bind(form)
-    .fetch_all(snapshot)
+    .rows(snapshot)
     .await?;
     Ok(Statistics {
-        states: states
-            .into_iter()
-            .map(|(form, state, count)| {
-                Ok(StateCount { form: columns::form(&form)?, state, count: columns::count(count)? })
-            })
-            .collect::<Result<_, Damaged>>()?,
-        days: days
-            .into_iter()
-            .map(|(form, day, count)| {
-                Ok(DayCount {
-                    form: columns::form(&form)?,
-                    day: columns::day(&day)?,
-                    count: columns::count(count)?,
-                })
-            })
-            .collect::<Result<_, Damaged>>()?,
-        outcomes: outcomes
-            .into_iter()
-            .map(|(form, rule, matched, value, count)| {
-                Ok(OutcomeCount {
-                    form: columns::form(&form)?,
-                    rule,
-                    matched,
-                    value: (!value.is_empty()).then(|| columns::json(value)),
-                    count: columns::count(count)?,
-                })
-            })
-            .collect::<Result<_, Damaged>>()?,
+        states: states.iter().map(StateCount::from_row).collect::<Result<_, _>>()?,
+        days: days.iter().map(DayCount::from_row).collect::<Result<_, _>>()?,
+        outcomes: outcomes.iter().map(OutcomeCount::from_row).collect::<Result<_, _>>()?,
     })
+}
+
+impl StateCount {
+    fn from_row(row: &Row) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            form: columns::form(row.get("form")?)?,
+            state: row.get("state")?,
+            count: columns::count(row.get("count")?)?,
+        })
+    }
+}
+
+impl DayCount {
+    fn from_row(row: &Row) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            form: columns::form(row.get("form")?)?,
+            day: columns::day(row.get("day")?)?,
+            count: columns::count(row.get("count")?)?,
+        })
+    }
+}
+
+impl OutcomeCount {
+    fn from_row(row: &Row) -> Result<Self, sqlx::Error> {
+        let value: String = row.get("value")?;
+        Ok(Self {
+            form: columns::form(row.get("form")?)?,
+            rule: row.get("rule")?,
+            matched: row.get("matched")?,
+            value: (!value.is_empty()).then(|| columns::json(value)),
+            count: columns::count(row.get("count")?)?,
+        })
+    }
 }

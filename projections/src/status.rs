@@ -7,10 +7,10 @@ use chrono::{DateTime, Utc};
 use formledger_domain::{Position, TenantId};
 use formledger_store::LedgerHead;
 use serde::Serialize;
-use sqlx::{Connection, SqliteConnection};
 
 use crate::checkpoint::{self, Checkpoint, Move};
 use crate::columns::{micros, place};
+use crate::database::{Connection, OwnConnection, sql};
 use crate::position::ReadModel;
 
 /// The most parked tenants that a status lists.
@@ -72,7 +72,7 @@ pub struct Skip {
 }
 
 pub(crate) async fn of(
-    snapshot: &mut SqliteConnection,
+    snapshot: &mut Connection<'_>,
     read_model: ReadModel,
     heads: &[LedgerHead],
 ) -> Result<ReadModelStatus, sqlx::Error> {
@@ -106,9 +106,10 @@ fn listed(checkpoints: HashMap<TenantId, Checkpoint>) -> Vec<ParkedTenant> {
 }
 
 /// Moves a parked checkpoint past one event and keeps a record of it, in one transaction.
-pub(crate) async fn skip(connection: &mut SqliteConnection, skip: &Skip) -> Result<(), SkipError> {
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let all = checkpoint::load_all(&mut transaction, skip.read_model).await?;
+pub(crate) async fn skip(writer: &mut OwnConnection, skip: &Skip) -> Result<(), SkipError> {
+    let mut transaction = writer.begin_writing().await?;
+    let mut connection = transaction.connection();
+    let all = checkpoint::load_all(&mut connection, skip.read_model).await?;
     let refused = SkipError::NotParkedThere { position: skip.position };
     let Some(Checkpoint { position, parked: Some(error) }) = all.get(&skip.tenant) else {
         return Err(refused);
@@ -117,48 +118,46 @@ pub(crate) async fn skip(connection: &mut SqliteConnection, skip: &Skip) -> Resu
         return Err(refused);
     }
     // A rebuild that began before the first skip parks there once more; the first record stands.
-    sqlx::query(
-        "INSERT INTO skips (tenant_id, projection, version, position, actor, reason, skipped_at, error) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?) \
-         ON CONFLICT (tenant_id, projection, version, position) DO NOTHING",
-    )
+    sql("INSERT INTO skips (tenant_id, projection, version, position, actor, reason, skipped_at, error) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
+         ON CONFLICT (tenant_id, projection, version, position) DO NOTHING")
     .bind(skip.tenant.as_str())
     .bind(skip.read_model.name())
     .bind(skip.read_model.version())
     .bind(place(skip.position.0))
-    .bind(&skip.actor)
-    .bind(&skip.reason)
+    .bind(skip.actor.as_str())
+    .bind(skip.reason.as_str())
     .bind(micros(skip.at))
-    .bind(error)
-    .execute(&mut *transaction)
+    .bind(error.as_str())
+    .execute(&mut connection)
     .await?;
     let moved = Move {
         tenant: skip.tenant.clone(),
         from: *position,
         to: Checkpoint { position: skip.position, parked: None },
     };
-    checkpoint::compare_and_set(&mut transaction, skip.read_model, vec![moved]).await?;
+    checkpoint::compare_and_set(&mut connection, skip.read_model, vec![moved]).await?;
     transaction.commit().await?;
     Ok(())
 }
 
 /// Drops the rows that another version of a projection's code made; the runner builds them again.
-pub(crate) async fn drop_other_versions(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+pub(crate) async fn drop_other_versions(writer: &mut OwnConnection) -> Result<(), sqlx::Error> {
+    let mut transaction = writer.begin_writing().await?;
+    let mut connection = transaction.connection();
     for read_model in ReadModel::ALL {
-        let dropped = sqlx::query("DELETE FROM checkpoints WHERE projection = ? AND version <> ?")
+        let dropped = sql("DELETE FROM checkpoints WHERE projection = $1 AND version <> $2")
             .bind(read_model.name())
             .bind(read_model.version())
-            .execute(&mut *transaction)
-            .await?
-            .rows_affected();
+            .execute(&mut connection)
+            .await?;
         if dropped > 0 {
             for table in read_model.tables() {
-                sqlx::query(&format!("DELETE FROM {table}")).execute(&mut *transaction).await?;
+                sql(format!("DELETE FROM {table}")).execute(&mut connection).await?;
             }
-            sqlx::query("DELETE FROM checkpoints WHERE projection = ?")
+            sql("DELETE FROM checkpoints WHERE projection = $1")
                 .bind(read_model.name())
-                .execute(&mut *transaction)
+                .execute(&mut connection)
                 .await?;
         }
     }

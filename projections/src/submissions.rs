@@ -17,8 +17,8 @@ use formledger_domain::{
 };
 use formledger_store::RecordedEvent;
 use serde::Serialize;
-use sqlx::SqliteConnection;
 
+use crate::database::Connection;
 use crate::position::ReadModel;
 use crate::projection::{Projection, Said, Slice, Stop};
 use fields::{FieldValue, IndexedFields};
@@ -119,7 +119,7 @@ impl Projection for SubmissionsProjection {
 
     async fn apply(
         &mut self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection<'_>,
         slices: &[Slice<'_>],
     ) -> Result<Vec<Stop>, sqlx::Error> {
         // Here and nowhere later: the batch needs all that it recalls.
@@ -142,7 +142,7 @@ impl SubmissionsProjection {
     /// Reads what those versions index that the slices name and memory does not hold; versions that the slices publish are not there yet.
     async fn recall_pins(
         &mut self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection<'_>,
         slices: &[Slice<'_>],
     ) -> Result<(), sqlx::Error> {
         let mut asked = HashSet::new();
@@ -168,7 +168,7 @@ impl SubmissionsProjection {
     /// Reads the submissions that the slices touch and did not create.
     async fn load_touched<'a>(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection<'_>,
         slices: &[Slice<'a>],
     ) -> Result<Touching<'a>, sqlx::Error> {
         let mut created = HashSet::new();
@@ -257,7 +257,7 @@ fn pin(said: &SubmissionEvent) -> (&FormId, FormVersion) {
 }
 
 /// Writes what became of the touched submissions: rows, and the difference in indexed values; and what new versions index.
-async fn write(connection: &mut SqliteConnection, touching: Touching<'_>) -> Result<(), sqlx::Error> {
+async fn write(connection: &mut Connection<'_>, touching: Touching<'_>) -> Result<(), sqlx::Error> {
     for Published { tenant, form, version, indexed } in touching.published {
         stored::put_indexed(connection, tenant, form, version, &indexed).await?;
     }

@@ -4,6 +4,13 @@ mod support;
 
 use std::time::Duration;
 
+on_both_databases! {
+    a_query_can_wait_until_its_read_model_is_there_or_is_told_where_it_is,
+    an_event_that_cannot_be_read_parks_that_tenant_and_projection_and_no_other,
+    a_rebuild_replaces_damaged_rows_while_the_live_projector_goes_on,
+    rows_of_a_ledger_that_was_set_back_are_parked_until_they_are_rebuilt,
+}
+
 use chrono::Utc;
 use formledger_domain::Position;
 use formledger_projections::{
@@ -12,16 +19,15 @@ use formledger_projections::{
 };
 use serde_json::json;
 use sqlx::{Connection, SqliteConnection};
-use support::{World, context, form_id, slug};
+use support::{On, World, context, form_id, on_both_databases, slug};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// Long enough for anything that is going to happen, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-#[tokio::test]
-async fn a_query_can_wait_until_its_read_model_is_there_or_is_told_where_it_is() {
-    let world = World::new().await;
+async fn a_query_can_wait_until_its_read_model_is_there_or_is_told_where_it_is(on: On) {
+    let world = World::new(on).await;
     let position = world.tenant("acme").publish("claim", 1, &[]).await;
     let reader = world.reader("acme");
     let behind = reader.wait_for(ReadModel::Forms, position, Instant::now()).await;
@@ -45,9 +51,8 @@ async fn a_query_can_wait_until_its_read_model_is_there_or_is_told_where_it_is()
     drop(store);
 }
 
-#[tokio::test]
-async fn an_event_that_cannot_be_read_parks_that_tenant_and_projection_and_no_other() {
-    let mut world = World::new().await;
+async fn an_event_that_cannot_be_read_parks_that_tenant_and_projection_and_no_other(on: On) {
+    let mut world = World::new(on).await;
     for tenant in ["acme", "globex"] {
         world.tenant(tenant).publish("claim", 1, &[]).await;
         world.tenant(tenant).submit("claim", json!({})).await;
@@ -103,9 +108,8 @@ async fn an_event_that_cannot_be_read_parks_that_tenant_and_projection_and_no_ot
     assert_eq!(positions("acme").await, [5, 5, 2]);
 }
 
-#[tokio::test]
-async fn a_rebuild_replaces_damaged_rows_while_the_live_projector_goes_on() {
-    let mut world = World::new().await;
+async fn a_rebuild_replaces_damaged_rows_while_the_live_projector_goes_on(on: On) {
+    let mut world = World::new(on).await;
     for tenant in ["acme", "globex"] {
         world.tenant(tenant).publish("claim", 1, &["/n"]).await;
         for n in 0..20 {
@@ -118,9 +122,7 @@ async fn a_rebuild_replaces_damaged_rows_while_the_live_projector_goes_on() {
     let damage = "UPDATE submissions SET state = 'lost' WHERE tenant_id = 'acme'; \
                   DELETE FROM submission_fields WHERE tenant_id = 'globex'; \
                   UPDATE state_counts SET count = 1000";
-    let url = format!("sqlite://{}", world.path().display());
-    let mut connection = SqliteConnection::connect(&url).await.expect("connection");
-    sqlx::raw_sql(damage).execute(&mut connection).await.expect("damage");
+    world.tamper(damage).await;
     assert!(!world.differences_from_rebuilt().await.is_empty());
 
     // One projection of one tenant.
@@ -141,9 +143,7 @@ async fn a_rebuild_replaces_damaged_rows_while_the_live_projector_goes_on() {
     };
     let mut switched = Vec::new();
     let rebuilding = async {
-        let path = world.path();
-        let request = RebuildRequest::default();
-        rebuild(&world.store, &path, request, |progress| {
+        rebuild(&world.store, world.place(), RebuildRequest::default(), |progress| {
             if let RebuildProgress::Switched { tenant, .. } = progress {
                 switched.push(tenant);
             }
@@ -161,24 +161,23 @@ async fn a_rebuild_replaces_damaged_rows_while_the_live_projector_goes_on() {
     stop.send(()).expect("the runner listens");
     running.await.expect("the runner ends when told");
     assert_eq!(world.differences_from_rebuilt().await, []);
-    let left = std::fs::read_dir(world.path().parent().expect("directory")).expect("directory");
+    let left = std::fs::read_dir(world.folder()).expect("directory");
     let names: Vec<_> = left.map(|entry| entry.expect("entry").file_name()).collect();
     assert!(!names.iter().any(|name| name.to_string_lossy().ends_with(".rebuild")), "{names:?}");
 }
 
-#[tokio::test]
-async fn rows_of_a_ledger_that_was_set_back_are_parked_until_they_are_rebuilt() {
-    let mut world = World::new().await;
+async fn rows_of_a_ledger_that_was_set_back_are_parked_until_they_are_rebuilt(on: On) {
+    let mut world = World::new(on).await;
     world.tenant("acme").publish("claim", 1, &[]).await;
     world.run_once().await;
-    let other = World::new().await;
+    let other = World::new(on).await;
     let mut runner = Runner::new(other.store.clone(), world.models.clone(), RunnerSettings::default());
     runner.run_once().await.expect("a run");
     let status = world.models.status(&[]).await.expect("status");
     assert_eq!(status[0].parked_count, 1);
     assert!(status[0].parked[0].error.contains("rebuild"), "{}", status[0].parked[0].error);
 
-    rebuild(&other.store, &world.path(), RebuildRequest::default(), |_| {}).await.expect("a rebuild");
+    rebuild(&other.store, world.place(), RebuildRequest::default(), |_| {}).await.expect("a rebuild");
     assert_eq!(world.models.status(&[]).await.expect("status")[0].parked_count, 0);
     assert_eq!(world.reader("acme").form(&form_id("claim")).await.expect("answer").value, None);
 }

@@ -11,8 +11,16 @@ use futures_util::TryStreamExt;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
-use support::{World, drafted, form_id, submitted_by};
+use support::{On, World, drafted, form_id, on_both_databases, submitted_by};
 use uuid::Uuid;
+
+on_both_databases! {
+    pages_show_every_row_once_also_while_rows_are_added,
+    an_export_streams_what_the_pages_show,
+    a_cursor_of_another_query_or_tenant_is_refused,
+    a_query_that_cannot_be_answered_says_what_would_be_right,
+    a_text_is_found_in_values_and_not_in_names,
+}
 
 /// Every page from the first to the last.
 async fn all_pages(reader: &TenantReader, query: &SubmissionQuery) -> Vec<SubmissionRow> {
@@ -32,9 +40,8 @@ fn ids(rows: &[SubmissionRow]) -> Vec<SubmissionId> {
     rows.iter().map(|row| row.submission_id).collect()
 }
 
-#[tokio::test]
-async fn pages_show_every_row_once_also_while_rows_are_added() {
-    let mut world = World::new().await;
+async fn pages_show_every_row_once_also_while_rows_are_added(on: On) {
+    let mut world = World::new(on).await;
     world.tenant("acme").publish("claim", 1, &["/n"]).await;
     let mut made = Vec::new();
     for n in 0..40 {
@@ -67,9 +74,8 @@ async fn pages_show_every_row_once_also_while_rows_are_added() {
     }
 }
 
-#[tokio::test]
-async fn an_export_streams_what_the_pages_show() {
-    let mut world = World::new().await;
+async fn an_export_streams_what_the_pages_show(on: On) {
+    let mut world = World::new(on).await;
     world.tenant("acme").publish("claim", 1, &[]).await;
     for n in 0..PAGE_ITEMS_MAX + 20 {
         world.tenant("acme").submit("claim", json!({"n": n})).await;
@@ -82,9 +88,8 @@ async fn an_export_streams_what_the_pages_show() {
     assert_eq!(streamed, all_pages(&reader, &SubmissionQuery::default()).await);
 }
 
-#[tokio::test]
-async fn a_cursor_of_another_query_or_tenant_is_refused() {
-    let mut world = World::new().await;
+async fn a_cursor_of_another_query_or_tenant_is_refused(on: On) {
+    let mut world = World::new(on).await;
     for tenant in ["acme", "globex"] {
         world.tenant(tenant).publish("claim", 1, &["/n"]).await;
         for n in 0..3 {
@@ -112,9 +117,8 @@ async fn a_cursor_of_another_query_or_tenant_is_refused() {
     }
 }
 
-#[tokio::test]
-async fn a_query_that_cannot_be_answered_says_what_would_be_right() {
-    let mut world = World::new().await;
+async fn a_query_that_cannot_be_answered_says_what_would_be_right(on: On) {
+    let mut world = World::new(on).await;
     world.tenant("acme").publish("claim", 1, &["/n"]).await;
     world.run_once().await;
     let reader = world.reader("acme");
@@ -136,9 +140,8 @@ async fn a_query_that_cannot_be_answered_says_what_would_be_right() {
     }
 }
 
-#[tokio::test]
-async fn a_text_is_found_in_values_and_not_in_names() {
-    let mut world = World::new().await;
+async fn a_text_is_found_in_values_and_not_in_names(on: On) {
+    let mut world = World::new(on).await;
     world.tenant("acme").publish("claim", 1, &[]).await;
     let id = world
         .tenant("acme")
@@ -294,12 +297,21 @@ const QUERIES: usize = 25;
 
 #[test]
 fn filters_order_and_pages_agree_with_a_naive_model() {
+    agree_with_a_naive_model(On::Sqlite);
+}
+
+#[test]
+fn filters_order_and_pages_agree_with_a_naive_model_on_postgres() {
+    agree_with_a_naive_model(On::Postgres);
+}
+
+fn agree_with_a_naive_model(on: On) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
     let cases = (prop::collection::vec(any_submission(), 0..40), prop::collection::vec(any_query(), QUERIES));
     let mut runner = TestRunner::new(ProptestConfig { cases: RUNS, ..ProptestConfig::default() });
     let checked = runner.run(&cases, |(model, queries)| {
         runtime.block_on(async {
-            let mut world = World::new().await;
+            let mut world = World::new(on).await;
             for form in ["claim", "other"] {
                 world.tenant("acme").publish(form, 1, &["/v"]).await;
             }

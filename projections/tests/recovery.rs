@@ -7,28 +7,30 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+on_both_databases! {
+    a_stop_before_a_publication_in_the_same_batch_stops_neither_the_tenant_for_ever_nor_others,
+    rows_of_a_version_that_an_earlier_binary_wrote_beyond_its_stop_do_not_stop_anybody,
+    a_checkpoint_that_went_missing_is_contended_and_not_made_up,
+    a_start_that_failed_half_way_still_parks_rows_of_a_ledger_that_was_set_back,
+    an_event_can_be_skipped_again_after_rows_from_before_the_skip_were_switched_in,
+    one_tenants_damaged_event_parks_that_tenant_before_it_and_no_other,
+    events_that_are_missing_in_a_ledger_park_its_tenant_wherever_they_are,
+    a_version_that_a_ledger_publishes_twice_does_not_stop_other_tenants,
+}
+
 use chrono::Utc;
 use formledger_domain::{Position, SubmissionId};
 use formledger_projections::{ReadModel, RebuildRequest, Runner, RunnerSettings, Skip};
 use formledger_store::{Store, StoreSettings};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use serde_json::json;
-use sqlx::{Connection, SqliteConnection};
-use support::{World, context, evaluated, slug};
+use support::{On, World, context, evaluated, on_both_databases, slug};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use uuid::Uuid;
 
 /// Long enough for anything that is going to happen, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Runs SQL behind everybody's back.
-async fn tamper(path: &std::path::Path, sql: &str) {
-    let url = format!("sqlite://{}", path.display());
-    let mut connection = SqliteConnection::connect(&url).await.expect("connection");
-    sqlx::raw_sql(sql).execute(&mut connection).await.expect("tampering");
-    connection.close().await.expect("closed");
-}
 
 async fn positions(world: &World, tenant: &str) -> [u64; 3] {
     let reader = world.models.reader(&context(tenant));
@@ -41,24 +43,23 @@ async fn positions(world: &World, tenant: &str) -> [u64; 3] {
 
 #[tokio::test]
 async fn read_models_go_on_after_a_transaction_that_the_database_rolled_back_by_itself() {
-    let mut world = World::new().await;
+    let mut world = World::new(On::Sqlite).await;
     world.tenant("acme").publish("claim", 1, &[]).await;
     // What SQLite does at a full disk: the statement fails, and the transaction is gone.
     let full = "CREATE TRIGGER full BEFORE INSERT ON checkpoints BEGIN SELECT RAISE(ROLLBACK, 'full'); END";
-    tamper(&world.path(), full).await;
+    world.tamper(full).await;
     for _ in 0..2 {
         world.runner.run_once().await.expect_err("no room");
     }
     assert_eq!(positions(&world, "acme").await, [0, 0, 0]);
-    tamper(&world.path(), "DROP TRIGGER full").await;
+    world.tamper("DROP TRIGGER full").await;
     world.run_once().await;
     assert_eq!(positions(&world, "acme").await, [1, 1, 1]);
     assert_eq!(world.differences_from_rebuilt().await, []);
 }
 
-#[tokio::test]
-async fn a_stop_before_a_publication_in_the_same_batch_stops_neither_the_tenant_for_ever_nor_others() {
-    let mut world = World::new().await;
+async fn a_stop_before_a_publication_in_the_same_batch_stops_neither_the_tenant_for_ever_nor_others(on: On) {
+    let mut world = World::new(on).await;
     world.tenant("acme").publish("claim", 1, &[]).await;
     // Sequence 1 of a submission cannot be an evaluation.
     let nobody = SubmissionId(Uuid::now_v7());
@@ -83,24 +84,21 @@ async fn a_stop_before_a_publication_in_the_same_batch_stops_neither_the_tenant_
     assert_eq!(positions(&world, "globex").await, [1, 1, 1]);
 }
 
-#[tokio::test]
-async fn rows_of_a_version_that_an_earlier_binary_wrote_beyond_its_stop_do_not_stop_anybody() {
-    let mut world = World::new().await;
-    tamper(&world.path(), "INSERT INTO indexed_fields VALUES ('acme', 'claim', 1, '[\"/old\"]')").await;
+async fn rows_of_a_version_that_an_earlier_binary_wrote_beyond_its_stop_do_not_stop_anybody(on: On) {
+    let mut world = World::new(on).await;
+    world.tamper("INSERT INTO indexed_fields VALUES ('acme', 'claim', 1, '[\"/old\"]')").await;
     world.tenant("acme").publish("claim", 1, &["/n"]).await;
     world.tenant("acme").submit("claim", json!({"n": 1})).await;
     world.run_once().await;
     assert_eq!(world.differences_from_rebuilt().await, []);
 }
 
-#[tokio::test]
-async fn a_checkpoint_that_went_missing_is_contended_and_not_made_up() {
-    let mut world = World::new().await;
+async fn a_checkpoint_that_went_missing_is_contended_and_not_made_up(on: On) {
+    let mut world = World::new(on).await;
     world.tenant("acme").publish("claim", 1, &[]).await;
     world.run_once().await;
     // Another process switched in rows that hold nothing of this tenant yet.
-    tamper(
-        &world.path(),
+    world.tamper(
         "DELETE FROM checkpoints; DELETE FROM forms; DELETE FROM form_versions; DELETE FROM indexed_fields",
     )
     .await;
@@ -110,24 +108,21 @@ async fn a_checkpoint_that_went_missing_is_contended_and_not_made_up() {
     assert_eq!(world.differences_from_rebuilt().await, []);
 }
 
-#[tokio::test]
-async fn a_start_that_failed_half_way_still_parks_rows_of_a_ledger_that_was_set_back() {
-    let mut world = World::new().await;
+async fn a_start_that_failed_half_way_still_parks_rows_of_a_ledger_that_was_set_back(on: On) {
+    let mut world = World::new(on).await;
     world.tenant("acme").publish("claim", 1, &[]).await;
     world.run_once().await;
-    let other = World::new().await;
-    let ledger = other.path().with_file_name("ledger.db");
+    let other = World::new(on).await;
     let mut runner = Runner::new(other.store.clone(), world.models.clone(), RunnerSettings::default());
-    tamper(&ledger, "ALTER TABLE ledgers RENAME TO away").await;
+    other.tamper_ledger("ALTER TABLE ledgers RENAME TO away").await;
     runner.run_once().await.expect_err("no heads");
-    tamper(&ledger, "ALTER TABLE away RENAME TO ledgers").await;
+    other.tamper_ledger("ALTER TABLE away RENAME TO ledgers").await;
     runner.run_once().await.expect("a run");
     assert_eq!(world.models.status(&[]).await.expect("status")[0].parked_count, 1);
 }
 
-#[tokio::test]
-async fn an_event_can_be_skipped_again_after_rows_from_before_the_skip_were_switched_in() {
-    let mut world = World::new().await;
+async fn an_event_can_be_skipped_again_after_rows_from_before_the_skip_were_switched_in(on: On) {
+    let mut world = World::new(on).await;
     let position = world.tenant("acme").unreadable_submission().await;
     world.run_once().await;
     let skip = Skip {
@@ -142,7 +137,7 @@ async fn an_event_can_be_skipped_again_after_rows_from_before_the_skip_were_swit
     assert_eq!(positions(&world, "acme").await, [1, 1, 0]);
     let back = "UPDATE checkpoints SET position = 0, status = 'parked', error = 'as before' \
                 WHERE projection = 'submissions'";
-    tamper(&world.path(), back).await;
+    world.tamper(back).await;
     world.models.skip(&skip).await.expect("skipped again");
     assert_eq!(positions(&world, "acme").await, [1, 1, 0]);
     assert_eq!(position, Position(1));
@@ -150,25 +145,23 @@ async fn an_event_can_be_skipped_again_after_rows_from_before_the_skip_were_swit
 
 /// Opens a ledger that was tampered with anew, so that nothing of it is in memory.
 async fn reopen(world: &mut World) {
-    let ledger = world.path().with_file_name("ledger.db");
+    let ledger = world.folder().join("ledger.db");
     world.store = Store::open_sqlite(&ledger, StoreSettings::default()).await.expect("a ledger");
     world.runner = world.another_runner();
 }
 
-#[tokio::test]
-async fn one_tenants_damaged_event_parks_that_tenant_before_it_and_no_other() {
-    let mut world = World::new().await;
+async fn one_tenants_damaged_event_parks_that_tenant_before_it_and_no_other(on: On) {
+    let mut world = World::new(on).await;
     for tenant in ["acme", "globex"] {
         world.tenant(tenant).publish("claim", 1, &[]).await;
         for n in 0..9 {
             world.tenant(tenant).submit("claim", json!({"n": n})).await;
         }
     }
-    let ledger = world.path().with_file_name("ledger.db");
     world.store.close().await;
     let damage = "DROP TRIGGER events_refuse_update; PRAGMA ignore_check_constraints = ON; \
                   UPDATE events SET leaf_hash = x'00' WHERE tenant_id = 'acme' AND position IN (7, 9)";
-    tamper(&ledger, damage).await;
+    world.tamper_ledger(damage).await;
     reopen(&mut world).await;
     world.run_once().await;
     assert_eq!(positions(&world, "acme").await, [6, 6, 6]);
@@ -196,20 +189,18 @@ async fn one_tenants_damaged_event_parks_that_tenant_before_it_and_no_other() {
     );
 }
 
-#[tokio::test]
-async fn events_that_are_missing_in_a_ledger_park_its_tenant_wherever_they_are() {
-    let mut world = World::new().await;
+async fn events_that_are_missing_in_a_ledger_park_its_tenant_wherever_they_are(on: On) {
+    let mut world = World::new(on).await;
     for tenant in ["acme", "globex", "initech"] {
         for version in 1..=4 {
             world.tenant(tenant).publish("claim", version, &[]).await;
         }
     }
-    let ledger = world.path().with_file_name("ledger.db");
     world.store.close().await;
     let loss = "DROP TRIGGER events_refuse_delete; DELETE FROM events WHERE tenant_id = 'acme' AND position > 2; \
                 DELETE FROM events WHERE tenant_id = 'globex' AND position = 2; \
                 DELETE FROM events WHERE tenant_id = 'initech'";
-    tamper(&ledger, loss).await;
+    world.tamper_ledger(loss).await;
     reopen(&mut world).await;
     world.run_once().await;
     assert_eq!(positions(&world, "acme").await, [2, 2, 2]);
@@ -219,9 +210,8 @@ async fn events_that_are_missing_in_a_ledger_park_its_tenant_wherever_they_are()
     assert_eq!(errors, [3, 2, 1].map(|position| format!("position {position} is missing in the ledger")));
 }
 
-#[tokio::test]
-async fn a_version_that_a_ledger_publishes_twice_does_not_stop_other_tenants() {
-    let mut world = World::new().await;
+async fn a_version_that_a_ledger_publishes_twice_does_not_stop_other_tenants(on: On) {
+    let mut world = World::new(on).await;
     world.tenant("acme").publish("claim", 1, &[]).await;
     world.tenant("acme").publish("claim", 1, &["/n"]).await;
     world.tenant("globex").publish("claim", 1, &[]).await;
@@ -261,11 +251,11 @@ async fn lag_is_reported_while_every_batch_fails() {
     let recorder = LagOfForms::default();
     let lag = recorder.0.clone();
     let _recording = metrics::set_default_local_recorder(&recorder);
-    let world = World::new().await;
+    let world = World::new(On::Sqlite).await;
     world.tenant("acme").publish("claim", 1, &[]).await;
     let broken =
         "CREATE TRIGGER broken BEFORE INSERT ON checkpoints BEGIN SELECT RAISE(ABORT, 'broken'); END";
-    tamper(&world.path(), broken).await;
+    world.tamper(broken).await;
     let (stop, stopped) = oneshot::channel::<()>();
     let settings = RunnerSettings { poll_interval: Duration::from_millis(10), ..RunnerSettings::default() };
     let runner = Runner::new(world.store.clone(), world.models.clone(), settings);

@@ -5,16 +5,24 @@ mod support;
 use formledger_domain::{FormEvent, FormVersion, Position};
 use formledger_projections::{ReadModel, SubmissionQuery};
 use serde_json::{Value, json};
-use support::{World, amended, canonical, drafted, evaluated, form_id, submitted};
+use support::{On, World, amended, canonical, drafted, evaluated, form_id, on_both_databases, submitted};
 use uuid::Uuid;
+
+on_both_databases! {
+    a_form_shows_its_newest_version_its_draft_and_whether_it_is_retired,
+    a_submission_shows_data_with_computed_values_outcomes_and_places,
+    a_draft_that_is_amended_and_submitted_is_one_row_whether_in_one_batch_or_in_many,
+    a_batch_applied_twice_changes_nothing,
+    two_tenants_with_equal_positions_forms_and_submission_ids_do_not_touch,
+    a_rule_with_too_many_values_is_counted_together_and_the_same_after_a_rebuild,
+}
 
 fn value(rows: &impl serde::Serialize) -> Value {
     serde_json::to_value(rows).expect("rows are JSON")
 }
 
-#[tokio::test]
-async fn a_form_shows_its_newest_version_its_draft_and_whether_it_is_retired() {
-    let mut world = World::new().await;
+async fn a_form_shows_its_newest_version_its_draft_and_whether_it_is_retired(on: On) {
+    let mut world = World::new(on).await;
     let acme = world.tenant("acme");
     let draft = |title: &str| FormEvent::DraftSaved {
         definition: canonical(&json!({"title": title, "schema": {}})),
@@ -56,9 +64,8 @@ async fn a_form_shows_its_newest_version_its_draft_and_whether_it_is_retired() {
     assert_eq!(world.differences_from_rebuilt().await, []);
 }
 
-#[tokio::test]
-async fn a_submission_shows_data_with_computed_values_outcomes_and_places() {
-    let mut world = World::new().await;
+async fn a_submission_shows_data_with_computed_values_outcomes_and_places(on: On) {
+    let mut world = World::new(on).await;
     let acme = world.tenant("acme");
     acme.publish("claim", 1, &["/total"]).await;
     let outcomes = json!({"route": {"matched": true, "value": {"route": "auto"}}});
@@ -92,8 +99,7 @@ async fn a_submission_shows_data_with_computed_values_outcomes_and_places() {
     assert_eq!(page.items, [row]);
 }
 
-#[tokio::test]
-async fn a_draft_that_is_amended_and_submitted_is_one_row_whether_in_one_batch_or_in_many() {
+async fn a_draft_that_is_amended_and_submitted_is_one_row_whether_in_one_batch_or_in_many(on: On) {
     let history = [
         drafted("claim", &json!({"amount": 1, "country": "DE"})),
         amended("claim", &json!({"amount": 2, "country": "DE"}), &json!({"amount": 2})),
@@ -102,7 +108,7 @@ async fn a_draft_that_is_amended_and_submitted_is_one_row_whether_in_one_batch_o
     ];
     let mut pages = Vec::new();
     for batches in [false, true] {
-        let mut world = World::new().await;
+        let mut world = World::new(on).await;
         world.tenant("acme").publish("claim", 1, &["/amount", "/country"]).await;
         let id = formledger_domain::SubmissionId(Uuid::nil());
         for event in &history {
@@ -137,9 +143,8 @@ async fn a_draft_that_is_amended_and_submitted_is_one_row_whether_in_one_batch_o
     assert_eq!(pages[0], pages[1]);
 }
 
-#[tokio::test]
-async fn a_batch_applied_twice_changes_nothing() {
-    let mut world = World::new().await;
+async fn a_batch_applied_twice_changes_nothing(on: On) {
+    let mut world = World::new(on).await;
     let mut behind = world.another_runner();
     world.tenant("acme").publish("claim", 1, &["/amount"]).await;
     world.run_once().await;
@@ -160,9 +165,8 @@ async fn a_batch_applied_twice_changes_nothing() {
     assert_eq!(world.differences_from_rebuilt().await, []);
 }
 
-#[tokio::test]
-async fn two_tenants_with_equal_positions_forms_and_submission_ids_do_not_touch() {
-    let mut world = World::new().await;
+async fn two_tenants_with_equal_positions_forms_and_submission_ids_do_not_touch(on: On) {
+    let mut world = World::new(on).await;
     let id = formledger_domain::SubmissionId(Uuid::now_v7());
     for (tenant, amount) in [("acme", 1), ("globex", 2)] {
         let tenant = world.tenant(tenant);
@@ -191,9 +195,8 @@ async fn two_tenants_with_equal_positions_forms_and_submission_ids_do_not_touch(
     assert_eq!(world.differences_from_rebuilt().await, []);
 }
 
-#[tokio::test]
-async fn a_rule_with_too_many_values_is_counted_together_and_the_same_after_a_rebuild() {
-    let mut world = World::new().await;
+async fn a_rule_with_too_many_values_is_counted_together_and_the_same_after_a_rebuild(on: On) {
+    let mut world = World::new(on).await;
     world.tenant("acme").publish("claim", 1, &[]).await;
     for amount in 0..(formledger_projections::OUTCOME_VALUES_MAX + 10) {
         let outcomes = json!({"total": {"matched": true, "value": {"total": amount}}});

@@ -5,12 +5,12 @@ mod support;
 use formledger_domain::SubmissionId;
 use formledger_projections::timeline;
 use serde_json::{Value, json};
-use support::{World, amended, drafted, evaluated, submitted};
+use support::{On, World, amended, drafted, evaluated, submitted};
 use uuid::Uuid;
 
 #[tokio::test]
 async fn a_timeline_tells_who_did_what_to_which_field_and_what_the_rules_said() {
-    let world = World::new().await;
+    let world = World::new(On::Sqlite).await;
     let acme = world.tenant("acme");
     acme.publish("claim", 1, &[]).await;
     let id = SubmissionId(Uuid::now_v7());
@@ -61,7 +61,7 @@ async fn a_timeline_tells_who_did_what_to_which_field_and_what_the_rules_said() 
 
 #[tokio::test]
 async fn a_timeline_with_an_unreadable_event_is_an_error_and_not_a_shorter_timeline() {
-    let world = World::new().await;
+    let world = World::new(On::Sqlite).await;
     let acme = world.tenant("acme");
     acme.publish("claim", 1, &[]).await;
     let id = acme.submit("claim", json!({})).await;

@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use formledger_projections::{ReadModel, RebuildProgress, RebuildRequest, rebuild as rebuild_read_models};
+use formledger_projections::{
+    ReadModel, ReadModelPlace, RebuildProgress, RebuildRequest, rebuild as rebuild_read_models,
+};
 
 use super::existing_ledger;
 use super::serve::runtime;
@@ -39,7 +41,8 @@ pub fn rebuild(arguments: &RebuildArgs) -> anyhow::Result<ExitCode> {
                 println!("{tenant}: rebuilt up to position {position}")
             }
         };
-        rebuild_read_models(&store, &read_models_file(&directory), request, progress).await?;
+        let live = ReadModelPlace::file(&read_models_file(&directory));
+        rebuild_read_models(&store, &live, request, progress).await?;
         store.close().await;
         Ok(ExitCode::SUCCESS)
     })

@@ -6,13 +6,13 @@ use std::str::FromStr;
 use formledger_domain::{FormId, Position, SubmissionId, TenantId};
 use futures_util::TryStreamExt;
 use serde::Serialize;
-use sqlx::{FromRow, SqliteConnection};
 
 use super::SubmissionRow;
 use super::select::{page_key, select};
 use super::stored::{COLUMNS, StoredSubmission};
 use crate::condition::Condition;
 use crate::cursor::{self, Cursor, Fingerprint};
+use crate::database::{Connection, sql};
 use crate::reader::QueryError;
 
 /// Items per page when the query does not say.
@@ -113,7 +113,7 @@ impl FromStr for Sort {
 
 /// One page, read in the snapshot that `position` was read in.
 pub(crate) async fn page(
-    snapshot: &mut SqliteConnection,
+    snapshot: &mut Connection<'_>,
     tenant: &TenantId,
     query: &SubmissionQuery,
     position: Position,
@@ -126,8 +126,8 @@ pub(crate) async fn page(
     let fingerprint = query.fingerprint(tenant);
     let after = query.cursor.as_deref().map(|text| cursor::read(fingerprint, text)).transpose()?;
     // One row more than the page holds tells whether there is a next page.
-    let mut sql = select(tenant, query, after, limit + 1)?;
-    let mut rows = sql.build().fetch(snapshot);
+    let sql = select(tenant, query, after, limit + 1, snapshot.dialect())?;
+    let mut rows = sql.stream(snapshot)?;
     let (mut items, mut bytes, mut last) = (Vec::new(), 0, None);
     while let Some(row) = rows.try_next().await? {
         if items.len() == limit as usize || bytes >= PAGE_BYTES_MAX {
@@ -144,18 +144,14 @@ pub(crate) async fn page(
 
 /// One submission.
 pub(crate) async fn find(
-    snapshot: &mut SqliteConnection,
+    snapshot: &mut Connection<'_>,
     tenant: &TenantId,
     id: SubmissionId,
 ) -> Result<Option<SubmissionRow>, sqlx::Error> {
     let select =
-        format!("SELECT {COLUMNS} FROM submissions AS s WHERE s.tenant_id = ? AND s.submission_id = ?");
-    let row: Option<StoredSubmission> = sqlx::query_as(&select)
-        .bind(tenant.as_str())
-        .bind(id.0.as_bytes().as_slice())
-        .fetch_optional(snapshot)
-        .await?;
-    row.map(StoredSubmission::shown).transpose()
+        format!("SELECT {COLUMNS} FROM submissions AS s WHERE s.tenant_id = $1 AND s.submission_id = $2");
+    let row = sql(select).bind(tenant.as_str()).bind(id.0).optional(snapshot).await?;
+    row.map(|row| StoredSubmission::from_row(&row)?.shown()).transpose()
 }
 
 impl SubmissionQuery {
@@ -187,7 +183,7 @@ impl SubmissionQuery {
 
 /// Refuses fields that no version of the form indexes: an empty page would look like an answer.
 async fn check_fields(
-    snapshot: &mut SqliteConnection,
+    snapshot: &mut Connection<'_>,
     tenant: &TenantId,
     query: &SubmissionQuery,
 ) -> Result<(), QueryError> {
@@ -195,15 +191,16 @@ async fn check_fields(
         let Some(form) = &query.form else {
             return Err(QueryError::FieldWithoutForm { pointer: pointer.to_owned() });
         };
-        let indexed: bool = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM indexed_fields, json_each(indexed_fields.pointers) AS p \
-             WHERE tenant_id = ? AND form = ? AND p.value = ?)",
-        )
+        let indexed: bool = sql(format!(
+            "SELECT EXISTS (SELECT 1 FROM indexed_fields, {} WHERE tenant_id = $1 AND form = $2 AND item.value = $3)",
+            snapshot.dialect().json_items("indexed_fields.pointers"),
+        ))
         .bind(tenant.as_str())
         .bind(form.as_str())
         .bind(pointer)
-        .fetch_one(&mut *snapshot)
-        .await?;
+        .one(snapshot)
+        .await?
+        .value()?;
         if !indexed {
             return Err(QueryError::NotIndexed { pointer: pointer.to_owned() });
         }

@@ -3,14 +3,13 @@
 
 use formledger_domain::{FormId, TenantId};
 use serde::{Deserialize, Serialize};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::fields::FieldValue;
 use super::query::{Sort, SortKey, SubmissionQuery};
 use super::stored::COLUMNS;
 use crate::condition::{Comparison, Condition, Operand};
 use crate::cursor::InvalidCursor;
+use crate::database::{Dialect, Row, Sql, sql};
 
 /// Where a page ended, in the columns that the order goes by.
 #[derive(Debug, Serialize, Deserialize)]
@@ -27,17 +26,18 @@ pub(super) fn select<'q>(
     query: &'q SubmissionQuery,
     after: Option<PageKey>,
     limit: u32,
-) -> Result<QueryBuilder<'q, Sqlite>, InvalidCursor> {
-    let mut sql = QueryBuilder::new(format!("SELECT {COLUMNS}"));
+    dialect: Dialect,
+) -> Result<Sql<'q>, InvalidCursor> {
+    let mut sql = sql(format!("SELECT {COLUMNS}"));
     match (&query.sort.key, &query.form) {
         (SortKey::Field(pointer), Some(form)) => {
             sql.push(
                 ", f.kind, f.value_number, f.value_text FROM submission_fields AS f CROSS JOIN submissions AS s \
-                 ON s.tenant_id = f.tenant_id AND s.created_position = f.created_position WHERE f.tenant_id = ",
+                 WHERE s.tenant_id = f.tenant_id AND s.created_position = f.created_position AND f.tenant_id = ",
             );
             sql.push_bind(tenant.as_str());
             sql.push(" AND f.form = ").push_bind(form.as_str());
-            sql.push(" AND f.pointer = ").push_bind(pointer);
+            sql.push(" AND f.pointer = ").push_bind(pointer.as_str());
         }
         _ => {
             sql.push(" FROM submissions AS s WHERE s.tenant_id = ").push_bind(tenant.as_str());
@@ -46,7 +46,7 @@ pub(super) fn select<'q>(
             }
         }
     }
-    filter(&mut sql, tenant, query);
+    filter(&mut sql, tenant, query, dialect);
     let columns: &[&str] = match query.sort.key {
         SortKey::CreatedAt => &["s.created_position"],
         SortKey::UpdatedAt => &["s.position"],
@@ -54,25 +54,25 @@ pub(super) fn select<'q>(
     };
     if let Some(after) = after {
         let beyond = if query.sort.descending { "<" } else { ">" };
-        sql.push(format!(" AND ({}) {beyond} (", columns.join(", ")));
+        sql.push(&format!(" AND ({}) {beyond} (", columns.join(", ")));
         push_key(&mut sql, &query.sort.key, after)?;
         sql.push(")");
     }
     let direction = if query.sort.descending { " DESC" } else { "" };
     let order = columns.iter().map(|column| format!("{column}{direction}")).collect::<Vec<_>>().join(", ");
-    sql.push(format!(" ORDER BY {order} LIMIT ")).push_bind(i64::from(limit));
+    sql.push(&format!(" ORDER BY {order} LIMIT ")).push_bind(i64::from(limit));
     Ok(sql)
 }
 
-fn filter<'q>(sql: &mut QueryBuilder<'q, Sqlite>, tenant: &'q TenantId, query: &'q SubmissionQuery) {
+fn filter<'q>(sql: &mut Sql<'q>, tenant: &'q TenantId, query: &'q SubmissionQuery, dialect: Dialect) {
     if let Some(state) = &query.state {
-        sql.push(" AND s.state = ").push_bind(state);
+        sql.push(" AND s.state = ").push_bind(state.as_str());
     }
     if let Some(submitter) = &query.submitter {
-        sql.push(" AND s.submitter = ").push_bind(submitter);
+        sql.push(" AND s.submitter = ").push_bind(submitter.as_str());
     }
     if let Some(text) = &query.q {
-        push_text_search(sql, text);
+        push_text_search(sql, text, dialect);
     }
     for condition in &query.conditions {
         push_condition(sql, tenant, query.form.as_ref().map_or("", FormId::as_str), condition);
@@ -82,35 +82,32 @@ fn filter<'q>(sql: &mut QueryBuilder<'q, Sqlite>, tenant: &'q TenantId, query: &
 /// Looks for a text in the values of a document, not in its member names.
 ///
 /// Walking a document is dear, so those whose JSON does not hold the text at all are passed over first.
-fn push_text_search(sql: &mut QueryBuilder<'_, Sqlite>, text: &str) {
+fn push_text_search(sql: &mut Sql<'_>, text: &str, dialect: Dialect) {
+    let like = dialect.like();
     let written = serde_json::Value::from(text).to_string();
-    let in_json = like(&written[1..written.len() - 1]);
-    let in_value = like(text);
+    let in_json = containing(&written[1..written.len() - 1]);
+    let in_value = containing(text);
     sql.push(" AND (");
     for (place, column) in ["s.data", "s.computed"].into_iter().enumerate() {
         if place > 0 {
             sql.push(" OR ");
         }
-        sql.push(format!("({column} LIKE ")).push_bind(in_json.clone()).push(" ESCAPE '\\'");
-        sql.push(format!(" AND EXISTS (SELECT 1 FROM json_tree({column}) AS v WHERE v.atom LIKE "));
+        sql.push(&format!("({column} {like} ")).push_bind(in_json.clone()).push(" ESCAPE '\\'");
+        let leaves = dialect.json_leaves(column);
+        sql.push(&format!(" AND EXISTS (SELECT 1 FROM {leaves} WHERE leaf.atom {like} "));
         sql.push_bind(in_value.clone()).push(" ESCAPE '\\'))");
     }
     sql.push(")");
 }
 
 /// A `LIKE` pattern for texts that contain `text`.
-fn like(text: &str) -> String {
+fn containing(text: &str) -> String {
     let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
     format!("%{escaped}%")
 }
 
 /// Keeps the submissions whose field compares; the matches are gathered once, as ranges of `submission_fields`' key.
-fn push_condition<'q>(
-    sql: &mut QueryBuilder<'q, Sqlite>,
-    tenant: &'q TenantId,
-    form: &'q str,
-    condition: &'q Condition,
-) {
+fn push_condition<'q>(sql: &mut Sql<'q>, tenant: &'q TenantId, form: &'q str, condition: &'q Condition) {
     let operator = match condition.comparison {
         Comparison::Equal | Comparison::NotEqual => "=",
         Comparison::Less => "<",
@@ -119,34 +116,35 @@ fn push_condition<'q>(
         Comparison::GreaterOrEqual => ">=",
     };
     let negated = if condition.comparison == Comparison::NotEqual { "NOT " } else { "" };
-    sql.push(format!(" AND s.created_position {negated}IN ("));
-    let push_range = |sql: &mut QueryBuilder<'q, Sqlite>| {
+    sql.push(&format!(" AND s.created_position {negated}IN ("));
+    let push_range = |sql: &mut Sql<'q>| {
         sql.push("SELECT c.created_position FROM submission_fields AS c WHERE c.tenant_id = ");
         sql.push_bind(tenant.as_str());
         sql.push(" AND c.form = ").push_bind(form);
-        sql.push(" AND c.pointer = ").push_bind(&condition.pointer);
+        sql.push(" AND c.pointer = ").push_bind(condition.pointer.as_str());
     };
     push_range(sql);
     match &condition.operand {
         Operand::Number { value, written } => {
-            sql.push(format!(" AND c.kind = 1 AND c.value_number {operator} ")).push_bind(*value);
+            sql.push(&format!(" AND c.kind = 1 AND c.value_number {operator} ")).push_bind(*value);
             if operator == "=" {
                 // Two ranges: with `OR` SQLite would walk all values of the field.
                 sql.push(" UNION ALL ");
                 push_range(sql);
-                sql.push(" AND c.kind = 2 AND c.value_number = 0 AND c.value_text = ").push_bind(written);
+                sql.push(" AND c.kind = 2 AND c.value_number = 0 AND c.value_text = ")
+                    .push_bind(written.as_str());
             }
         }
         Operand::Text(text) => {
             let (_, _, text) = FieldValue::text(text).into_columns();
-            sql.push(format!(" AND c.kind = 2 AND c.value_number = 0 AND c.value_text {operator} "));
+            sql.push(&format!(" AND c.kind = 2 AND c.value_number = 0 AND c.value_text {operator} "));
             sql.push_bind(text);
         }
     }
     sql.push(")");
 }
 
-fn push_key(sql: &mut QueryBuilder<'_, Sqlite>, sort: &SortKey, after: PageKey) -> Result<(), InvalidCursor> {
+fn push_key(sql: &mut Sql<'_>, sort: &SortKey, after: PageKey) -> Result<(), InvalidCursor> {
     match (sort, after) {
         (SortKey::CreatedAt | SortKey::UpdatedAt, PageKey::Position(position)) => {
             sql.push_bind(position);
@@ -163,15 +161,15 @@ fn push_key(sql: &mut QueryBuilder<'_, Sqlite>, sort: &SortKey, after: PageKey) 
 }
 
 /// Where a page that ends with this row ends.
-pub(super) fn page_key(sort: &Sort, row: &SqliteRow) -> Result<PageKey, sqlx::Error> {
+pub(super) fn page_key(sort: &Sort, row: &Row) -> Result<PageKey, sqlx::Error> {
     Ok(match sort.key {
-        SortKey::CreatedAt => PageKey::Position(row.try_get("created_position")?),
-        SortKey::UpdatedAt => PageKey::Position(row.try_get("position")?),
+        SortKey::CreatedAt => PageKey::Position(row.get("created_position")?),
+        SortKey::UpdatedAt => PageKey::Position(row.get("position")?),
         SortKey::Field(_) => PageKey::Field(
-            row.try_get("kind")?,
-            row.try_get::<f64, _>("value_number")?.to_bits(),
-            row.try_get("value_text")?,
-            row.try_get("created_position")?,
+            row.get("kind")?,
+            row.get::<f64>("value_number")?.to_bits(),
+            row.get("value_text")?,
+            row.get("created_position")?,
         ),
     })
 }
@@ -179,13 +177,13 @@ pub(super) fn page_key(sort: &Sort, row: &SqliteRow) -> Result<PageKey, sqlx::Er
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sqlx::{Connection, SqliteConnection};
+    use sqlx::{Connection, Row as _, SqliteConnection};
 
     /// Filters that were slow once would be slow again unnoticed: every order must come out of an index as it is.
     #[tokio::test]
     async fn no_query_sorts_or_scans_a_table() {
         let mut database = SqliteConnection::connect("sqlite::memory:").await.expect("a database");
-        crate::schema::migrate(&mut database).await.expect("a schema");
+        crate::schema::migrate_sqlite(&mut database).await.expect("a schema");
         let tenant: TenantId = "acme".parse().expect("a slug");
         let form = Some("claim".parse().expect("a form id"));
         let conditions = ["/n=1", "/n!=x", "/n>=2", "/n<b"].map(|text| text.parse().expect("a condition"));
@@ -207,15 +205,15 @@ mod tests {
                         SortKey::Field(_) => PageKey::Field(1, 0, String::new(), 7),
                         _ => PageKey::Position(7),
                     });
-                    let sql = select(&tenant, &query, after, 51).expect("a statement");
-                    let explain = format!("EXPLAIN QUERY PLAN {}", sql.sql());
+                    let sql = select(&tenant, &query, after, 51, Dialect::Sqlite).expect("a statement");
+                    let explain = format!("EXPLAIN QUERY PLAN {}", sql.text());
                     let plan = sqlx::query(&explain).fetch_all(&mut database).await.expect("a plan");
                     for step in plan {
                         let step: String = step.get("detail");
                         assert!(
                             !step.contains("TEMP B-TREE") && !step.starts_with("SCAN"),
                             "{step} in the plan of {}: give it an index",
-                            sql.sql(),
+                            sql.text(),
                         );
                     }
                 }

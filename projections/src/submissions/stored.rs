@@ -9,13 +9,12 @@ use formledger_domain::{
     place_computed,
 };
 use formledger_store::RecordedEvent;
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{Arguments, FromRow, Row, SqliteConnection};
 
 use super::fields::{FieldValue, IndexedFields};
 use super::{Key, SubmissionRow};
 use crate::columns::{self, micros, place};
-use crate::many_rows::ManyRows;
+use crate::database::Kind::{Integer, Real, Text, Uuid};
+use crate::database::{Connection, ManyRows, Row, Values, sql};
 
 /// The columns of a stored submission, for `SELECT`; the table goes by `s`.
 pub(super) const COLUMNS: &str = "s.submission_id, s.form, s.form_version, s.state, s.submitter, s.created_at, s.updated_at, \
@@ -130,31 +129,34 @@ impl StoredSubmission {
     }
 }
 
-impl<'r> FromRow<'r, SqliteRow> for StoredSubmission {
-    fn from_row(row: &'r SqliteRow) -> Result<Self, sqlx::Error> {
+impl StoredSubmission {
+    pub(super) fn from_row(row: &Row) -> Result<Self, sqlx::Error> {
         Ok(Self {
-            submission_id: columns::submission_id(row.try_get("submission_id")?)?,
-            form: columns::form(row.try_get("form")?)?,
-            form_version: columns::version(row.try_get("form_version")?)?,
-            state: row.try_get::<&str, _>("state")?.into(),
-            submitter: row.try_get::<&str, _>("submitter")?.into(),
-            created_at: row.try_get("created_at")?,
-            updated_at: row.try_get("updated_at")?,
-            created_position: row.try_get("created_position")?,
-            position: row.try_get("position")?,
-            sequence: row.try_get("sequence")?,
-            data: columns::json(row.try_get("data")?),
-            computed: row.try_get::<Option<String>, _>("computed")?.map(columns::json),
-            outcomes: row.try_get::<Option<String>, _>("outcomes")?.map(columns::json),
+            submission_id: SubmissionId(row.get("submission_id")?),
+            form: columns::form(row.get("form")?)?,
+            form_version: columns::version(row.get("form_version")?)?,
+            state: row.get::<&str>("state")?.into(),
+            submitter: row.get::<&str>("submitter")?.into(),
+            created_at: row.get("created_at")?,
+            updated_at: row.get("updated_at")?,
+            created_position: row.get("created_position")?,
+            position: row.get("position")?,
+            sequence: row.get("sequence")?,
+            data: columns::json(row.get("data")?),
+            computed: row.get::<Option<String>>("computed")?.map(columns::json),
+            outcomes: row.get::<Option<String>>("outcomes")?.map(columns::json),
         })
     }
 }
 
 static PUT: LazyLock<ManyRows> = LazyLock::new(|| {
-    ManyRows::new(
+    ManyRows::insert(
         "INSERT INTO submissions (tenant_id, submission_id, form, form_version, state, submitter, created_at, \
-         updated_at, created_position, position, sequence, data, computed, outcomes) VALUES",
-        14,
+         updated_at, created_position, position, sequence, data, computed, outcomes)",
+        &[
+            Text, Uuid, Text, Integer, Text, Text, Integer, Integer, Integer, Integer, Integer, Text, Text,
+            Text,
+        ],
         "ON CONFLICT (tenant_id, submission_id) DO UPDATE SET state = excluded.state, \
          submitter = excluded.submitter, updated_at = excluded.updated_at, position = excluded.position, \
          sequence = excluded.sequence, data = excluded.data, computed = excluded.computed, \
@@ -164,56 +166,60 @@ static PUT: LazyLock<ManyRows> = LazyLock::new(|| {
 
 /// Writes rows, new ones and changed ones.
 pub(super) async fn put(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection<'_>,
     rows: Vec<(String, StoredSubmission)>,
 ) -> Result<(), sqlx::Error> {
-    PUT.execute(connection, rows, |arguments: &mut SqliteArguments<'static>, (tenant, row)| {
-        arguments.add(tenant)?;
-        arguments.add(row.submission_id.0.as_bytes().to_vec())?;
-        arguments.add(row.form.to_string())?;
-        arguments.add(i64::from(row.form_version.0))?;
-        arguments.add(row.state.to_string())?;
-        arguments.add(row.submitter.to_string())?;
-        arguments.add(row.created_at)?;
-        arguments.add(row.updated_at)?;
-        arguments.add(row.created_position)?;
-        arguments.add(row.position)?;
-        arguments.add(row.sequence)?;
-        arguments.add(row.data.as_str().to_owned())?;
-        arguments.add(row.computed.map(|computed| computed.as_str().to_owned()))?;
-        arguments.add(row.outcomes.map(|outcomes| outcomes.as_str().to_owned()))
+    PUT.execute(connection, rows, |values, (tenant, row)| {
+        values.text(tenant);
+        values.uuid(row.submission_id.0);
+        values.text(row.form.to_string());
+        values.integer(row.form_version.0.into());
+        values.text(row.state.to_string());
+        values.text(row.submitter.to_string());
+        values.integer(row.created_at);
+        values.integer(row.updated_at);
+        values.integer(row.created_position);
+        values.integer(row.position);
+        values.integer(row.sequence);
+        values.text(row.data.as_str().to_owned());
+        values.text_or_null(row.computed.map(|computed| computed.as_str().to_owned()));
+        values.text_or_null(row.outcomes.map(|outcomes| outcomes.as_str().to_owned()));
     })
     .await?;
     Ok(())
 }
 
+// A cross join, because SQLite would otherwise be free to walk all submissions and look each up among the keys.
+static LOAD: LazyLock<ManyRows> = LazyLock::new(|| {
+    ManyRows::over(
+        &format!(
+            "SELECT s.tenant_id, {COLUMNS} FROM {{rows}} CROSS JOIN submissions AS s \
+             WHERE s.tenant_id = r.column1 AND s.submission_id = r.column2"
+        ),
+        &[Text, Uuid],
+    )
+});
+
 /// Reads submissions by id; those that are not there are left out.
 pub(super) async fn load<'a>(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection<'_>,
     keys: impl Iterator<Item = Key<'a>>,
 ) -> Result<Vec<(Key<'a>, StoredSubmission)>, sqlx::Error> {
-    let mut wanted = HashMap::new();
-    let mut listed = Vec::new();
-    for (tenant, id) in keys {
-        listed.push(serde_json::json!([tenant.as_str(), id.0.as_simple().to_string()]));
-        wanted.insert((tenant.as_str(), id), (tenant, id));
-    }
-    if listed.is_empty() {
-        return Ok(Vec::new());
-    }
-    let select = format!(
-        "SELECT s.tenant_id, {COLUMNS} FROM json_each(?) AS k CROSS JOIN submissions AS s \
-         ON s.tenant_id = k.value ->> 0 AND s.submission_id = unhex(k.value ->> 1)"
-    );
-    let rows =
-        sqlx::query(&select).bind(serde_json::Value::Array(listed).to_string()).fetch_all(connection).await?;
+    let wanted: HashMap<_, _> = keys.map(|(tenant, id)| ((tenant.as_str(), id), (tenant, id))).collect();
+    let listed = wanted.values().copied().collect();
+    let rows = LOAD
+        .fetch(connection, listed, |values, (tenant, id): Key<'_>| {
+            values.text(tenant.to_string());
+            values.uuid(id.0);
+        })
+        .await?;
     rows.iter()
         .filter_map(|row| {
-            let stored = match StoredSubmission::from_row(row) {
-                Ok(stored) => stored,
+            let read = || Ok((row.get::<&str>("tenant_id")?, StoredSubmission::from_row(row)?));
+            let (tenant, stored) = match read() {
+                Ok(read) => read,
                 Err(error) => return Some(Err(error)),
             };
-            let tenant: &str = row.get("tenant_id");
             wanted.get(&(tenant, stored.submission_id)).map(|key| Ok((*key, stored)))
         })
         .collect()
@@ -240,49 +246,53 @@ impl FieldEntry {
         }
     }
 
-    fn bind(self, arguments: &mut SqliteArguments<'static>) -> Result<(), sqlx::error::BoxDynError> {
+    fn bind(self, values: &mut dyn Values) {
         let (kind, number, text) = self.value.into_columns();
-        arguments.add(self.tenant)?;
-        arguments.add(self.form)?;
-        arguments.add(self.pointer)?;
-        arguments.add(kind)?;
-        arguments.add(number)?;
-        arguments.add(text)?;
-        arguments.add(self.created_position)
+        values.text(self.tenant);
+        values.text(self.form);
+        values.text(self.pointer);
+        values.integer(kind);
+        values.real(number);
+        values.text(text);
+        values.integer(self.created_position);
     }
 }
 
 static INSERT_FIELDS: LazyLock<ManyRows> = LazyLock::new(|| {
-    ManyRows::new(
-        "INSERT INTO submission_fields (tenant_id, form, pointer, kind, value_number, value_text, \
-         created_position) VALUES",
-        7,
+    ManyRows::insert(
+        "INSERT INTO submission_fields (tenant_id, form, pointer, kind, value_number, value_text, created_position)",
+        &[Text, Text, Text, Integer, Real, Text, Integer],
         "",
     )
 });
 
 pub(super) async fn insert_fields(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection<'_>,
     entries: Vec<FieldEntry>,
 ) -> Result<(), sqlx::Error> {
-    INSERT_FIELDS.execute(connection, entries, |arguments, entry| entry.bind(arguments)).await?;
+    INSERT_FIELDS.execute(connection, entries, |values, entry| entry.bind(values)).await?;
     Ok(())
 }
 
 /// Takes out values that no longer hold, one statement each: amendments are rare beside creations.
 pub(super) async fn delete_fields(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection<'_>,
     entries: Vec<FieldEntry>,
 ) -> Result<(), sqlx::Error> {
     for entry in entries {
-        let mut arguments = SqliteArguments::default();
-        entry.bind(&mut arguments).map_err(sqlx::Error::Encode)?;
-        sqlx::query_with(
-            "DELETE FROM submission_fields WHERE tenant_id = ? AND form = ? AND pointer = ? AND kind = ? \
-             AND value_number = ? AND value_text = ? AND created_position = ?",
-            arguments,
+        let (kind, number, text) = entry.value.into_columns();
+        sql(
+            "DELETE FROM submission_fields WHERE tenant_id = $1 AND form = $2 AND pointer = $3 AND kind = $4 \
+             AND value_number = $5 AND value_text = $6 AND created_position = $7",
         )
-        .execute(&mut *connection)
+        .bind(entry.tenant)
+        .bind(entry.form)
+        .bind(entry.pointer)
+        .bind(kind)
+        .bind(number)
+        .bind(text)
+        .bind(entry.created_position)
+        .execute(connection)
         .await?;
     }
     Ok(())
@@ -290,7 +300,7 @@ pub(super) async fn delete_fields(
 
 /// Notes what a published version indexes.
 pub(super) async fn put_indexed(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection<'_>,
     tenant: &TenantId,
     form: &FormId,
     version: FormVersion,
@@ -298,10 +308,8 @@ pub(super) async fn put_indexed(
 ) -> Result<(), sqlx::Error> {
     let pointers: Vec<&str> = fields.pointers().collect();
     // Earlier binaries wrote versions that lie beyond the event they parked at; those rows meet their event again.
-    sqlx::query(
-        "INSERT INTO indexed_fields (tenant_id, form, form_version, pointers) VALUES (?, ?, ?, ?) \
-         ON CONFLICT (tenant_id, form, form_version) DO UPDATE SET pointers = excluded.pointers",
-    )
+    sql("INSERT INTO indexed_fields (tenant_id, form, form_version, pointers) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (tenant_id, form, form_version) DO UPDATE SET pointers = excluded.pointers")
     .bind(tenant.as_str())
     .bind(form.as_str())
     .bind(i64::from(version.0))
@@ -313,24 +321,22 @@ pub(super) async fn put_indexed(
 
 /// What a published version indexes; `None` when it was not published.
 pub(super) async fn load_indexed(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection<'_>,
     tenant: &TenantId,
     form: &FormId,
     version: FormVersion,
 ) -> Result<Option<IndexedFields>, sqlx::Error> {
-    let pointers: Option<String> = sqlx::query_scalar(
-        "SELECT pointers FROM indexed_fields WHERE tenant_id = ? AND form = ? AND form_version = ?",
-    )
-    .bind(tenant.as_str())
-    .bind(form.as_str())
-    .bind(i64::from(version.0))
-    .fetch_optional(connection)
-    .await?;
-    pointers
-        .map(|pointers| {
-            let pointers: Vec<String> =
-                serde_json::from_str(&pointers).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-            Ok(IndexedFields::new(pointers))
-        })
-        .transpose()
+    let row =
+        sql("SELECT pointers FROM indexed_fields WHERE tenant_id = $1 AND form = $2 AND form_version = $3")
+            .bind(tenant.as_str())
+            .bind(form.as_str())
+            .bind(i64::from(version.0))
+            .optional(connection)
+            .await?;
+    row.map(|row| {
+        let pointers: Vec<String> =
+            serde_json::from_str(row.value()?).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+        Ok(IndexedFields::new(pointers))
+    })
+    .transpose()
 }

@@ -1,9 +1,10 @@
 //! What the tests of this crate share: a real ledger and real read models in a directory of their own, and events in few words.
 //! Events are encoded by the domain and appended as they are; deciding is not what is tested here.
 
-#![allow(dead_code, reason = "every test file uses its own part of this")]
+#![allow(dead_code, unused_macros, unused_imports, reason = "every test file uses its own part of this")]
 
-use std::path::PathBuf;
+use std::path::Path;
+use std::time::Duration;
 
 use chrono::Utc;
 use formledger_domain::{
@@ -11,16 +12,66 @@ use formledger_domain::{
     StreamId, Submission, SubmissionEvent, SubmissionId, SubmissionState, TenantContext, TenantId,
 };
 use formledger_projections::{
-    ReadModel, ReadModelSettings, ReadModels, RebuildRequest, RowDifference, Runner, RunnerSettings,
-    TenantReader, compare, rebuild,
+    ReadModel, ReadModelPlace, ReadModelSettings, ReadModels, RebuildRequest, RowDifference, Runner,
+    RunnerSettings, TenantReader, compare, rebuild,
 };
 use formledger_store::{Append, Appended, RecordedEvent, Store, StoreSettings};
+use formledger_test_cluster::Database;
 use serde_json::{Value, json};
+use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
 use uuid::Uuid;
 
+/// Which database holds the read models. The ledger is a file in either case: what `store` promises is not tested here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum On {
+    Sqlite,
+    Postgres,
+}
+
+/// Makes two tests of each function, one per database.
+macro_rules! on_both_databases {
+    ($($name:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(super::support::On::Sqlite).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(super::support::On::Postgres).await;
+            })*
+        }
+    };
+}
+pub(crate) use on_both_databases;
+
+/// A place for read models, gone with the value.
+pub struct Ground {
+    pub place: ReadModelPlace,
+    pub database: Option<Database>,
+}
+
+impl Ground {
+    /// A fresh place; a file lies in `dir` and goes with that.
+    pub async fn new(on: On, dir: &Path, name: &str) -> Self {
+        match on {
+            On::Sqlite => Self { place: ReadModelPlace::file(&dir.join(name)), database: None },
+            On::Postgres => {
+                let database = Database::create().await;
+                let place = ReadModelPlace::postgres(&database.url()).expect("a Postgres URL");
+                Self { place, database: Some(database) }
+            }
+        }
+    }
+}
+
 /// A ledger, its read models, and a runner that moves only when told to.
 pub struct World {
+    on: On,
+    ground: Ground,
     dir: TempDir,
     pub store: Store,
     pub models: ReadModels,
@@ -28,25 +79,38 @@ pub struct World {
 }
 
 impl World {
-    pub async fn new() -> Self {
-        Self::with(RunnerSettings::default()).await
+    pub async fn new(on: On) -> Self {
+        let (dir, store) = ledger().await;
+        let ground = Ground::new(on, dir.path(), "read-models.db").await;
+        let models = open(&ground.place).await;
+        let runner = Runner::new(store.clone(), models.clone(), RunnerSettings::default());
+        Self { on, ground, dir, store, models, runner }
     }
 
-    pub async fn with(settings: RunnerSettings) -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
-        let store = Store::open_sqlite(&dir.path().join("ledger.db"), StoreSettings::default())
-            .await
-            .expect("a ledger");
-        let models =
-            ReadModels::open_sqlite(&dir.path().join("read-models.db"), ReadModelSettings::default())
-                .await
-                .expect("read models");
-        let runner = Runner::new(store.clone(), models.clone(), settings);
-        Self { dir, store, models, runner }
+    pub fn place(&self) -> &ReadModelPlace {
+        &self.ground.place
     }
 
-    pub fn path(&self) -> PathBuf {
-        self.dir.path().join("read-models.db")
+    /// The folder of everything that is a file.
+    pub fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Runs SQL on the read models behind everybody's back.
+    pub async fn tamper(&self, script: &str) {
+        match &self.ground.database {
+            None => tamper_file(&self.dir.path().join("read-models.db"), script).await,
+            Some(database) => {
+                let mut connection = database.connect().await;
+                let script = format!("SET search_path TO read_models; {script}");
+                sqlx::raw_sql(&script).execute(&mut connection).await.expect("tampering");
+            }
+        }
+    }
+
+    /// Runs SQL on the ledger behind everybody's back.
+    pub async fn tamper_ledger(&self, script: &str) {
+        tamper_file(&self.dir.path().join("ledger.db"), script).await;
     }
 
     /// A second runner on the same read models, as a second process would have one.
@@ -63,19 +127,19 @@ impl World {
     }
 
     pub fn tenant(&self, tenant: &str) -> Tenant<'_> {
-        Tenant { store: &self.store, context: context(tenant) }
+        tenant_of(&self.store, tenant)
     }
 
     /// Differences between the live rows and rows built from the whole ledger in a file of their own.
     pub async fn differences_from_rebuilt(&self) -> Vec<RowDifference> {
-        let fresh = self.dir.path().join("compared.db");
-        let models =
-            ReadModels::open_sqlite(&fresh, ReadModelSettings::default()).await.expect("read models");
+        let fresh = Ground::new(self.on, self.dir.path(), "compared.db").await;
+        let models = open(&fresh.place).await;
         Runner::new(self.store.clone(), models.clone(), RunnerSettings::default())
             .run_once()
             .await
             .expect("a run");
-        let differences = compare(&self.path(), &fresh, &ReadModel::ALL, None).await.expect("a comparison");
+        let differences =
+            compare(self.place(), &fresh.place, &ReadModel::ALL, None).await.expect("a comparison");
         models.close().await;
         for suffix in ["", "-wal", "-shm"] {
             let _ = std::fs::remove_file(self.dir.path().join(format!("compared.db{suffix}")));
@@ -84,8 +148,38 @@ impl World {
     }
 
     pub async fn rebuild(&self, request: RebuildRequest) {
-        rebuild(&self.store, &self.path(), request, |_| {}).await.expect("a rebuild");
+        rebuild(&self.store, self.place(), request, |_| {}).await.expect("a rebuild");
     }
+}
+
+pub async fn open(place: &ReadModelPlace) -> ReadModels {
+    ReadModels::open(place.clone(), ReadModelSettings::default()).await.expect("read models")
+}
+
+async fn tamper_file(path: &Path, script: &str) {
+    let url = format!("sqlite://{}", path.display());
+    let mut connection = SqliteConnection::connect(&url).await.expect("connection");
+    sqlx::raw_sql(script).execute(&mut connection).await.expect("tampering");
+    connection.close().await.expect("closed");
+}
+
+/// Read models in the Postgres database that a URL names.
+pub async fn open_postgres(url: &str) -> ReadModels {
+    // As many as the tests ask at once, so that nobody waits for a connection.
+    let settings = ReadModelSettings { read_connections_max: 16, acquire_timeout: Duration::from_secs(5) };
+    ReadModels::open_postgres(url, settings).await.expect("read models")
+}
+
+/// A ledger in a folder of its own.
+pub async fn ledger() -> (TempDir, Store) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store =
+        Store::open_sqlite(&dir.path().join("ledger.db"), StoreSettings::default()).await.expect("a ledger");
+    (dir, store)
+}
+
+pub fn tenant_of<'a>(store: &'a Store, tenant: &str) -> Tenant<'a> {
+    Tenant { store, context: context(tenant) }
 }
 
 pub fn context(tenant: &str) -> TenantContext {

@@ -1,0 +1,179 @@
+//! Which replica answers a query: one that answers at all, is new enough for this reader, and has the least to do. Used by the reader only.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use formledger_domain::Position;
+
+use crate::checkpoint;
+use crate::database::{Connection, Transaction};
+use crate::health::{is_outage, is_recovery_conflict};
+use crate::position::{Behind, ReadModel};
+use crate::read_models::ReadModels;
+use crate::reader::{QueryError, TenantReader};
+
+/// Replicas that are this many events apart are as good as one another; what a slower one is behind beyond that counts against it before
+/// its load does.
+const AS_NEW_EVENTS: u64 = 500;
+/// How often a query is asked again because a standby cleaned up the rows it read.
+const CONFLICTS_MAX: u32 = 3;
+
+/// What a reader must not go behind, by read model.
+#[derive(Debug, Default)]
+pub(crate) struct Floor([AtomicU64; ReadModel::ALL.len()]);
+
+impl Floor {
+    pub(crate) fn raise(&self, read_model: ReadModel, position: Position) {
+        self.0[read_model as usize].fetch_max(position.0, Ordering::Relaxed);
+    }
+
+    fn of(&self, read_model: ReadModel) -> Position {
+        Position(self.0[read_model as usize].load(Ordering::Relaxed))
+    }
+}
+
+/// One query on its way to an answer.
+#[derive(Debug)]
+pub(crate) struct Attempt<'a> {
+    reader: &'a TenantReader,
+    read_model: ReadModel,
+    floor: Position,
+    /// Replicas not asked yet, the best one last.
+    left: Vec<&'a ReadModels>,
+    conflicts: u32,
+    /// The furthest replica that was not new enough.
+    behind: Option<Behind>,
+    /// Why the last one failed.
+    error: Option<QueryError>,
+}
+
+/// A read transaction on the chosen replica, and the position that everything read in it reaches.
+#[derive(Debug)]
+pub(crate) struct Snapshot<'a> {
+    pub(crate) position: Position,
+    transaction: Transaction<'static>,
+    replica: Asked<'a>,
+}
+
+/// A replica, counted as busy with one query more.
+#[derive(Debug)]
+struct Asked<'a>(&'a ReadModels);
+
+impl<'a> Asked<'a> {
+    fn new(replica: &'a ReadModels) -> Self {
+        replica.health().asked();
+        Self(replica)
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        self.0.health().answered();
+    }
+}
+
+impl Snapshot<'_> {
+    pub(crate) fn connection(&mut self) -> Connection<'_> {
+        self.transaction.connection()
+    }
+}
+
+impl<'a> Attempt<'a> {
+    pub(crate) fn new(reader: &'a TenantReader, read_model: ReadModel) -> Self {
+        let floor = reader.floor.of(read_model);
+        let left = ranked(reader, read_model, floor);
+        Self { reader, read_model, floor, left, conflicts: 0, behind: None, error: None }
+    }
+
+    /// A snapshot of the next best replica that is new enough.
+    ///
+    /// # Errors
+    /// Why there is none: what the last one failed with, else how far they reach.
+    pub(crate) async fn next(&mut self) -> Result<Snapshot<'a>, QueryError> {
+        while let Some(replica) = self.left.pop() {
+            let asked = Asked::new(replica);
+            match self.snapshot(replica).await {
+                Ok((transaction, position)) if position >= self.floor => {
+                    self.reader.floor.raise(self.read_model, position);
+                    return Ok(Snapshot { position, transaction, replica: asked });
+                }
+                Ok((_, position)) => {
+                    // It went back, as after a rebuild; whoever waits must not be told otherwise.
+                    replica.applied().note(&self.reader.tenant, self.read_model, position);
+                    let furthest = self.behind.map_or(position, |behind| behind.position.max(position));
+                    self.behind = Some(Behind { position: furthest });
+                }
+                Err(error) => self.note(replica, error.into())?,
+            }
+        }
+        // A reader that is told "behind" tries again later, which is right as soon as one replica answers.
+        match (self.behind, self.error.take()) {
+            (Some(behind), _) => Err(behind.into()),
+            (None, Some(error)) => Err(error),
+            (None, None) => Err(Behind { position: Position::START }.into()),
+        }
+    }
+
+    async fn snapshot(&self, replica: &ReadModels) -> Result<(Transaction<'static>, Position), sqlx::Error> {
+        let tenant = &self.reader.tenant;
+        let mut transaction = replica.readers().snapshot(tenant).await?;
+        let position = checkpoint::position(&mut transaction.connection(), tenant, self.read_model).await?;
+        replica.applied().saw(tenant, self.read_model, position);
+        Ok((transaction, position))
+    }
+
+    /// Takes note that a query failed. Goes on at another replica when it is the replica's fault.
+    ///
+    /// # Errors
+    /// The error itself when another replica would say the same.
+    pub(crate) fn failed(&mut self, snapshot: &Snapshot<'a>, error: QueryError) -> Result<(), QueryError> {
+        self.note(snapshot.replica.0, error)
+    }
+
+    fn note(&mut self, replica: &'a ReadModels, error: QueryError) -> Result<(), QueryError> {
+        match &error {
+            QueryError::Database(source)
+                if is_recovery_conflict(source) && self.conflicts < CONFLICTS_MAX =>
+            {
+                self.conflicts += 1;
+                self.left.push(replica);
+            }
+            // One that is alone is asked whatever happened before.
+            QueryError::Busy if self.reader.replicas.len() > 1 => {
+                replica.take_out(&sqlx::Error::PoolTimedOut)
+            }
+            QueryError::Database(source) if self.reader.replicas.len() > 1 && is_outage(source) => {
+                replica.take_out(source);
+            }
+            _ => return Err(error),
+        }
+        self.error = Some(error);
+        Ok(())
+    }
+}
+
+/// The replicas in the order to ask them, the best one last: those that answer, those known to be new enough, the newest, the least busy.
+/// The last of the list serves when the others do not.
+fn ranked(reader: &TenantReader, read_model: ReadModel, floor: Position) -> Vec<&ReadModels> {
+    let replicas = &*reader.replicas;
+    if let [only] = replicas {
+        return vec![only];
+    }
+    let known: Vec<Position> =
+        replicas.iter().map(|replica| replica.applied().known(&reader.tenant, read_model)).collect();
+    let newest = known.iter().max().map_or(0, |newest| newest.0);
+    let mut ranked: Vec<_> = replicas
+        .iter()
+        .zip(known)
+        .enumerate()
+        .map(|(place, (replica, known))| {
+            let behind = (newest - known.0) / AS_NEW_EVENTS;
+            let last_resort = place + 1 == replicas.len();
+            let worse =
+                (!replica.health().is_in(), known < floor, last_resort, behind, replica.health().load());
+            (worse, replica)
+        })
+        .collect();
+    // Stable: equals stay in order, and the load tells them apart as soon as one of them is asked.
+    ranked.sort_by(|(a, _), (b, _)| b.cmp(a));
+    ranked.into_iter().map(|(_, replica)| replica).collect()
+}

@@ -1,0 +1,360 @@
+//! One way to ask SQLite and Postgres, so that every read model is written once: statements with `$1` parameters, rows, transactions.
+//! Used by every file with SQL. Where the two databases say something differently, the difference is a function of [`Dialect`].
+
+mod many_rows;
+
+use std::borrow::Cow;
+
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt};
+use sqlx::postgres::{PgArguments, PgConnection, PgRow};
+use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
+use sqlx::{Arguments, Connection as _, Decode, Executor, Postgres, Sqlite, Type};
+use uuid::Uuid;
+
+pub(crate) use many_rows::{Kind, ManyRows, Values};
+
+/// What a statement runs on.
+#[derive(Debug)]
+pub(crate) enum Connection<'c> {
+    Sqlite(&'c mut SqliteConnection),
+    Postgres(&'c mut PgConnection),
+}
+
+/// How the two databases say the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+impl Connection<'_> {
+    pub(crate) fn dialect(&self) -> Dialect {
+        match self {
+            Self::Sqlite(_) => Dialect::Sqlite,
+            Self::Postgres(_) => Dialect::Postgres,
+        }
+    }
+}
+
+impl Dialect {
+    /// A table expression of the items of a JSON array, in the column `item.value`.
+    pub(crate) fn json_items(self, array: &str) -> String {
+        match self {
+            Self::Sqlite => format!("json_each({array}) AS item"),
+            Self::Postgres => format!("json_array_elements_text({array}::json) AS item(value)"),
+        }
+    }
+
+    /// `LIKE`, ASCII letters in either case. Texts are compared by their bytes, so Postgres folds ASCII only too.
+    pub(crate) fn like(self) -> &'static str {
+        match self {
+            Self::Sqlite => "LIKE",
+            Self::Postgres => "ILIKE",
+        }
+    }
+
+    /// A table expression of all texts and numbers in a document, however deep, in the column `leaf.atom`.
+    pub(crate) fn json_leaves(self, document: &str) -> String {
+        match self {
+            Self::Sqlite => format!("json_tree({document}) AS leaf"),
+            // Postgres refuses the character U+0000 in JSON that it takes apart; nobody searches for it.
+            Self::Postgres => format!(
+                "(SELECT value #>> '{{}}' COLLATE \"C\" AS atom FROM \
+                 jsonb_path_query(replace({document}, '\\u0000', '\\ufffd')::jsonb, 'strict $.**') AS value \
+                 WHERE jsonb_typeof(value) IN ('string', 'number')) AS leaf"
+            ),
+        }
+    }
+
+    /// Orders a text by its bytes, which SQLite does anyway.
+    pub(crate) fn by_bytes(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            Self::Postgres => " COLLATE \"C\"",
+        }
+    }
+
+    /// A column as a literal.
+    pub(crate) fn quoted(self, column: &str) -> String {
+        match self {
+            Self::Sqlite => format!("quote({column})"),
+            Self::Postgres => format!("quote_nullable({column})"),
+        }
+    }
+}
+
+/// A parameter of a statement.
+#[derive(Debug, Clone)]
+pub(crate) enum Value<'q> {
+    Text(Option<Cow<'q, str>>),
+    Integer(Option<i64>),
+    Real(f64),
+    Uuid(Uuid),
+}
+
+impl<'q> From<&'q str> for Value<'q> {
+    fn from(text: &'q str) -> Self {
+        Self::Text(Some(text.into()))
+    }
+}
+
+impl From<String> for Value<'_> {
+    fn from(text: String) -> Self {
+        Self::Text(Some(text.into()))
+    }
+}
+
+impl<'q> From<Option<&'q str>> for Value<'q> {
+    fn from(text: Option<&'q str>) -> Self {
+        Self::Text(text.map(Into::into))
+    }
+}
+
+impl From<i64> for Value<'_> {
+    fn from(number: i64) -> Self {
+        Self::Integer(Some(number))
+    }
+}
+
+impl From<Option<i64>> for Value<'_> {
+    fn from(number: Option<i64>) -> Self {
+        Self::Integer(number)
+    }
+}
+
+impl From<f64> for Value<'_> {
+    fn from(number: f64) -> Self {
+        Self::Real(number)
+    }
+}
+
+impl From<Uuid> for Value<'_> {
+    fn from(id: Uuid) -> Self {
+        Self::Uuid(id)
+    }
+}
+
+/// Postgres keeps no U+0000 in texts; what people wrote around it is kept.
+pub(crate) fn storable(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
+}
+
+/// A statement with its parameters.
+#[derive(Debug)]
+pub(crate) struct Sql<'q> {
+    text: Cow<'q, str>,
+    values: Vec<Value<'q>>,
+}
+
+/// A statement that names its parameters `$1`, `$2`, …
+pub(crate) fn sql<'q>(text: impl Into<Cow<'q, str>>) -> Sql<'q> {
+    Sql { text: text.into(), values: Vec::new() }
+}
+
+impl<'q> Sql<'q> {
+    /// The next parameter's value.
+    pub(crate) fn bind(mut self, value: impl Into<Value<'q>>) -> Self {
+        self.values.push(value.into());
+        self
+    }
+
+    /// More text, for statements that are put together.
+    pub(crate) fn push(&mut self, text: &str) -> &mut Self {
+        self.text.to_mut().push_str(text);
+        self
+    }
+
+    /// A parameter at this place, with its value.
+    pub(crate) fn push_bind(&mut self, value: impl Into<Value<'q>>) -> &mut Self {
+        self.values.push(value.into());
+        let parameter = format!("${}", self.values.len());
+        self.push(&parameter)
+    }
+
+    /// What the statement says.
+    #[cfg(test)]
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Runs it; answers how many rows it changed.
+    pub(crate) async fn execute(self, connection: &mut Connection<'_>) -> Result<u64, sqlx::Error> {
+        Ok(match connection {
+            Connection::Sqlite(connection) => {
+                let arguments = for_sqlite(self.values)?;
+                sqlx::query_with(&self.text, arguments).execute(&mut **connection).await?.rows_affected()
+            }
+            Connection::Postgres(connection) => {
+                let arguments = for_postgres(self.values)?;
+                sqlx::query_with(&self.text, arguments).execute(&mut **connection).await?.rows_affected()
+            }
+        })
+    }
+
+    /// All rows.
+    pub(crate) async fn rows(self, connection: &mut Connection<'_>) -> Result<Vec<Row>, sqlx::Error> {
+        Ok(match connection {
+            Connection::Sqlite(connection) => {
+                let arguments = for_sqlite(self.values)?;
+                let rows = sqlx::query_with(&self.text, arguments).fetch_all(&mut **connection).await?;
+                rows.into_iter().map(Row::Sqlite).collect()
+            }
+            Connection::Postgres(connection) => {
+                let arguments = for_postgres(self.values)?;
+                let rows = sqlx::query_with(&self.text, arguments).fetch_all(&mut **connection).await?;
+                rows.into_iter().map(Row::Postgres).collect()
+            }
+        })
+    }
+
+    /// The first row, if there is one.
+    pub(crate) async fn optional(self, connection: &mut Connection<'_>) -> Result<Option<Row>, sqlx::Error> {
+        Ok(self.rows(connection).await?.into_iter().next())
+    }
+
+    /// The first row of a statement that always gives one.
+    pub(crate) async fn one(self, connection: &mut Connection<'_>) -> Result<Row, sqlx::Error> {
+        self.optional(connection).await?.ok_or(sqlx::Error::RowNotFound)
+    }
+
+    /// Row by row, for answers that may end early.
+    pub(crate) fn stream<'e>(
+        &'e self,
+        connection: &'e mut Connection<'_>,
+    ) -> Result<BoxStream<'e, Result<Row, sqlx::Error>>, sqlx::Error> {
+        Ok(match connection {
+            Connection::Sqlite(connection) => {
+                let query = sqlx::query_with(&self.text, for_sqlite(self.values.clone())?);
+                (&mut **connection).fetch(query).map_ok(Row::Sqlite).boxed()
+            }
+            Connection::Postgres(connection) => {
+                let query = sqlx::query_with(&self.text, for_postgres(self.values.clone())?);
+                (&mut **connection).fetch(query).map_ok(Row::Postgres).boxed()
+            }
+        })
+    }
+}
+
+fn for_sqlite(values: Vec<Value<'_>>) -> Result<SqliteArguments<'_>, sqlx::Error> {
+    let mut arguments = SqliteArguments::default();
+    for value in values {
+        match value {
+            Value::Text(text) => arguments.add(text),
+            Value::Integer(number) => arguments.add(number),
+            Value::Real(number) => arguments.add(number),
+            Value::Uuid(id) => arguments.add(id),
+        }
+        .map_err(sqlx::Error::Encode)?;
+    }
+    Ok(arguments)
+}
+
+fn for_postgres(values: Vec<Value<'_>>) -> Result<PgArguments, sqlx::Error> {
+    let mut arguments = PgArguments::default();
+    for value in &values {
+        match value {
+            Value::Text(text) => arguments.add(text.as_deref().map(storable)),
+            Value::Integer(number) => arguments.add(number),
+            Value::Real(number) => arguments.add(number),
+            Value::Uuid(id) => arguments.add(id),
+        }
+        .map_err(sqlx::Error::Encode)?;
+    }
+    Ok(arguments)
+}
+
+/// A row of an answer.
+pub(crate) enum Row {
+    Sqlite(SqliteRow),
+    Postgres(PgRow),
+}
+
+/// What both databases keep in columns.
+pub(crate) trait Column<'r>:
+    Decode<'r, Sqlite> + Type<Sqlite> + Decode<'r, Postgres> + Type<Postgres>
+{
+}
+
+impl<'r, T> Column<'r> for T where T: Decode<'r, Sqlite> + Type<Sqlite> + Decode<'r, Postgres> + Type<Postgres>
+{}
+
+impl Row {
+    /// A column by its name.
+    pub(crate) fn get<'r, T: Column<'r>>(&'r self, name: &str) -> Result<T, sqlx::Error> {
+        use sqlx::Row as _;
+        match self {
+            Self::Sqlite(row) => row.try_get(name),
+            Self::Postgres(row) => row.try_get(name),
+        }
+    }
+
+    /// The only column.
+    pub(crate) fn value<'r, T: Column<'r>>(&'r self) -> Result<T, sqlx::Error> {
+        use sqlx::Row as _;
+        match self {
+            Self::Sqlite(row) => row.try_get(0),
+            Self::Postgres(row) => row.try_get(0),
+        }
+    }
+}
+
+/// A connection of one's own.
+#[derive(Debug)]
+pub(crate) enum OwnConnection {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+}
+
+impl OwnConnection {
+    pub(crate) fn connection(&mut self) -> Connection<'_> {
+        match self {
+            Self::Sqlite(connection) => Connection::Sqlite(connection),
+            Self::Postgres(connection) => Connection::Postgres(connection),
+        }
+    }
+
+    /// Begins a transaction beside which no other writes: SQLite locks the file, in Postgres writers of one set of read models take the
+    /// same lock.
+    pub(crate) async fn begin_writing(&mut self) -> Result<Transaction<'_>, sqlx::Error> {
+        Ok(match self {
+            Self::Sqlite(connection) => Transaction::Sqlite(connection.begin_with("BEGIN IMMEDIATE").await?),
+            Self::Postgres(connection) => {
+                // Keyed by schema, because a rebuild writes beside the live rows.
+                let begin =
+                    "BEGIN; SELECT pg_advisory_xact_lock(hashtext('formledger writes ' || current_schema()))";
+                Transaction::Postgres(connection.begin_with(begin).await?)
+            }
+        })
+    }
+
+    pub(crate) async fn close(self) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Sqlite(connection) => connection.close().await,
+            Self::Postgres(connection) => connection.close().await,
+        }
+    }
+}
+
+/// A transaction; rolled back when dropped.
+#[derive(Debug)]
+pub(crate) enum Transaction<'c> {
+    Sqlite(sqlx::Transaction<'c, Sqlite>),
+    Postgres(sqlx::Transaction<'c, Postgres>),
+}
+
+impl Transaction<'_> {
+    pub(crate) fn connection(&mut self) -> Connection<'_> {
+        match self {
+            Self::Sqlite(transaction) => Connection::Sqlite(transaction),
+            Self::Postgres(transaction) => Connection::Postgres(transaction),
+        }
+    }
+
+    pub(crate) async fn commit(self) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Sqlite(transaction) => transaction.commit().await,
+            Self::Postgres(transaction) => transaction.commit().await,
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! Statements over many rows. SQLite: `VALUES (…), (…), …` in a few fixed sizes, because every statement crosses to sqlx's worker thread
+//! and back, which costs more than writing a row, and power-of-two sizes keep the number of prepared statements small.
+//! Postgres: one array per column, taken apart by `unnest`: one statement and one round trip, however many rows.
+//! Used by the projections' write paths.
+
+use sqlx::Arguments;
+use sqlx::error::BoxDynError;
+use sqlx::postgres::PgArguments;
+use sqlx::sqlite::SqliteArguments;
+use uuid::Uuid;
+
+use super::{Connection, Row, storable};
+
+/// Rows per SQLite statement, largest first. 64 rows of 14 columns stay far below SQLite's 32,766 parameters.
+const CHUNK_ROWS: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
+
+/// What a column of the rows holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Text,
+    Integer,
+    Real,
+    Flag,
+    Uuid,
+}
+
+/// Takes a row's values, column by column.
+pub(crate) trait Values {
+    fn text(&mut self, text: String);
+    fn text_or_null(&mut self, text: Option<String>);
+    fn integer(&mut self, number: i64);
+    fn integer_or_null(&mut self, number: Option<i64>);
+    fn real(&mut self, number: f64);
+    fn flag(&mut self, flag: bool);
+    fn uuid(&mut self, id: Uuid);
+}
+
+/// One statement, written out for each database and chunk size.
+#[derive(Debug)]
+pub(crate) struct ManyRows {
+    sqlite: [String; CHUNK_ROWS.len()],
+    postgres: String,
+    kinds: &'static [Kind],
+}
+
+impl ManyRows {
+    /// Inserts the rows as they are: `into` is `INSERT INTO <table> (<columns>)`, `after` the conflict clause, or empty.
+    pub(crate) fn insert(into: &str, kinds: &'static [Kind], after: &str) -> Self {
+        let row = row(kinds);
+        Self {
+            sqlite: CHUNK_ROWS.map(|rows| format!("{into} VALUES {} {after}", vec![&*row; rows].join(","))),
+            postgres: format!("{into} SELECT * FROM {} {after}", unnested(kinds)),
+            kinds,
+        }
+    }
+
+    /// Any statement; `{rows}` in it is a table `r` with the columns `column1`, `column2`, …
+    pub(crate) fn over(statement: &str, kinds: &'static [Kind]) -> Self {
+        let row = row(kinds);
+        let listed = |rows: usize| format!("(VALUES {}) AS r", vec![&*row; rows].join(","));
+        Self {
+            sqlite: CHUNK_ROWS.map(|rows| statement.replace("{rows}", &listed(rows))),
+            postgres: statement.replace("{rows}", &unnested(kinds)),
+            kinds,
+        }
+    }
+
+    /// Runs the statement over `rows`, in order; answers how many rows it changed.
+    pub(crate) async fn execute<R>(
+        &'static self,
+        connection: &mut Connection<'_>,
+        rows: Vec<R>,
+        bind: impl Fn(&mut dyn Values, R),
+    ) -> Result<u64, sqlx::Error> {
+        let mut changed = 0;
+        match connection {
+            Connection::Sqlite(connection) => {
+                for (text, arguments) in self.chunks(rows, bind)? {
+                    let done = sqlx::query_with(text, arguments).execute(&mut **connection).await?;
+                    changed += done.rows_affected();
+                }
+            }
+            Connection::Postgres(connection) if !rows.is_empty() => {
+                let arguments = self.arrays(rows, bind)?;
+                let done = sqlx::query_with(&self.postgres, arguments).execute(&mut **connection).await?;
+                changed = done.rows_affected();
+            }
+            Connection::Postgres(_) => {}
+        }
+        Ok(changed)
+    }
+
+    /// Runs a query over `rows`; answers what it found.
+    pub(crate) async fn fetch<R>(
+        &'static self,
+        connection: &mut Connection<'_>,
+        rows: Vec<R>,
+        bind: impl Fn(&mut dyn Values, R),
+    ) -> Result<Vec<Row>, sqlx::Error> {
+        let mut found = Vec::new();
+        match connection {
+            Connection::Sqlite(connection) => {
+                for (text, arguments) in self.chunks(rows, bind)? {
+                    let rows = sqlx::query_with(text, arguments).fetch_all(&mut **connection).await?;
+                    found.extend(rows.into_iter().map(Row::Sqlite));
+                }
+            }
+            Connection::Postgres(connection) if !rows.is_empty() => {
+                let arguments = self.arrays(rows, bind)?;
+                let rows = sqlx::query_with(&self.postgres, arguments).fetch_all(&mut **connection).await?;
+                found.extend(rows.into_iter().map(Row::Postgres));
+            }
+            Connection::Postgres(_) => {}
+        }
+        Ok(found)
+    }
+
+    /// The rows as statements of the fixed sizes.
+    fn chunks<R>(
+        &self,
+        rows: Vec<R>,
+        bind: impl Fn(&mut dyn Values, R),
+    ) -> Result<Vec<(&str, SqliteArguments<'static>)>, sqlx::Error> {
+        let mut left = rows.len();
+        let mut rows = rows.into_iter();
+        let mut chunks = Vec::new();
+        for (size, text) in CHUNK_ROWS.iter().zip(&self.sqlite) {
+            while left >= *size {
+                let mut parameters = Parameters::default();
+                for row in rows.by_ref().take(*size) {
+                    bind(&mut parameters, row);
+                }
+                chunks.push((text.as_str(), parameters.finish()?));
+                left -= size;
+            }
+        }
+        Ok(chunks)
+    }
+
+    /// The rows as one array per column.
+    fn arrays<R>(&self, rows: Vec<R>, bind: impl Fn(&mut dyn Values, R)) -> Result<PgArguments, sqlx::Error> {
+        let mut arrays =
+            Arrays { columns: self.kinds.iter().map(|kind| Array::of(*kind, rows.len())).collect(), next: 0 };
+        for row in rows {
+            bind(&mut arrays, row);
+        }
+        let mut arguments = PgArguments::default();
+        for column in arrays.columns {
+            match column {
+                Array::Text(texts) => arguments.add(texts),
+                Array::Integer(numbers) => arguments.add(numbers),
+                Array::Real(numbers) => arguments.add(numbers),
+                Array::Flag(flags) => arguments.add(flags),
+                Array::Uuid(ids) => arguments.add(ids),
+            }
+            .map_err(sqlx::Error::Encode)?;
+        }
+        Ok(arguments)
+    }
+}
+
+/// One row's parameters in SQLite.
+fn row(kinds: &[Kind]) -> String {
+    format!("({})", vec!["?"; kinds.len()].join(","))
+}
+
+fn unnested(kinds: &[Kind]) -> String {
+    let type_of = |kind: &Kind| match kind {
+        Kind::Text => "text[]",
+        Kind::Integer => "bigint[]",
+        Kind::Real => "float8[]",
+        Kind::Flag => "boolean[]",
+        Kind::Uuid => "uuid[]",
+    };
+    let numbered = || kinds.iter().zip(1..);
+    let arrays: Vec<_> = numbered().map(|(kind, n)| format!("${n}::{}", type_of(kind))).collect();
+    let columns: Vec<_> = numbered().map(|(_, n)| format!("column{n}")).collect();
+    format!("unnest({}) AS r({})", arrays.join(", "), columns.join(", "))
+}
+
+/// SQLite's parameters, one after the other.
+#[derive(Default)]
+struct Parameters {
+    arguments: SqliteArguments<'static>,
+    failed: Option<BoxDynError>,
+}
+
+impl Parameters {
+    fn add<T>(&mut self, value: T)
+    where
+        T: sqlx::Encode<'static, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite> + 'static,
+    {
+        if let Err(error) = self.arguments.add(value) {
+            self.failed = Some(error);
+        }
+    }
+
+    fn finish(self) -> Result<SqliteArguments<'static>, sqlx::Error> {
+        self.failed.map_or(Ok(self.arguments), |error| Err(sqlx::Error::Encode(error)))
+    }
+}
+
+impl Values for Parameters {
+    fn text(&mut self, text: String) {
+        self.add(text);
+    }
+
+    fn text_or_null(&mut self, text: Option<String>) {
+        self.add(text);
+    }
+
+    fn integer(&mut self, number: i64) {
+        self.add(number);
+    }
+
+    fn integer_or_null(&mut self, number: Option<i64>) {
+        self.add(number);
+    }
+
+    fn real(&mut self, number: f64) {
+        self.add(number);
+    }
+
+    fn flag(&mut self, flag: bool) {
+        self.add(flag);
+    }
+
+    fn uuid(&mut self, id: Uuid) {
+        self.add(id);
+    }
+}
+
+/// Postgres's parameters, by column.
+struct Arrays {
+    columns: Vec<Array>,
+    /// The column that the next value belongs to.
+    next: usize,
+}
+
+#[derive(Debug)]
+enum Array {
+    Text(Vec<Option<String>>),
+    Integer(Vec<Option<i64>>),
+    Real(Vec<f64>),
+    Flag(Vec<bool>),
+    Uuid(Vec<Uuid>),
+}
+
+impl Array {
+    fn of(kind: Kind, rows: usize) -> Self {
+        match kind {
+            Kind::Text => Self::Text(Vec::with_capacity(rows)),
+            Kind::Integer => Self::Integer(Vec::with_capacity(rows)),
+            Kind::Real => Self::Real(Vec::with_capacity(rows)),
+            Kind::Flag => Self::Flag(Vec::with_capacity(rows)),
+            Kind::Uuid => Self::Uuid(Vec::with_capacity(rows)),
+        }
+    }
+}
+
+impl Arrays {
+    fn column(&mut self) -> &mut Array {
+        let place = self.next;
+        self.next = (place + 1) % self.columns.len();
+        &mut self.columns[place]
+    }
+}
+
+/// Puts a value into the next column, which was declared to hold such values.
+macro_rules! put {
+    ($arrays:expr, $kind:ident, $value:expr) => {
+        match $arrays.column() {
+            Array::$kind(values) => values.push($value),
+            other => unreachable!("a {} was bound to {other:?}", stringify!($kind)),
+        }
+    };
+}
+
+impl Values for Arrays {
+    fn text(&mut self, text: String) {
+        self.text_or_null(Some(text));
+    }
+
+    fn text_or_null(&mut self, text: Option<String>) {
+        let text = text.map(|text| if text.contains('\0') { storable(&text).into_owned() } else { text });
+        put!(self, Text, text);
+    }
+
+    fn integer(&mut self, number: i64) {
+        put!(self, Integer, Some(number));
+    }
+
+    fn integer_or_null(&mut self, number: Option<i64>) {
+        put!(self, Integer, number);
+    }
+
+    fn real(&mut self, number: f64) {
+        put!(self, Real, number);
+    }
+
+    fn flag(&mut self, flag: bool) {
+        put!(self, Flag, flag);
+    }
+
+    fn uuid(&mut self, id: Uuid) {
+        put!(self, Uuid, id);
+    }
+}

@@ -1,0 +1,69 @@
+//! Whether a replica is worth asking: out after a failure, tried again by a task of its own after pauses that grow, and in again once it
+//! answers. No query waits for a replica that is known to fail. Used by the reader's choice.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// How long a replica stays out before it is tried; doubled with each try that fails.
+pub(crate) const PAUSE_FIRST: Duration = Duration::from_millis(250);
+/// The longest it stays out untried.
+pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// What is known of one replica's health, and who asks it now.
+#[derive(Debug, Default)]
+pub(crate) struct Health {
+    asking: AtomicUsize,
+    out: AtomicBool,
+}
+
+impl Health {
+    /// Whether it answered when it was last asked.
+    pub(crate) fn is_in(&self) -> bool {
+        !self.out.load(Ordering::Relaxed)
+    }
+
+    /// Takes it out; answers whether it was in.
+    pub(crate) fn take_out(&self) -> bool {
+        !self.out.swap(true, Ordering::Relaxed)
+    }
+
+    pub(crate) fn take_in(&self) {
+        self.out.store(false, Ordering::Relaxed);
+    }
+
+    /// Queries that it answers at this moment.
+    pub(crate) fn load(&self) -> usize {
+        self.asking.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn asked(&self) {
+        self.asking.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn answered(&self) {
+        self.asking.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Whether an error says that a database cannot answer at present, rather than that it refuses this statement.
+pub(crate) fn is_outage(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::WorkerCrashed => true,
+        // Connection exceptions, a server short of resources, one that starts, stops or was told to cancel (PostgreSQL, appendix A),
+        // and one whose roles or read models are not there (yet, or any more).
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            matches!(&*code, "42P01" | "3F000" | "22023")
+                || ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class))
+        }),
+        _ => false,
+    }
+}
+
+/// Whether a standby ended a query because the rows it read were cleaned up meanwhile: another try reads newer ones.
+pub(crate) fn is_recovery_conflict(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some("40001"))
+}

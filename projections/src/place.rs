@@ -1,0 +1,148 @@
+//! Where a set of read models is kept, and how one connects there: a SQLite file, or a schema of a Postgres database.
+//! Used by whatever opens read models. No statement of a read model is here.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, Executor};
+
+use crate::database::OwnConnection;
+use crate::read_models::OpenError;
+
+/// How long a statement waits for another process's write transaction (a rebuild switching a tenant) before it fails.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Prepared statements kept per connection: every statement of every projection in all its sizes.
+const STATEMENTS_MAX: usize = 256;
+/// Page cache of the writer, KiB: the inner pages and append points of all indexes.
+const WRITER_CACHE_KIB: u32 = 64 * 1024;
+/// Pages of write-ahead log, at which they are copied into the file, 32 MiB of 4 KiB pages: the pages that every batch touches are copied once for
+/// many batches, and the disk is synced seldom while the ledger syncs for every commit.
+const LOG_PAGES: u32 = 8192;
+/// The schema that holds the read models in a Postgres database, beside the ledger's tables or alone.
+const SCHEMA: &str = "read_models";
+/// The schema that a rebuild makes fresh rows in.
+const FRESH_SCHEMA: &str = "read_models_rebuild";
+/// How long a server may take to let one in. A machine that hangs accepts connections and says nothing.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A SQLite file or a Postgres database that holds read models, or will.
+#[derive(Debug, Clone)]
+pub struct ReadModelPlace(pub(crate) Place);
+
+#[derive(Debug, Clone)]
+pub(crate) enum Place {
+    Sqlite(PathBuf),
+    Postgres(Box<PostgresPlace>),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct PostgresPlace {
+    pub(crate) options: PgConnectOptions,
+    pub(crate) schema: &'static str,
+}
+
+impl ReadModelPlace {
+    /// The file `path`; it need not be there yet.
+    pub fn file(path: &Path) -> Self {
+        Self(Place::Sqlite(path.to_owned()))
+    }
+
+    /// The database that a `postgres://` URL names.
+    ///
+    /// # Errors
+    /// [`OpenError::Url`]; the URL itself is not told, because it may hold a password.
+    pub fn postgres(url: &str) -> Result<Self, OpenError> {
+        let options = PgConnectOptions::from_str(url).map_err(|_| OpenError::Url)?;
+        let options = options.statement_cache_capacity(STATEMENTS_MAX).disable_statement_logging();
+        Ok(Self(Place::Postgres(Box::new(PostgresPlace { options, schema: SCHEMA }))))
+    }
+}
+
+impl Place {
+    /// What people call it: the file, or server and database without user and password.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Sqlite(path) => path.display().to_string(),
+            Self::Postgres(place) => place.name(),
+        }
+    }
+
+    /// A connection for the projector. A file is made when it is missing; in Postgres it has the projector's rights and no more.
+    pub(crate) async fn connect_writer(&self) -> Result<OwnConnection, sqlx::Error> {
+        match self {
+            Self::Sqlite(path) => sqlite_writer(path).await.map(OwnConnection::Sqlite),
+            Self::Postgres(place) => {
+                let mut connection = place.connect().await?;
+                let schema = place.schema;
+                let enter = format!("SET ROLE formledger_projector; SET search_path TO {schema}");
+                connection.execute(&*enter).await?;
+                Ok(OwnConnection::Postgres(connection))
+            }
+        }
+    }
+
+    /// Where a rebuild of what is here makes its rows.
+    pub(crate) fn fresh(&self) -> Self {
+        match self {
+            Self::Sqlite(path) => Self::Sqlite(suffixed(path, ".rebuild")),
+            Self::Postgres(place) => {
+                Self::Postgres(Box::new(PostgresPlace { schema: FRESH_SCHEMA, ..(**place).clone() }))
+            }
+        }
+    }
+}
+
+impl PostgresPlace {
+    pub(crate) fn name(&self) -> String {
+        let database = self.options.get_database().unwrap_or_else(|| self.options.get_username());
+        format!("{}:{}/{database}", self.options.get_host(), self.options.get_port())
+    }
+
+    /// A connection with the rights of the URL's user.
+    pub(crate) async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
+        let connecting = tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&self.options));
+        connecting.await.unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
+    }
+}
+
+/// A connection that writes; the file is made when it is missing.
+pub(crate) async fn sqlite_writer(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
+    sqlite_options(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        // A crash may lose the last commits, rows and checkpoints alike; they are derived again from the ledger.
+        .synchronous(SqliteSynchronous::Normal)
+        // Statements over many rows keep what they overwrite until they are done; in a file that costs more than the rows themselves.
+        .pragma("temp_store", "MEMORY")
+        .pragma("wal_autocheckpoint", LOG_PAGES.to_string())
+        .pragma("cache_size", format!("-{WRITER_CACHE_KIB}"))
+        .connect()
+        .await
+}
+
+/// Connections that cannot write; the file must be there.
+pub(crate) fn sqlite_reading(path: &Path) -> SqliteConnectOptions {
+    sqlite_options(path).read_only(true).pragma("query_only", "ON")
+}
+
+fn sqlite_options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(BUSY_TIMEOUT)
+        .statement_cache_capacity(STATEMENTS_MAX)
+        .disable_statement_logging()
+}
+
+/// The files of a database at `path`: itself, its write-ahead log and that log's index.
+pub(crate) fn sqlite_files(path: &Path) -> [PathBuf; 3] {
+    ["", "-wal", "-shm"].map(|suffix| suffixed(path, suffix))
+}
+
+pub(crate) fn suffixed(path: &Path, suffix: &str) -> PathBuf {
+    let mut file = path.as_os_str().to_owned();
+    file.push(suffix);
+    file.into()
+}

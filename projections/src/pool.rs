@@ -1,0 +1,122 @@
+//! Connections that answer queries and cannot write: all that a [`TenantReader`](crate::TenantReader) holds of a database.
+
+use std::path::Path;
+use std::time::Duration;
+
+use formledger_domain::TenantId;
+use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
+
+use tokio::time::timeout;
+
+use crate::database::{Transaction, sql};
+use crate::place::{Place, PostgresPlace, sqlite_reading};
+use crate::read_models::ReadModelSettings;
+
+/// How long a database that was taken out may take to answer before it stays out.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Connections of one set of read models.
+#[derive(Debug, Clone)]
+pub(crate) enum ReadPool {
+    Sqlite(SqlitePool),
+    Postgres { pool: PgPool, schema: &'static str },
+}
+
+/// How many connections a pool has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct PoolUse {
+    /// Connections that are open.
+    pub open: u32,
+    /// Of these, nobody uses.
+    pub idle: u32,
+}
+
+impl ReadPool {
+    /// Connects when it is first asked.
+    pub(crate) fn new(place: &Place, settings: &ReadModelSettings) -> Self {
+        match place {
+            Place::Sqlite(path) => Self::Sqlite(sqlite(path, settings)),
+            Place::Postgres(place) => {
+                Self::Postgres { pool: postgres(place, settings), schema: place.schema }
+            }
+        }
+    }
+
+    /// A snapshot of one tenant's rows: everything read through it is of one moment, and in Postgres the rows of others do not exist in it.
+    pub(crate) async fn snapshot(&self, tenant: &TenantId) -> Result<Transaction<'static>, sqlx::Error> {
+        // A slug holds nothing that would need quoting; `SET` takes no parameters.
+        self.begin("formledger_reader", &format!("; SET LOCAL app.tenant = '{tenant}'")).await
+    }
+
+    /// A snapshot of all tenants' rows, for status and tools.
+    pub(crate) async fn snapshot_of_all(&self) -> Result<Transaction<'static>, sqlx::Error> {
+        self.begin("formledger_projector", "").await
+    }
+
+    async fn begin(&self, role: &str, further: &str) -> Result<Transaction<'static>, sqlx::Error> {
+        Ok(match self {
+            Self::Sqlite(pool) => Transaction::Sqlite(pool.begin().await?),
+            Self::Postgres { pool, schema } => {
+                // All of it lasts as long as the transaction, so that connections may be shared by a pooler in between.
+                let begin = format!(
+                    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path TO {schema}; \
+                     SET LOCAL ROLE {role}{further}"
+                );
+                let mut tries = 0;
+                loop {
+                    match pool.begin_with(begin.clone()).await {
+                        Ok(transaction) => break Transaction::Postgres(transaction),
+                        // The pool hands out connections that a server which was restarted no longer knows.
+                        Err(sqlx::Error::Io(_)) if tries < pool.options().get_max_connections() => tries += 1,
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+        })
+    }
+
+    /// Whether a query would be answered now.
+    pub(crate) async fn answers(&self) -> bool {
+        let asked = timeout(ANSWER_TIMEOUT, async {
+            let mut snapshot = self.snapshot_of_all().await?;
+            sql("SELECT count(*) FROM checkpoints WHERE tenant_id = ''").one(&mut snapshot.connection()).await
+        });
+        matches!(asked.await, Ok(Ok(_)))
+    }
+
+    pub(crate) fn in_use(&self) -> PoolUse {
+        let (open, idle) = match self {
+            Self::Sqlite(pool) => (pool.size(), pool.num_idle()),
+            Self::Postgres { pool, .. } => (pool.size(), pool.num_idle()),
+        };
+        PoolUse { open, idle: u32::try_from(idle).unwrap_or(u32::MAX) }
+    }
+
+    pub(crate) async fn close(&self) {
+        match self {
+            Self::Sqlite(pool) => pool.close().await,
+            Self::Postgres { pool, .. } => pool.close().await,
+        }
+    }
+}
+
+fn sqlite(path: &Path, settings: &ReadModelSettings) -> SqlitePool {
+    SqlitePoolOptions::new()
+        .max_connections(settings.read_connections_max)
+        .acquire_timeout(settings.acquire_timeout)
+        // A connection to a local file does not go stale: no ping before each use, no renewal.
+        .test_before_acquire(false)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect_lazy_with(sqlite_reading(path))
+}
+
+fn postgres(place: &PostgresPlace, settings: &ReadModelSettings) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(settings.read_connections_max)
+        .acquire_timeout(settings.acquire_timeout)
+        // A stale connection fails at the begin of its transaction, which is then begun on another: cheaper than a ping before each.
+        .test_before_acquire(false)
+        .connect_lazy_with(place.options.clone())
+}

@@ -1,0 +1,131 @@
+//! The place that a rebuild makes its rows in: a file beside the live one, or a schema beside the live schema. Claimed by one rebuild at a
+//! time, whatever process it runs in, and removed afterwards; what a killed rebuild left is removed by the next.
+
+use std::fs::{File, TryLockError};
+use std::path::Path;
+
+use sqlx::Executor;
+use sqlx::postgres::PgConnection;
+
+use super::RebuildError;
+use crate::database::{OwnConnection, sql};
+use crate::place::{Place, ReadModelPlace, sqlite_files, suffixed};
+
+/// The names under which one connection sees the live tables and the fresh ones.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sides {
+    pub(super) live: &'static str,
+    pub(super) fresh: &'static str,
+}
+
+/// A fresh place, claimed for as long as this value lives.
+#[derive(Debug)]
+pub(super) struct Fresh {
+    live: Place,
+    place: Place,
+    claim: Claim,
+}
+
+/// What keeps others away; the system gives it back even when the process is killed.
+#[derive(Debug)]
+enum Claim {
+    /// A locked file.
+    File { _locked: File },
+    /// A session that holds an advisory lock.
+    Session(PgConnection),
+}
+
+impl Fresh {
+    /// Claims the place and empties it.
+    pub(super) async fn claim(live: &Place) -> Result<Self, RebuildError> {
+        let claim = match live {
+            Place::Sqlite(path) => Claim::File { _locked: lock_file(path)? },
+            Place::Postgres(place) => {
+                let mut session = place.connect().await?;
+                let locked: bool =
+                    sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtext('formledger rebuilds'))")
+                        .fetch_one(&mut session)
+                        .await?;
+                if !locked {
+                    return Err(RebuildError::Running);
+                }
+                Claim::Session(session)
+            }
+        };
+        let mut fresh = Self { live: live.clone(), place: live.fresh(), claim };
+        fresh.empty().await?;
+        Ok(fresh)
+    }
+
+    /// Where it is.
+    pub(super) fn place(&self) -> ReadModelPlace {
+        ReadModelPlace(self.place.clone())
+    }
+
+    /// A connection that writes the live rows and sees the fresh ones.
+    pub(super) async fn connect(&self) -> Result<(OwnConnection, Sides), RebuildError> {
+        let mut connection = self.live.connect_writer().await?;
+        let sides = match (&self.live, &self.place) {
+            (Place::Postgres(live), Place::Postgres(fresh)) => {
+                Sides { live: live.schema, fresh: fresh.schema }
+            }
+            (_, fresh) => {
+                sql("ATTACH DATABASE $1 AS fresh")
+                    .bind(fresh.name())
+                    .execute(&mut connection.connection())
+                    .await?;
+                Sides { live: "main", fresh: "fresh" }
+            }
+        };
+        Ok((connection, sides))
+    }
+
+    /// Removes what was made; a rebuild that failed leaves that to the next one.
+    pub(super) async fn remove(mut self) -> Result<(), RebuildError> {
+        self.empty().await
+    }
+
+    async fn empty(&mut self) -> Result<(), RebuildError> {
+        match (&self.place, &mut self.claim) {
+            (Place::Postgres(place), Claim::Session(session)) => {
+                let script = format!(
+                    "SET client_min_messages TO warning; DROP SCHEMA IF EXISTS {} CASCADE",
+                    place.schema
+                );
+                session.execute(&*script).await?;
+            }
+            (Place::Sqlite(path), _) => remove_files(path)?,
+            (Place::Postgres(_), Claim::File { .. }) => unreachable!("a database is claimed by a session"),
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        if let Place::Sqlite(path) = &self.place
+            && let Err(error) = remove_files(path)
+        {
+            tracing::warn!(%error, path = %path.display(), "the rebuild's file could not be removed");
+        }
+    }
+}
+
+fn lock_file(live: &Path) -> Result<File, RebuildError> {
+    let claim = File::create(suffixed(live, ".rebuild.lock"))?;
+    match claim.try_lock() {
+        Ok(()) => Ok(claim),
+        Err(TryLockError::WouldBlock) => Err(RebuildError::Running),
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
+fn remove_files(path: &Path) -> Result<(), std::io::Error> {
+    for file in sqlite_files(path) {
+        match std::fs::remove_file(file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}

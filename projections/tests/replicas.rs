@@ -1,0 +1,240 @@
+//! Several databases, several processes: one keeps each replica, another takes over, standbys are only queried, what fails is left out and
+//! comes back, and nobody who wrote something reads a replica that does not hold it yet.
+
+mod support;
+
+use std::time::Duration;
+
+use formledger_domain::Position;
+use formledger_projections::{
+    Behind, OpenError, QueryError, ReadModel, ReadModelSettings, ReadModels, Replicas, Runner,
+    RunnerSettings, SubmissionQuery, TenantReader,
+};
+use formledger_store::Store;
+use formledger_test_cluster::{Database, Postgres, Settings};
+use futures_util::future::join_all;
+use serde_json::json;
+use support::{context, ledger, open_postgres, tenant_of};
+use tokio::time::{Instant, sleep};
+
+/// Long enough for anything that is going to happen, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn runner(store: &Store, models: &ReadModels) -> Runner {
+    Runner::new(store.clone(), models.clone(), RunnerSettings::default())
+}
+
+/// A server that leaves syncing to the kernel, which nothing here ends.
+async fn server() -> Postgres {
+    Postgres::start_with(Settings { fsync: false, ..Settings::default() }).await
+}
+
+async fn position(reader: &TenantReader) -> Position {
+    reader.position(ReadModel::Submissions).await.expect("a position")
+}
+
+#[tokio::test]
+async fn one_process_keeps_a_replica_and_another_takes_over_when_it_dies() {
+    let (_dir, store) = ledger().await;
+    let database = Database::create().await;
+    let (first, second) = (open_postgres(&database.url()).await, open_postgres(&database.url()).await);
+    let (mut one, mut other) = (runner(&store, &first), runner(&store, &second));
+    let acme = tenant_of(&store, "acme");
+    acme.publish("claim", 1, &[]).await;
+    assert_eq!(one.run_once().await.expect("a run"), 1);
+    acme.submit("claim", json!({})).await;
+    assert_eq!(other.run_once().await.expect("a run"), 0, "the first one leads");
+    assert_eq!(position(&second.reader(&context("acme"))).await, Position(1), "and everybody reads");
+
+    // What the server sees of a process that was killed: its session ends.
+    let kill = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' \
+                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    sqlx::query(kill).execute(&mut database.connect().await).await.expect("ended");
+    assert_eq!(other.run_once().await.expect("a run"), 1, "the second one takes over");
+    acme.submit("claim", json!({})).await;
+    one.run_once().await.expect_err("its session is gone");
+    assert_eq!(one.run_once().await.expect("a run"), 0, "the first one does not write any more");
+    assert_eq!(other.run_once().await.expect("a run"), 1);
+    assert_eq!(position(&first.reader(&context("acme"))).await, Position(3));
+}
+
+#[tokio::test]
+async fn a_standby_is_queried_and_never_written_and_the_primary_serves_while_it_is_away() {
+    let (_dir, store) = ledger().await;
+    let primary = server().await;
+    let url = primary.create_database("formledger").await;
+    let kept = open_postgres(&url).await;
+    let mut standby = primary.standby().await;
+    let copy = open_postgres(&standby.url("formledger")).await;
+    let replicas = Replicas::new(kept.clone(), vec![copy.clone()]);
+    let acme = tenant_of(&store, "acme");
+    acme.publish("claim", 1, &[]).await;
+    let last = acme.submit("claim", json!({})).await;
+    assert_eq!(runner(&store, &copy).run_once().await.expect("a run"), 0, "nobody keeps a standby");
+    assert_eq!(runner(&store, &kept).run_once().await.expect("a run"), 2);
+
+    let reader = || replicas.reader(&context("acme"));
+    let deadline = || Instant::now() + PATIENCE;
+    copy.reader(&context("acme"))
+        .wait_for(ReadModel::Submissions, Position(2), deadline())
+        .await
+        .expect("it arrives");
+    let used = kept.pool_use();
+    assert!(reader().submission(last).await.expect("an answer").value.is_some());
+    assert_eq!(kept.pool_use(), used, "the standby answered");
+
+    standby.kill_9().await;
+    for _ in 0..3 {
+        assert!(reader().submission(last).await.expect("the primary answers").value.is_some());
+    }
+    let heads = store.heads().await.expect("heads");
+    let answers =
+        async || replicas.each_status(&heads).await.iter().map(|status| status.answers).collect::<Vec<_>>();
+    assert_eq!(answers().await, [false, true]);
+    standby.start_again().await;
+    let back = async {
+        while answers().await != [true, true] {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, back).await.expect("the standby is asked again");
+}
+
+#[tokio::test]
+async fn an_answer_is_never_older_than_what_was_waited_for_or_seen_before() {
+    let (_dir, store) = ledger().await;
+    let (new, old) = (Database::create().await, Database::create().await);
+    let (new, old) = ((open_postgres(&new.url()).await, new), (open_postgres(&old.url()).await, old));
+    let replicas = Replicas::new(new.0.clone(), vec![old.0.clone()]);
+    let acme = tenant_of(&store, "acme");
+    let published = acme.publish("claim", 1, &[]).await;
+    runner(&store, &old.0).run_once().await.expect("a run");
+    acme.submit("claim", json!({})).await;
+    runner(&store, &new.0).run_once().await.expect("a run");
+
+    let reader = replicas.reader(&context("acme"));
+    assert_eq!(position(&reader).await, published, "whoever asks for nothing is answered by the replica");
+    let wanted = Position(2);
+    reader.wait_for(ReadModel::Submissions, wanted, Instant::now()).await.expect("the primary has it");
+    let page = reader.submissions(&SubmissionQuery::default()).await.expect("a page");
+    assert_eq!((page.position, page.items.len()), (wanted, 1));
+    let behind = reader.wait_for(ReadModel::Submissions, Position(3), Instant::now()).await;
+    assert_eq!(behind, Err(Behind { position: wanted }));
+
+    // Rows that went back, as after a rebuild from a ledger that is being caught up with.
+    let back = "SET search_path TO read_models; UPDATE checkpoints SET position = 1";
+    sqlx::raw_sql(back).execute(&mut new.1.connect().await).await.expect("set back");
+    let error = reader.submissions(&SubmissionQuery::default()).await.expect_err("nobody holds it");
+    assert!(matches!(error, QueryError::Behind(Behind { position: Position(1) })), "{error:?}");
+}
+
+/// Tasks that write and then read, and how often each does.
+const WRITERS: usize = 50;
+const PAIRS_EACH: usize = 200;
+const TENANTS: usize = 10;
+/// The longest that a projector dawdles before a batch.
+const LAG_MAX: Duration = Duration::from_millis(30);
+
+/// Projects with a lag that is another one each time.
+async fn dawdle(store: Store, models: ReadModels) {
+    let mut runner = runner(&store, &models);
+    for turn in 0u32.. {
+        sleep(LAG_MAX * (turn * 7 % 11) / 10).await;
+        runner.run_once().await.expect("a run");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_writers_read_what_they_wrote_over_replicas_that_lag() {
+    let (_dir, store) = ledger().await;
+    let (primary, other) = (server().await, Database::create().await);
+    let kept = open_postgres(&primary.create_database("formledger").await).await;
+    let standby = primary.standby().await;
+    standby.upstream().delay(Duration::from_millis(10));
+    let copy = open_postgres(&standby.url("formledger")).await;
+    let fed = open_postgres(&other.url()).await;
+    let replicas = Replicas::new(kept.clone(), vec![copy, fed.clone()]);
+    let dawdlers = [kept, fed].map(|models| tokio::spawn(dawdle(store.clone(), models)));
+    for tenant in 0..TENANTS {
+        tenant_of(&store, &format!("t{tenant}")).publish("claim", 1, &[]).await;
+    }
+    let writers = (0..WRITERS).map(|writer| {
+        let (store, replicas) = (store.clone(), replicas.clone());
+        tokio::spawn(async move {
+            let tenant = format!("t{}", writer % TENANTS);
+            for pair in 0..PAIRS_EACH {
+                let id = formledger_domain::SubmissionId(uuid::Uuid::now_v7());
+                let event = support::submitted("claim", &json!({"pair": pair}));
+                let position = tenant_of(&store, &tenant).submission_events(id, &[event]).await;
+                let reader = replicas.reader(&context(&tenant));
+                let deadline = Instant::now() + PATIENCE;
+                reader.wait_for(ReadModel::Submissions, position, deadline).await.expect("it arrives");
+                let answer = reader.submission(id).await.expect("an answer");
+                assert!(answer.value.is_some(), "stale: {} of {}", answer.position, position);
+                assert!(answer.position >= position);
+            }
+        })
+    });
+    for written in join_all(writers).await {
+        written.expect("nobody read anything stale");
+    }
+    for dawdler in dawdlers {
+        dawdler.abort();
+    }
+}
+
+#[tokio::test]
+async fn the_readers_role_sees_one_tenant_in_every_table_and_writes_none() {
+    let (_dir, store) = ledger().await;
+    let database = Database::create().await;
+    let models = open_postgres(&database.url()).await;
+    for tenant in ["acme", "globex"] {
+        let tenant = tenant_of(&store, tenant);
+        tenant.publish("claim", 1, &["/n"]).await;
+        tenant.submit_with_outcomes("claim", json!({"n": 1}), json!({"big": {"matched": true}})).await;
+    }
+    runner(&store, &models).run_once().await.expect("a run");
+    let mut connection = database.connect().await;
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT tablename::text FROM pg_tables WHERE schemaname = 'read_models' AND tablename <> 'schema_version'",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .expect("tables");
+    assert_eq!(tables.len(), 10, "a new table needs its policies: {tables:?}");
+    let enter = "SET search_path TO read_models; SET ROLE formledger_reader";
+    sqlx::raw_sql(enter).execute(&mut connection).await.expect("the role");
+    for table in tables {
+        for (name, seen) in [("", 0), ("acme", 1)] {
+            let name = format!("SET app.tenant = '{name}'");
+            sqlx::raw_sql(&name).execute(&mut connection).await.expect("a name");
+            let select = format!("SELECT count(DISTINCT tenant_id) FROM {table}");
+            let tenants: i64 = sqlx::query_scalar(&select).fetch_one(&mut connection).await.expect("a count");
+            // Nothing was skipped in this history.
+            assert_eq!(tenants, if table == "skips" { 0 } else { seen }, "{table}");
+        }
+        for statement in [format!("DELETE FROM {table}"), format!("UPDATE {table} SET tenant_id = 'x'")] {
+            let refused = sqlx::raw_sql(&statement).execute(&mut connection).await.expect_err(&statement);
+            assert!(refused.to_string().contains("permission denied"), "{statement}: {refused}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_hold_read_models_is_refused_with_one_clear_error() {
+    let open = async |url: &str| ReadModels::open_postgres(url, ReadModelSettings::default()).await;
+    assert!(matches!(open("postgres//nowhere").await, Err(OpenError::Url)));
+    let nobody = open("postgres://postgres@127.0.0.1:1/formledger").await.expect_err("nobody listens");
+    assert!(nobody.to_string().contains("127.0.0.1:1/formledger"), "{nobody}");
+
+    let database = Database::create().await;
+    open(&database.url()).await.expect("opens").close().await;
+    open(&database.url()).await.expect("opens again").close().await;
+    let mut connection = database.connect().await;
+    let newer = "UPDATE read_models.schema_version SET version = 99";
+    sqlx::query(newer).execute(&mut connection).await.expect("changed");
+    assert!(matches!(open(&database.url()).await, Err(OpenError::Newer { found: 99, .. })));
+    let foreign = "DROP TABLE read_models.schema_version";
+    sqlx::query(foreign).execute(&mut connection).await.expect("changed");
+    assert!(matches!(open(&database.url()).await, Err(OpenError::Foreign)));
+}
