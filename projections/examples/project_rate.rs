@@ -1,6 +1,6 @@
 //! Measures what projecting costs: events per second and process CPU per event, for one tenant and for many.
-//! Run with `cargo run --release -p formledger-projections --example project_rate [-- SUBMISSIONS TENANTS BATCH_EVENTS INDEXED]`.
-//! CPU is that of the whole process, read from `/proc/self/stat`, and counts reading the ledger too; elsewhere it shows as 0.
+//! Run with `cargo run --release -p formledger-projections --example project_rate [-- SUBMISSIONS TENANTS BATCH_EVENTS INDEXED postgres]`;
+//! with `postgres` the read models are kept by a server of its own, and are built again afterwards. CPU is that of the whole process, read from `/proc/self/stat`, and counts reading the ledger too; elsewhere it shows as 0.
 
 use std::time::Instant;
 
@@ -9,8 +9,11 @@ use formledger_domain::{
     CanonicalJson, Form, FormEvent, FormVersion, LedgerAggregate, Position, Sequence, Submission,
     SubmissionEvent, SubmissionState, TenantContext,
 };
-use formledger_projections::{ReadModelSettings, ReadModels, Runner, RunnerSettings};
+use formledger_projections::{
+    ReadModelPlace, ReadModelSettings, ReadModels, RebuildRequest, Runner, RunnerSettings, rebuild,
+};
 use formledger_store::{Append, LedgerRange, Store, StoreSettings};
+use formledger_test_cluster::Postgres;
 use futures_util::StreamExt;
 use serde_json::json;
 use uuid::Uuid;
@@ -25,9 +28,10 @@ type Failure = Box<dyn std::error::Error>;
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
-    let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<usize>());
+    let mut arguments = std::env::args().skip(1).take(4).map(|argument| argument.parse::<usize>());
     let mut next = |default| arguments.next().unwrap_or(Ok(default));
     let (submissions, tenants, batch, indexed) = (next(20_000)?, next(1)?, next(4096)?, next(2)?);
+    let on_postgres = std::env::args().nth(5).as_deref() == Some("postgres");
 
     let directory = tempfile::tempdir()?;
     let store = Store::open_sqlite(&directory.path().join("ledger.db"), StoreSettings::default()).await?;
@@ -44,11 +48,15 @@ async fn main() -> Result<(), Failure> {
     }
     let reading = cpu_seconds() - reading;
 
-    let models =
-        ReadModels::open_sqlite(&directory.path().join("read-models.db"), ReadModelSettings::default())
-            .await?;
+    // The server ends with the value.
+    let server = if on_postgres { Some(Postgres::start().await) } else { None };
+    let place = match &server {
+        Some(server) => ReadModelPlace::postgres(&server.create_database("rate").await)?,
+        None => ReadModelPlace::file(&directory.path().join("read-models.db")),
+    };
+    let models = ReadModels::open(place.clone(), ReadModelSettings::default()).await?;
     let settings = RunnerSettings { batch_events_max: batch, ..RunnerSettings::default() };
-    let mut runner = Runner::new(store, models, settings);
+    let mut runner = Runner::new(store.clone(), models, settings);
     let (began, cpu) = (Instant::now(), cpu_seconds());
     let events = runner.run_once().await?;
     let (wall, cpu) = (began.elapsed().as_secs_f64(), cpu_seconds() - cpu);
@@ -60,6 +68,9 @@ async fn main() -> Result<(), Failure> {
         cpu * 1e6 / submissions as f64,
         reading * 1e6 / submissions as f64,
     );
+    let began = Instant::now();
+    rebuild(&store, &place, RebuildRequest::default(), |_| {}).await?;
+    println!("built again: {:.0} events/s", events as f64 / began.elapsed().as_secs_f64());
     Ok(())
 }
 

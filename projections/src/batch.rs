@@ -147,7 +147,7 @@ impl Batch {
 }
 
 /// What is wrong with a stored event, when that is why a read failed.
-fn damage(error: &StoreError) -> Option<String> {
+pub(crate) fn damage(error: &StoreError) -> Option<String> {
     match error {
         StoreError::Damaged(what) => Some(what.clone()),
         StoreError::Database(source)

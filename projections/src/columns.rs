@@ -67,6 +67,11 @@ pub(crate) fn form(column: &str) -> Result<FormId, Damaged> {
     column.parse().map_err(|error| Damaged::new("form", error))
 }
 
+/// A leaf hash of the ledger's tree.
+pub(crate) fn hash(column: &[u8]) -> Result<[u8; 32], Damaged> {
+    column.try_into().map_err(|_| Damaged::new("hash", format!("{} bytes", column.len())))
+}
+
 /// JSON columns hold what events held, and events are canonical.
 pub(crate) fn json(column: String) -> CanonicalJson {
     CanonicalJson::from_stored(column)

@@ -61,24 +61,31 @@ impl<P: Projection> Follower<P> {
         }
     }
 
-    /// Parks ledgers that end before their checkpoint; answers the moves to settle. After [`Contended`], load and try again.
-    pub(crate) async fn park_ahead(
+    /// Parks tenants where they are, for a reason that depends on their checkpoint; answers the moves to settle. After [`Contended`],
+    /// load and try again.
+    pub(crate) async fn park(
         &self,
         connection: &mut Connection<'_>,
-        heads: &HashMap<TenantId, Position>,
+        reason: impl Fn(&TenantId, Position) -> Option<String>,
     ) -> Result<Result<Vec<Move>, Contended>, sqlx::Error> {
         let mut moves = Vec::new();
         for (tenant, checkpoint) in &self.checkpoints {
-            let head = heads.get(tenant).copied().unwrap_or_default();
-            if checkpoint.position > head {
-                let position = checkpoint.position;
-                let error = format!("the ledger ends at position {head}, before these rows: rebuild them");
+            let position = checkpoint.position;
+            if let Some(error) = reason(tenant, position) {
                 let to = Checkpoint { position, parked: Some(error) };
                 moves.push(Move { tenant: tenant.clone(), from: position, to });
             }
         }
         let moved = checkpoint::compare_and_set(connection, P::READ_MODEL, moves.clone()).await?;
         Ok(if moved { Ok(moves) } else { Err(Contended) })
+    }
+
+    /// Whether a ledger that is followed ends before its checkpoint.
+    pub(crate) fn is_ahead(&self, heads: &HashMap<TenantId, Position>) -> bool {
+        self.checkpoints.iter().any(|(tenant, checkpoint)| {
+            checkpoint.parked.is_none()
+                && checkpoint.position > heads.get(tenant).copied().unwrap_or_default()
+        })
     }
 
     /// Whether the database holds another number of parked tenants than memory.

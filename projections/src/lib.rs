@@ -27,6 +27,7 @@ mod projector;
 mod rebuild;
 mod runner;
 mod status;
+mod witness;
 
 mod columns;
 mod database;

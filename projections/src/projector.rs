@@ -13,7 +13,9 @@ use crate::forms::FormsProjection;
 use crate::position::ReadModel;
 use crate::read_models::ReadModels;
 use crate::statistics::StatisticsProjection;
+use crate::status;
 use crate::submissions::SubmissionsProjection;
+use crate::witness::{self, Doubt};
 
 /// Events read from the ledger at once; a batch exceeds its byte limit by at most these.
 const READ_EVENTS_MAX: usize = 512;
@@ -209,6 +211,7 @@ impl Projector {
             // Dropping the transaction rolls it back.
             Err(contended) => return Ok(Err(contended)),
         });
+        witness::note(&mut connection, &parts).await?;
         transaction.commit().await?;
         let applied = self.read_models.applied();
         let mut moves = moves.into_iter();
@@ -280,22 +283,59 @@ impl Projector {
         ranges
     }
 
-    /// Parks ledgers whose checkpoint lies beyond their end: the ledger is not the one that these rows were made from. Answers `false`
-    /// when another process interfered: then [`Projector::load`] and do it again.
-    pub(crate) async fn park_ahead(
+    /// Compares the rows with the ledgers, before following them. Rows that reflect events which their ledger lost are dropped, to be made
+    /// again; rows of another ledger, and of tenants that have none, are parked. Answers `false` when another process interfered: then
+    /// [`Projector::load`] and do it again.
+    pub(crate) async fn check(&mut self, heads: &HashMap<TenantId, Position>) -> Result<bool, ProjectError> {
+        let witnesses = {
+            let mut writer = self.read_models.writer().await?;
+            witness::load_all(&mut writer.connection()).await?
+        };
+        let doubts = witness::doubts(&self.store, &witnesses, heads).await?;
+        let diverged: Vec<&TenantId> =
+            doubts.iter().filter(|(_, doubt)| **doubt == Doubt::Diverged).map(|(tenant, _)| tenant).collect();
+        if !diverged.is_empty() {
+            tracing::warn!(tenants = ?diverged, "rows reflect events that the ledger does not hold; they are made again");
+            status::drop_tenants(self.read_models.writer().await?.own(), &diverged).await?;
+            self.load(true).await?;
+        }
+        self.park(|tenant, position| {
+            let head = heads.get(tenant).copied().unwrap_or_default();
+            if doubts.get(tenant) == Some(&Doubt::Foreign) {
+                Some(
+                    "these rows were made from another ledger: state another database, or rebuild them"
+                        .to_owned(),
+                )
+            } else if position > head {
+                Some(format!("the ledger ends at position {head}, before these rows: rebuild them"))
+            } else {
+                None
+            }
+        })
+        .await
+    }
+
+    async fn park(
         &mut self,
-        heads: &HashMap<TenantId, Position>,
+        reason: impl Fn(&TenantId, Position) -> Option<String>,
     ) -> Result<bool, ProjectError> {
         let mut writer = self.read_models.writer().await?;
         let mut connection = writer.connection();
         let applied = self.read_models.applied();
         each!(self.followers, follower => {
-            match follower.park_ahead(&mut connection, heads).await? {
+            match follower.park(&mut connection, &reason).await? {
                 Ok(moves) => follower.settle(moves, applied),
                 Err(Contended) => return Ok(false),
             }
         });
         Ok(true)
+    }
+
+    /// Whether a ledger ends before the rows that were made from it: what this projector knows of it is not true any more.
+    pub(crate) fn is_ahead(&mut self, heads: &HashMap<TenantId, Position>) -> bool {
+        let mut ahead = false;
+        each!(self.followers, follower => ahead |= follower.is_ahead(heads));
+        ahead
     }
 
     /// Whether parked tenants were freed, or others parked, by another process: then [`Projector::load`].

@@ -207,6 +207,10 @@ impl Rebuilding {
             let own = format!("projection = '{}'", read_model.name());
             replace_rows(&mut connection, sides, "checkpoints", &own, tenant).await?;
         }
+        // Rows that were not built again still reflect what their witness says.
+        if ReadModel::ALL.iter().all(|read_model| self.read_models.contains(read_model)) {
+            replace_rows(&mut connection, sides, "witnesses", "1 = 1", tenant).await?;
+        }
         transaction.commit().await?;
         Ok(Some(reached.unwrap_or_default()))
     }

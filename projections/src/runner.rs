@@ -144,6 +144,8 @@ impl Runner {
     async fn poll_or_log(&mut self) {
         if let Err(error) = self.poll().await {
             log(&error);
+            // A ledger that could not be read may be another one when it can be again: a standby that took over.
+            self.loaded &= !matches!(error, ProjectError::Store(_));
         }
         self.projector.report();
     }
@@ -171,16 +173,23 @@ impl Runner {
         if !self.lead().await? {
             return Ok(());
         }
-        let first = !self.loaded;
+        let mut first = !self.loaded;
         if first || self.projector.parking_changed().await? {
             // Parked tenants are tried again when the process starts: this binary may be able to read what the last one could not.
             self.projector.load(first).await?;
         }
         let heads = self.projector.store().heads().await?;
         let heads: HashMap<_, _> = heads.into_iter().map(|head| (head.tenant, head.position)).collect();
+        if !first && self.projector.is_ahead(&heads) {
+            // The ledger was set back under us.
+            self.projector.rest();
+            self.projector.load(true).await?;
+            first = true;
+        }
         if first {
             // Only now: a start that failed half way is made again as a whole.
-            self.loaded = self.projector.park_ahead(&heads).await?;
+            self.loaded = false;
+            self.loaded = self.projector.check(&heads).await?;
         }
         self.projector.aim(heads);
         Ok(())

@@ -11,10 +11,16 @@ use crate::place::{Place, PostgresPlace, sqlite_writer};
 use crate::read_models::OpenError;
 
 /// Every migration in order; the n-th brings a database to schema n.
-const MIGRATIONS: &[Migration] = &[Migration {
-    sqlite: include_str!("../../migrations/sqlite/read-models/0001_read_models.sql"),
-    postgres: include_str!("../../migrations/postgres/read-models/0001_read_models.sql"),
-}];
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        sqlite: include_str!("../../migrations/sqlite/read-models/0001_read_models.sql"),
+        postgres: include_str!("../../migrations/postgres/read-models/0001_read_models.sql"),
+    },
+    Migration {
+        sqlite: include_str!("../../migrations/sqlite/read-models/0002_witnesses.sql"),
+        postgres: include_str!("../../migrations/postgres/read-models/0002_witnesses.sql"),
+    },
+];
 
 /// One step, for each database.
 struct Migration {

@@ -141,6 +141,24 @@ pub(crate) async fn skip(writer: &mut OwnConnection, skip: &Skip) -> Result<(), 
     Ok(())
 }
 
+/// Drops all that was made from these tenants' ledgers, checkpoints too; the runner makes it again. What operators skipped stays skipped.
+pub(crate) async fn drop_tenants(
+    writer: &mut OwnConnection,
+    tenants: &[&TenantId],
+) -> Result<(), sqlx::Error> {
+    let tables =
+        || ReadModel::ALL.into_iter().flat_map(ReadModel::tables).chain(&["checkpoints", "witnesses"]);
+    for tenant in tenants {
+        let mut transaction = writer.begin_writing().await?;
+        for table in tables() {
+            let delete = format!("DELETE FROM {table} WHERE tenant_id = $1");
+            sql(delete).bind(tenant.as_str()).execute(&mut transaction.connection()).await?;
+        }
+        transaction.commit().await?;
+    }
+    Ok(())
+}
+
 /// Drops the rows that another version of a projection's code made; the runner builds them again.
 pub(crate) async fn drop_other_versions(writer: &mut OwnConnection) -> Result<(), sqlx::Error> {
     let mut transaction = writer.begin_writing().await?;

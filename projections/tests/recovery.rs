@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 on_both_databases! {
+    rows_of_a_history_that_the_ledger_lost_are_made_again,
+    rows_of_another_ledger_are_parked_and_left_alone,
     a_stop_before_a_publication_in_the_same_batch_stops_neither_the_tenant_for_ever_nor_others,
     rows_of_a_version_that_an_earlier_binary_wrote_beyond_its_stop_do_not_stop_anybody,
     a_checkpoint_that_went_missing_is_contended_and_not_made_up,
@@ -141,6 +143,66 @@ async fn an_event_can_be_skipped_again_after_rows_from_before_the_skip_were_swit
     world.models.skip(&skip).await.expect("skipped again");
     assert_eq!(positions(&world, "acme").await, [1, 1, 0]);
     assert_eq!(position, Position(1));
+}
+
+async fn rows_of_a_history_that_the_ledger_lost_are_made_again(on: On) {
+    let mut world = World::new(on).await;
+    for tenant in ["acme", "globex"] {
+        world.tenant(tenant).publish("claim", 1, &["/n"]).await;
+    }
+    world.tenant("acme").submit("claim", json!({"n": 1})).await;
+    let copy = world.folder().join("copy.db");
+    world.tamper_ledger(&format!("VACUUM INTO '{}'", copy.display())).await;
+    for n in 2..5 {
+        world.tenant("acme").submit("claim", json!({"n": n})).await;
+    }
+    world.run_once().await;
+    assert_eq!(positions(&world, "acme").await, [5, 5, 5]);
+
+    // The copy takes its place, and is behind.
+    world.store = Store::open_sqlite(&copy, StoreSettings::default()).await.expect("a ledger");
+    world.runner = world.another_runner();
+    world.run_once().await;
+    assert_eq!(positions(&world, "acme").await, [2, 2, 2]);
+    assert_eq!(world.differences_from_rebuilt().await, []);
+
+    // Then it goes on elsewhere, beyond where the rows were: only the hashes tell.
+    let back = world.folder().join("back.db");
+    std::fs::copy(&copy, &back).expect("a copy");
+    for n in 10..14 {
+        world.tenant("acme").submit("claim", json!({"n": n})).await;
+    }
+    world.run_once().await;
+    world.store = Store::open_sqlite(&back, StoreSettings::default()).await.expect("a ledger");
+    for n in 20..28 {
+        world.tenant("acme").submit("claim", json!({"n": n})).await;
+    }
+    world.runner = world.another_runner();
+    world.run_once().await;
+    assert_eq!(positions(&world, "acme").await, [10, 10, 10]);
+    assert_eq!(positions(&world, "globex").await, [1, 1, 1]);
+    assert_eq!(world.differences_from_rebuilt().await, []);
+}
+
+async fn rows_of_another_ledger_are_parked_and_left_alone(on: On) {
+    let mut world = World::new(on).await;
+    world.tenant("acme").publish("claim", 1, &[]).await;
+    world.run_once().await;
+    let other = World::new(On::Sqlite).await;
+    for version in 1..=3 {
+        other.tenant("acme").publish("claim", version, &[]).await;
+    }
+    let mut runner = Runner::new(other.store.clone(), world.models.clone(), RunnerSettings::default());
+    runner.run_once().await.expect("a run");
+    assert_eq!(positions(&world, "acme").await, [1, 1, 1]);
+    let status = world.models.status(&[]).await.expect("status");
+    assert!(status[0].parked[0].error.contains("another ledger"), "{}", status[0].parked[0].error);
+
+    // Back at their own ledger they go on.
+    world.tenant("acme").publish("claim", 2, &[]).await;
+    world.another_runner().run_once().await.expect("a run");
+    assert_eq!(positions(&world, "acme").await, [2, 2, 2]);
+    assert_eq!(world.differences_from_rebuilt().await, []);
 }
 
 /// Opens a ledger that was tampered with anew, so that nothing of it is in memory.

@@ -201,7 +201,7 @@ async fn the_readers_role_sees_one_tenant_in_every_table_and_writes_none() {
     .fetch_all(&mut connection)
     .await
     .expect("tables");
-    assert_eq!(tables.len(), 10, "a new table needs its policies: {tables:?}");
+    assert_eq!(tables.len(), 11, "a new table needs its policies: {tables:?}");
     let enter = "SET search_path TO read_models; SET ROLE formledger_reader";
     sqlx::raw_sql(enter).execute(&mut connection).await.expect("the role");
     for table in tables {

@@ -22,6 +22,7 @@ pub(crate) enum Kind {
     Real,
     Flag,
     Uuid,
+    Bytes,
 }
 
 /// Takes a row's values, column by column.
@@ -33,6 +34,7 @@ pub(crate) trait Values {
     fn real(&mut self, number: f64);
     fn flag(&mut self, flag: bool);
     fn uuid(&mut self, id: Uuid);
+    fn bytes_or_null(&mut self, bytes: Option<Vec<u8>>);
 }
 
 /// One statement, written out for each database and chunk size.
@@ -152,6 +154,7 @@ impl ManyRows {
                 Array::Real(numbers) => arguments.add(numbers),
                 Array::Flag(flags) => arguments.add(flags),
                 Array::Uuid(ids) => arguments.add(ids),
+                Array::Bytes(bytes) => arguments.add(bytes),
             }
             .map_err(sqlx::Error::Encode)?;
         }
@@ -171,6 +174,7 @@ fn unnested(kinds: &[Kind]) -> String {
         Kind::Real => "float8[]",
         Kind::Flag => "boolean[]",
         Kind::Uuid => "uuid[]",
+        Kind::Bytes => "bytea[]",
     };
     let numbered = || kinds.iter().zip(1..);
     let arrays: Vec<_> = numbered().map(|(kind, n)| format!("${n}::{}", type_of(kind))).collect();
@@ -228,6 +232,10 @@ impl Values for Parameters {
     fn uuid(&mut self, id: Uuid) {
         self.add(id);
     }
+
+    fn bytes_or_null(&mut self, bytes: Option<Vec<u8>>) {
+        self.add(bytes);
+    }
 }
 
 /// Postgres's parameters, by column.
@@ -244,6 +252,7 @@ enum Array {
     Real(Vec<f64>),
     Flag(Vec<bool>),
     Uuid(Vec<Uuid>),
+    Bytes(Vec<Option<Vec<u8>>>),
 }
 
 impl Array {
@@ -254,6 +263,7 @@ impl Array {
             Kind::Real => Self::Real(Vec::with_capacity(rows)),
             Kind::Flag => Self::Flag(Vec::with_capacity(rows)),
             Kind::Uuid => Self::Uuid(Vec::with_capacity(rows)),
+            Kind::Bytes => Self::Bytes(Vec::with_capacity(rows)),
         }
     }
 }
@@ -304,5 +314,9 @@ impl Values for Arrays {
 
     fn uuid(&mut self, id: Uuid) {
         put!(self, Uuid, id);
+    }
+
+    fn bytes_or_null(&mut self, bytes: Option<Vec<u8>>) {
+        put!(self, Bytes, bytes);
     }
 }

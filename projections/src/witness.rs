@@ -1,0 +1,151 @@
+//! Which ledger the rows of each tenant were made from, kept beside the checkpoints and compared with the ledger before a projector goes on.
+//! A ledger restored from an older copy, or taken over by a standby that had not received everything, may hold other events at positions that
+//! the rows reflect already; and a URL may name the read models of another system. Used by the projector.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use formledger_domain::{Position, TenantId};
+use formledger_store::{LedgerRange, RecordedEvent, Store, StoreError};
+
+use crate::batch::{LedgerPart, damage};
+use crate::columns::{self, place};
+use crate::database::Kind::{Bytes, Integer, Text};
+use crate::database::{Connection, ManyRows, Row, sql};
+
+/// Tenants whose events are read at once; two small reads each.
+const CHECKED_AT_ONCE: usize = 256;
+
+/// An event's place in the tree of its ledger.
+type LeafHash = [u8; 32];
+
+/// What the rows remember of their ledger.
+#[derive(Debug)]
+pub(crate) struct Witness {
+    tenant: TenantId,
+    /// Of the event at position 1; `None` for rows that an earlier binary began.
+    first: Option<LeafHash>,
+    position: Position,
+    /// Of the event at `position`.
+    last: LeafHash,
+}
+
+/// What is wrong with a tenant's rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    /// They were made from this ledger, and reflect events that it does not hold (any more).
+    Diverged,
+    /// They were made from another ledger, or nobody can tell.
+    Foreign,
+}
+
+static PUT: LazyLock<ManyRows> = LazyLock::new(|| {
+    ManyRows::insert(
+        "INSERT INTO witnesses (tenant_id, first_hash, position, last_hash)",
+        &[Text, Bytes, Integer, Bytes],
+        "ON CONFLICT (tenant_id) DO UPDATE SET position = excluded.position, last_hash = excluded.last_hash, \
+         first_hash = coalesce(witnesses.first_hash, excluded.first_hash) WHERE excluded.position > witnesses.position",
+    )
+});
+
+/// Notes what a batch was read from, in the batch's transaction.
+pub(crate) async fn note(
+    connection: &mut Connection<'_>,
+    parts: &[LedgerPart<'_>],
+) -> Result<(), sqlx::Error> {
+    let newest = |part: &LedgerPart<'_>| {
+        let (first, last) = (&part.facts.first()?.event, &part.facts.last()?.event);
+        let first = (first.position == Position(1)).then_some(first.leaf_hash);
+        Some(Witness { tenant: part.tenant.clone(), first, position: last.position, last: last.leaf_hash })
+    };
+    let rows: Vec<Witness> = parts.iter().filter_map(newest).collect();
+    PUT.execute(connection, rows, |values, witness| {
+        values.text(witness.tenant.to_string());
+        values.bytes_or_null(witness.first.map(Vec::from));
+        values.integer(place(witness.position.0));
+        values.bytes_or_null(Some(witness.last.to_vec()));
+    })
+    .await?;
+    Ok(())
+}
+
+/// All witnesses.
+pub(crate) async fn load_all(connection: &mut Connection<'_>) -> Result<Vec<Witness>, sqlx::Error> {
+    let rows =
+        sql("SELECT tenant_id, first_hash, position, last_hash FROM witnesses").rows(connection).await?;
+    let read = |row: &Row| {
+        Ok(Witness {
+            tenant: columns::tenant(row.get("tenant_id")?)?,
+            first: row.get::<Option<&[u8]>>("first_hash")?.map(columns::hash).transpose()?,
+            position: columns::position(row.get("position")?)?,
+            last: columns::hash(row.get("last_hash")?)?,
+        })
+    };
+    rows.iter().map(read).collect()
+}
+
+/// Compares witnesses with the ledgers they speak of; answers whose rows are in doubt. A tenant without ledger is not looked at here.
+pub(crate) async fn doubts(
+    store: &Store,
+    witnesses: &[Witness],
+    heads: &HashMap<TenantId, Position>,
+) -> Result<HashMap<TenantId, Doubt>, StoreError> {
+    let mut doubts = HashMap::new();
+    for chunk in witnesses.chunks(CHECKED_AT_ONCE) {
+        let chunk: Vec<_> = chunk
+            .iter()
+            .filter_map(|witness| Some((witness, *heads.get(&witness.tenant)?)))
+            .filter(|(_, head)| *head > Position::START)
+            .collect();
+        match read(store, &chunk).await {
+            Ok(events) => doubts.extend(judge(&chunk, &events)),
+            // One tenant's damage must not keep the others from being looked at; its own rows park where the damage is.
+            Err(error) if damage(&error).is_some() => {
+                for one in chunk.chunks(1) {
+                    match read(store, one).await {
+                        Ok(events) => doubts.extend(judge(one, &events)),
+                        Err(error) if damage(&error).is_some() => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(doubts)
+}
+
+/// The events that the witnesses speak of, as far as the ledgers reach.
+async fn read(store: &Store, witnesses: &[(&Witness, Position)]) -> Result<Vec<RecordedEvent>, StoreError> {
+    let mut ranges = Vec::with_capacity(witnesses.len() * 2);
+    for (witness, head) in witnesses {
+        let mut one = |position: Position| {
+            let after = Position(position.0 - 1);
+            ranges.push(LedgerRange { tenant: witness.tenant.clone(), after, up_to: position });
+        };
+        one(Position(1));
+        if witness.position > Position(1) && witness.position <= *head {
+            one(witness.position);
+        }
+    }
+    store.read_ranges(&ranges).await
+}
+
+fn judge(
+    witnesses: &[(&Witness, Position)],
+    events: &[RecordedEvent],
+) -> impl Iterator<Item = (TenantId, Doubt)> {
+    let found: HashMap<(&TenantId, Position), LeafHash> =
+        events.iter().map(|event| ((&event.tenant, event.position), event.leaf_hash)).collect();
+    let judge = move |(witness, _): &(&Witness, Position)| {
+        let at = |position| found.get(&(&witness.tenant, position)).copied();
+        // An event that is missing parks the tenant where it is missing.
+        let first = at(Position(1))?;
+        if at(witness.position) == Some(witness.last) {
+            return None;
+        }
+        let doubt = if witness.first == Some(first) { Doubt::Diverged } else { Doubt::Foreign };
+        Some((witness.tenant.clone(), doubt))
+    };
+    witnesses.iter().filter_map(judge).collect::<Vec<_>>().into_iter()
+}
