@@ -180,12 +180,19 @@ pub struct FunctionDoc {
     pub name: &'static str,
     /// How it is called, with parameter and result types.
     pub signature: String,
+    /// Why a call may fail on values of its types; overflow is not told.
+    pub fails: Option<&'static str>,
 }
 
 /// Every operator and function of the language, from the table that the checker and the evaluator use.
 pub fn functions() -> Vec<FunctionDoc> {
     let rows = TABLE.iter().copied().flatten();
-    rows.map(|row| FunctionDoc { name: row.name, signature: Signature(row).to_string() }).collect()
+    let doc = |row: &Overload| FunctionDoc {
+        name: row.name,
+        signature: Signature(row).to_string(),
+        fails: row.fails,
+    };
+    rows.map(doc).collect()
 }
 
 /// The static type that a row's result pattern denotes.

@@ -1,0 +1,73 @@
+//! What rules cost: ours, and the same rule in `cel`, `zen-expression` and `datalogic-rs`, in one run.
+//! `cargo run --release --manifest-path bench/rules/Cargo.toml`
+//!
+//! Medians over many short rounds, because the machine is shared; engines take turns round by round, so that what disturbs the machine
+//! disturbs them alike. No framework, so that what is timed is all on these pages.
+
+mod others;
+mod ours;
+
+use std::time::Instant;
+
+/// Rounds whose median is printed.
+const ROUNDS: usize = 401;
+/// Calls in one round.
+const CALLS: usize = 200;
+
+/// The rule of the comparison.
+pub const RULE: &str = "amount > 10000 && (country in ['DE','FR'] || risk >= 0.8) && applicant.age >= 18";
+
+/// Something to time, and what it is called.
+pub struct Contestant<'c> {
+    /// The line's title.
+    pub name: &'static str,
+    /// One call.
+    pub call: Box<dyn FnMut() + 'c>,
+}
+
+impl<'c> Contestant<'c> {
+    /// A contestant of this name.
+    pub fn new(name: &'static str, call: impl FnMut() + 'c) -> Self {
+        Self { name, call: Box::new(call) }
+    }
+}
+
+/// Prints the median nanoseconds of a call of each, and its ratio to the first.
+pub fn race(title: &str, mut contestants: Vec<Contestant<'_>>) {
+    let mut rounds = vec![Vec::with_capacity(ROUNDS); contestants.len()];
+    for _ in 0..ROUNDS {
+        for (contestant, times) in contestants.iter_mut().zip(&mut rounds) {
+            let start = Instant::now();
+            (0..CALLS).for_each(|_| (contestant.call)());
+            times.push(start.elapsed().as_nanos() as f64 / CALLS as f64);
+        }
+    }
+    println!("\n{title}");
+    let medians: Vec<f64> = rounds
+        .iter_mut()
+        .map(|times| {
+            times.sort_by(f64::total_cmp);
+            times[ROUNDS / 2]
+        })
+        .collect();
+    for (contestant, median) in contestants.iter().zip(&medians) {
+        println!("  {:<44} {median:10.1} ns {:8.1}x", contestant.name, median / medians[0]);
+    }
+}
+
+fn main() {
+    println!("rule: {RULE}");
+    let layout = ours::layout();
+    let data = ours::data();
+    let program = formledger_rules::Program::compile(RULE, &layout).expect("the rule is right");
+    let rules = ours::constraint(&layout);
+
+    let mut evaluated = ours::evaluation(&program, &layout, &rules, &data);
+    evaluated.extend(others::evaluation(&data));
+    race("evaluate, from filled slots or from parsed JSON", evaluated);
+    let mut compiled = ours::compilation(&layout);
+    compiled.extend(others::compilation());
+    race("parse (ours: and check against the form) and compile", compiled);
+    ours::tables(&layout, &data);
+    ours::large();
+}
