@@ -101,7 +101,8 @@ pub(crate) struct Batch<'a> {
 /// What became of a batch's statements.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Applied {
-    /// Everything waits for the commit, except what belongs to these tenants: their heads had moved, nothing of them was written.
+    /// Everything waits for the commit, or is durable after [`Backend::record`], except what belongs to these tenants: their heads had
+    /// moved, nothing of them was written.
     Open {
         /// Tenants to re-read and try again; normally none.
         moved: Vec<TenantId>,
@@ -168,6 +169,17 @@ pub(crate) trait Backend: Send + 'static {
 
     /// Makes what [`Backend::apply`] left open durable.
     fn commit(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Writes the batch and makes it durable: [`Backend::apply`] and [`Backend::commit`], or less where a database needs less.
+    fn record(&mut self, batch: &Batch<'_>) -> impl Future<Output = Result<Applied, StoreError>> + Send {
+        async {
+            let applied = self.apply(batch).await?;
+            if matches!(applied, Applied::Open { .. }) {
+                self.commit().await?;
+            }
+            Ok(applied)
+        }
+    }
 
     /// After any error: leaves no transaction behind, so that the next batch starts clean.
     fn recover(&mut self) -> impl Future<Output = ()> + Send;

@@ -1,6 +1,7 @@
 //! The ledger on Postgres 14 or newer: many processes may write to one database, also to one ledger. Opened by `Store::open_postgres`.
 //! Holds the only SQL of the log for this database; what to write is decided by `writer`. Choices and figures: docs/adr/0005.
 
+mod apply;
 mod bell;
 mod error;
 mod find_out;

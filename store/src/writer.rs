@@ -137,15 +137,13 @@ impl<B: Backend> Writer<B> {
                 settle(commands, verdicts, &[]);
                 return self.backend.release().await;
             }
-            let applied = self.backend.apply(&batch).await?;
-            let Applied::Open { moved } = applied else {
+            let began = Instant::now();
+            let Applied::Open { moved } = self.backend.record(&batch).await? else {
                 drop(batch);
                 self.refuse_overrun(commands).await?;
                 self.read_facts(commands, &mut facts).await?;
                 continue;
             };
-            let began = Instant::now();
-            self.backend.commit().await?;
             metrics::histogram!("formledger_append_commit_seconds").record(began.elapsed().as_secs_f64());
             self.committed(batch, &moved);
             settle(commands, verdicts, &moved);

@@ -2,11 +2,12 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::Error;
 use tokio::time::timeout;
 
-use super::ANSWER_TIMEOUT;
+use super::{ANSWER_TIMEOUT, CONNECT_TIMEOUT};
 use crate::error::StoreError;
 
 // https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -22,6 +23,7 @@ const DUPLICATE_TABLE: &str = "42P07";
 const TOO_MANY_CONNECTIONS: &str = "53300";
 const READ_ONLY_TRANSACTION: &str = "25006";
 const IDLE_IN_TRANSACTION: &str = "25P03";
+const PROTOCOL_VIOLATION: &str = "08P01";
 /// Class 08, connection exceptions; 57P01 to 57P05, shutting down, crashed or starting up; class 28 and 3D000, nobody may log in.
 const NOT_SERVING: [&str; 4] = ["08", "57P", "28", "3D"];
 
@@ -56,6 +58,11 @@ pub(super) fn is_lost(error: &Error) -> bool {
     }
 }
 
+/// Whether a pooler takes no settings of a session when a client connects; PgBouncer says so with this code.
+pub(super) fn refuses_settings(error: &Error) -> bool {
+    code(error).as_deref() == Some(PROTOCOL_VIOLATION)
+}
+
 /// Whether the batch met what another transaction wrote, or waits in a circle with one: planned on newer facts it may succeed.
 pub(super) fn collided(error: &Error) -> bool {
     matches!(code(error).as_deref(), Some(UNIQUE_VIOLATION | DEADLOCK_DETECTED | SERIALIZATION_FAILURE))
@@ -63,7 +70,19 @@ pub(super) fn collided(error: &Error) -> bool {
 
 /// Waits for a server at most [`ANSWER_TIMEOUT`]. The connection is of no use after an error for which [`is_lost`] holds.
 pub(super) async fn answered<T>(answer: impl Future<Output = Result<T, Error>> + Send) -> Result<T, Error> {
-    match timeout(ANSWER_TIMEOUT, answer).await {
+    within(ANSWER_TIMEOUT, answer).await
+}
+
+/// Waits for a connection at most [`CONNECT_TIMEOUT`].
+pub(super) async fn connected<T>(connect: impl Future<Output = Result<T, Error>> + Send) -> Result<T, Error> {
+    within(CONNECT_TIMEOUT, connect).await
+}
+
+async fn within<T>(
+    limit: Duration,
+    answer: impl Future<Output = Result<T, Error>> + Send,
+) -> Result<T, Error> {
+    match timeout(limit, answer).await {
         Ok(answer) => answer,
         Err(_silent) => Err(Error::Io(std::io::ErrorKind::TimedOut.into())),
     }

@@ -1,12 +1,17 @@
-//! After a connection broke while it committed: whether the batch is there. Called by `commit` alone, before anybody is answered.
+//! After a connection broke while it committed: whether the batch is there. Called by `write` alone, before anybody is answered.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use sqlx::Executor;
+use formledger_domain::{EventId, TenantId};
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+use sqlx::{Executor, Postgres, Row};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::error::{answered, failed};
-use super::write::{PostgresBackend, Proof};
+use super::write::PostgresBackend;
+use crate::backend::Head;
 use crate::error::{StoreError, causes};
 
 /// How long to ask; a server that restarts or fails over within it costs nobody an answer. After it every command of the batch hears
@@ -15,17 +20,31 @@ const ASKING_MAX: Duration = Duration::from_secs(10);
 /// Between two questions to a server that answers with errors.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// What tells whether a ledger's part of a batch was committed.
+#[derive(Debug)]
+pub(super) struct Proof {
+    pub(super) tenant: TenantId,
+    /// Where the batch moves the ledger to.
+    pub(super) head: Head,
+    /// The event at that position.
+    pub(super) event_id: EventId,
+}
+
 impl PostgresBackend {
-    /// Returns when the batch is durable.
+    /// Which ledgers' parts of a batch are durable. Whatever else was in its transaction went with them; where there is none, nothing of it
+    /// is there and never will be.
     ///
     /// # Errors
-    /// `lost` when the batch is not there and never will be, or when nobody could say.
-    pub(super) async fn find_out(&mut self, proof: &Proof, lost: StoreError) -> Result<(), StoreError> {
+    /// `lost` when nobody could say.
+    pub(super) async fn find_out(
+        &mut self,
+        proofs: &[Proof],
+        lost: &StoreError,
+    ) -> Result<HashSet<String>, StoreError> {
         let deadline = Instant::now() + ASKING_MAX;
         loop {
-            match self.is_recorded(proof).await {
-                Ok(true) => return Ok(()),
-                Ok(false) => return Err(lost),
+            match self.recorded(proofs).await {
+                Ok(recorded) => return Ok(recorded),
                 Err(error) => {
                     tracing::warn!(
                         error = causes(&error),
@@ -35,42 +54,56 @@ impl PostgresBackend {
                 }
             }
             if Instant::now() >= deadline {
-                return Err(lost);
+                return Err(lost.clone());
             }
             sleep(PAUSE).await;
             sleep_until(self.link.retry_at().min(deadline)).await;
         }
     }
 
-    /// Whether the batch is there, once nothing can change that any more.
-    async fn is_recorded(&mut self, proof: &Proof) -> Result<bool, StoreError> {
-        let (tenant, head) = (proof.tenant.as_str(), &proof.head);
+    /// Which of the ledgers' parts are there, once nothing can change that any more.
+    async fn recorded(&mut self, proofs: &[Proof]) -> Result<HashSet<String>, StoreError> {
         let transaction = self.transaction().await?;
-        // The lost connection's transaction may still be at work on the server. Both statements wait for it, the first if it created
-        // the ledger, the second if it moved it.
-        let create = sqlx::query(
-            "INSERT INTO ledgers (tenant_id, position, recorded_at, frontier) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-        )
-        .bind(tenant)
-        .bind(head.position.0 as i64)
-        .bind(head.recorded_at)
-        .bind(head.frontier.to_stored());
-        let created = answered(create.execute(&mut *transaction)).await.map_err(failed)?;
-        let hold = sqlx::query("UPDATE ledgers SET position = position WHERE tenant_id = $1").bind(tenant);
-        answered(hold.execute(&mut *transaction)).await.map_err(failed)?;
-        let find =
-            sqlx::query("SELECT 1 FROM events WHERE tenant_id = $1 AND position = $2 AND event_id = $3")
-                .bind(tenant)
-                .bind(head.position.0 as i64)
-                .bind(proof.event_id.0);
-        let found = answered(find.fetch_optional(&mut *transaction)).await.map_err(failed)?;
-        if created.rows_affected() > 0 || found.is_none() {
+        // The lost connection's transaction may still be at work on the server. Both statements wait for it: the first where it creates a
+        // ledger, the second where it moves one.
+        let created = answered(heads(CREATE, proofs).execute(&mut *transaction)).await.map_err(failed)?;
+        answered(heads(HOLD, proofs).execute(&mut *transaction)).await.map_err(failed)?;
+        let find = sqlx::query(FIND)
+            .bind(proofs.iter().map(|proof| proof.tenant.as_str()).collect::<Vec<_>>())
+            .bind(proofs.iter().map(|proof| proof.head.position.0 as i64).collect::<Vec<_>>())
+            .bind(proofs.iter().map(|proof| proof.event_id.0).collect::<Vec<_>>());
+        let found = answered(find.fetch_all(&mut *transaction)).await.map_err(failed)?;
+        let found: HashSet<String> = found.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        // The batch would have created them.
+        if created.rows_affected() > 0 || found.is_empty() {
             self.roll_back().await?;
-            return Ok(false);
+            return Ok(HashSet::new());
         }
         // A commit that waits for a synchronous standby waits for everything before it: then the batch is there, too.
         answered(transaction.execute("COMMIT")).await.map_err(failed)?;
         self.ended();
-        Ok(true)
+        Ok(found)
     }
+}
+
+const CREATE: &str = "\
+INSERT INTO ledgers (tenant_id, position, recorded_at, frontier)
+SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bytea[])
+ON CONFLICT DO NOTHING";
+
+const HOLD: &str = "\
+UPDATE ledgers SET position = ledgers.position
+FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bytea[]) AS asked (tenant_id, position, recorded_at, frontier)
+WHERE ledgers.tenant_id = asked.tenant_id";
+
+const FIND: &str = "\
+SELECT tenant_id FROM unnest($1::text[], $2::bigint[], $3::uuid[]) AS asked (tenant_id, position, event_id)
+JOIN events USING (tenant_id, position, event_id)";
+
+fn heads<'q>(statement: &'q str, proofs: &'q [Proof]) -> Query<'q, Postgres, PgArguments> {
+    sqlx::query(statement)
+        .bind(proofs.iter().map(|proof| proof.tenant.as_str()).collect::<Vec<_>>())
+        .bind(proofs.iter().map(|proof| proof.head.position.0 as i64).collect::<Vec<_>>())
+        .bind(proofs.iter().map(|proof| proof.head.recorded_at).collect::<Vec<_>>())
+        .bind(proofs.iter().map(|proof| proof.head.frontier.to_stored()).collect::<Vec<_>>())
 }

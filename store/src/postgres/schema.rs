@@ -48,7 +48,7 @@ async fn check_server(connection: &mut PgConnection) -> Result<(), StoreError> {
     let server = connection
         .fetch_one(
             "SELECT current_setting('server_version_num')::int, current_setting('server_version'), \
-             current_setting('server_encoding'), pg_is_in_recovery()",
+             current_setting('server_encoding'), pg_is_in_recovery(), current_setting('synchronous_commit')",
         )
         .await
         .map_err(failed)?;

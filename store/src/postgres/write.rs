@@ -1,71 +1,31 @@
-//! The writing side: one connection, one transaction per batch of three messages: begin, one statement, commit.
+//! The writing side: one connection, one transaction per batch: one statement, or through a pooler begin, statement, commit.
 //! Driven by `writer`; holds SQL and nothing else. Every statement also runs on tables that Citus distributes by tenant.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
 
-use formledger_domain::{EventId, Position, Sequence, StreamId, TenantId};
+use formledger_domain::{Position, Sequence, StreamId, TenantId};
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::query::Query;
-use sqlx::{Executor, Postgres, Row};
+use sqlx::{ConnectOptions, Connection, Executor, Postgres, Row};
 
+use super::apply::{Ends, apply, proofs, split, won_and_moved};
 use super::bell::Bell;
-use super::error::{answered, collided, failed, is_lost};
-use super::link::Link;
+use super::error::{answered, collided, connected, failed, is_lost};
+use super::find_out::Proof;
+use super::link::{Link, SESSION};
 use super::read::head_from_row;
 use super::{PostgresOptions, schema};
-use crate::backend::{Applied, Backend, Batch, EventRow, Head, OutcomeRow, Remembered, StoredHead};
-use crate::error::StoreError;
+use crate::backend::{Applied, Backend, Batch, Remembered, StoredHead};
+use crate::error::{StoreError, causes};
 use crate::stored;
 use crate::wake::Wake;
 
-/// Begins a transaction with all that it needs of a session, because through a pooler the next one may be another's.
-///
-/// - The role can append and load, and nothing else.
-/// - Without hash joins and sequential scans every plan visits heads in order of tenant, so that two processes that lock the same heads
-///   cannot wait for each other.
-/// - A lock that another process holds for 5 s ends the wait with `StoreError::Busy`; if this process stops between statement and
-///   commit, the server takes its locks away after 10 s.
-/// - No time limit on statements: it would also end COMMIT's wait for a synchronous standby, and report success.
-/// - An answer means durable, whatever the server's default is; `local` and above are the administrator's choice.
-const BEGIN: &str = "BEGIN; SET LOCAL ROLE formledger_writer; SET LOCAL enable_hashjoin = off; SET LOCAL enable_seqscan = off; \
-     SET LOCAL lock_timeout = '5s'; SET LOCAL idle_in_transaction_session_timeout = '10s'; SET LOCAL statement_timeout = 0";
-
-/// Compares and sets the heads, and records events and outcomes of those that were where the batch expects them.
-const APPLY: &str = "\
-WITH asked AS (
-    SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[])
-        AS asked (tenant_id, expected, position, recorded_at, frontier)
-), created AS (
-    INSERT INTO ledgers (tenant_id, position, recorded_at, frontier)
-    SELECT tenant_id, position, recorded_at, frontier FROM asked WHERE expected = 0
-    ON CONFLICT DO NOTHING
-    RETURNING tenant_id
-), moved AS (
-    UPDATE ledgers SET position = asked.position, recorded_at = asked.recorded_at, frontier = asked.frontier
-    FROM asked
-    WHERE ledgers.tenant_id = asked.tenant_id AND ledgers.position = asked.expected
-    RETURNING ledgers.tenant_id
-), won AS (
-    SELECT tenant_id FROM created UNION ALL SELECT tenant_id FROM moved
-), recorded AS (
-    INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
-                        tenant_id, position, event_id, recorded_at, leaf_hash)
-    SELECT aggregate_type, aggregate_id, sequence, event_type, event_version, payload::json, metadata::json,
-           tenant_id, position, event_id, recorded_at, leaf_hash
-    FROM unnest($6::text[], $7::text[], $8::bigint[], $9::text[], $10::text[], $11::text[], $12::text[],
-                $13::text[], $14::bigint[], $15::uuid[], $16::bigint[], $17::bytea[])
-        AS event (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
-                  tenant_id, position, event_id, recorded_at, leaf_hash)
-    JOIN won USING (tenant_id)
-), remembered AS (
-    INSERT INTO idempotency (tenant_id, idempotency_key, request_hash, outcome, position, sequence, recorded_at)
-    SELECT tenant_id, idempotency_key, request_hash, outcome, position, sequence, recorded_at
-    FROM unnest($18::text[], $19::text[], $20::bytea[], $21::text[], $22::bigint[], $23::bigint[], $24::bigint[])
-        AS outcome (tenant_id, idempotency_key, request_hash, outcome, position, sequence, recorded_at)
-    JOIN won USING (tenant_id)
-)
-SELECT tenant_id FROM won";
+/// Begins a transaction in a session as [`SESSION`] has it, whosever it was before.
+static BEGIN: LazyLock<String> = LazyLock::new(|| {
+    let set = SESSION.map(|(setting, value)| format!("; SET LOCAL {setting} = '{value}'"));
+    format!("BEGIN{}", set.concat())
+});
 
 /// The connection that writes.
 #[derive(Debug)]
@@ -79,37 +39,33 @@ pub(crate) struct PostgresBackend {
 /// What an open transaction would make durable.
 #[derive(Debug, Default)]
 struct OpenBatch {
-    heads: Vec<(TenantId, Position)>,
+    ends: Ends,
+    /// Of one of its ledgers: a transaction is there as a whole or not at all.
     proof: Option<Proof>,
-}
-
-/// One of the batch's ledgers, which tells whether the batch was committed: a transaction is there as a whole or not at all.
-#[derive(Debug)]
-pub(super) struct Proof {
-    pub(super) tenant: TenantId,
-    pub(super) head: Head,
-    /// The event at the head's position.
-    pub(super) event_id: EventId,
 }
 
 impl PostgresBackend {
     /// Connects and brings the schema up to date.
     pub(crate) async fn open(options: &PostgresOptions) -> Result<Self, StoreError> {
-        let mut link = Link::new(options.database.clone());
-        schema::migrate(link.connection().await?).await?;
+        // As the one who logs in: the writer may not change the schema.
+        let mut connection = connected(options.database.connect()).await.map_err(failed)?;
+        schema::migrate(&mut connection).await?;
+        if let Err(error) = connection.close().await {
+            tracing::warn!(error = causes(&error), "cannot close the database in good order");
+        }
         let bell = Bell::new(options).await?;
-        Ok(Self { link, open: None, bell })
+        Ok(Self { link: Link::new(options.database.clone()), open: None, bell })
     }
 
     /// The connection, in a transaction. A connection that broke while nobody used it is replaced, because nothing was asked of it.
     pub(super) async fn transaction(&mut self) -> Result<&mut PgConnection, StoreError> {
         if self.open.is_none() {
             let was_connected = self.link.is_connected();
-            match answered(self.link.connection().await?.execute(BEGIN)).await {
+            match answered(self.link.connection().await?.execute(BEGIN.as_str())).await {
                 Ok(_) => {}
                 Err(error) if was_connected && is_lost(&error) => {
                     self.link.abandon();
-                    answered(self.link.connection().await?.execute(BEGIN)).await.map_err(failed)?;
+                    answered(self.link.connection().await?.execute(BEGIN.as_str())).await.map_err(failed)?;
                 }
                 Err(error) => return Err(failed(error)),
             }
@@ -248,40 +204,69 @@ impl Backend for PostgresBackend {
     }
 
     async fn apply(&mut self, batch: &Batch<'_>) -> Result<Applied, StoreError> {
-        let query =
-            bind_outcomes(bind_events(bind_heads(sqlx::query(APPLY), batch), &batch.events), &batch.outcomes);
-        let rows = match answered(query.fetch_all(self.transaction().await?)).await {
+        let rows = match answered(apply(batch).fetch_all(self.transaction().await?)).await {
             Err(error) if collided(&error) => {
                 self.roll_back().await?;
                 return Ok(Applied::Collided);
             }
             applied => applied.map_err(failed)?,
         };
-        let won: HashSet<&str> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-        let (won, moved): (Vec<_>, Vec<_>) =
-            batch.heads.iter().partition(|head| won.contains(head.tenant.as_str()));
-        let proof = won.first().map(|head| Proof {
-            tenant: head.tenant.clone(),
-            head: head.to.clone(),
-            event_id: event_at(batch, &head.tenant, head.to.position),
-        });
-        let heads = won.iter().map(|head| (head.tenant.clone(), head.to.position)).collect();
-        self.open = Some(OpenBatch { heads, proof });
-        Ok(Applied::Open { moved: moved.iter().map(|head| head.tenant.clone()).collect() })
+        let (ends, moved) = won_and_moved(batch, &rows)?;
+        let proof = proofs(batch).into_iter().find(|proof| !moved.contains(&proof.tenant));
+        self.open = Some(OpenBatch { ends, proof });
+        Ok(Applied::Open { moved })
     }
 
     async fn commit(&mut self) -> Result<(), StoreError> {
         let committed = answered(self.link.connection().await?.execute("COMMIT")).await;
-        let Some(OpenBatch { heads, proof }) = self.open.take() else { return Ok(()) };
+        let Some(OpenBatch { ends, proof }) = self.open.take() else { return Ok(()) };
         if let Err(error) = committed {
             self.abandon();
-            match proof {
-                Some(proof) if is_lost(&error) => self.find_out(&proof, failed(error)).await?,
-                _ => return Err(failed(error)),
+            let lost = is_lost(&error);
+            let error = failed(error);
+            let recorded = match proof {
+                Some(proof) if lost => !self.find_out(&[proof], &error).await?.is_empty(),
+                _ => false,
+            };
+            if !recorded {
+                return Err(error);
             }
         }
-        self.bell.ring(heads);
+        self.bell.ring(ends);
         Ok(())
+    }
+
+    /// In a session of our own, one statement is a transaction of its own.
+    async fn record(&mut self, batch: &Batch<'_>) -> Result<Applied, StoreError> {
+        self.link.connection().await?;
+        if self.open.is_some() || !self.link.is_own_session() {
+            let applied = self.apply(batch).await?;
+            if matches!(applied, Applied::Open { .. }) {
+                self.commit().await?;
+            }
+            return Ok(applied);
+        }
+        let applied = match answered(apply(batch).fetch_all(self.link.connection().await?)).await {
+            Err(error) if is_lost(&error) => {
+                self.abandon();
+                let found = self.find_out(&proofs(batch), &failed(error)).await?;
+                if !found.is_empty() {
+                    let (ends, moved) = split(batch, |tenant| found.contains(tenant));
+                    self.bell.ring(ends);
+                    return Ok(Applied::Open { moved });
+                }
+                // It is nowhere and never will be, as after a restart while nothing was asked: as if it had not been tried.
+                answered(apply(batch).fetch_all(self.link.connection().await?)).await
+            }
+            applied => applied,
+        };
+        let rows = match applied {
+            Err(error) if collided(&error) => return Ok(Applied::Collided),
+            applied => applied.map_err(failed)?,
+        };
+        let (ends, moved) = won_and_moved(batch, &rows)?;
+        self.bell.ring(ends);
+        Ok(Applied::Open { moved })
     }
 
     async fn recover(&mut self) {
@@ -317,64 +302,4 @@ fn stored_head(row: &PgRow) -> Result<(TenantId, StoredHead), StoreError> {
 fn place(row: &PgRow) -> Result<usize, StoreError> {
     let place: i64 = row.try_get(0)?;
     Ok(place.unsigned_abs() as usize - 1)
-}
-
-fn event_at(batch: &Batch<'_>, tenant: &TenantId, position: Position) -> EventId {
-    let event =
-        batch.events.iter().find(|event| event.position == position && event.stream.tenant() == tenant);
-    event.expect("a head moves to the position of an event of its batch").event_id
-}
-
-type Binding<'q> = Query<'q, Postgres, PgArguments>;
-
-/// One array per column.
-macro_rules! bind_columns {
-    ($query:expr, $rows:expr, $($column:expr),+ $(,)?) => {
-        $query$(.bind($rows.iter().map($column).collect::<Vec<_>>()))+
-    };
-}
-
-fn bind_heads<'q>(query: Binding<'q>, batch: &'q Batch<'_>) -> Binding<'q> {
-    bind_columns!(
-        query,
-        batch.heads,
-        |head| head.tenant.as_str(),
-        |head| head.from.0 as i64,
-        |head| head.to.position.0 as i64,
-        |head| head.to.recorded_at,
-        |head| head.to.frontier.to_stored(),
-    )
-}
-
-fn bind_events<'q>(query: Binding<'q>, events: &'q [EventRow<'_>]) -> Binding<'q> {
-    bind_columns!(
-        query,
-        events,
-        |event| event.stream.aggregate_type(),
-        |event| event.aggregate_id,
-        |event| event.sequence.0 as i64,
-        |event| event.event_type,
-        |event| event.event_version,
-        |event| event.payload.as_str(),
-        |event| event.metadata,
-        |event| event.stream.tenant().as_str(),
-        |event| event.position.0 as i64,
-        |event| event.event_id.0,
-        |event| event.recorded_at,
-        |event| event.leaf_hash,
-    )
-}
-
-fn bind_outcomes<'q>(query: Binding<'q>, outcomes: &'q [OutcomeRow<'_>]) -> Binding<'q> {
-    bind_columns!(
-        query,
-        outcomes,
-        |outcome| outcome.tenant.as_str(),
-        |outcome| outcome.key,
-        |outcome| outcome.request_hash,
-        |outcome| outcome.outcome,
-        |outcome| outcome.position.0 as i64,
-        |outcome| outcome.sequence.0 as i64,
-        |outcome| outcome.recorded_at,
-    )
 }

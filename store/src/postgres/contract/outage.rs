@@ -14,6 +14,9 @@ use crate::{AppendError, Appended, Store, StoreError, StoreSettings};
 /// Far beyond any recovery; a test that reaches it has found something stuck.
 const PATIENCE: Duration = Duration::from_secs(40);
 
+/// Long enough for anything that does not wait for the server.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
 async fn open(options: &PostgresOptions) -> Store {
     Store::open_postgres(options, StoreSettings::default()).await.expect("opens")
 }
@@ -98,7 +101,7 @@ async fn a_commit_whose_connection_was_cut_is_found_out_before_it_is_answered() 
         let cut = async {
             server
                 .until(
-                    "SELECT count(*) FROM pg_stat_activity WHERE query = 'COMMIT' AND state = 'active'",
+                    "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'WITH asked%' AND state = 'active'",
                     "1",
                 )
                 .await;
@@ -114,23 +117,40 @@ async fn a_commit_whose_connection_was_cut_is_found_out_before_it_is_answered() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_cut_off_before_its_commit_is_recorded_nowhere_and_refused() {
+async fn a_batch_cut_off_while_the_server_still_works_on_it_is_recorded_once() {
     let server = Postgres::start().await;
     let proxy = Proxy::to(server.port());
     let store = open(&through(&proxy, &server)).await;
     append(&store, events(&stream("acme", "before"), 0, 1)).await;
-    // Somebody holds the head, so that the batch waits in its statement.
+    // Somebody holds the head, so that the batch waits in its statement, and goes on after its connection is gone.
     let mut holder = server.connect("postgres").await;
     sqlx::raw_sql("BEGIN; UPDATE ledgers SET position = position").execute(&mut holder).await.expect("holds");
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
     let cut = async {
-        server.until("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'", "1").await;
+        server.until(waiting, "1").await;
         proxy.cut();
+        // The writer asks on another connection what became of it, and waits for the same head.
+        server.until(waiting, "2").await;
+        sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.expect("releases");
     };
     let ledger = store.ledger(&context("acme"));
     let (answer, ()) = tokio::join!(ledger.append(keyed(&stream("acme", "lost"), 0, "key", 1)), cut);
-    assert!(answer.as_ref().is_err_and(passes_by_itself), "{answer:?}");
-    sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.expect("releases");
-    assert_eq!(timeout(PATIENCE, append_until_known(&store, "acme", "again")).await, Ok(Position(2)));
+    assert!(matches!(answer, Ok(Appended::Recorded { position: Position(2), .. })), "{answer:?}");
+    assert_eq!(positions(&store, "acme").await, [1, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_the_server_never_got_is_tried_again() {
+    let server = Postgres::start().await;
+    let proxy = Proxy::to(server.port());
+    let store = open(&through(&proxy, &server)).await;
+    for tenant in ["known", "new"] {
+        append(&store, events(&stream("known", tenant), 0, 1)).await;
+        proxy.cut();
+        append(&store, events(&stream(tenant, "after"), 0, 1)).await;
+    }
+    assert_eq!(positions(&store, "known").await, [1, 2, 3]);
+    assert_eq!(positions(&store, "new").await, [1]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -150,11 +170,11 @@ async fn a_server_that_stays_away_is_said_at_once_and_not_for_ever() {
     let store = open(&at(&server.url("postgres"))).await;
     append(&store, events(&stream("acme", "before"), 0, 1)).await;
     server.stop(Shutdown::Fast).await;
-    for n in 0..5 {
+    // What the connection was lost with may have arrived: the first batch is asked about for a while.
+    for (n, limit) in [PATIENCE, AT_ONCE, AT_ONCE, AT_ONCE].into_iter().enumerate() {
         let ledger = store.ledger(&context("acme"));
-        let answer =
-            timeout(Duration::from_secs(5), ledger.append(events(&stream("acme", &format!("{n}")), 0, 1)));
-        let answer = answer.await.expect("answers at once");
+        let answer = timeout(limit, ledger.append(events(&stream("acme", &format!("{n}")), 0, 1)));
+        let answer = answer.await.expect("answers in time");
         assert!(answer.as_ref().is_err_and(passes_by_itself), "{answer:?}");
     }
     assert!(store.is_writing());
