@@ -15,7 +15,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::auth::{Authenticator, Keys};
 use crate::catalogue::Catalogue;
-use crate::config::{ConfigError, Settings};
+use crate::config::{ConfigError, Settings, Storage};
 use crate::feed::{FeedPages, FeedPlaces};
 use crate::form_queries::CheckedForms;
 use crate::metrics::{ServerMetrics, UPKEEP_INTERVAL, recorder};
@@ -101,8 +101,8 @@ impl App {
         recorder();
         let authenticator = Authenticator::new(Keys::load(&settings.auth)?);
         let (listener, address) = listen(settings.listen).await?;
-        let store = open_ledger(&settings.data, settings.append_batch_max).await?;
-        let read_models = open_read_models(&settings.data).await?;
+        let store = open_ledger(&settings.storage, settings.append_batch_max).await?;
+        let read_models = open_read_models(&settings.storage.data).await?;
         if settings.auth.has_weak_secret() {
             tracing::warn!("the secret has fewer than 32 bytes, so tokens could be forged by trying");
         }
@@ -178,18 +178,22 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartE
     Ok((listener, bound))
 }
 
-/// Opens the ledger in `directory`, which is made when it is missing.
+/// Opens the ledger, makes it where there is none, and makes the data directory when it is missing.
 ///
 /// # Errors
-/// When the directory cannot be made or the file cannot be opened.
-pub async fn open_ledger(directory: &Path, append_batch_max: usize) -> Result<Store, StartError> {
-    std::fs::create_dir_all(directory)
-        .map_err(|source| StartError::DataDirectory { path: directory.display().to_string(), source })?;
+/// When the directory cannot be made or the database cannot be opened.
+pub async fn open_ledger(storage: &Storage, append_batch_max: usize) -> Result<Store, StartError> {
+    let Storage { data, database } = storage;
+    std::fs::create_dir_all(data)
+        .map_err(|source| StartError::DataDirectory { path: data.display().to_string(), source })?;
     let limits = StoreSettings { append_batch_max, ..StoreSettings::default() };
-    Ok(Store::open_sqlite(&ledger_file(directory), limits).await?)
+    Ok(match database {
+        Some(postgres) => Store::open_postgres(postgres, limits).await?,
+        None => Store::open_sqlite(&ledger_file(data), limits).await?,
+    })
 }
 
-/// Where the ledger is.
+/// Where the embedded ledger is.
 pub fn ledger_file(directory: &Path) -> PathBuf {
     directory.join(LEDGER_FILE)
 }

@@ -11,13 +11,12 @@ mod serve;
 mod token;
 mod verify;
 
-use std::path::Path;
 use std::process::ExitCode;
 
-use formledger_store::Store;
+use formledger_store::{Store, StoreError};
 
 use crate::app::{StartError, ledger_file, open_ledger};
-use crate::config::{Cli, Command, ConfigError};
+use crate::config::{Cli, Command, ConfigError, Storage};
 
 /// Runs the command that the command line names.
 pub fn run() -> ExitCode {
@@ -49,16 +48,16 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 /// Opens a ledger that is there; a tool that only reads must not make an empty one where the path is misspelt.
-async fn existing_ledger(directory: &Path) -> anyhow::Result<Store> {
-    if !ledger_file(directory).is_file() {
+async fn existing_ledger(storage: &Storage) -> anyhow::Result<Store> {
+    if storage.database.is_none() && !ledger_file(&storage.data).is_file() {
         return Err(ConfigError(format!(
             "there is no ledger in `{}`; name its directory with `--data`",
-            directory.display()
+            storage.data.display()
         ))
         .into());
     }
     // Tools append nothing, so the batch size does not matter.
-    Ok(open_ledger(directory, 1).await?)
+    Ok(open_ledger(storage, 1).await?)
 }
 
 /// Help and version go to standard output; anything else is one line, because scripts read it.
@@ -79,6 +78,16 @@ fn is_configuration(error: &anyhow::Error) -> bool {
         || matches!(
             start,
             Some(StartError::Config(_) | StartError::DataDirectory { .. } | StartError::Listen { .. })
+        )
+        // The database that was named is not there, or not one for this program.
+        || matches!(
+            start,
+            Some(StartError::Ledger(
+                StoreError::Unreachable(_)
+                    | StoreError::Unusable(_)
+                    | StoreError::MissingPrivilege(_)
+                    | StoreError::NewerSchema { .. }
+            ))
         )
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use formledger_domain::{FormId, Position, TenantId};
+use formledger_store::{PostgresOptions, StoreError};
 
 use crate::limits::Limits;
 
@@ -47,12 +48,15 @@ pub enum Command {
 /// Where the ledger is.
 #[derive(Debug, Clone, Args)]
 pub struct StorageArgs {
-    /// Directory of the embedded database
+    /// Directory of the embedded database; with `--database-url`, of the read models
     #[arg(long, env = "FORMLEDGER_DATA", default_value = "./data")]
     pub data: PathBuf,
-    /// A Postgres database instead of the embedded one
+    /// A Postgres database for the ledger instead of the embedded one
     #[arg(long, env = "FORMLEDGER_DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
+    /// The same database without a pooler in between, to hear of other servers' appends at once
+    #[arg(long, env = "FORMLEDGER_DATABASE_LISTEN_URL", hide_env_values = true, requires = "database_url")]
+    pub database_listen_url: Option<String>,
     /// What to log, as `tracing` filter directives
     #[arg(long, env = "FORMLEDGER_LOG", default_value = "info")]
     pub log: String,
@@ -233,13 +237,29 @@ impl AuthSettings {
     }
 }
 
+/// Where the ledger is, and what is made from it.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    /// Directory of the files: read models, and the ledger unless it is in `database`.
+    pub data: PathBuf,
+    /// The Postgres database of the ledger.
+    pub database: Option<PostgresOptions>,
+}
+
+impl Storage {
+    /// All of it in the files of one directory.
+    pub fn embedded(data: impl Into<PathBuf>) -> Self {
+        Self { data: data.into(), database: None }
+    }
+}
+
 /// Everything that the application needs to start.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Where to listen.
     pub listen: SocketAddr,
-    /// Directory of the embedded database.
-    pub data: PathBuf,
+    /// Where the ledger is.
+    pub storage: Storage,
     /// How tokens are trusted.
     pub auth: AuthSettings,
     /// Tenants exist only after an operator made them.
@@ -265,18 +285,21 @@ impl Cli {
 }
 
 impl StorageArgs {
-    /// The data directory.
+    /// Where the ledger is.
     ///
     /// # Errors
-    /// When the storage asked for is not in this version.
-    pub fn directory(&self) -> Result<PathBuf, ConfigError> {
-        match self.database_url {
-            None => Ok(self.data.clone()),
-            Some(_) => Err(ConfigError(
-                "`--database-url` is not supported by this version; leave it out and give `--data DIRECTORY`"
-                    .to_owned(),
-            )),
+    /// When an address is none.
+    pub fn storage(&self) -> Result<Storage, ConfigError> {
+        let Some(url) = &self.database_url else { return Ok(Storage::embedded(&self.data)) };
+        let refused = |option: &str| {
+            let line = format!("`{option}` is no `postgres://user@host:port/database`");
+            move |_: StoreError| ConfigError(line)
+        };
+        let mut database = PostgresOptions::new(url).map_err(refused("--database-url"))?;
+        if let Some(url) = &self.database_listen_url {
+            database = database.listen_at(url).map_err(refused("--database-listen-url"))?;
         }
+        Ok(Storage { data: self.data.clone(), database: Some(database) })
     }
 }
 
@@ -288,7 +311,7 @@ impl ServeArgs {
     pub fn settings(&self) -> Result<Settings, ConfigError> {
         Ok(Settings {
             listen: self.listen,
-            data: self.storage.directory()?,
+            storage: self.storage.storage()?,
             auth: AuthSettings {
                 jwt_secret: secret(self.jwt_secret.as_deref())?,
                 jwks: self.jwks.as_deref().map(jwks_file).transpose()?,
@@ -383,9 +406,14 @@ mod tests {
     }
 
     #[test]
-    fn a_postgres_url_is_refused_until_postgres_is_there() {
-        let error = serve(&["--database-url", "postgres://localhost/x"]).expect_err("not yet");
-        assert!(error.to_string().contains("--database-url"));
+    fn a_database_has_a_postgres_url_and_a_wrong_one_is_never_printed() {
+        let url = "postgres://user:hunter2@localhost/ledger";
+        let listen = ["--database-listen-url", "postgres://localhost:5432/ledger"];
+        let both = [&["--database-url", url], &listen[..]].concat();
+        let settings = serve(&both).expect("a URL");
+        assert!(settings.storage.database.is_some() && !format!("{settings:?}").contains("hunter2"));
+        let error = serve(&["--database-url", "mysql://user:hunter2@localhost/x"]).expect_err("no Postgres");
+        assert_eq!(error.to_string(), "`--database-url` is no `postgres://user@host:port/database`");
     }
 
     #[test]

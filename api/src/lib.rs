@@ -42,5 +42,5 @@ pub mod cli;
 
 pub use app::{App, StartError};
 pub use auth::mint;
-pub use config::{AuthSettings, ConfigError, Settings};
+pub use config::{AuthSettings, ConfigError, Settings, Storage};
 pub use limits::Limits;

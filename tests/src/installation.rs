@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use formledger_test_cluster::Database;
 use tokio::process::Command;
 
 use crate::server::Server;
@@ -12,12 +13,18 @@ use crate::wait::within;
 /// The secret that signs this suite's tokens.
 pub const SECRET: &str = "a secret that only the tests of formledger use";
 
+/// Where the journeys keep their ledgers, unless one asks for files: `postgres`, or anything else for the embedded database. `tests/run`
+/// runs them both ways.
+const LEDGER_VARIABLE: &str = "TEST_LEDGER";
+
 /// A data folder and the settings that all commands on it share.
 #[derive(Debug)]
 pub struct Installation {
     folder: tempfile::TempDir,
     data: PathBuf,
     settings: Vec<(String, String)>,
+    /// Of its own; dropped with it.
+    database: Option<Database>,
 }
 
 /// A command that ran to its end.
@@ -45,11 +52,32 @@ impl Installation {
         Self::without_credentials().with("JWT_SECRET", SECRET)
     }
 
+    /// As [`Installation::fresh`], with the ledger in the database that this run of the suite is about.
+    pub async fn of_this_run() -> Self {
+        match std::env::var(LEDGER_VARIABLE).as_deref() {
+            Ok("postgres") => Self::on_postgres().await,
+            _ => Self::fresh(),
+        }
+    }
+
+    /// As [`Installation::fresh`], with the ledger in a Postgres database of its own.
+    pub async fn on_postgres() -> Self {
+        let database = Database::create().await;
+        let installation = Self::fresh().with("DATABASE_URL", database.url());
+        Self { database: Some(database), ..installation }
+    }
+
+    /// Another server's installation on the same Postgres database: the same secret, and a data folder of its own.
+    pub fn beside(&self) -> Self {
+        let database = self.database.as_ref().expect("the ledger is on Postgres");
+        Self::fresh().with("DATABASE_URL", database.url())
+    }
+
     /// An empty data folder and no way to check a credential yet.
     pub fn without_credentials() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let data = folder.path().join("data");
-        Self { folder, data, settings: Vec::new() }
+        Self { folder, data, settings: Vec::new(), database: None }
     }
 
     /// Sets the option `name` for every command, as `FORMLEDGER_<name>` in its environment.

@@ -25,7 +25,11 @@ impl Stage {
 
     /// A fresh installation, serving with further options.
     pub async fn set_with(options: &[&str]) -> Self {
-        let installation = Installation::fresh();
+        Self::on(Installation::of_this_run().await, options).await
+    }
+
+    /// An installation of the test's choice, serving with further options.
+    pub async fn on(installation: Installation, options: &[&str]) -> Self {
         let server = installation.serve_with(options).await;
         let admin = server.client(&installation.token("acme", "ada", "admin").await);
         Self { installation, server, admin }

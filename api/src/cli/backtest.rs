@@ -35,11 +35,11 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs the candidate; exit 0 whether or not something changed.
 pub fn backtest(arguments: &BacktestArgs) -> anyhow::Result<ExitCode> {
-    let directory = arguments.storage.directory()?;
+    let storage = arguments.storage.storage()?;
     let rules = read_rules(&arguments.rules)?;
     logging::start(&arguments.storage.log)?;
     runtime()?.block_on(async {
-        let store = existing_ledger(&directory).await?;
+        let store = existing_ledger(&storage).await?;
         let done = run(&store, arguments, &rules).await;
         store.close().await;
         done.map(|()| ExitCode::SUCCESS)

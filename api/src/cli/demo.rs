@@ -31,7 +31,7 @@ pub fn demo(arguments: &ServeArgs) -> anyhow::Result<ExitCode> {
     logging::start(&arguments.storage.log)?;
     let secret = match &settings.auth.jwt_secret {
         Some(secret) => secret.clone(),
-        None => secret_in(&settings.data)?,
+        None => secret_in(&settings.storage.data)?,
     };
     settings.auth.jwt_secret = Some(secret.clone());
     let token = mint(&secret, &TENANT.parse()?, "demo", &[role::ADMIN.to_owned()], TOKEN_TTL)?;

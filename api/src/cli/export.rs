@@ -20,10 +20,10 @@ use crate::logging;
 
 /// Writes the ledger as it is when the command starts. A file is replaced by the whole export or not at all.
 pub fn export(arguments: &ExportArgs) -> anyhow::Result<ExitCode> {
-    let directory = arguments.storage.directory()?;
+    let storage = arguments.storage.storage()?;
     logging::start(&arguments.storage.log)?;
     runtime()?.block_on(async {
-        let store = existing_ledger(&directory).await?;
+        let store = existing_ledger(&storage).await?;
         let context = TenantContext::system(arguments.tenant.clone(), "export", Utc::now());
         let written = match &arguments.out {
             Some(path) => write_file(&store, &context, path).await,

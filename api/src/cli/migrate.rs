@@ -9,13 +9,16 @@ use crate::logging;
 
 /// Applies migrations.
 pub fn migrate(arguments: &StorageArgs) -> anyhow::Result<ExitCode> {
-    let directory = arguments.directory()?;
+    let storage = arguments.storage()?;
     logging::start(&arguments.log)?;
     runtime()?.block_on(async {
-        let store = open_ledger(&directory, 1).await?;
-        open_read_models(&directory).await?.close().await;
+        let store = open_ledger(&storage, 1).await?;
+        open_read_models(&storage.data).await?.close().await;
         store.close().await;
-        println!("`{}` is up to date", directory.display());
+        println!("`{}` is up to date", storage.data.display());
+        if let Some(database) = &storage.database {
+            println!("`{database:?}` is up to date");
+        }
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -18,16 +18,15 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Rebuilds all read models or one, of all tenants or one.
 pub fn rebuild(arguments: &RebuildArgs) -> anyhow::Result<ExitCode> {
-    let storage = &arguments.tenants.storage;
-    let directory = storage.directory()?;
-    logging::start(&storage.log)?;
+    let storage = arguments.tenants.storage.storage()?;
+    logging::start(&arguments.tenants.storage.log)?;
     let read_models = match &arguments.projection {
         Some(name) => vec![name.parse().map_err(|error| ConfigError(format!("`--projection`: {error}")))?],
         None => ReadModel::ALL.to_vec(),
     };
     let request = RebuildRequest { read_models, tenant: arguments.tenants.tenant.clone() };
     runtime()?.block_on(async {
-        let store = existing_ledger(&directory).await?;
+        let store = existing_ledger(&storage).await?;
         let mut told = Instant::now();
         let progress = |progress: RebuildProgress| match progress {
             RebuildProgress::Folded { events, total }
@@ -41,7 +40,7 @@ pub fn rebuild(arguments: &RebuildArgs) -> anyhow::Result<ExitCode> {
                 println!("{tenant}: rebuilt up to position {position}")
             }
         };
-        let live = ReadModelPlace::file(&read_models_file(&directory));
+        let live = ReadModelPlace::file(&read_models_file(&storage.data));
         rebuild_read_models(&store, &live, request, progress).await?;
         store.close().await;
         Ok(ExitCode::SUCCESS)

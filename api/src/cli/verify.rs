@@ -18,10 +18,10 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Verifies one tenant or all; exit 1 on any difference.
 pub fn verify(arguments: &TenantsArgs) -> anyhow::Result<ExitCode> {
-    let directory = arguments.storage.directory()?;
+    let storage = arguments.storage.storage()?;
     logging::start(&arguments.storage.log)?;
     runtime()?.block_on(async {
-        let store = existing_ledger(&directory).await?;
+        let store = existing_ledger(&storage).await?;
         let tenants = match &arguments.tenant {
             Some(tenant) => vec![Ok(tenant.clone())],
             None => store.owners().await?,

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use formledger_api::{App, AuthSettings, Limits, Settings, mint};
+use formledger_api::{App, AuthSettings, Limits, Settings, Storage, mint};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -43,7 +43,7 @@ pub struct Answer {
 pub fn settings(data: &Path) -> Settings {
     Settings {
         listen: "127.0.0.1:0".parse().expect("an address"),
-        data: data.to_owned(),
+        storage: Storage::embedded(data),
         auth: AuthSettings { jwt_secret: Some(SECRET.to_owned()), ..AuthSettings::default() },
         provisioned_tenants: false,
         append_batch_max: 512,

@@ -13,6 +13,7 @@ mod idempotency;
 mod isolation;
 mod operations;
 mod permit;
+mod postgres;
 mod proof;
 mod queries;
 mod schemas;
