@@ -22,6 +22,7 @@ use crate::metrics::{ServerMetrics, UPKEEP_INTERVAL, recorder};
 use crate::router;
 use crate::server::Server;
 use crate::tenants::Tenants;
+use crate::timers;
 
 /// File of the ledger in the data directory.
 const LEDGER_FILE: &str = "ledger.db";
@@ -147,6 +148,7 @@ impl App {
         let upkeep = tokio::spawn(keep_metrics());
         let (end_projecting, projecting_ends) = oneshot::channel::<()>();
         let projector = tokio::spawn(project(Arc::clone(&api), projecting_ends));
+        let timer = tokio::spawn(timers::run(Arc::clone(&api)));
         let server = Server {
             routes: router::routes(&api),
             limits: api.settings.limits.clone(),
@@ -160,6 +162,10 @@ impl App {
         };
         server.run(listener, stopping).await;
         upkeep.abort();
+        // It heard that the application stops; what it has begun is recorded before the ledger is closed.
+        if let Err(error) = timer.await {
+            tracing::error!(%error, "the timer did not end well");
+        }
         // Fails only when the projector has ended already.
         let _ = end_projecting.send(());
         if let Err(error) = projector.await {

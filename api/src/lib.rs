@@ -35,7 +35,9 @@ mod server;
 mod stats;
 mod submission_queries;
 mod submissions;
+mod tasks;
 mod tenants;
+mod timers;
 mod workflow;
 
 pub mod cli;

@@ -13,7 +13,7 @@ use utoipa::openapi::{ContentBuilder, Object, OpenApi, Ref, Required, Response, 
 
 use crate::{
     events, exports, feed, form_queries, forms, ledger, operations, stats, submission_queries, submissions,
-    tenants, workflow,
+    tasks, tenants, workflow,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -24,7 +24,7 @@ use crate::{
         form_queries::list, form_queries::one, form_queries::version,
         submissions::submit, submissions::patch, submissions::submit_draft,
         workflow::transition, workflow::comment, workflow::claim, workflow::assign, workflow::release,
-        workflow::delegate, workflow::withdraw,
+        workflow::delegate, workflow::withdraw, tasks::list,
         submission_queries::list, submission_queries::one, submission_queries::timeline,
         events::list, feed::subscribe, ledger::head, stats::counts,
         exports::csv, exports::ndjson,

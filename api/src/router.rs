@@ -17,7 +17,7 @@ use crate::head::Head;
 use crate::metrics::RouteMetrics;
 use crate::{
     events, exports, feed, form_queries, forms, ledger, operations, stats, submission_queries, submissions,
-    tenants, workflow,
+    tasks, tenants, workflow,
 };
 
 /// One route: its filter, and the method and template under which it is documented, measured and found for `Allow`.
@@ -86,6 +86,7 @@ fn table(app: &Arc<Api>) -> Vec<Route> {
         route!(app, POST / "v1" / "submissions" / id / "release" => workflow::release, id),
         route!(app, POST / "v1" / "submissions" / id / "delegate" => workflow::delegate, id),
         route!(app, POST / "v1" / "submissions" / id / "withdraw" => workflow::withdraw, id),
+        route!(app, GET / "v1" / "tasks" => tasks::list),
         route!(app, GET / "v1" / "feed" => feed::subscribe),
         route!(app, GET / "v1" / "events" => events::list),
         route!(app, GET / "v1" / "ledger" => ledger::head),

@@ -24,9 +24,10 @@ pub use ids::{EventId, FormId, FormVersion, InvalidId, Position, Sequence, Submi
 pub use json::{CanonicalJson, INTEGER_MAX, InexactNumber, NESTING_MAX, UnreadableJson, parse_exact};
 pub use json::{DIFFERENCES_MAX, FieldDifference, differences};
 pub use submission::{
-    Act, Action, Approval, Approvals, COMMENT_BYTES_MAX, DELEGATIONS_MAX, Delegation, FormPin, NOTES_MAX,
-    REASON_BYTES_MAX, SUBJECT_BYTES_MAX, SUBMISSION_BYTES_MAX, Submission, SubmissionCommand,
-    SubmissionError, SubmissionEvent, SubmissionState, Task, WorkflowFact, place_computed,
+    Act, Action, Approval, Approvals, Audience, COMMENT_BYTES_MAX, DELEGATIONS_MAX, Delegation, FormPin,
+    NOTES_MAX, OpenTransition, REASON_BYTES_MAX, Reason, SUBJECT_BYTES_MAX, SUBMISSION_BYTES_MAX, Submission,
+    SubmissionCommand, SubmissionError, SubmissionEvent, SubmissionState, Task, Waiting, Work, WorkflowFact,
+    place_computed,
 };
 pub use tenant::{Tenant, TenantCommand, TenantError, TenantEvent};
 pub use upcast::upcasters;

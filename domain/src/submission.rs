@@ -10,6 +10,7 @@ mod people;
 mod rights;
 mod state;
 mod task;
+mod work;
 
 pub use command::{Act, SubmissionCommand};
 pub use decide::{SUBMISSION_BYTES_MAX, SubmissionError};
@@ -18,6 +19,7 @@ pub use fact::WorkflowFact;
 pub use people::{COMMENT_BYTES_MAX, DELEGATIONS_MAX, NOTES_MAX, REASON_BYTES_MAX, SUBJECT_BYTES_MAX};
 pub use state::{FormPin, Submission, SubmissionState, place_computed};
 pub use task::{Action, Approval, Approvals, Delegation, Task};
+pub use work::{Audience, OpenTransition, Reason, Waiting, Work};
 
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,7 @@ mod cursor;
 mod forms;
 mod statistics;
 mod submissions;
+mod tasks;
 pub mod timeline;
 
 mod batch;
@@ -54,3 +55,4 @@ pub use status::{PARKED_LISTED_MAX, ParkedTenant, ReadModelStatus, Skip, SkipErr
 pub use submissions::{
     InvalidSort, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, Page, Sort, SortKey, SubmissionQuery, SubmissionRow,
 };
+pub use tasks::{DueTask, TASKS_PAGE_DEFAULT, TASKS_PAGE_MAX, TaskPage, TaskQuery, TaskRow};

@@ -12,6 +12,7 @@ use crate::forms::FormsProjection;
 use crate::projection::Projection;
 use crate::statistics::StatisticsProjection;
 use crate::submissions::SubmissionsProjection;
+use crate::tasks::TasksProjection;
 
 /// A read model, by the projection that keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
@@ -23,11 +24,13 @@ pub enum ReadModel {
     Submissions,
     /// Counts.
     Statistics,
+    /// What waits for whom.
+    Tasks,
 }
 
 impl ReadModel {
     /// Every read model there is.
-    pub const ALL: [Self; 3] = [Self::Forms, Self::Submissions, Self::Statistics];
+    pub const ALL: [Self; 4] = [Self::Forms, Self::Submissions, Self::Statistics, Self::Tasks];
 
     /// The name in checkpoints, metrics and on the command line.
     pub fn name(self) -> &'static str {
@@ -35,6 +38,7 @@ impl ReadModel {
             Self::Forms => "forms",
             Self::Submissions => "submissions",
             Self::Statistics => "statistics",
+            Self::Tasks => "tasks",
         }
     }
 
@@ -44,6 +48,7 @@ impl ReadModel {
             Self::Forms => FormsProjection::VERSION,
             Self::Submissions => SubmissionsProjection::VERSION,
             Self::Statistics => StatisticsProjection::VERSION,
+            Self::Tasks => TasksProjection::VERSION,
         }
     }
 
@@ -53,6 +58,7 @@ impl ReadModel {
             Self::Forms => FormsProjection::TABLES,
             Self::Submissions => SubmissionsProjection::TABLES,
             Self::Statistics => StatisticsProjection::TABLES,
+            Self::Tasks => TasksProjection::TABLES,
         }
     }
 
@@ -63,7 +69,7 @@ impl ReadModel {
 
 /// Why a text names no read model.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{given}` is not a projection: use `forms`, `submissions` or `statistics`")]
+#[error("`{given}` is not a projection: use `forms`, `submissions`, `statistics` or `tasks`")]
 pub struct UnknownReadModel {
     given: String,
 }

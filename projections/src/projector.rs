@@ -15,6 +15,7 @@ use crate::read_models::ReadModels;
 use crate::statistics::StatisticsProjection;
 use crate::status;
 use crate::submissions::SubmissionsProjection;
+use crate::tasks::TasksProjection;
 use crate::witness::{self, Doubt};
 
 /// Events read from the ledger at once; a batch exceeds its byte limit by at most these.
@@ -64,6 +65,7 @@ struct Followers {
     forms: Option<Follower<FormsProjection>>,
     submissions: Option<Follower<SubmissionsProjection>>,
     statistics: Option<Follower<StatisticsProjection>>,
+    tasks: Option<Follower<TasksProjection>>,
 }
 
 /// Does the same with each follower that there is.
@@ -76,6 +78,9 @@ macro_rules! each {
             $body;
         }
         if let Some($follower) = &mut $followers.statistics {
+            $body;
+        }
+        if let Some($follower) = &mut $followers.tasks {
             $body;
         }
     }};
@@ -93,6 +98,7 @@ impl Projector {
             forms: followed.contains(&ReadModel::Forms).then(Follower::default),
             submissions: followed.contains(&ReadModel::Submissions).then(Follower::default),
             statistics: followed.contains(&ReadModel::Statistics).then(Follower::default),
+            tasks: followed.contains(&ReadModel::Tasks).then(Follower::default),
         };
         Self { store, read_models, limits, followers, targets: HashMap::new(), waiting: VecDeque::new() }
     }
@@ -357,11 +363,12 @@ impl Projector {
 impl Followers {
     /// The position after which the slowest follower goes on; `None` when all are parked.
     fn next_read(&self, tenant: &TenantId) -> Option<Position> {
-        let Self { forms, submissions, statistics } = self;
+        let Self { forms, submissions, statistics, tasks } = self;
         let positions = [
             forms.as_ref().and_then(|follower| follower.following(tenant)),
             submissions.as_ref().and_then(|follower| follower.following(tenant)),
             statistics.as_ref().and_then(|follower| follower.following(tenant)),
+            tasks.as_ref().and_then(|follower| follower.following(tenant)),
         ];
         positions.into_iter().flatten().min()
     }

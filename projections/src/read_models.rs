@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use formledger_domain::TenantContext;
 use formledger_store::{LedgerHead, causes};
 use tokio::sync::{Mutex, MutexGuard};
@@ -19,6 +20,7 @@ use crate::position::{Applied, ReadModel};
 use crate::reader::{QueryError, TenantReader};
 use crate::schema;
 use crate::status::{self, ReadModelStatus, Skip, SkipError};
+use crate::tasks::{self, DueTask};
 
 /// Limits of a read-model database.
 #[derive(Debug, Clone)]
@@ -164,6 +166,15 @@ impl ReadModels {
             all.push(status::of(&mut connection, read_model, heads).await?);
         }
         Ok(all)
+    }
+
+    /// What is due at `now` in all tenants, the longest overdue first, at most `limit`; for timers, which ask the ledger before they act.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub async fn due_tasks(&self, now: DateTime<Utc>, limit: u32) -> Result<Vec<DueTask>, QueryError> {
+        let mut snapshot = self.inner.readers.snapshot_of_all().await?;
+        Ok(tasks::due(&mut snapshot.connection(), now, limit).await?)
     }
 
     /// Lets a parked projection pass over the event that it cannot apply, and records who decided so and why.

@@ -17,6 +17,7 @@ use crate::position::{Behind, ReadModel, Waiting};
 use crate::read_models::ReadModels;
 use crate::statistics::{self, Statistics};
 use crate::submissions::{self, PAGE_ITEMS_MAX, Page, SubmissionQuery, SubmissionRow};
+use crate::tasks::{self, TaskPage, TaskQuery};
 
 /// How often someone who waits looks at a database that this process keeps, for the case that another one does.
 const WAIT_POLL: Duration = Duration::from_millis(100);
@@ -304,6 +305,16 @@ impl TenantReader {
     pub async fn statistics(&self, form: Option<&FormId>) -> Result<Answer<Statistics>, QueryError> {
         ask!(self, ReadModel::Statistics, |connection, position| {
             statistics::read(connection, &self.tenant, form).await.map(|value| Answer { position, value })
+        })
+    }
+
+    /// One page of what waits for somebody.
+    ///
+    /// # Errors
+    /// [`QueryError`] names the part of the query that cannot be answered.
+    pub async fn tasks(&self, query: &TaskQuery) -> Result<TaskPage, QueryError> {
+        ask!(self, ReadModel::Tasks, |connection, position| {
+            tasks::page(connection, &self.tenant, query, position).await
         })
     }
 }

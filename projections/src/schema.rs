@@ -20,6 +20,10 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../../migrations/sqlite/read-models/0002_witnesses.sql"),
         postgres: include_str!("../../migrations/postgres/read-models/0002_witnesses.sql"),
     },
+    Migration {
+        sqlite: include_str!("../../migrations/sqlite/read-models/0003_tasks.sql"),
+        postgres: include_str!("../../migrations/postgres/read-models/0003_tasks.sql"),
+    },
 ];
 
 /// One step, for each database.

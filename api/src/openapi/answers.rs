@@ -256,3 +256,36 @@ pub struct Counts {
     outcomes: Vec<Value>,
     position: u64,
 }
+
+/// What waits for the caller.
+#[derive(ToSchema)]
+pub struct Task {
+    submission_id: Uuid,
+    form: String,
+    form_version: u32,
+    /// The state it waits in.
+    state: String,
+    submitter: String,
+    /// Who took it on, or was asked to.
+    #[schema(required = false)]
+    assignee: Option<String>,
+    opened_at: DateTime<Utc>,
+    #[schema(required = false)]
+    due_at: Option<DateTime<Utc>>,
+    /// The state it goes to when it is not done by then.
+    #[schema(required = false)]
+    escalate_to: Option<String>,
+    /// `assigned`, `candidate`, `role`, `delegated`.
+    why: Vec<String>,
+    /// `{name, approvals?: {have, need}, on_behalf_of?}`
+    transitions: Vec<Value>,
+}
+
+/// A page of tasks.
+#[derive(ToSchema)]
+pub struct TaskPage {
+    items: Vec<Task>,
+    #[schema(required = false)]
+    next_cursor: Option<String>,
+    position: u64,
+}

@@ -11,6 +11,7 @@ use super::event::SubmissionEvent;
 use super::fact::WorkflowFact;
 use super::state::{Submission, SubmissionState};
 use super::task::{Action, Task};
+use super::work::Work;
 use crate::context::Actor;
 use crate::form::{CompiledForm, Facts, SUBMITTER_ROLE, State, Transition, Verdict};
 use crate::json::{CanonicalJson, merge, pointer};
@@ -43,6 +44,11 @@ impl<'a> Course<'a> {
 
     pub(super) fn finish(self) -> Vec<SubmissionEvent> {
         self.events
+    }
+
+    /// Where the submission stands by now.
+    pub(super) fn work(&self) -> Result<&Work, SubmissionError> {
+        self.submission.work().ok_or(SubmissionError::Missing)
     }
 
     fn state(&self) -> SubmissionState {

@@ -142,6 +142,23 @@ impl WorkflowFact {
         }
     }
 
+    /// Whether it says something of the submission without bringing it on its way.
+    pub(super) fn is_note(&self) -> bool {
+        match self {
+            Self::Transitioned { .. }
+            | Self::Approved { .. }
+            | Self::TaskOpened(_)
+            | Self::Escalated { .. }
+            | Self::Withdrawn { .. } => false,
+            Self::Claimed { .. }
+            | Self::Assigned { .. }
+            | Self::Released { .. }
+            | Self::Delegated { .. }
+            | Self::DelegationEnded { .. }
+            | Self::Commented { .. } => true,
+        }
+    }
+
     /// Why, where somebody said.
     pub fn reason(&self) -> Option<&Arc<str>> {
         match self {

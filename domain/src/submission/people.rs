@@ -13,6 +13,7 @@ use super::event::SubmissionEvent;
 use super::fact::WorkflowFact;
 use super::state::{Submission, SubmissionState};
 use super::task::Delegation;
+use super::work::Work;
 use crate::context::Actor;
 use crate::form::{CompiledForm, GuardFailed, Transition};
 
@@ -57,8 +58,13 @@ impl Person<'_> {
             Act::Delegate { to, starts_at, ends_at, reason } => {
                 self.delegate(to, *starts_at, *ends_at, reason.as_deref())
             }
-            Act::EndDelegation => Ok(self.end_delegations(|delegation| delegation.from == self.by.subject)),
+            Act::EndDelegation => self.end_delegations(|delegation| delegation.from == self.by.subject),
         }
+    }
+
+    /// Where the submission stands.
+    fn work(&self) -> Result<&Work, SubmissionError> {
+        self.submission.work().ok_or(SubmissionError::Missing)
     }
 
     fn course(&self) -> Course<'_> {
@@ -92,8 +98,8 @@ impl Person<'_> {
         on_behalf_of: Option<&str>,
     ) -> Decision {
         let transition = self.transition(name)?;
-        let action = self.submission.action(name).ok_or_else(|| self.submission.not_waiting())?;
-        let mut principal = self.submission.right_to(action, self.by, on_behalf_of, self.now)?;
+        let action = self.work()?.action(name).ok_or_else(|| self.submission.not_waiting())?;
+        let mut principal = self.work()?.right_to(action, self.by, on_behalf_of, self.now)?;
         let reason = text("reason", reason, REASON_BYTES_MAX)?;
         if transition.reason_required && reason.is_none() {
             return Err(SubmissionError::ReasonRequired { transition: name.to_owned() });
@@ -106,8 +112,8 @@ impl Person<'_> {
             if course.amend(data, &editable.collect::<Vec<_>>())? {
                 // Other data may have other candidates: the right is that of the moment.
                 course.reopen();
-                let action = course.submission.action(name).ok_or_else(|| self.submission.not_waiting())?;
-                principal = course.submission.right_to(action, self.by, on_behalf_of, self.now)?;
+                let action = course.work()?.action(name).ok_or_else(|| self.submission.not_waiting())?;
+                principal = course.work()?.right_to(action, self.by, on_behalf_of, self.now)?;
             }
         }
         course
@@ -127,7 +133,7 @@ impl Person<'_> {
     ) {
         let (name, need): (Arc<str>, u32) = (transition.name.as_str().into(), transition.approvals);
         if need > 1 {
-            let given = course.submission.approvals_of(&name).len();
+            let given = course.submission.work().map_or(0, |work| work.approvals_of(&name).count());
             let have = u32::try_from(given).unwrap_or(u32::MAX).saturating_add(1);
             course.fact(WorkflowFact::Approved {
                 transition: name.clone(),
@@ -171,10 +177,10 @@ impl Person<'_> {
 
     fn claim(&self) -> Decision {
         self.require_task()?;
-        if !self.submission.may_act(self.by, self.now) {
+        if !self.work()?.may_act(self.by, self.now) {
             return Err(not_permitted("somebody who may act on it in this state"));
         }
-        match self.submission.assignee() {
+        match self.work()?.assignee() {
             Some(assignee) if *assignee == self.by.subject => Ok(Vec::new()),
             Some(assignee) => Err(SubmissionError::AlreadyClaimed { by: assignee.clone() }),
             None => self.one(WorkflowFact::Claimed { by: self.by.subject.clone() }),
@@ -183,24 +189,24 @@ impl Person<'_> {
 
     fn assign(&self, to: &str, reason: Option<&str>) -> Decision {
         self.require_task()?;
-        if !self.by.has_role(ADMIN) && !self.submission.may_act(self.by, self.now) {
+        if !self.by.has_role(ADMIN) && !self.work()?.may_act(self.by, self.now) {
             return Err(not_permitted("an `admin`, or somebody who may act on it in this state,"));
         }
         let to = subject(to)?;
-        if self.submission.assignee() == Some(&to) {
+        if self.work()?.assignee() == Some(&to) {
             return Ok(Vec::new());
         }
         self.one(WorkflowFact::Assigned { to, reason: text("reason", reason, REASON_BYTES_MAX)? })
     }
 
     fn release(&self) -> Decision {
-        match self.submission.assignee() {
+        match self.work()?.assignee() {
             Some(assignee) if *assignee == self.by.subject || self.by.has_role(ADMIN) => {
                 self.one(WorkflowFact::Released { assignee: assignee.clone() })
             }
             Some(_) => Err(not_permitted("whoever took it on, or an `admin`,")),
             // A delegate who does not want to act gives the right back.
-            None => Ok(self.end_delegations(|delegation| delegation.to == self.by.subject)),
+            None => self.end_delegations(|delegation| delegation.to == self.by.subject),
         }
     }
 
@@ -224,7 +230,7 @@ impl Person<'_> {
         }
         let roles = self.rights_to_delegate()?;
         let delegation = Delegation { from: self.by.subject.clone(), to, roles, starts_at, ends_at };
-        let known = self.submission.delegations();
+        let known = self.work()?.delegations();
         if known.contains(&delegation) {
             return Ok(Vec::new());
         }
@@ -249,12 +255,12 @@ impl Person<'_> {
         Ok(roles)
     }
 
-    fn end_delegations(&self, ends: impl Fn(&Delegation) -> bool) -> Vec<SubmissionEvent> {
+    fn end_delegations(&self, ends: impl Fn(&Delegation) -> bool) -> Decision {
         let mut course = self.course();
-        for ended in self.submission.delegations().iter().filter(|delegation| ends(delegation)) {
+        for ended in self.work()?.delegations().iter().filter(|delegation| ends(delegation)) {
             course.fact(WorkflowFact::DelegationEnded { from: ended.from.clone(), to: ended.to.clone() });
         }
-        course.finish()
+        Ok(course.finish())
     }
 
     fn require_task(&self) -> Result<(), SubmissionError> {

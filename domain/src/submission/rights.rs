@@ -8,8 +8,9 @@ use chrono::{DateTime, Utc};
 use super::decide::SubmissionError;
 use super::state::{Submission, SubmissionState};
 use super::task::{Action, Delegation};
+use super::work::Work;
 use crate::context::Actor;
-use crate::form::{CompiledForm, State, Workflow};
+use crate::form::{CompiledForm, SUBMITTER_ROLE, State, Workflow};
 
 /// Roles that have to do with every submission of their tenant.
 const EVERYWHERE: [&str; 3] = ["admin", "designer", "reviewer"];
@@ -25,14 +26,14 @@ impl Submission {
         let work = &made.work;
         let by_name = || {
             let candidates =
-                work.task.iter().flat_map(|task| &task.actions).flat_map(|action| &action.candidates);
+                work.task().into_iter().flat_map(|task| &task.actions).flat_map(|action| &action.candidates);
             candidates.map(String::as_str).any(|person| person == &*actor.subject)
-                || work.assignee.as_deref() == Some(&*actor.subject)
-                || work.delegations.iter().any(|delegation| delegation.to == actor.subject)
+                || work.assignee() == Some(&actor.subject)
+                || work.delegations().iter().any(|delegation| delegation.to == actor.subject)
         };
         // In a workflow `submitter` is the one person who made the submission, not the role.
         let by_role = |workflow: &Workflow| {
-            actor.roles.iter().any(|role| role != crate::form::SUBMITTER_ROLE && workflow.names_role(role))
+            actor.roles.iter().any(|role| role != SUBMITTER_ROLE && workflow.names_role(role))
         };
         made.submitter == actor.subject || form.workflow().is_some_and(by_role) || by_name()
     }
@@ -42,6 +43,26 @@ impl Submission {
         EVERYWHERE.iter().any(|role| actor.has_role(role)) || self.concerns(form, actor)
     }
 
+    /// Whether `by` may edit in the state it is in.
+    pub(super) fn may_edit(&self, state: &State, by: &Actor, now: DateTime<Utc>) -> bool {
+        let is_submitter = self.submitter().is_some_and(|submitter| *submitter == by.subject);
+        match &state.editors {
+            Some(editors) => editors.iter().any(|role| match role.as_str() {
+                SUBMITTER_ROLE => is_submitter,
+                role => by.has_role(role),
+            }),
+            None => is_submitter || self.work().is_some_and(|work| work.may_act(by, now)),
+        }
+    }
+
+    /// That something waits in the state it is in.
+    pub(super) fn not_waiting(&self) -> SubmissionError {
+        let state = self.state().cloned().unwrap_or(SubmissionState::DRAFT);
+        SubmissionError::NotInState { state, needed: Vec::new() }
+    }
+}
+
+impl Work {
     /// By what right `by` takes an action: their own where they have one, else that of somebody who delegated theirs.
     ///
     /// # Errors
@@ -84,29 +105,16 @@ impl Submission {
         on_behalf_of: Option<&str>,
     ) -> Result<(), SubmissionError> {
         let people = || std::iter::once(by).chain(on_behalf_of);
-        if action.exclude_submitter
-            && people().any(|person| self.submitter().is_some_and(|it| **it == *person))
-        {
+        let is_submitter = |person: &str| self.task().is_some_and(|task| *task.submitter == *person);
+        if action.exclude_submitter && people().any(is_submitter) {
             return Err(SubmissionError::NotPermitted {
                 who: "somebody other than its submitter".to_owned(),
             });
         }
-        let standing = self.approvals_of(&action.transition);
-        match standing.into_iter().find(|approval| people().any(|person| approval.involves(person))) {
+        let mut standing = self.approvals_of(&action.transition);
+        match standing.find(|approval| people().any(|person| approval.involves(person))) {
             Some(_) => Err(SubmissionError::AlreadyApproved { transition: action.transition.clone() }),
             None => Ok(()),
-        }
-    }
-
-    /// Whether `by` may edit in the state it is in.
-    pub(super) fn may_edit(&self, state: &State, by: &Actor, now: DateTime<Utc>) -> bool {
-        let is_submitter = self.submitter().is_some_and(|submitter| *submitter == by.subject);
-        match &state.editors {
-            Some(editors) => editors.iter().any(|role| match role.as_str() {
-                crate::form::SUBMITTER_ROLE => is_submitter,
-                role => by.has_role(role),
-            }),
-            None => is_submitter || self.may_act(by, now),
         }
     }
 
@@ -120,12 +128,6 @@ impl Submission {
     /// The open action of a transition.
     pub(super) fn action(&self, transition: &str) -> Option<&Action> {
         self.task()?.actions.iter().find(|action| *action.transition == *transition)
-    }
-
-    /// That something waits in the state it is in.
-    pub(super) fn not_waiting(&self) -> SubmissionError {
-        let state = self.state().cloned().unwrap_or(SubmissionState::DRAFT);
-        SubmissionError::NotInState { state, needed: Vec::new() }
     }
 }
 

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use super::event::SubmissionEvent;
 use super::fact::WorkflowFact;
-use super::task::{Approval, Approvals, Delegation, Task};
+use super::task::Task;
+use super::work::Work;
 use crate::form::CompiledForm;
 use crate::ids::{FormId, FormVersion};
 use crate::json::{CanonicalJson, pointer};
@@ -81,16 +82,8 @@ pub(super) struct Made {
     rules: Option<RuleRecord>,
     #[serde(default)]
     pub(super) work: Work,
-}
-
-/// Where it stands in its workflow; all empty in a form without one.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Work {
-    pub(super) task: Option<Task>,
-    approvals: Vec<Approval>,
-    pub(super) assignee: Option<Arc<str>>,
-    pub(super) delegations: Vec<Delegation>,
-    /// Facts that did not move it.
+    /// Facts of its life outside of a draft that did not move it.
+    #[serde(default)]
     notes: u32,
 }
 
@@ -141,38 +134,19 @@ impl Submission {
         self.made.as_ref()?.rules.as_ref().map(|rules| &rules.outcomes)
     }
 
+    /// Where it stands in its workflow; `None` before it exists.
+    pub fn work(&self) -> Option<&Work> {
+        self.made.as_ref().map(|made| &made.work)
+    }
+
     /// What it waits for; `None` where nothing is left to do, and in forms without a workflow.
     pub fn task(&self) -> Option<&Task> {
-        self.made.as_ref()?.work.task.as_ref()
-    }
-
-    /// Who took it on, or was asked to.
-    pub fn assignee(&self) -> Option<&Arc<str>> {
-        self.made.as_ref()?.work.assignee.as_ref()
-    }
-
-    /// Who may act for whom, whether that holds now or not.
-    pub fn delegations(&self) -> &[Delegation] {
-        self.made.as_ref().map_or(&[], |made| &made.work.delegations)
-    }
-
-    /// The approvals that stand for a transition: given in this state, on these data.
-    pub fn approvals_of(&self, transition: &str) -> Vec<&Approval> {
-        let approvals = self.made.iter().flat_map(|made| &made.work.approvals);
-        approvals.filter(|approval| *approval.transition == *transition).collect()
-    }
-
-    /// How far a transition has come that is open and needs several approvals.
-    pub fn approvals(&self, transition: &str) -> Option<Approvals> {
-        let actions = self.task()?.actions.iter();
-        let action = actions.clone().find(|action| *action.transition == *transition)?;
-        let have = u32::try_from(self.approvals_of(transition).len()).unwrap_or(u32::MAX);
-        (action.need > 1).then_some(Approvals { have, need: action.need })
+        self.work()?.task()
     }
 
     /// How many facts of its life did not move it.
     pub(super) fn notes(&self) -> u32 {
-        self.made.as_ref().map_or(0, |made| made.work.notes)
+        self.made.as_ref().map_or(0, |made| made.notes)
     }
 
     /// Folds one event. Total: a stored event was accepted once, so nothing is checked here.
@@ -187,11 +161,13 @@ impl Submission {
                     data,
                     rules: None,
                     work: Work::default(),
+                    notes: 0,
                 });
             }
             SubmissionEvent::Submitted { data, form, form_version, state, submitter } => {
                 let pin = FormPin { form, version: form_version };
-                self.made = Some(Made { pin, state, submitter, data, rules: None, work: Work::default() });
+                self.made =
+                    Some(Made { pin, state, submitter, data, rules: None, work: Work::default(), notes: 0 });
             }
             SubmissionEvent::RulesEvaluated { computed, outcomes, .. } => {
                 if let Some(made) = &mut self.made {
@@ -201,15 +177,13 @@ impl Submission {
             SubmissionEvent::Amended { data, .. } => {
                 if let Some(made) = &mut self.made {
                     made.data = data;
-                    // What was approved is not what stands there now.
-                    made.work.approvals.clear();
-                    made.work.notes =
-                        made.work.notes.saturating_add(u32::from(made.state != SubmissionState::DRAFT));
+                    made.work.fold_amendment();
+                    made.notes = made.notes.saturating_add(u32::from(made.state != SubmissionState::DRAFT));
                 }
             }
             SubmissionEvent::Worked { fact, .. } => {
                 if let Some(made) = &mut self.made {
-                    made.fold(fact);
+                    made.fold(&fact);
                 }
             }
         }
@@ -217,50 +191,12 @@ impl Submission {
 }
 
 impl Made {
-    fn fold(&mut self, fact: WorkflowFact) {
-        let work = &mut self.work;
-        if let Some(state) = fact.state_after() {
-            self.state = state.clone();
-            work.task = None;
-            work.assignee = None;
-            work.approvals.clear();
-            return;
+    fn fold(&mut self, fact: &WorkflowFact) {
+        match fact.state_after() {
+            Some(state) => self.state = state.clone(),
+            None => self.notes = self.notes.saturating_add(u32::from(fact.is_note())),
         }
-        match fact {
-            WorkflowFact::Transitioned { .. } | WorkflowFact::Withdrawn { .. } => {}
-            WorkflowFact::TaskOpened(task) => work.task = Some(task),
-            WorkflowFact::Approved { transition, by, on_behalf_of, .. } => {
-                work.approvals.push(Approval { transition, by, on_behalf_of });
-            }
-            WorkflowFact::Escalated { .. } => {
-                if let Some(task) = &mut work.task {
-                    task.due_at = None;
-                }
-            }
-            note => work.note(note),
-        }
-    }
-}
-
-impl Work {
-    fn note(&mut self, fact: WorkflowFact) {
-        self.notes = self.notes.saturating_add(1);
-        match fact {
-            WorkflowFact::Claimed { by: assignee } | WorkflowFact::Assigned { to: assignee, .. } => {
-                self.assignee = Some(assignee);
-            }
-            WorkflowFact::Released { .. } => self.assignee = None,
-            WorkflowFact::Delegated { delegation, .. } => {
-                self.end_delegation(&delegation.from, &delegation.to);
-                self.delegations.push(delegation);
-            }
-            WorkflowFact::DelegationEnded { from, to } => self.end_delegation(&from, &to),
-            _ => {}
-        }
-    }
-
-    fn end_delegation(&mut self, from: &str, to: &str) {
-        self.delegations.retain(|held| *held.from != *from || *held.to != *to);
+        self.work.fold(fact);
     }
 }
 

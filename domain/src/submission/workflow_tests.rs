@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use cqrs_es::Aggregate;
 use serde_json::{Value, json};
 
-use super::{Act, NOTES_MAX, Submission, SubmissionCommand, SubmissionError, SubmissionEvent};
+use super::{Act, NOTES_MAX, Submission, SubmissionCommand, SubmissionError, SubmissionEvent, Work};
 use crate::context::Actor;
 use crate::form::{CompiledForm, FormDefinition};
 use crate::ids::FormVersion;
@@ -120,8 +120,12 @@ impl Case {
         self.state.state().expect("it exists").as_str()
     }
 
+    fn work(&self) -> &Work {
+        self.state.work().expect("it exists")
+    }
+
     fn have(&self) -> u32 {
-        self.state.approvals("approve").map_or(0, |approvals| approvals.have)
+        self.work().approvals("approve").map_or(0, |approvals| approvals.have)
     }
 }
 
@@ -328,9 +332,9 @@ fn a_task_is_claimed_by_one_and_released_by_them_or_an_admin() {
     let to = |to: &str| Act::Assign { to: to.to_owned(), reason: None };
     refused_as_not_permitted(case.act(&sam(), to("sam")));
     case.act(&person("root", &["admin"]), to("rita")).expect("assigned");
-    assert_eq!(case.state.assignee().map(|it| &**it), Some("rita"));
+    assert_eq!(case.work().assignee().map(|it| &**it), Some("rita"));
     case.act(&reviewer("rob"), because("request-changes", "?")).expect("still may act");
-    assert_eq!(case.state.assignee(), None, "a task ends with its state");
+    assert_eq!(case.work().assignee(), None, "a task ends with its state");
 }
 
 #[test]

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use chrono::Utc;
 use formledger_domain::{
-    CanonicalJson, EncodedEvent, Form, FormEvent, FormId, FormVersion, LedgerAggregate, Position, Sequence,
-    StreamId, Submission, SubmissionEvent, SubmissionId, SubmissionState, TenantContext, TenantId,
+    Action, CanonicalJson, EncodedEvent, Form, FormEvent, FormId, FormVersion, LedgerAggregate, Position,
+    Sequence, StreamId, Submission, SubmissionEvent, SubmissionId, SubmissionState, Task, TenantContext,
+    TenantId, WorkflowFact,
 };
 use formledger_projections::{
     ReadModel, ReadModelPlace, ReadModelSettings, ReadModels, RebuildRequest, RowDifference, Runner,
@@ -316,4 +317,23 @@ pub fn evaluated(form: &str, computed: &Value, outcomes: &Value) -> SubmissionEv
         outcomes: canonical(outcomes),
         why: None,
     }
+}
+
+/// A task that waits for reviewers.
+pub fn task_opened(form: &str) -> SubmissionEvent {
+    let action = Action {
+        transition: "approve".into(),
+        roles: vec!["reviewer".to_owned()],
+        candidates: Vec::new(),
+        need: 1,
+        exclude_submitter: false,
+    };
+    let fact = WorkflowFact::TaskOpened(Task {
+        state: SubmissionState::SUBMITTED,
+        submitter: "ann".into(),
+        actions: vec![action],
+        due_at: None,
+        escalate_to: None,
+    });
+    SubmissionEvent::Worked { form: form_id(form), form_version: FormVersion(1), fact }
 }

@@ -112,6 +112,7 @@ async fn the_description_names_every_route_of_the_contract() {
         "POST /v1/submissions/S/release",
         "POST /v1/submissions/S/delegate",
         "POST /v1/submissions/S/withdraw",
+        "GET /v1/tasks",
         "GET /v1/stats",
         "GET /v1/events",
         "GET /v1/ledger",

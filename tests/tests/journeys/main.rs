@@ -19,6 +19,7 @@ mod queries;
 mod schemas;
 mod stats;
 mod submissions;
+mod tasks;
 mod tenants;
 mod timeline;
 mod va_forms;

@@ -147,7 +147,7 @@ fn a_transition_takes_as_many_people_as_it_needs() {
     let mut case = Case::in_review();
     case.take(&reviewer("rita"), "approve").expect("the first");
     assert_eq!(
-        (case.state(), case.state.approvals("approve")),
+        (case.state(), case.work().approvals("approve")),
         ("review", Some(Approvals { have: 1, need: 2 }))
     );
     let last = case.take(&reviewer("rob"), "approve").expect("the second");

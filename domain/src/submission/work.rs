@@ -1,0 +1,179 @@
+//! Where a submission stands in its workflow: the open task, approvals, who took it on, who acts for whom.
+//! Folded from workflow facts by the submission, and by the read model of tasks in the same way; empty in forms without a workflow.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::fact::WorkflowFact;
+use super::task::{Approval, Approvals, Delegation, Task};
+use crate::context::Actor;
+
+/// Where a submission stands in its workflow.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Work {
+    task: Option<Task>,
+    approvals: Vec<Approval>,
+    assignee: Option<Arc<str>>,
+    delegations: Vec<Delegation>,
+}
+
+/// Those whom a task may wait for, before time and four eyes are looked at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Audience<'a> {
+    /// Holders of these roles.
+    pub roles: BTreeSet<&'a str>,
+    /// These people.
+    pub people: BTreeSet<&'a str>,
+}
+
+/// What waits for one person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Waiting {
+    /// Why it waits for them, in the order of [`Reason`].
+    pub why: BTreeSet<Reason>,
+    /// What they may do; empty for somebody who was asked to take it on and may do nothing.
+    pub transitions: Vec<OpenTransition>,
+}
+
+/// Why a task waits for somebody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reason {
+    /// They took it on, or were asked to.
+    Assigned,
+    /// They are named by the workflow.
+    Candidate,
+    /// They hold a role.
+    Role,
+    /// Somebody delegated it to them.
+    Delegated,
+}
+
+/// A transition that somebody may take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OpenTransition {
+    /// Its name.
+    pub name: Arc<str>,
+    /// How far it has come, where it needs several people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approvals: Option<Approvals>,
+    /// For whom they would take it, as a delegate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<Arc<str>>,
+}
+
+impl Work {
+    /// What it waits for; `None` where nothing is left to do.
+    pub fn task(&self) -> Option<&Task> {
+        self.task.as_ref()
+    }
+
+    /// Who took it on, or was asked to.
+    pub fn assignee(&self) -> Option<&Arc<str>> {
+        self.assignee.as_ref()
+    }
+
+    /// Who may act for whom, whether that holds now or not.
+    pub fn delegations(&self) -> &[Delegation] {
+        &self.delegations
+    }
+
+    /// The approvals that stand for a transition: given in this state, on these data.
+    pub fn approvals_of(&self, transition: &str) -> impl Iterator<Item = &Approval> {
+        self.approvals.iter().filter(move |approval| *approval.transition == *transition)
+    }
+
+    /// How far a transition has come that is open and needs several approvals.
+    pub fn approvals(&self, transition: &str) -> Option<Approvals> {
+        let actions = &self.task.as_ref()?.actions;
+        let action = actions.iter().find(|action| *action.transition == *transition)?;
+        let have = u32::try_from(self.approvals_of(transition).count()).unwrap_or(u32::MAX);
+        (action.need > 1).then_some(Approvals { have, need: action.need })
+    }
+
+    /// Folds one fact. Total: a stored fact was accepted once, so nothing is checked here.
+    pub fn fold(&mut self, fact: &WorkflowFact) {
+        match fact {
+            WorkflowFact::Transitioned { .. } | WorkflowFact::Withdrawn { .. } => {
+                self.task = None;
+                self.assignee = None;
+                self.approvals.clear();
+            }
+            WorkflowFact::TaskOpened(task) => self.task = Some(task.clone()),
+            WorkflowFact::Approved { transition, by, on_behalf_of, .. } => {
+                let (transition, by, on_behalf_of) = (transition.clone(), by.clone(), on_behalf_of.clone());
+                self.approvals.push(Approval { transition, by, on_behalf_of });
+            }
+            WorkflowFact::Escalated { .. } => {
+                if let Some(task) = &mut self.task {
+                    task.due_at = None;
+                }
+            }
+            WorkflowFact::Claimed { by: assignee } | WorkflowFact::Assigned { to: assignee, .. } => {
+                self.assignee = Some(assignee.clone());
+            }
+            WorkflowFact::Released { .. } => self.assignee = None,
+            WorkflowFact::Delegated { delegation, .. } => {
+                self.end_delegation(&delegation.from, &delegation.to);
+                self.delegations.push(delegation.clone());
+            }
+            WorkflowFact::DelegationEnded { from, to } => self.end_delegation(from, to),
+            WorkflowFact::Commented { .. } => {}
+        }
+    }
+
+    /// Folds that the data were edited: what was approved is not what stands there now.
+    pub fn fold_amendment(&mut self) {
+        self.approvals.clear();
+    }
+
+    fn end_delegation(&mut self, from: &str, to: &str) {
+        self.delegations.retain(|held| *held.from != *from || *held.to != *to);
+    }
+
+    /// Those whom the open task may wait for; nobody when there is none.
+    pub fn audience(&self) -> Audience<'_> {
+        let mut audience = Audience::default();
+        let Some(task) = &self.task else { return audience };
+        audience.people.extend(self.assignee.as_deref());
+        // What somebody took on alone waits for nobody else.
+        if self.assignee.is_some() && task.actions.iter().all(|action| action.need == 1) {
+            return audience;
+        }
+        for action in &task.actions {
+            audience.roles.extend(action.roles.iter().map(String::as_str));
+            audience.people.extend(action.candidates.iter().map(String::as_str));
+        }
+        audience.people.extend(self.delegations.iter().map(|delegation| &*delegation.to));
+        audience
+    }
+
+    /// What waits for `actor` at `now`; `None` when nothing does.
+    pub fn waits_for(&self, actor: &Actor, now: DateTime<Utc>) -> Option<Waiting> {
+        let task = self.task.as_ref()?;
+        let is_assignee = self.assignee.as_deref() == Some(&*actor.subject);
+        let mut waiting = Waiting { why: BTreeSet::new(), transitions: Vec::new() };
+        if is_assignee {
+            waiting.why.insert(Reason::Assigned);
+        }
+        for action in &task.actions {
+            if self.assignee.is_some() && !is_assignee && action.need == 1 {
+                continue;
+            }
+            let Ok(on_behalf_of) = self.right_to(action, actor, None, now) else { continue };
+            waiting.why.insert(match &on_behalf_of {
+                Some(_) => Reason::Delegated,
+                None if action.candidates.iter().any(|person| **person == *actor.subject) => {
+                    Reason::Candidate
+                }
+                None => Reason::Role,
+            });
+            let (name, approvals) = (action.transition.clone(), self.approvals(&action.transition));
+            waiting.transitions.push(OpenTransition { name, approvals, on_behalf_of });
+        }
+        (!waiting.why.is_empty()).then_some(waiting)
+    }
+}

@@ -1,0 +1,95 @@
+//! What waits for whom, and what happens when it waits for too long: task lists and escalation, over a restart too.
+
+use std::time::Duration;
+
+use formledger_tests::definitions::contract_expense_claim;
+use formledger_tests::{Client, Stage};
+use serde_json::{Value, json};
+
+fn large() -> Value {
+    json!({ "amount": 20_000, "country": "DE" })
+}
+
+async fn tasks(client: &Client, position: u64) -> Vec<Value> {
+    let page = client.get_at("/v1/tasks", position).await.expect(200).json();
+    page["items"].as_array().expect("items").clone()
+}
+
+#[tokio::test]
+async fn a_task_waits_for_those_who_may_act_until_they_did() {
+    let stage = Stage::with_form("expense", &contract_expense_claim()).await;
+    let (sam, rita, rob) = (
+        stage.somebody("acme", "sam", "submitter,reviewer").await,
+        stage.somebody("acme", "rita", "reviewer").await,
+        stage.somebody("acme", "rob", "reviewer").await,
+    );
+    let answer = sam.submit("expense", &large()).await.expect(201);
+    let path = answer.header("location").expect("a Location").to_owned();
+    let waiting = tasks(&rita, answer.position()).await;
+    assert_eq!(waiting.len(), 1);
+    assert_eq!((&waiting[0]["state"], &waiting[0]["submitter"]), (&json!("review"), &json!("sam")));
+    assert!(waiting[0]["due_at"].is_string(), "{waiting:?}");
+    // Their own claim they may reject, for that excludes nobody; approve they may not.
+    let own = tasks(&sam, answer.position()).await;
+    assert_eq!(own[0]["transitions"], json!([{ "name": "reject" }]));
+
+    let approved = rita.post(&format!("{path}/transitions/approve")).await.expect(200).position();
+    assert_eq!(tasks(&rita, approved).await[0]["transitions"], json!([{ "name": "reject" }]));
+    let approved = rob.post(&format!("{path}/transitions/approve")).await.expect(200).position();
+    for client in [&sam, &rita, &rob] {
+        assert_eq!(tasks(client, approved).await, Vec::<Value>::new());
+    }
+    let other = stage.somebody("globex", "gus", "admin,reviewer").await;
+    other.put("/v1/forms/own", &json!({ "title": "Own", "schema": {} })).await.expect(200);
+    assert_eq!(other.get("/v1/tasks").await.expect(200).json()["items"], json!([]));
+    rita.get("/v1/tasks?limit=1000").await.expect_problem(400, "query-invalid");
+    rita.get("/v1/tasks?cursor=x").await.expect_problem(400, "cursor-invalid");
+}
+
+#[tokio::test]
+async fn a_delegated_task_is_on_the_delegates_list() {
+    let stage = Stage::with_form("expense", &contract_expense_claim()).await;
+    let rita = stage.somebody("acme", "rita", "reviewer").await;
+    let dora = stage.somebody("acme", "dora", "clerk").await;
+    let answer = stage.admin.submit("expense", &large()).await.expect(201);
+    let path = answer.header("location").expect("a Location").to_owned();
+    let delegated = rita.post(&format!("{path}/delegate")).json(&json!({ "to": "dora" })).await.expect(200);
+    let waiting = tasks(&dora, delegated.position()).await;
+    assert_eq!(waiting[0]["why"], json!(["delegated"]));
+    assert_eq!(waiting[0]["transitions"][0]["on_behalf_of"], "rita");
+}
+
+#[tokio::test]
+async fn what_is_due_while_nothing_runs_escalates_once_after_the_restart() {
+    let mut definition = contract_expense_claim();
+    definition["workflow"]["states"]["review"]["due"] = json!("PT1S");
+    let Stage { installation, server, admin } = Stage::with_form("expense", &definition).await;
+    let answer = admin.submit("expense", &large()).await.expect(201);
+    let path = answer.header("location").expect("a Location").to_owned();
+    server.kill_9().await;
+    // Due by the clock, with nobody to look at it.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let server = installation.serve_with(&[]).await;
+    let admin = server.client(&installation.token("acme", "ada", "admin").await);
+    let mut state = Value::Null;
+    for _ in 0..200 {
+        state = admin.get(&path).await.expect(200).json()["state"].clone();
+        if state == "overdue" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(state, "overdue");
+    // Further looks find nothing to do.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let timeline = admin.get(&format!("{path}/timeline")).await.expect(200).json();
+    let entries = timeline["items"].as_array().expect("items");
+    let escalated: Vec<_> =
+        entries.iter().filter(|entry| entry["type"] == "formledger.submission.escalated.v1").collect();
+    assert_eq!(escalated.len(), 1, "{timeline}");
+    assert_eq!(escalated[0]["actor"], "system");
+    let reviewer = server.client(&installation.token("acme", "rita", "reviewer").await);
+    let position = admin.get("/v1/ledger").await.expect(200).position();
+    let waiting = tasks(&reviewer, position).await;
+    assert_eq!(waiting[0]["state"], "overdue", "it still waits for reviewers");
+}
