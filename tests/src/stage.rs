@@ -42,6 +42,13 @@ impl Stage {
         stage
     }
 
+    /// The same with the ledger in a file, whatever this run is about, for a test that reaches into the file.
+    pub async fn on_files_with_form(form: &str, definition: &Value) -> Self {
+        let stage = Self::on(Installation::fresh(), &[]).await;
+        stage.admin.publish(form, definition).await;
+        stage
+    }
+
     /// Somebody of any tenant with any roles.
     pub async fn somebody(&self, tenant: &str, subject: &str, roles: &str) -> Client {
         self.server.client(&self.installation.token(tenant, subject, roles).await)

@@ -55,7 +55,7 @@ async fn every_option_is_also_read_from_the_environment() {
 
 /// An installation with some submissions, stopped.
 async fn stopped_with_history() -> Installation {
-    let stage = Stage::with_form("expense", &expense_claim()).await;
+    let stage = Stage::on_files_with_form("expense", &expense_claim()).await;
     for n in 0..20 {
         stage.admin.submit("expense", &expense(f64::from(n), "DE")).await.expect(201);
     }

@@ -63,7 +63,7 @@ async fn logs_hold_neither_credentials_nor_data() {
 
 #[tokio::test]
 async fn a_tenant_whose_events_cannot_be_read_stands_still_visibly_and_others_go_on() {
-    let stage = Stage::with_form("expense", &expense_claim()).await;
+    let stage = Stage::on_files_with_form("expense", &expense_claim()).await;
     let token = stage.installation.token("acme", "ada", "admin").await;
     let other_token = stage.installation.token("globex", "gus", "admin").await;
     let other = stage.server.client(&other_token);
