@@ -112,7 +112,7 @@ mod tests {
 
     use super::*;
     use crate::app::App;
-    use crate::config::{AuthSettings, Settings};
+    use crate::config::{AuthSettings, Settings, Storage};
     use crate::limits::Limits;
 
     const TASKS: usize = 300;
@@ -143,7 +143,7 @@ mod tests {
         let secret = Some("a secret that is long enough for HMAC-SHA-256".to_owned());
         Settings {
             listen: "127.0.0.1:0".parse().expect("an address"),
-            data: data.to_owned(),
+            storage: Storage::embedded(data),
             auth: AuthSettings { jwt_secret: secret, ..AuthSettings::default() },
             provisioned_tenants: false,
             append_batch_max: 512,
