@@ -26,6 +26,9 @@ pub const EXPENSE_FORM: &str = "expense";
 /// The demonstration's tenant.
 pub const TENANT: &str = "demo";
 
+/// The claim that the printed lines decide; its id is fixed, so that they can be printed before anybody asks.
+pub const CLAIM: SubmissionId = SubmissionId(Uuid::from_u128(0x0193_a000_0000_7000_8000_0000_0000_0001));
+
 /// Commands on their way at once; they share commits.
 const CONCURRENCY: usize = 32;
 
@@ -50,6 +53,7 @@ pub async fn seed(api: &Api) -> Result<(), ApiError> {
 
 /// One submission to make.
 struct Planned {
+    id: SubmissionId,
     form: FormId,
     number: usize,
     by: String,
@@ -77,12 +81,15 @@ fn submissions() -> Result<Vec<Planned>, ApiError> {
     let mut planned: Vec<Planned> = (0..data::EXPENSES)
         .map(|number| {
             let (form, by) = (expense.clone(), data::employee(number));
-            Planned { form, number, by, data: data::expense(number) }
+            Planned { id: fresh(), form, number, by, data: data::expense(number) }
         })
         .collect();
+    let (number, by) = (data::EXPENSES, data::employee(data::EXPENSES));
+    planned.push(Planned { id: CLAIM, form: expense, number, by, data: data::claim() });
     for (name, example) in data::EXAMPLES {
         let (form, example) = (form_id(name)?, read(example)?);
         planned.extend((0..data::SUBMISSIONS_PER_EXAMPLE).map(|number| Planned {
+            id: fresh(),
             form: form.clone(),
             number,
             by: data::employee(number + 3),
@@ -90,6 +97,10 @@ fn submissions() -> Result<Vec<Planned>, ApiError> {
         }));
     }
     Ok(planned)
+}
+
+fn fresh() -> SubmissionId {
+    SubmissionId(Uuid::now_v7())
 }
 
 async fn begin(ledger: &TenantLedger, context: &TenantContext) -> Result<(), ApiError> {
@@ -121,13 +132,13 @@ async fn publish(api: &Api, admin: &TenantContext, form: FormId, definition: Val
 }
 
 async fn submit(api: &Api, tenant: &TenantId, planned: Planned) -> Result<(), ApiError> {
-    let Planned { form, number, by, data } = planned;
+    let Planned { id, form, number, by, data } = planned;
     let context = context(tenant, &by, &[role::SUBMITTER]);
     let ledger = api.store.ledger(&context);
     let compiled = api.catalogue.open(&ledger, &context, &form).await?;
     let (by, now) = (context.actor.clone(), context.now);
     let command = SubmissionCommand::Submit { form: compiled, data: Arc::new(data), draft: false, by, now };
-    let (id, key) = (SubmissionId(Uuid::now_v7()), format!("submission/{form}/{number}"));
+    let key = format!("submission/{form}/{number}");
     execute::<Submission>(
         &ledger,
         &context,

@@ -15,7 +15,7 @@ use super::serve::{runtime, say, stop_signal};
 use crate::app::App;
 use crate::auth::{mint, role};
 use crate::config::{ConfigError, ServeArgs};
-use crate::demo::{EXPENSE_FORM, TENANT, seed};
+use crate::demo::{CLAIM, EXPENSE_FORM, TENANT, seed};
 use crate::logging;
 
 /// File of the secret in the data directory; only its owner may read it.
@@ -34,14 +34,19 @@ pub fn demo(arguments: &ServeArgs) -> anyhow::Result<ExitCode> {
         None => secret_in(&settings.storage.data)?,
     };
     settings.auth.jwt_secret = Some(secret.clone());
-    let token = mint(&secret, &TENANT.parse()?, "demo", &[role::ADMIN.to_owned()], TOKEN_TTL)?;
+    let tenant = TENANT.parse()?;
+    let token = |subject: &str, role: &str| mint(&secret, &tenant, subject, &[role.to_owned()], TOKEN_TTL);
+    let people = People {
+        admin: token("demo", role::ADMIN)?,
+        reviewers: [token("Rita Reviewer", role::REVIEWER)?, token("Rob Reviewer", role::REVIEWER)?],
+    };
     runtime()?.block_on(async {
         let stop = stop_signal()?;
         let app = App::build(settings).await?;
         seed(app.api()).await.context("the demonstration could not be set up")?;
         app.catch_up().await.context("the demonstration cannot be read back")?;
         say(&format!("listening on http://{}", app.address()));
-        say(&greeting(app.address(), &token));
+        say(&greeting(app.address(), &people));
         app.run(stop).await;
         Ok(ExitCode::SUCCESS)
     })
@@ -88,9 +93,24 @@ fn keep(secret: &str, path: &Path) -> std::io::Result<()> {
     written
 }
 
+/// Tokens of those who play in the demonstration.
+struct People {
+    admin: String,
+    reviewers: [String; 2],
+}
+
 /// What to paste; each line stands alone.
-fn greeting(address: SocketAddr, token: &str) -> String {
+fn greeting(address: SocketAddr, people: &People) -> String {
+    let People { admin: token, reviewers: [rita, rob] } = people;
     let curl = format!("curl -sS -H 'Authorization: Bearer {token}'");
+    // The same key gets the same answer again, so that a line can be pasted twice.
+    let approve = |reviewer: &str, key: &str| {
+        format!(
+            "curl -sS -H 'Authorization: Bearer {reviewer}' -H 'Content-Type: application/json' -H 'Idempotency-Key: {key}' \
+             -d '{{\"reason\":\"Within the budget\"}}' http://{address}/v1/submissions/{CLAIM}/transitions/approve"
+        )
+    };
+    let (first, second) = (approve(rita, "first"), approve(rob, "second"));
     let json = "-H 'Content-Type: application/json'";
     let url = format!("http://{address}");
     let claim = |amount: &str, receipt: &str| {
@@ -119,6 +139,18 @@ Tenant `{TENANT}` holds published forms and submissions. Paste any of these line
 
 # How many, and what the rules said
 {curl} '{url}/v1/stats?form={EXPENSE_FORM}'
+
+# What waits for a reviewer, most urgent first
+curl -sS -H 'Authorization: Bearer {rita}' '{url}/v1/tasks?limit=5'
+
+# A large claim takes two reviewers: the first approves, and it stays in review
+{first}
+
+# The second approves, and it is approved
+{second}
+
+# Who did what to it, and why
+{curl} {url}/v1/submissions/{CLAIM}/timeline
 
 # The ledger: its position and the root hash that stands for all of it
 {curl} {url}/v1/ledger

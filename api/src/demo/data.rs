@@ -17,6 +17,15 @@ macro_rules! embedded {
     };
 }
 
+/// The claim that waits for the decisions of the printed lines: too large for anybody to decide alone.
+pub fn claim() -> Value {
+    json!({
+        "employee": "Ada Example", "purpose": "Measuring bench", "category": "equipment", "country": "DE",
+        "amount": 18_400, "receipt": "R-2026-0815", "date": "2026-09-14",
+        "lines": [{"what": "Bench", "price": 17_900}, {"what": "Calibration", "price": 500}],
+    })
+}
+
 /// Name and JSON Schema of every published form.
 #[rustfmt::skip]
 pub const SCHEMAS: &[(&str, &str)] = embedded![

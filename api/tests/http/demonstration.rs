@@ -119,5 +119,18 @@ async fn the_printed_lines_work_and_a_second_start_adds_nothing() {
     );
     let (status, refused) = curl(&server, &again.curl_line("\"amount\":80,")).await;
     assert_eq!((status, &refused["errors"][0]["keyword"]), (422, &"receipt".into()), "{refused}");
+    let (status, tasks) = curl(&server, &again.curl_line("/v1/tasks")).await;
+    assert_eq!((status, tasks["items"].as_array().map(Vec::len)), (200, Some(5)), "{tasks}");
+    for (key, state, have) in [("first", "review", 1), ("second", "approved", 2), ("first", "review", 1)] {
+        let (status, given) = curl(&server, &again.curl_line(&format!("Idempotency-Key: {key}"))).await;
+        assert_eq!(
+            (status, &given["state"], &given["approvals"]["have"]),
+            (200, &state.into(), &have.into()),
+            "{given}"
+        );
+    }
+    let (status, timeline) = curl(&server, &again.curl_line("/timeline")).await;
+    let entries = timeline["items"].as_array().expect("entries");
+    assert_eq!((status, &entries[entries.len() - 1]["state"]), (200, &"approved".into()), "{timeline}");
     assert!(again.curl_line("/v1/feed").contains(&"-N".to_owned()));
 }
