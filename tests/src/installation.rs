@@ -80,6 +80,12 @@ impl Installation {
         Self { folder, data, settings: Vec::new(), database: None }
     }
 
+    /// Sets a variable that is no option of ours, such as libpq's `PGPASSWORD`, for every command.
+    pub fn with_variable(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.settings.push((name.to_owned(), value.into()));
+        self
+    }
+
     /// Sets the option `name` for every command, as `FORMLEDGER_<name>` in its environment.
     pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
         self.settings.push((format!("FORMLEDGER_{name}"), value.into()));

@@ -10,8 +10,9 @@ use crate::error::StoreError;
 /// The addresses of a ledger on Postgres. `Debug` says nothing of passwords.
 ///
 /// The login role owns the tables or is a member of `formledger_writer`, `formledger_projector` and `formledger_reader`; each transaction
-/// takes on the one role that it needs. Nothing is kept in the session, so the address may be a PgBouncer in transaction mode; one older
-/// than 1.21, or without `max_prepared_statements`, needs `?statement-cache-capacity=0` in the URL.
+/// takes on the one role that it needs. Nothing is kept in the session, so the address may be a PgBouncer in transaction mode, with
+/// `max_prepared_statements`. One older than 1.21 has no such setting: with `server_reset_query_always = 1` there and
+/// `?statement-cache-capacity=0` in the URL it serves too, slower.
 #[derive(Clone)]
 pub struct PostgresOptions {
     pub(super) database: PgConnectOptions,

@@ -26,7 +26,11 @@ const MIGRATION_LOCK: i64 = i64::from_be_bytes(*b"formledg");
 /// ledger; [`StoreError::MissingPrivilege`] with what an administrator has to grant.
 pub(super) async fn migrate(connection: &mut PgConnection) -> Result<(), StoreError> {
     check_server(connection).await?;
-    if is_current(connection).await? {
+    // In a transaction, as everything here: between two of them a pooler may change the session, and prepared statements stay behind.
+    let mut looking = connection.begin().await.map_err(failed)?;
+    let is_current = is_current(&mut looking).await?;
+    looking.rollback().await.map_err(failed)?;
+    if is_current {
         return Ok(());
     }
     let mut transaction = connection.begin().await.map_err(failed)?;

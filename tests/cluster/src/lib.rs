@@ -14,6 +14,7 @@
 //! pipe closes, because the value was dropped or the process was killed, the guard ends the server and removes its folder. (The kernel's
 //! parent-death signal is no substitute: it comes when the *thread* ends that started the server.)
 
+mod backup;
 mod binaries;
 pub mod disk;
 mod faults;

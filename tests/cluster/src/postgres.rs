@@ -293,6 +293,11 @@ pub(crate) async fn make_empty(binaries: &Binaries, data: &Path, settings: &Sett
     initdb.args(["--auth=trust", "--no-locale", "--encoding=UTF8", "--no-sync", "--no-instructions"]);
     initdb.arg(format!("--username={SUPERUSER}")).arg("--pgdata").arg(data);
     run(initdb).await;
+    configure(data, settings);
+}
+
+/// Adds the tests' settings to a server's own configuration.
+pub(crate) fn configure(data: &Path, settings: &Settings) {
     let mut lines =
         String::from("\n# Set by the tests.\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\n");
     // Segments below /dev/shm would stay behind after `kill -9`.

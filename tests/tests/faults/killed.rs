@@ -79,7 +79,7 @@ async fn ledger_without_gap(client: &Client, head: u64) -> Vec<Value> {
     events
 }
 
-async fn assert_every_acknowledged_once(
+pub async fn assert_every_acknowledged_once(
     client: &Client,
     head: u64,
     acknowledged: &BTreeMap<String, Acknowledged>,
@@ -101,7 +101,7 @@ async fn assert_every_acknowledged_once(
 }
 
 /// All that the read models say, at a position they have reached.
-async fn read_models(client: &Client, head: u64) -> Vec<String> {
+pub async fn read_models(client: &Client, head: u64) -> Vec<String> {
     let mut said = Vec::new();
     for path in
         ["/v1/forms", "/v1/forms/expense", "/v1/stats", "/v1/exports/submissions.ndjson?sort=created_at"]

@@ -4,12 +4,19 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use formledger_tests::Client;
 use formledger_tests::definitions::expense;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+/// How long a client waits before it tries again.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+/// How long a client waits for an answer before it takes the server for lost; it does not know then what became of the request.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// What one submission was answered.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,39 +30,65 @@ pub struct Acknowledged {
 /// A set of clients under way.
 pub struct Load {
     shared: Arc<Shared>,
-    server: watch::Sender<Option<Client>>,
+    servers: watch::Sender<Vec<Client>>,
     answered: watch::Receiver<usize>,
     tasks: JoinSet<()>,
 }
 
 struct Shared {
+    /// What this load's keys begin with.
+    name: String,
     stopping: AtomicBool,
     next_key: AtomicU64,
     acknowledged: Mutex<BTreeMap<String, Acknowledged>>,
+    /// When each answer came, by key.
+    answers: Mutex<BTreeMap<String, Instant>>,
     count: watch::Sender<usize>,
 }
 
 impl Load {
     /// Starts `clients` clients; they wait for a server.
     pub fn start(clients: usize) -> Self {
-        let (server, _) = watch::channel(None);
+        Self::named("key", clients)
+    }
+
+    /// The same with keys that begin with `name`, so that two loads tell their submissions apart.
+    pub fn named(name: &str, clients: usize) -> Self {
+        let (servers, _) = watch::channel(Vec::new());
         let (count, answered) = watch::channel(0);
         let shared = Arc::new(Shared {
+            name: name.to_owned(),
             stopping: AtomicBool::new(false),
             next_key: AtomicU64::new(0),
             acknowledged: Mutex::default(),
+            answers: Mutex::default(),
             count,
         });
         let mut tasks = JoinSet::new();
         for _ in 0..clients {
-            tasks.spawn(submit_without_pause(Arc::clone(&shared), server.subscribe()));
+            tasks.spawn(submit_without_pause(Arc::clone(&shared), servers.subscribe()));
         }
-        Self { shared, server, answered, tasks }
+        Self { shared, servers, answered, tasks }
     }
 
     /// Sends the clients to this server.
     pub fn direct_to(&self, client: Client) {
-        self.server.send_replace(Some(client));
+        self.direct_to_any(vec![client]);
+    }
+
+    /// Sends the clients to any of these servers, each attempt to another by chance; with none they wait.
+    pub fn direct_to_any(&self, servers: Vec<Client>) {
+        self.servers.send_replace(servers);
+    }
+
+    /// Everything acknowledged so far, by key.
+    pub fn acknowledged(&self) -> BTreeMap<String, Acknowledged> {
+        self.shared.acknowledged.lock().expect("no client panicked").clone()
+    }
+
+    /// When a key's answer came.
+    pub fn answered_at(&self, key: &str) -> Option<Instant> {
+        self.shared.answers.lock().expect("no client panicked").get(key).copied()
     }
 
     /// Waits until `more` further submissions are acknowledged.
@@ -80,43 +113,43 @@ impl Load {
     }
 }
 
-async fn submit_without_pause(shared: Arc<Shared>, mut server: watch::Receiver<Option<Client>>) {
+async fn submit_without_pause(shared: Arc<Shared>, mut servers: watch::Receiver<Vec<Client>>) {
     while !shared.stopping.load(Ordering::Relaxed) {
         let number = shared.next_key.fetch_add(1, Ordering::Relaxed);
-        let key = format!("key-{number}");
-        let answer = submit_until_answered(&key, number, &mut server).await;
+        let key = format!("{}-{number}", shared.name);
+        let answer = submit_until_answered(&key, number, &mut servers).await;
         let acknowledged = Acknowledged {
             id: answer["submission_id"].as_str().expect("an id").to_owned(),
             position: answer["position"].as_u64().expect("a position"),
         };
         let mut all = shared.acknowledged.lock().expect("no client panicked");
+        shared.answers.lock().expect("no client panicked").insert(key.clone(), Instant::now());
         all.insert(key, acknowledged);
         shared.count.send_replace(all.len());
     }
 }
 
-/// The claim submitted under a key; its amount tells which.
-pub fn data(number: u64) -> Value {
+/// The claim submitted under a key: it holds the key, and its amount tells the number.
+fn data(key: &str, number: u64) -> Value {
     let mut data = expense(number as f64, if number.is_multiple_of(2) { "DE" } else { "IT" });
-    data["lines"] = json!([{ "qty": 1, "price": format!("key-{number}") }]);
+    data["lines"] = json!([{ "qty": 1, "price": key }]);
     data
 }
 
-async fn submit_until_answered(
-    key: &str,
-    number: u64,
-    server: &mut watch::Receiver<Option<Client>>,
-) -> Value {
+async fn submit_until_answered(key: &str, number: u64, servers: &mut watch::Receiver<Vec<Client>>) -> Value {
     loop {
-        let client = server.wait_for(Option::is_some).await.expect("the load outlives its clients").clone();
-        let client = client.expect("waited for one");
-        let answer = client.submit("expense", &data(number)).header("Idempotency-Key", key).attempt().await;
-        match answer {
-            Ok(answer) if answer.status == 201 => return answer.json(),
-            Ok(answer) if answer.status == 503 => {}
-            Ok(answer) => panic!("{key}: {} {}", answer.status, answer.text()),
-            // The server is gone; the next one is announced.
-            Err(_) => server.changed().await.expect("the load outlives its clients"),
+        let known =
+            servers.wait_for(|known| !known.is_empty()).await.expect("the load outlives its clients").clone();
+        let client = &known[fastrand::usize(..known.len())];
+        let call = client.submit("expense", &data(key, number)).header("Idempotency-Key", key);
+        match timeout(ANSWER_MAX, call.attempt()).await {
+            Ok(Ok(answer)) if answer.status == 201 => return answer.json(),
+            Ok(Ok(answer)) if answer.status == 503 => sleep(RETRY_PAUSE).await,
+            Ok(Ok(answer)) => panic!("{key}: {} {}", answer.status, answer.text()),
+            // The server is gone, or does not answer; another one may, or the next one is announced soon.
+            Ok(Err(_)) | Err(_) => {
+                let _unchanged = timeout(RETRY_PAUSE, servers.changed()).await;
+            }
         }
     }
 }

@@ -1,0 +1,19 @@
+# The server as a small image: built with the pinned Rust, run as a user of its own on a file system that it cannot write.
+# Used by docker-compose.yml; a test keeps the version equal to rust-toolchain.toml.
+FROM rust:1.95.0-slim-bookworm AS build
+WORKDIR /source
+COPY . .
+RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/source/target \
+    cargo build --locked --release -p formledger-api --bin formledger && cp target/release/formledger /formledger
+
+FROM debian:12.11-slim
+# Certificates, for databases that are spoken to over TLS.
+RUN apt-get update && apt-get install --yes --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/*
+RUN useradd --system --uid 10001 --home-dir /var/lib/formledger --create-home formledger
+COPY --from=build /formledger /usr/local/bin/formledger
+COPY --chmod=755 deploy/healthy.sh /usr/local/bin/healthy.sh
+USER formledger
+WORKDIR /var/lib/formledger
+EXPOSE 8080
+ENTRYPOINT ["formledger"]
+CMD ["serve"]

@@ -1,0 +1,9 @@
+//! The deployment in docker-compose.yml, held to its shape by a parser and exercised outside of containers: the same configuration files and
+//! scripts, with the distribution's Postgres, PgBouncer and promtool. Also backup and restore, and that what operators are told of exists.
+
+mod backup;
+mod compose;
+mod monitoring;
+mod parts;
+mod pooler;
+mod servers;

@@ -1,0 +1,211 @@
+//! The Postgres servers of the deployment, with their configuration, roles and scripts: each login can do what it is for, the standby copies
+//! itself and follows, the archive holds the log.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
+
+use formledger_tests::definitions::{expense, expense_claim};
+use formledger_tests::wait::within;
+use formledger_tests::{Installation, Server};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, Connection, Executor};
+use tokio::process::Command;
+
+use crate::parts::{PASSWORDS, Primary, app_password, file, open_folder, parameters, run};
+
+/// Migrates as the owner; answers an installation whose commands log in as the nodes do, at `port`.
+pub async fn migrated(primary: &Primary, port: u16) -> Installation {
+    let owner = Installation::fresh().with("DATABASE_URL", primary.url("formledger_owner"));
+    owner.with_variable("PGPASSWORD", PASSWORDS[0].1).run(&["migrate"]).await.expect(0);
+    let url = format!("postgres://formledger_app@127.0.0.1:{port}/ledger");
+    Installation::fresh().with("DATABASE_URL", url).with_variable("PGPASSWORD", app_password())
+}
+
+/// Records something and reads it back.
+pub async fn assert_serves(installation: &Installation, server: &Server) {
+    let client = server.client(&installation.token("acme", "ada", "admin").await);
+    client.publish("expense", &expense_claim()).await;
+    let position = client.submit("expense", &expense(1.0, "DE")).await.expect(201).position();
+    assert_eq!(client.get_at("/v1/submissions", position).await.expect(200).submission_ids().len(), 1);
+}
+
+async fn log_in(
+    primary: &Primary,
+    role: &str,
+    password: &str,
+    database: &str,
+) -> Result<PgConnection, sqlx::Error> {
+    let options: PgConnectOptions = primary.server.url_as(role, database).parse().expect("a URL");
+    options.password(password).connect().await
+}
+
+#[tokio::test]
+async fn every_line_of_the_configuration_is_understood() {
+    let primary = Primary::start().await;
+    for view in ["pg_file_settings", "pg_hba_file_rules"] {
+        let errors =
+            format!("SELECT coalesce(string_agg(error, '; '), '') FROM {view} WHERE error IS NOT NULL");
+        assert_eq!(primary.server.ask(&errors).await, "", "{view}");
+    }
+    assert_eq!(
+        primary.server.ask("SELECT string_agg(slot_name, ',') FROM pg_replication_slots").await,
+        "standby"
+    );
+    for durable in ["fsync", "full_page_writes", "synchronous_commit"] {
+        assert_eq!(primary.server.ask(&format!("SELECT current_setting('{durable}')")).await, "on");
+    }
+}
+
+#[tokio::test]
+async fn the_nodes_login_serves_and_owns_nothing() {
+    let primary = Primary::start().await;
+    let installation = migrated(&primary, primary.server.port()).await;
+    let server = installation.serve().await;
+    assert_serves(&installation, &server).await;
+    assert!(server.stop().await.success());
+    installation.run(&["verify"]).await.expect(0);
+
+    let mut connection = log_in(&primary, "formledger_app", app_password(), "ledger").await.expect("logs in");
+    for forbidden in [
+        "CREATE TABLE mine (id int)",
+        "CREATE SCHEMA mine",
+        "UPDATE events SET payload = '{}'",
+        "DELETE FROM events",
+        "TRUNCATE ledgers",
+        "DROP TABLE events",
+        "ALTER TABLE events DISABLE TRIGGER ALL",
+        "CREATE ROLE friend",
+        "SET ROLE formledger_owner",
+    ] {
+        assert!(connection.execute(forbidden).await.is_err(), "the nodes may `{forbidden}`");
+    }
+}
+
+#[tokio::test]
+async fn every_login_needs_its_password_and_reaches_its_own_database_only() {
+    let primary = Primary::start().await;
+    let [(_, owner), (_, app), (_, replicator)] = PASSWORDS;
+    for (role, password, database, let_in) in [
+        ("formledger_app", app, "ledger", true),
+        ("formledger_app", owner, "ledger", false),
+        ("formledger_app", app, "postgres", false),
+        ("formledger_owner", owner, "ledger", true),
+        ("formledger_owner", owner, "postgres", false),
+        ("formledger_replicator", replicator, "ledger", false),
+        ("formledger_writer", "", "ledger", false),
+    ] {
+        let connected = log_in(&primary, role, password, database).await;
+        assert_eq!(connected.is_ok(), let_in, "{role} at {database}: {:?}", connected.err());
+    }
+}
+
+/// The read-model replica runs the same file, without a standby.
+#[tokio::test]
+async fn the_replicas_database_is_made_by_the_same_file() {
+    let server = formledger_test_cluster::Postgres::start().await;
+    let mut psql = Command::new("psql");
+    psql.args(["-v", "ON_ERROR_STOP=1", "--no-psqlrc", "--quiet"]).arg("-f").arg(file("postgres/roles.sql"));
+    psql.arg(server.url("postgres"))
+        .env("LEDGER_DATABASE", "read_models")
+        .envs(PASSWORDS.into_iter().take(2));
+    psql.env_remove("REPLICATION_PASSWORD").env_remove("STANDBY_SLOT");
+    run(psql).await;
+    let owner = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'read_models'";
+    assert_eq!(server.ask(owner).await, "formledger_owner");
+    assert_eq!(server.ask("SELECT count(*) FROM pg_replication_slots").await, "0");
+}
+
+#[tokio::test]
+async fn the_standby_copies_itself_and_follows() {
+    let primary = Primary::start().await;
+    let scratch = open_folder();
+    let data = scratch.path().join("standby");
+    // As the image has it: there, and the server's user's alone.
+    let mut make = primary.server.command("/bin/mkdir");
+    make.arg("--mode=700").arg(&data);
+    run(Command::from(make)).await;
+    let script = scratch.path().join("start.sh");
+    fs::copy(file("postgres/start.sh"), &script).expect("the script can be copied");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("it is ours");
+
+    let mut start = primary.server.command("/bin/bash");
+    start.arg(&script).args(["postgres", "-c", "unix_socket_directories="]);
+    start.env("PATH", path_of(&primary)).env("PGDATA", &data).env("ENTRYPOINT", "env");
+    start.env("STANDBY_OF", "127.0.0.1").env("STANDBY_OF_PORT", primary.server.port().to_string());
+    start.env("REPLICATION_PASSWORD", PASSWORDS[2].1).env("WAL_ARCHIVE", primary.archive());
+    let port = std::net::TcpListener::bind(("127.0.0.1", 0))
+        .and_then(|free| free.local_addr())
+        .expect("a port")
+        .port();
+    start.arg("-p").arg(port.to_string());
+    start.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut standby = Command::from(start).kill_on_drop(true).spawn().expect("bash can be started");
+
+    primary.server.until("SELECT count(*) FROM pg_stat_replication WHERE application_name = 'standby' AND state = 'streaming'", "1").await;
+    primary.server.execute("CREATE TABLE things AS SELECT 42 AS answer").await;
+    let url = format!("postgres://postgres@127.0.0.1:{port}/postgres");
+    let answer: i32 = within("the standby to show what the primary has", async {
+        loop {
+            if let Ok(mut connection) = PgConnection::connect(&url).await
+                && let Ok(answer) = sqlx::query_scalar("SELECT answer FROM things WHERE pg_is_in_recovery()")
+                    .fetch_one(&mut connection)
+                    .await
+            {
+                return answer;
+            }
+        }
+    })
+    .await;
+    assert_eq!(answer, 42);
+    let pid = i32::try_from(standby.id().expect("it runs")).expect("Linux process ids fit");
+    let pid = rustix::process::Pid::from_raw(pid).expect("not zero");
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+    within("the standby to end", standby.wait()).await.expect("it can be waited for");
+}
+
+/// The installation's programs before all others, as in the image.
+fn path_of(primary: &Primary) -> std::ffi::OsString {
+    let program = primary.server.command("postgres").get_program().to_owned();
+    let folder = std::path::Path::new(&program).parent().expect("it lies in a folder").to_owned();
+    let others = std::env::var_os("PATH").unwrap_or_default();
+    std::env::join_paths([folder].into_iter().chain(std::env::split_paths(&others)))
+        .expect("paths without colons")
+}
+
+#[tokio::test]
+async fn a_segment_is_archived_whole_again_when_asked_again_and_never_replaced() {
+    let primary = Primary::start().await;
+    let script = primary.scratch.path().join("archive-wal.sh");
+    let segment = primary.scratch.path().join("segment");
+    let archive = primary.archive();
+    let archived = || async {
+        let mut command = primary.server.command("/bin/sh");
+        command.arg(&script).arg(&segment).arg("0001").arg(&archive);
+        Command::from(command).status().await.expect("there is a shell").success()
+    };
+    fs::write(&segment, "one").expect("the scratch folder can be written");
+    assert!(archived().await && archived().await, "the second time it is there already");
+    fs::write(&segment, "two").expect("the scratch folder can be written");
+    assert!(!archived().await, "another segment of the same name");
+    assert_eq!(fs::read(archive.join("0001")).expect("it is there"), b"one");
+
+    primary.server.execute("CREATE TABLE things (id int)").await;
+    let name = primary.server.ask("SELECT pg_walfile_name(pg_current_wal_lsn())").await;
+    primary.server.execute("SELECT pg_switch_wal()").await;
+    primary
+        .server
+        .until(&format!("SELECT last_archived_wal >= '{name}' FROM pg_stat_archiver"), "true")
+        .await;
+    assert!(archive.join(&name).is_file());
+}
+
+/// `parameters` leaves nothing out: a line that is no `name = value` is a failure there.
+#[test]
+fn the_servers_configuration_turns_no_guarantee_off() {
+    let scratch = open_folder();
+    let off = parameters(scratch.path(), scratch.path()).into_iter().filter(|(name, value)| {
+        ["fsync", "full_page_writes", "synchronous_commit"].contains(&name.as_str()) && value != "on"
+    });
+    assert_eq!(off.count(), 0);
+}
