@@ -5,13 +5,16 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use formledger_projections::{
-    OpenError, ProjectError, ReadModelSettings, ReadModels, Runner, RunnerSettings,
+    OpenError, ProjectError, ReadModelPlace, ReadModelSettings, ReadModels, Replicas, Runner, RunnerSettings,
 };
 use formledger_store::{Store, StoreError, StoreSettings};
+use futures_util::FutureExt;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
 
 use crate::auth::{Authenticator, Keys};
 use crate::catalogue::Catalogue;
@@ -28,6 +31,8 @@ use crate::timers;
 const LEDGER_FILE: &str = "ledger.db";
 /// File of the read models there; losing it costs a rebuild, no fact.
 const READ_MODELS_FILE: &str = "read-models.db";
+/// How long a query waits for a connection to a replica before another one is asked.
+const REPLICA_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why the application does not start.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +62,9 @@ pub enum StartError {
     /// The read models cannot be opened.
     #[error("the read models cannot be opened")]
     ReadModels(#[from] OpenError),
+    /// A database that should answer queries cannot be used.
+    #[error("`--replica-url`")]
+    Replica(#[source] OpenError),
 }
 
 /// What handlers share.
@@ -66,7 +74,7 @@ pub struct Api {
     /// All tenants' ledgers.
     pub store: Store,
     /// All tenants' read models.
-    pub read_models: ReadModels,
+    pub read_models: Replicas,
     /// Which tenants exist.
     pub tenants: Tenants,
     /// Published forms, compiled.
@@ -103,7 +111,8 @@ impl App {
         let authenticator = Authenticator::new(Keys::load(&settings.auth)?);
         let (listener, address) = listen(settings.listen).await?;
         let store = open_ledger(&settings.storage, settings.append_batch_max).await?;
-        let read_models = open_read_models(&settings.storage.data).await?;
+        let own = open_read_models(&settings.storage.data).await?;
+        let read_models = Replicas::new(own, open_replicas(&settings.replicas).await?);
         if settings.auth.has_weak_secret() {
             tracing::warn!("the secret has fewer than 32 bytes, so tokens could be forged by trying");
         }
@@ -139,13 +148,13 @@ impl App {
     /// # Errors
     /// When the ledger cannot be read or the read models not be written.
     pub(crate) async fn catch_up(&self) -> Result<(), ProjectError> {
-        runner(&self.api).run_once().await.map(drop)
+        catch_up(&self.api).await
     }
 
     /// Answers until `until` is ready; then stops accepting, closes feeds, answers what is in flight and flushes what was recorded.
     pub async fn run(self, until: impl Future<Output = ()>) {
         let Self { api, listener, stop, .. } = self;
-        let upkeep = tokio::spawn(keep_metrics());
+        let upkeep = tokio::spawn(keep_metrics(api.read_models.clone()));
         let (end_projecting, projecting_ends) = oneshot::channel::<()>();
         let projector = tokio::spawn(project(Arc::clone(&api), projecting_ends));
         let timer = tokio::spawn(timers::run(Arc::clone(&api)));
@@ -212,35 +221,64 @@ pub async fn open_read_models(directory: &Path) -> Result<ReadModels, StartError
     Ok(ReadModels::open_sqlite(&read_models_file(directory), ReadModelSettings::default()).await?)
 }
 
+/// Opens the databases that answer queries before the ledger's own.
+///
+/// # Errors
+/// When one does not let us in, or holds something else.
+async fn open_replicas(places: &[ReadModelPlace]) -> Result<Vec<ReadModels>, StartError> {
+    let mut replicas = Vec::with_capacity(places.len());
+    for place in places {
+        // Another replica answers sooner than a pool that waits for a server which is gone.
+        let settings =
+            ReadModelSettings { read_connections_max: 16, acquire_timeout: REPLICA_ACQUIRE_TIMEOUT };
+        replicas.push(ReadModels::open(place.clone(), settings).await.map_err(StartError::Replica)?);
+    }
+    Ok(replicas)
+}
+
 /// Where the read models are.
 pub fn read_models_file(directory: &Path) -> PathBuf {
     directory.join(READ_MODELS_FILE)
 }
 
-fn runner(api: &Api) -> Runner {
-    Runner::new(api.store.clone(), api.read_models.clone(), RunnerSettings::default())
+fn runners(api: &Api) -> Vec<Runner> {
+    api.read_models.runners(&api.store, &RunnerSettings::default())
+}
+
+/// Applies everything recorded so far to all read models that this process keeps.
+async fn catch_up(api: &Api) -> Result<(), ProjectError> {
+    for mut runner in runners(api) {
+        runner.run_once().await?;
+    }
+    Ok(())
 }
 
 /// Keeps the read models up to date until told to end; then applies what was recorded last, for a while.
 async fn project(api: Arc<Api>, ends: oneshot::Receiver<()>) {
-    let ended = async {
-        // A dropped sender means the same.
-        let _ = ends.await;
-    };
-    runner(&api).run(ended).await;
-    let mut last = runner(&api);
-    match tokio::time::timeout(api.settings.limits.drain_timeout, last.run_once()).await {
-        Ok(Ok(_)) => {}
+    // A dropped sender means the same.
+    let ended = ends.map(drop).shared();
+    let mut running = JoinSet::new();
+    for runner in runners(&api) {
+        running.spawn(runner.run(ended.clone()));
+    }
+    while let Some(ran) = running.join_next().await {
+        if let Err(error) = ran {
+            tracing::error!(%error, "a projector did not end well");
+        }
+    }
+    match tokio::time::timeout(api.settings.limits.drain_timeout, catch_up(&api)).await {
+        Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(%error, "the read models are behind and catch up at the next start"),
         Err(_) => tracing::warn!("the read models are behind and catch up at the next start"),
     }
 }
 
 /// Folds recorded samples into buckets from time to time; without it they would pile up until somebody scrapes.
-async fn keep_metrics() {
+async fn keep_metrics(read_models: Replicas) {
     let mut interval = tokio::time::interval(UPKEEP_INTERVAL);
     loop {
         interval.tick().await;
+        read_models.report();
         recorder().run_upkeep();
     }
 }

@@ -77,7 +77,12 @@ fn is_configuration(error: &anyhow::Error) -> bool {
     error.is::<ConfigError>()
         || matches!(
             start,
-            Some(StartError::Config(_) | StartError::DataDirectory { .. } | StartError::Listen { .. })
+            Some(
+                StartError::Config(_)
+                    | StartError::DataDirectory { .. }
+                    | StartError::Listen { .. }
+                    | StartError::Replica(_)
+            )
         )
         // The database that was named is not there, or not one for this program.
         || matches!(

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use formledger_domain::{FormId, Position, TenantId};
+use formledger_projections::ReadModelPlace;
 use formledger_store::{PostgresOptions, StoreError};
 
 use crate::limits::Limits;
@@ -57,6 +58,14 @@ pub struct StorageArgs {
     /// The same database without a pooler in between, to hear of other servers' appends at once
     #[arg(long, env = "FORMLEDGER_DATABASE_LISTEN_URL", hide_env_values = true, requires = "database_url")]
     pub database_listen_url: Option<String>,
+    /// A Postgres database that answers queries: fed from the ledger, or a standby of one that is; give it once for each
+    #[arg(
+        long = "replica-url",
+        env = "FORMLEDGER_REPLICA_URL",
+        value_delimiter = ' ',
+        hide_env_values = true
+    )]
+    pub replica_urls: Vec<String>,
     /// What to log, as `tracing` filter directives
     #[arg(long, env = "FORMLEDGER_LOG", default_value = "info")]
     pub log: String,
@@ -260,6 +269,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Where the ledger is.
     pub storage: Storage,
+    /// Databases that answer queries before the ledger's own.
+    pub replicas: Vec<ReadModelPlace>,
     /// How tokens are trusted.
     pub auth: AuthSettings,
     /// Tenants exist only after an operator made them.
@@ -303,6 +314,19 @@ impl StorageArgs {
     }
 }
 
+impl StorageArgs {
+    /// The databases that answer queries.
+    ///
+    /// # Errors
+    /// When a URL is none.
+    pub fn replicas(&self) -> Result<Vec<ReadModelPlace>, ConfigError> {
+        let place = |url: &String| {
+            ReadModelPlace::postgres(url).map_err(|error| ConfigError(format!("`--replica-url`: {error}")))
+        };
+        self.replica_urls.iter().map(place).collect()
+    }
+}
+
 impl ServeArgs {
     /// The settings that these arguments ask for.
     ///
@@ -312,6 +336,7 @@ impl ServeArgs {
         Ok(Settings {
             listen: self.listen,
             storage: self.storage.storage()?,
+            replicas: self.storage.replicas()?,
             auth: AuthSettings {
                 jwt_secret: secret(self.jwt_secret.as_deref())?,
                 jwks: self.jwks.as_deref().map(jwks_file).transpose()?,

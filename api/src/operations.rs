@@ -1,6 +1,7 @@
 //! What operators and machines ask of the process: is it alive, is it ready, what does it count, how is it spoken to.
 //! Open to everyone who can reach the port; nothing here names a tenant.
 
+use formledger_projections::{QueryError, ReplicaStatus};
 use formledger_store::StoreError;
 use http::header::{CACHE_CONTROL, HeaderValue};
 use serde_json::json;
@@ -47,13 +48,20 @@ pub async fn readyz(call: Call) -> Result<Response, ApiError> {
         return Err(StoreError::Closed.into());
     }
     let heads = call.api.store.heads().await?;
-    let read_models = call.api.read_models.status(&heads).await?;
-    let lag_events = read_models.iter().map(|status| status.lag_events).max().unwrap_or_default();
-    let parked = read_models.iter().map(|status| status.parked_count).sum::<u64>();
+    let replicas = call.api.read_models.status(&heads).await;
+    // One that is near enough is enough: queries go there.
+    let answering = replicas.iter().filter(|replica| replica.answers);
+    let Some(best) = answering.min_by_key(|replica| (replica.parked(), replica.lag_events())) else {
+        return Err(QueryError::Busy.into());
+    };
+    let (lag_events, parked) = (best.lag_events(), best.parked());
     if lag_events > READY_LAG_EVENTS_MAX || parked > 0 {
         return Err(ApiError::NotReady { lag_events, parked });
     }
-    Ok(whole(JSON, json!({"status": "ready", "lag_events": lag_events}).to_string()))
+    let each =
+        |replica: &ReplicaStatus| json!({"answers": replica.answers, "lag_events": replica.lag_events()});
+    let replicas: Vec<_> = replicas.iter().map(each).collect();
+    Ok(whole(JSON, json!({"status": "ready", "lag_events": lag_events, "replicas": replicas}).to_string()))
 }
 
 /// What this is, for people.

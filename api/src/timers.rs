@@ -144,6 +144,7 @@ mod tests {
         Settings {
             listen: "127.0.0.1:0".parse().expect("an address"),
             storage: Storage::embedded(data),
+            replicas: Vec::new(),
             auth: AuthSettings { jwt_secret: secret, ..AuthSettings::default() },
             provisioned_tenants: false,
             append_batch_max: 512,

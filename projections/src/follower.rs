@@ -94,12 +94,13 @@ impl<P: Projection> Follower<P> {
     }
 
     /// Sets this projection's gauges.
-    pub(crate) fn report<'h>(&self, heads: impl Iterator<Item = (&'h TenantId, Position)>) {
+    pub(crate) fn report<'h>(&self, replica: &str, heads: impl Iterator<Item = (&'h TenantId, Position)>) {
         let lag: u64 =
             heads.filter_map(|(tenant, head)| Some(head.0.saturating_sub(self.following(tenant)?.0))).sum();
         let name = P::READ_MODEL.name();
-        metrics::gauge!("formledger_projection_lag_events", "projection" => name).set(lag as f64);
-        metrics::gauge!("formledger_projection_parked", "projection" => name).set(self.parked_count() as f64);
+        let gauge = |metric| metrics::gauge!(metric, "projection" => name, "replica" => replica.to_owned());
+        gauge("formledger_projection_lag_events").set(lag as f64);
+        gauge("formledger_projection_parked").set(self.parked_count() as f64);
     }
 
     fn parked_count(&self) -> usize {

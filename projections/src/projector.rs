@@ -355,8 +355,8 @@ impl Projector {
 
     /// Sets the gauges of lag and parked tenants.
     pub(crate) fn report(&mut self) {
-        let targets = &self.targets;
-        each!(self.followers, follower => follower.report(targets.iter().map(|(tenant, target)| (tenant, target.head))));
+        let (targets, replica) = (&self.targets, self.read_models.label());
+        each!(self.followers, follower => follower.report(&replica, targets.iter().map(|(tenant, target)| (tenant, target.head))));
     }
 }
 

@@ -52,7 +52,7 @@ pub enum OpenError {
         known: i64,
     },
     /// It is a database of something else.
-    #[error("the file is not a read-model database: state another one")]
+    #[error("it is not a read-model database but something else: state another one")]
     Foreign,
     /// The URL names no Postgres database.
     #[error("the URL is not a Postgres URL: write `postgres://<user>:<password>@<host>:<port>/<database>`")]
@@ -149,6 +149,14 @@ impl ReadModels {
         self.inner.place.name()
     }
 
+    /// How metrics call it: server and database, or `embedded`, because nobody needs to know a path there.
+    pub(crate) fn label(&self) -> String {
+        match &self.inner.place {
+            Place::Sqlite(_) => "embedded".to_owned(),
+            Place::Postgres(place) => place.name(),
+        }
+    }
+
     /// The read models of the context's tenant, and of no other.
     pub fn reader(&self, context: &TenantContext) -> TenantReader {
         TenantReader::new(context.tenant.clone(), Arc::new([self.clone()]))
@@ -192,8 +200,9 @@ impl ReadModels {
         self.inner.readers.in_use()
     }
 
-    /// Closes the database. Queries that run are finished; a projector that still runs keeps its connection.
+    /// Closes the database and leaves its keeping to others. Queries that run are finished; a projector that still runs keeps its connection.
     pub async fn close(&self) {
+        self.inner.leadership.resign().await;
         self.inner.readers.close().await;
     }
 

@@ -2,16 +2,23 @@
 //! Built by `api`'s composition root; with one database only, it is that database.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use formledger_domain::TenantContext;
-use formledger_store::{LedgerHead, Store};
-use serde::Serialize;
+use formledger_store::{LedgerHead, Store, causes};
+use futures_util::future::join_all;
+use tokio::time::timeout;
 
 use crate::pool::PoolUse;
 use crate::read_models::ReadModels;
 use crate::reader::{QueryError, TenantReader};
 use crate::runner::{Runner, RunnerSettings};
 use crate::status::ReadModelStatus;
+use crate::tasks::DueTask;
+
+/// How long a replica may take to tell its status.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Any number of databases that hold the same read models. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -21,18 +28,24 @@ pub struct Replicas {
 }
 
 /// How one replica stands.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct ReplicaStatus {
-    /// What people call it: a file, or server and database.
-    pub replica: String,
     /// Whether queries are sent there.
     pub answers: bool,
-    /// Whether this process keeps it.
-    pub leads: bool,
-    /// Its connections.
-    pub pool: PoolUse,
-    /// Its read models; empty when it did not answer.
+    /// Its read models; empty when it told nothing.
     pub read_models: Vec<ReadModelStatus>,
+}
+
+impl ReplicaStatus {
+    /// Events that its slowest read model is behind.
+    pub fn lag_events(&self) -> u64 {
+        self.read_models.iter().map(|status| status.lag_events).max().unwrap_or_default()
+    }
+
+    /// Tenants at which a read model stopped, counted once for each.
+    pub fn parked(&self) -> u64 {
+        self.read_models.iter().map(|status| status.parked_count).sum()
+    }
 }
 
 impl Replicas {
@@ -52,40 +65,59 @@ impl Replicas {
         self.all.iter().map(runner).collect()
     }
 
-    /// How far the furthest replica that answers is behind `heads`, and which tenants are parked there.
+    /// What is due, from the first one that answers; see [`ReadModels::due_tasks`].
     ///
     /// # Errors
-    /// [`QueryError`] when none answers.
-    pub async fn status(&self, heads: &[LedgerHead]) -> Result<Vec<ReadModelStatus>, QueryError> {
-        let mut best: Option<Vec<ReadModelStatus>> = None;
-        let mut failed = None;
-        let lag = |status: &[ReadModelStatus]| status.iter().map(|status| status.lag_events).max();
-        for models in self.all.iter() {
-            match models.status(heads).await {
-                Ok(status) if best.as_deref().is_none_or(|best| lag(&status) < lag(best)) => {
-                    best = Some(status)
+    /// [`QueryError`] of the last one, when none answers.
+    pub async fn due_tasks(&self, now: DateTime<Utc>, limit: u32) -> Result<Vec<DueTask>, QueryError> {
+        let (own, others) = self.all.split_last().expect("the primary's own is always there");
+        for models in others.iter().filter(|models| models.health().is_in()) {
+            match models.due_tasks(now, limit).await {
+                Ok(due) => return Ok(due),
+                Err(error) => {
+                    tracing::warn!(
+                        replica = models.name(),
+                        error = causes(&error),
+                        "what is due is asked elsewhere"
+                    );
                 }
-                Ok(_) => {}
-                Err(error) => failed = Some(error),
             }
         }
-        best.ok_or_else(|| failed.expect("there is at least one, and it failed"))
+        own.due_tasks(now, limit).await
     }
 
-    /// How each one stands, those that serve first.
-    pub async fn each_status(&self, heads: &[LedgerHead]) -> Vec<ReplicaStatus> {
-        let mut all = Vec::with_capacity(self.all.len());
+    /// How each one stands, those that serve first. One that does not answer soon is told as not answering.
+    pub async fn status(&self, heads: &[LedgerHead]) -> Vec<ReplicaStatus> {
+        join_all(self.all.iter().map(|models| async {
+            let read_models = match timeout(STATUS_TIMEOUT, models.status(heads)).await {
+                Ok(Ok(read_models)) => Some(read_models),
+                Ok(Err(error)) => {
+                    tracing::debug!(
+                        replica = models.name(),
+                        error = causes(&error),
+                        "a replica tells nothing"
+                    );
+                    None
+                }
+                Err(_) => None,
+            };
+            let answers = models.health().is_in() && read_models.is_some();
+            ReplicaStatus { answers, read_models: read_models.unwrap_or_default() }
+        }))
+        .await
+    }
+
+    /// Sets the gauges of connections and health.
+    pub fn report(&self) {
         for models in self.all.iter() {
-            let status = if models.health().is_in() { models.status(heads).await } else { Ok(Vec::new()) };
-            all.push(ReplicaStatus {
-                replica: models.name(),
-                answers: models.health().is_in() && status.is_ok(),
-                leads: models.leadership().leads(),
-                pool: models.pool_use(),
-                read_models: status.unwrap_or_default(),
-            });
+            let (replica, PoolUse { open, idle }) = (models.label(), models.pool_use());
+            let connections = |state| metrics::gauge!("formledger_replica_connections", "replica" => replica.clone(), "state" => state);
+            connections("idle").set(idle);
+            connections("busy").set(open.saturating_sub(idle));
+            let flag = |name| metrics::gauge!(name, "replica" => replica.clone());
+            flag("formledger_replica_answers").set(u8::from(models.health().is_in()));
+            flag("formledger_replica_leads").set(u8::from(models.leadership().leads()));
         }
-        all
     }
 
     /// Closes all of them; see [`ReadModels::close`].

@@ -93,8 +93,9 @@ async fn migrate_postgres(connection: &mut PgConnection, place: &PostgresPlace) 
     let schema = place.schema;
     let begin = "BEGIN; SELECT pg_advisory_xact_lock(hashtext('formledger migrates read models'))";
     let mut transaction = connection.begin_with(begin).await?;
+    // The server would tell, for people at a terminal, that the schema is there already.
     let enter = format!(
-        "CREATE SCHEMA IF NOT EXISTS {schema}; SET LOCAL search_path TO {schema}; SET LOCAL client_min_messages TO warning"
+        "SET LOCAL client_min_messages TO warning; CREATE SCHEMA IF NOT EXISTS {schema}; SET LOCAL search_path TO {schema}"
     );
     transaction.execute(&*enter).await?;
     let found = match version_in(&mut transaction, schema).await? {

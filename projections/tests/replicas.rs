@@ -89,7 +89,7 @@ async fn a_standby_is_queried_and_never_written_and_the_primary_serves_while_it_
     }
     let heads = store.heads().await.expect("heads");
     let answers =
-        async || replicas.each_status(&heads).await.iter().map(|status| status.answers).collect::<Vec<_>>();
+        async || replicas.status(&heads).await.iter().map(|status| status.answers).collect::<Vec<_>>();
     assert_eq!(answers().await, [false, true]);
     standby.start_again().await;
     let back = async {

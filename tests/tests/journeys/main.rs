@@ -16,6 +16,7 @@ mod permit;
 mod postgres;
 mod proof;
 mod queries;
+mod replicas;
 mod schemas;
 mod stats;
 mod submissions;

@@ -1,0 +1,74 @@
+//! Databases that answer queries beside the ledger's own: what was written is read there, one that fails is left out, a bad one is told.
+
+use formledger_test_cluster::{Database, Postgres, Settings, Shutdown};
+use formledger_tests::Installation;
+use formledger_tests::definitions::{expense, expense_claim};
+use formledger_tests::wait::within;
+
+#[tokio::test]
+async fn replicas_answer_with_what_was_written_and_are_left_out_while_they_fail() {
+    let mut postgres = Postgres::start_with(Settings { fsync: false, ..Settings::default() }).await;
+    let replica = postgres.create_database("replica").await;
+    let installation = Installation::fresh().with("REPLICA_URL", &replica);
+    let server = installation.serve().await;
+    let admin = server.client(&installation.token("acme", "ada", "admin").await);
+    admin.publish("expense", &expense_claim()).await;
+    let submit = async || {
+        let answer = admin.submit("expense", &expense(12.0, "DE")).await.expect(201);
+        answer.json()["position"].as_u64().expect("a position")
+    };
+    let listed = async |position: u64| {
+        let page = admin.get_at("/v1/submissions", position).await.expect(200);
+        page.submission_ids().len()
+    };
+    for count in 1..=5 {
+        assert_eq!(listed(submit().await).await, count);
+    }
+    let mut connection = postgres.connect("replica").await;
+    let stored: i64 = sqlx::query_scalar("SELECT count(*) FROM read_models.submissions")
+        .fetch_one(&mut connection)
+        .await
+        .expect("the replica holds them");
+    assert_eq!(stored, 5);
+    let ready = server.anonymous().get("/readyz").await.expect(200).json();
+    assert_eq!(ready["replicas"].as_array().map(Vec::len), Some(2), "{ready}");
+
+    postgres.stop(Shutdown::Immediate).await;
+    for count in 6..=8 {
+        assert_eq!(listed(submit().await).await, count, "the ledger's own read models answer");
+    }
+    postgres.start_again().await;
+    within("the replica to be asked again and to catch up", async {
+        loop {
+            let ready = server.anonymous().get("/readyz").await.expect(200).json();
+            if ready["replicas"][0]["answers"] == true && ready["replicas"][0]["lag_events"] == 0 {
+                break;
+            }
+        }
+    })
+    .await;
+    assert_eq!(listed(submit().await).await, 9);
+    assert!(server.stop().await.success());
+}
+
+#[tokio::test]
+async fn a_replica_that_cannot_be_used_is_one_line_and_exit_status_2() {
+    let database = Database::create().await;
+    let mut connection = database.connect().await;
+    let foreign = "CREATE SCHEMA read_models CREATE TABLE something_else (id int)";
+    sqlx::query(foreign).execute(&mut connection).await.expect("a schema");
+    for (url, said) in [
+        ("postgres://user:hunter2@127.0.0.1:1/replica".to_owned(), "127.0.0.1:1/replica"),
+        ("replica.example".to_owned(), "postgres://"),
+        (database.url(), "not a read-model database"),
+    ] {
+        let installation = Installation::fresh().with("REPLICA_URL", &url);
+        let finished = installation.run(&["serve", "--listen", "127.0.0.1:0"]).await.expect(2);
+        assert_eq!(finished.stderr.trim_end().lines().count(), 1, "{}", finished.stderr);
+        assert!(
+            finished.stderr.contains(said) && !finished.stderr.contains("hunter2"),
+            "{}",
+            finished.stderr
+        );
+    }
+}
