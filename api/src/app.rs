@@ -225,7 +225,7 @@ pub async fn open_read_models(directory: &Path) -> Result<ReadModels, StartError
 ///
 /// # Errors
 /// When one does not let us in, or holds something else.
-async fn open_replicas(places: &[ReadModelPlace]) -> Result<Vec<ReadModels>, StartError> {
+pub async fn open_replicas(places: &[ReadModelPlace]) -> Result<Vec<ReadModels>, StartError> {
     let mut replicas = Vec::with_capacity(places.len());
     for place in places {
         // Another replica answers sooner than a pool that waits for a server which is gone.

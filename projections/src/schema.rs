@@ -56,7 +56,7 @@ pub(crate) async fn migrate(place: &Place) -> Result<(), OpenError> {
             check_version(&mut connection).await?;
             if is_standby(&mut connection).await? {
                 wait_for_schema(&mut connection, place).await?;
-            } else {
+            } else if !is_current(&mut connection, place).await? {
                 migrate_postgres(&mut connection, place).await?;
             }
             Ok(connection.close().await?)
@@ -118,6 +118,14 @@ async fn migrate_postgres(connection: &mut PgConnection, place: &PostgresPlace) 
         .await?;
     transaction.commit().await?;
     Ok(())
+}
+
+/// Whether there is nothing to apply: finding that out takes no privilege to change the schema, which who serves need not have.
+async fn is_current(connection: &mut PgConnection, place: &PostgresPlace) -> Result<bool, OpenError> {
+    match version_in(connection, place.schema).await? {
+        Found::Version(version) => Ok(missing(version)?.is_empty()),
+        Found::Nothing | Found::Other => Ok(false),
+    }
 }
 
 async fn wait_for_schema(connection: &mut PgConnection, place: &PostgresPlace) -> Result<(), OpenError> {

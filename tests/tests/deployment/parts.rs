@@ -62,32 +62,41 @@ pub fn parameters(scratch: &Path, archive: &Path) -> Vec<(String, String)> {
     parameters
 }
 
-/// The deployment's primary: its configuration, its roles, its database `ledger`.
+/// One of the deployment's servers: its configuration, its roles, its database.
 pub struct Primary {
     /// The server.
     pub server: Postgres,
     /// Files beside it.
     pub scratch: TempDir,
+    database: &'static str,
 }
 
 impl Primary {
-    /// Starts it, and runs `roles.sql` as the image's entrypoint does.
+    /// The ledger's.
     pub async fn start() -> Self {
+        Self::start_for("ledger", &[("STANDBY_SLOT", "standby")]).await
+    }
+
+    /// The read-model replica.
+    pub async fn start_replica() -> Self {
+        Self::start_for("read_models", &[]).await
+    }
+
+    /// Starts it, and runs `roles.sql` as the image's entrypoint does.
+    async fn start_for(database: &'static str, variables: &[(&str, &str)]) -> Self {
         let scratch = open_folder();
         let archive = scratch.path().join("archive");
         fs::create_dir(&archive).expect("a folder can be made");
         fs::set_permissions(&archive, fs::Permissions::from_mode(0o777)).expect("it is ours");
         let parameters = parameters(scratch.path(), &archive);
         let server = Postgres::start_with(Settings { parameters, ..Settings::default() }).await;
-        let primary = Self { server, scratch };
         let mut psql = Command::new("psql");
-        psql.args(["-v", "ON_ERROR_STOP=1", "--no-password", "--no-psqlrc", "--quiet"])
-            .arg("-f")
-            .arg(file("postgres/roles.sql"));
-        psql.arg(primary.server.url("postgres"));
-        psql.env("LEDGER_DATABASE", "ledger").env("STANDBY_SLOT", "standby").envs(PASSWORDS);
+        psql.args(["-v", "ON_ERROR_STOP=1", "--no-password", "--no-psqlrc", "--quiet"]);
+        psql.arg("-f").arg(file("postgres/roles.sql")).arg(server.url("postgres"));
+        psql.env_remove("STANDBY_SLOT").env("LEDGER_DATABASE", database).envs(PASSWORDS);
+        psql.envs(variables.iter().copied());
         run(psql).await;
-        primary
+        Self { server, scratch, database }
     }
 
     /// Where finished segments of the log are copied to.
@@ -95,9 +104,9 @@ impl Primary {
         self.scratch.path().join("archive")
     }
 
-    /// The URL of its ledger for `role`, without a password.
+    /// The URL of its database for `role`, without a password.
     pub fn url(&self, role: &str) -> String {
-        self.server.url_as(role, "ledger")
+        self.server.url_as(role, self.database)
     }
 }
 

@@ -100,20 +100,46 @@ async fn every_login_needs_its_password_and_reaches_its_own_database_only() {
     }
 }
 
-/// The read-model replica runs the same file, without a standby.
+/// A node as the deployment sets it up, but for the pooler: it feeds the replica and the ledger's own database, and the standby has what that has.
 #[tokio::test]
-async fn the_replicas_database_is_made_by_the_same_file() {
-    let server = formledger_test_cluster::Postgres::start().await;
-    let mut psql = Command::new("psql");
-    psql.args(["-v", "ON_ERROR_STOP=1", "--no-psqlrc", "--quiet"]).arg("-f").arg(file("postgres/roles.sql"));
-    psql.arg(server.url("postgres"))
-        .env("LEDGER_DATABASE", "read_models")
-        .envs(PASSWORDS.into_iter().take(2));
-    psql.env_remove("REPLICATION_PASSWORD").env_remove("STANDBY_SLOT");
-    run(psql).await;
-    let owner = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'read_models'";
-    assert_eq!(server.ask(owner).await, "formledger_owner");
-    assert_eq!(server.ask("SELECT count(*) FROM pg_replication_slots").await, "0");
+async fn a_node_feeds_the_replica_and_the_primary_and_any_of_three_answers() {
+    let (primary, replica) = (Primary::start().await, Primary::start_replica().await);
+    let standby = primary.server.standby().await;
+    let urls = |role| format!("{} {}", replica.url(role), primary.url(role));
+    let owner = Installation::fresh()
+        .with("DATABASE_URL", primary.url("formledger_owner"))
+        .with("REPLICA_URL", urls("formledger_owner"))
+        .with_variable("PGPASSWORD", PASSWORDS[0].1);
+    owner.run(&["migrate"]).await.expect(0);
+    let standby_url = standby.url_as("formledger_app", "ledger");
+    let node = Installation::fresh()
+        .with("DATABASE_URL", primary.url("formledger_app"))
+        .with("REPLICA_URL", format!("{} {standby_url}", urls("formledger_app")))
+        .with_variable("PGPASSWORD", app_password());
+    let server = node.serve().await;
+    assert_serves(&node, &server).await;
+    assert_eq!(replica.server.ask("SELECT count(*) FROM pg_replication_slots").await, "0");
+    for (name, server, database) in [
+        ("replica", &replica.server, "read_models"),
+        ("primary", &primary.server, "ledger"),
+        ("standby", &standby, "ledger"),
+    ] {
+        within(&format!("the {name} to hold the submission"), async {
+            let mut connection = server.connect(database).await;
+            let count = "SELECT count(*) FROM read_models.submissions";
+            while sqlx::query_scalar::<_, i64>(count)
+                .fetch_one(&mut connection)
+                .await
+                .is_ok_and(|rows| rows == 0)
+            {}
+        })
+        .await;
+    }
+    drop(replica);
+    let client = server.client(&node.token("acme", "ada", "admin").await);
+    let position = client.submit("expense", &expense(2.0, "DE")).await.expect(201).position();
+    assert_eq!(client.get_at("/v1/submissions", position).await.expect(200).submission_ids().len(), 2);
+    assert!(server.stop().await.success());
 }
 
 #[tokio::test]
