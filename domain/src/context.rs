@@ -69,12 +69,10 @@ impl TenantContext {
 ///
 /// It cannot be made without a tenant context, so no code path can forget the tenant:
 ///
-/// ```compile_fail
-/// let stream = formledger_domain::StreamId {
-///     tenant: "acme".parse().unwrap(),
-///     aggregate_type: "Form",
-///     id: "expense".into(),
-/// };
+/// ```compile_fail,E0451
+/// fn forge(tenant: formledger_domain::TenantId) -> formledger_domain::StreamId {
+///     formledger_domain::StreamId { tenant, aggregate_type: "Form", id: "expense".into() }
+/// }
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct StreamId {
