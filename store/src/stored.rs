@@ -21,6 +21,26 @@ pub(crate) struct StreamPlace {
     pub(crate) tenant: String,
 }
 
+/// Which rows of `events` belong to a tenant's streams of one type, from a place on.
+pub(crate) struct StreamSpan {
+    /// What comes after this stream's sequence belongs to it.
+    pub(crate) after_id: String,
+    pub(crate) after_sequence: i64,
+    /// The first id that is beyond the tenant's.
+    pub(crate) before_id: String,
+}
+
+impl StreamSpan {
+    /// Stream ids of the tenant lie between `<tenant>/` and `<tenant>0`: `0` follows `/`.
+    pub(crate) fn of(tenant: &TenantId, after: Option<&StreamPlace>) -> Self {
+        let (after_id, after_sequence) = match after {
+            Some(place) => (place.aggregate_id.clone(), place.sequence.0 as i64),
+            None => (format!("{tenant}/"), 0),
+        };
+        Self { after_id, after_sequence, before_id: format!("{tenant}0") }
+    }
+}
+
 /// The columns that [`EventColumns`] holds, in its order.
 macro_rules! event_columns {
     () => {

@@ -19,7 +19,7 @@ use crate::error::{StoreError, causes};
 use crate::event::StoredEvent;
 use crate::ledger::LedgerRange;
 use crate::store::{PoolStatus, StoreSettings};
-use crate::stored::{self, EventColumns, StreamPlace, event_columns};
+use crate::stored::{self, EventColumns, StreamPlace, StreamSpan, event_columns};
 use crate::tail::EVENT_BYTES;
 
 /// Rows of one page: sqlx reads an answer to its end, so a page that is bounded in bytes must be bounded in rows first.
@@ -209,11 +209,7 @@ impl PostgresReader {
         after: Option<&StreamPlace>,
         limit: u64,
     ) -> Result<Vec<StreamPlace>, StoreError> {
-        // Stream ids of the tenant lie between `<tenant>/` and `<tenant>0`: `0` follows `/`.
-        let (after_id, after_sequence) = match after {
-            Some(place) => (place.aggregate_id.clone(), place.sequence.0 as i64),
-            None => (format!("{tenant}/"), 0),
-        };
+        let StreamSpan { after_id, after_sequence, before_id } = StreamSpan::of(tenant, after);
         // As one who sees every tenant: a row of a foreign owner in the tenant's streams is what verification looks for.
         let query = sqlx::query(
             "SELECT aggregate_id, sequence, position, tenant_id FROM events \
@@ -223,7 +219,7 @@ impl PostgresReader {
         .bind(aggregate_type)
         .bind(after_id)
         .bind(after_sequence)
-        .bind(format!("{tenant}0"))
+        .bind(before_id)
         .bind(limit as i64);
         let rows = self.fetch(Access::EveryTenant, query).await?;
         let place = |row: &PgRow| {

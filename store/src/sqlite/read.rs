@@ -15,7 +15,7 @@ use crate::error::StoreError;
 use crate::event::StoredEvent;
 use crate::ledger::LedgerRange;
 use crate::store::{PoolStatus, StoreSettings};
-use crate::stored::{self, EventColumns, StreamPlace, event_columns};
+use crate::stored::{self, EventColumns, StreamPlace, StreamSpan, event_columns};
 use crate::tail::EVENT_BYTES;
 
 /// The connections that read.
@@ -118,11 +118,7 @@ impl SqliteReader {
         after: Option<&StreamPlace>,
         limit: u64,
     ) -> Result<Vec<StreamPlace>, StoreError> {
-        // Stream ids of the tenant lie between `<tenant>/` and `<tenant>0`: `0` follows `/`.
-        let (after_id, after_sequence) = match after {
-            Some(place) => (place.aggregate_id.clone(), place.sequence.0 as i64),
-            None => (format!("{tenant}/"), 0),
-        };
+        let StreamSpan { after_id, after_sequence, before_id } = StreamSpan::of(tenant, after);
         let rows = sqlx::query(
             "SELECT aggregate_id, sequence, position, tenant_id FROM events \
              WHERE aggregate_type = ?1 AND (aggregate_id, sequence) > (?2, ?3) AND aggregate_id < ?4 \
@@ -131,7 +127,7 @@ impl SqliteReader {
         .bind(aggregate_type)
         .bind(after_id)
         .bind(after_sequence)
-        .bind(format!("{tenant}0"))
+        .bind(before_id)
         .bind(limit as i64)
         .fetch_all(&self.pool)
         .await?;
