@@ -46,8 +46,8 @@ async fn one_process_keeps_a_replica_and_another_takes_over_when_it_dies() {
     assert_eq!(other.run_once().await.expect("a run"), 0, "the first one leads");
     assert_eq!(position(&second.reader(&context("acme"))).await, Position(1), "and everybody reads");
 
-    // What the server sees of a process that was killed: its session ends.
-    let kill = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' \
+    // What the server sees of a process that was killed: its session ends, and its lock with it (waited for, in ms: ending takes a moment).
+    let kill = "SELECT pg_terminate_backend(pid, 30000) FROM pg_locks WHERE locktype = 'advisory' \
                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
     sqlx::query(kill).execute(&mut database.connect().await).await.expect("ended");
     assert_eq!(other.run_once().await.expect("a run"), 1, "the second one takes over");
