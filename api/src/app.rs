@@ -24,6 +24,7 @@ use crate::form_queries::CheckedForms;
 use crate::metrics::{ServerMetrics, UPKEEP_INTERVAL, recorder};
 use crate::router;
 use crate::server::Server;
+use crate::tenant_states::TenantStates;
 use crate::tenants::Tenants;
 use crate::timers;
 
@@ -77,6 +78,8 @@ pub struct Api {
     pub read_models: Replicas,
     /// Which tenants exist.
     pub tenants: Tenants,
+    /// What their own streams say of tenants.
+    pub tenant_states: TenantStates,
     /// Published forms, compiled.
     pub catalogue: Catalogue,
     /// What the checker says of forms.
@@ -119,6 +122,7 @@ impl App {
         let (stop, stopping) = watch::channel(false);
         let api = Api {
             tenants: Tenants::new(settings.provisioned_tenants),
+            tenant_states: TenantStates::new(),
             catalogue: Catalogue::new(),
             checked_forms: CheckedForms::new(),
             feed_pages: FeedPages::new(),

@@ -1,17 +1,21 @@
 //! Who is asking: the only place that turns a credential into a tenant context.
-//! Called by `call` for every request that touches a tenant; what a role may do is said by the handlers, with [`Caller::require`].
+//! Called by `call` for every request that touches a tenant; what a role may do is said in `router`, and checked with [`Caller::require`].
 
 mod keys;
+mod secret;
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use formledger_domain::{Actor, TenantContext, TenantId};
-use http::header::AUTHORIZATION;
+use formledger_domain::{Actor, ApiKey, ApiKeyId, FormId, TenantContext, TenantId};
+use http::header::{AUTHORIZATION, HeaderName};
 use sha2::{Digest, Sha256};
 
 pub use keys::{Keys, mint};
+use secret::SentKey;
+pub use secret::make as make_api_key;
 
+use crate::app::Api;
 use crate::bounded::BoundedMap;
 use crate::error::ApiError;
 use crate::head::Head;
@@ -43,6 +47,9 @@ struct Verified {
     expires: DateTime<Utc>,
 }
 
+/// The field in which a program sends its key.
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
 /// Who is asking, for which tenant, until when.
 #[derive(Debug, Clone)]
 pub struct Caller {
@@ -50,6 +57,10 @@ pub struct Caller {
     pub context: TenantContext,
     /// When the credential ends; a feed ends with it.
     pub expires: DateTime<Utc>,
+    /// The key, where the credential is one.
+    pub api_key: Option<ApiKeyId>,
+    /// The forms that the credential is limited to; all of the tenant when `None`.
+    pub forms: Option<Arc<[FormId]>>,
 }
 
 impl Caller {
@@ -67,6 +78,18 @@ impl Caller {
             return Ok(());
         }
         Err(ApiError::NotPermitted(format!("this takes one of the roles `{}`", roles.join("`, `"))))
+    }
+
+    /// Whether the credential reaches a form and its submissions.
+    pub fn reaches(&self, form: &str) -> bool {
+        self.forms.as_ref().is_none_or(|forms| forms.iter().any(|reached| reached.as_str() == form))
+    }
+
+    /// Why a credential that is limited to some forms does not reach something.
+    pub fn out_of_reach(&self) -> ApiError {
+        let forms: Vec<&str> = self.forms.iter().flat_map(|forms| forms.iter()).map(FormId::as_str).collect();
+        let forms = forms.join("`, `");
+        ApiError::NotPermitted(format!("this API key reaches the forms `{forms}` and their submissions only"))
     }
 
     /// The same person at another tenant's door, to open its ledger; operators only.
@@ -95,28 +118,38 @@ impl Authenticator {
     /// The caller behind a request.
     ///
     /// # Errors
-    /// 401 for a missing, expired or forged credential, without saying which of the last two.
-    pub fn authenticate(&self, head: &Head) -> Result<Caller, ApiError> {
-        let token = bearer(head)?;
-        let now = Utc::now();
+    /// 401 for a missing, expired, revoked or forged credential, without saying which but for the first; 400 for two of them; and what
+    /// keeps a key from being looked up.
+    pub async fn authenticate(&self, api: &Api, head: &Head) -> Result<Caller, ApiError> {
+        let caller = match (head.text(&AUTHORIZATION)?, head.text(&X_API_KEY)?) {
+            (Some(field), None) => self.by_token(head, bearer(field)?)?,
+            (None, Some(key)) => by_api_key(api, head, key).await?,
+            (None, None) => return Err(MISSING),
+            (Some(_), Some(_)) => {
+                return Err(ApiError::Malformed {
+                    code: "credential-ambiguous",
+                    detail:
+                        "send `Authorization` or `X-Api-Key`, not both: they may speak for different people"
+                            .to_owned(),
+                });
+            }
+        };
+        // A head is authenticated once or by the same credential again, so what is there is right.
+        let _ = head.tenant.set(caller.context.tenant.clone());
+        Ok(caller)
+    }
+
+    fn by_token(&self, head: &Head, token: &str) -> Result<Caller, ApiError> {
         let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
         let verified = match self.verified.get(&digest) {
             Some(verified) => verified,
             None => self.verify(token, digest)?,
         };
-        if verified.expires <= now {
+        let context = context(head, verified.tenant, verified.actor);
+        if verified.expires <= context.now {
             return Err(INVALID);
         }
-        // A head is authenticated once or by the same token again, so what is there is right.
-        let _ = head.tenant.set(verified.tenant.clone());
-        let context = TenantContext {
-            tenant: verified.tenant,
-            actor: verified.actor,
-            correlation_id: Arc::clone(&head.correlation_id),
-            causation_id: None,
-            now,
-        };
-        Ok(Caller { context, expires: verified.expires })
+        Ok(Caller { context, expires: verified.expires, api_key: None, forms: None })
     }
 
     fn verify(&self, token: &str, digest: [u8; 32]) -> Result<Verified, ApiError> {
@@ -131,7 +164,32 @@ impl Authenticator {
     }
 }
 
+const MISSING: ApiError =
+    ApiError::Unauthenticated("send a token as `Authorization: Bearer <JWT>`, or an API key as `X-Api-Key`");
 const INVALID: ApiError = ApiError::Unauthenticated("the token is not valid, or not any more");
+const INVALID_KEY: ApiError = ApiError::Unauthenticated("the API key is not valid, or not any more");
+
+/// The program behind a key. Its secret costs one hash, so nothing is remembered but the tenant's keys.
+async fn by_api_key(api: &Api, head: &Head, key: &str) -> Result<Caller, ApiError> {
+    let sent = SentKey::read(key).ok_or(INVALID_KEY)?;
+    let subject = format!("key:{}", sent.id).into();
+    let mut context = context(head, sent.tenant, Actor { subject, roles: Arc::default() });
+    let tenant = api.tenant_states.of(&api.store.ledger(&context), &context).await?;
+    let good = |key: &&ApiKey| key.secret_sha256 == sent.secret_sha256 && key.is_good_at(context.now);
+    let key = tenant.api_key(sent.id).filter(good).ok_or(INVALID_KEY)?;
+    context.actor.roles = Arc::clone(&key.roles);
+    Ok(Caller {
+        context,
+        expires: key.expires_at.unwrap_or(DateTime::<Utc>::MAX_UTC),
+        api_key: Some(sent.id),
+        forms: key.forms.clone(),
+    })
+}
+
+fn context(head: &Head, tenant: TenantId, actor: Actor) -> TenantContext {
+    let correlation_id = Arc::clone(&head.correlation_id);
+    TenantContext { tenant, actor, correlation_id, causation_id: None, now: Utc::now() }
+}
 
 fn expiry(exp: u64) -> DateTime<Utc> {
     i64::try_from(exp.saturating_add(TOKEN_CLOCK_LEEWAY.as_secs()))
@@ -140,11 +198,9 @@ fn expiry(exp: u64) -> DateTime<Utc> {
         .unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
-fn bearer(head: &Head) -> Result<&str, ApiError> {
-    let missing = ApiError::Unauthenticated("send a token as `Authorization: Bearer <JWT>`");
-    let Some(field) = head.text(&AUTHORIZATION)? else { return Err(missing) };
+fn bearer(field: &str) -> Result<&str, ApiError> {
     match field.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim()),
-        _ => Err(missing),
+        _ => Err(MISSING),
     }
 }

@@ -8,6 +8,7 @@ use formledger_store::causes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use warp::reply::Response;
 
+use crate::access::Rule;
 use crate::app::Api;
 use crate::auth::Caller;
 use crate::body::Body;
@@ -27,21 +28,28 @@ pub struct Call {
     pub api: Arc<Api>,
     /// What the request said before its body.
     pub head: Arc<Head>,
+    rule: &'static Rule,
     body: Body,
 }
 
 impl Call {
     /// Puts one together.
-    pub fn new(api: Arc<Api>, head: Arc<Head>, body: Body) -> Self {
-        Self { api, head, body }
+    pub fn new(api: Arc<Api>, head: Arc<Head>, rule: &'static Rule, body: Body) -> Self {
+        Self { api, head, rule, body }
     }
 
-    /// Who is asking.
+    /// Who is asking, and may use the route.
     ///
     /// # Errors
-    /// 401.
-    pub fn caller(&self) -> Result<Caller, ApiError> {
-        self.api.authenticator.authenticate(&self.head)
+    /// 401, 403, and 400 for two credentials.
+    pub fn caller(&self) -> impl Future<Output = Result<Caller, ApiError>> + Send {
+        // Without the body, which cannot be shared between threads.
+        let Self { api, head, rule, .. } = self;
+        async move {
+            let caller = api.authenticator.authenticate(api, head).await?;
+            rule.admit(&caller, head)?;
+            Ok(caller)
+        }
     }
 
     /// Reads the body, which must be JSON by its media type; the head stays.

@@ -46,7 +46,7 @@ pub struct CommandCall {
 }
 
 /// What a command's first answer said; kept under the idempotency key so that a repeated request gets it again.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Outcome {
     status: u16,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -99,9 +99,8 @@ impl CommandCall {
     ///
     /// # Errors
     /// 401, 403, 404 for a tenant that does not exist, 400 for malformed header fields, and what reading a body refuses.
-    pub async fn read(call: Call, roles: &[&str]) -> Result<Self, ApiError> {
-        let caller = call.caller()?;
-        caller.require(roles)?;
+    pub async fn read(call: Call) -> Result<Self, ApiError> {
+        let caller = call.caller().await?;
         let (api, head, body) = call.json_body().await?;
         Self::enter(api, &head, caller, body).await
     }
@@ -110,30 +109,19 @@ impl CommandCall {
     ///
     /// # Errors
     /// As [`CommandCall::read`].
-    pub async fn read_optional(call: Call, roles: &[&str]) -> Result<Self, ApiError> {
-        let caller = call.caller()?;
-        caller.require(roles)?;
+    pub async fn read_optional(call: Call) -> Result<Self, ApiError> {
+        let caller = call.caller().await?;
         let (api, head, body) = call.optional_json_body().await?;
         Self::enter(api, &head, caller, body).await
     }
 
-    /// Reads a command's request whose body is a JSON merge patch, and for which no role is needed: the aggregate says who may.
+    /// Reads a command's request whose body is a JSON merge patch.
     ///
     /// # Errors
     /// As [`CommandCall::read`]; 415 for a patch of another kind.
     pub async fn read_merge_patch(call: Call) -> Result<Self, ApiError> {
-        let caller = call.caller()?;
+        let caller = call.caller().await?;
         let (api, head, body) = call.merge_patch_body().await?;
-        Self::enter(api, &head, caller, body).await
-    }
-
-    /// Reads a command's request whose body may be missing, and for which no role is needed: the aggregate says who may.
-    ///
-    /// # Errors
-    /// As [`CommandCall::read`].
-    pub async fn read_of_anybody(call: Call) -> Result<Self, ApiError> {
-        let caller = call.caller()?;
-        let (api, head, body) = call.optional_json_body().await?;
         Self::enter(api, &head, caller, body).await
     }
 
@@ -173,6 +161,24 @@ impl CommandCall {
         A: LedgerAggregate<Services = ()>,
         ApiError: From<A::Error>,
     {
+        Ok(self.settle(id, command, topic, outcome).await?.answer())
+    }
+
+    /// As [`CommandCall::execute`], for a resource that has more to say when this very request took effect.
+    ///
+    /// # Errors
+    /// As [`CommandCall::execute`].
+    pub async fn settle<A>(
+        &self,
+        id: impl fmt::Display,
+        command: A::Command,
+        topic: Option<Arc<str>>,
+        outcome: impl Fn(&A, &[A::Event]) -> Outcome + Send + Sync,
+    ) -> Result<Settled, ApiError>
+    where
+        A: LedgerAggregate<Services = ()>,
+        ApiError: From<A::Error>,
+    {
         let stream = self.caller.context.stream::<A>(id);
         let expectation = match &self.if_match {
             Some(given) => given.expectation(&self.ledger, &stream).await?,
@@ -200,7 +206,7 @@ impl CommandCall {
             return Err(given.failed(Sequence::START));
         }
         let stream = self.caller.context.stream::<A>(id);
-        self.run(&stream, command, topic, Expectation::NoStream, outcome).await
+        Ok(self.run(&stream, command, topic, Expectation::NoStream, outcome).await?.answer())
     }
 
     async fn run<A>(
@@ -210,7 +216,7 @@ impl CommandCall {
         topic: Option<Arc<str>>,
         expectation: Expectation,
         outcome: impl Fn(&A, &[A::Event]) -> Outcome + Send + Sync,
-    ) -> Result<Response, ApiError>
+    ) -> Result<Settled, ApiError>
     where
         A: LedgerAggregate<Services = ()>,
         ApiError: From<A::Error>,
@@ -222,9 +228,10 @@ impl CommandCall {
             ExecuteOptions { expectation, idempotency: self.idempotency.clone(), topic, outcome: &remember };
         match self.ledger.execute::<A>(stream, command, &(), options).await {
             Ok(Executed::Now { aggregate, events, position, sequence, .. }) => {
-                Ok(outcome(&aggregate, &events).answer(position, sequence))
+                let outcome = outcome(&aggregate, &events);
+                Ok(Settled { outcome, position, sequence, is_first: true })
             }
-            Ok(Executed::Before(first)) => again(&first),
+            Ok(Executed::Before(first)) => Settled::again(&first),
             Err(ExecuteError::Refused(refusal)) => Err(refusal.into()),
             Err(ExecuteError::Append(error)) => Err(match (error, &self.if_match) {
                 (AppendError::Conflict { actual, .. }, Some(given)) => given.failed(actual),
@@ -241,15 +248,37 @@ impl CommandCall {
     pub async fn first_or(&self, refusal: ApiError) -> Result<Response, ApiError> {
         let Some(idempotency) = &self.idempotency else { return Err(refusal) };
         match self.ledger.first_outcome(idempotency).await? {
-            Some(first) => again(&first),
+            Some(first) => Ok(Settled::again(&first)?.answer()),
             None => Err(refusal),
         }
     }
 }
 
-fn again(first: &FirstOutcome) -> Result<Response, ApiError> {
-    let outcome: Outcome = serde_json::from_str(&first.outcome).map_err(ApiError::internal)?;
-    Ok(outcome.answer(first.position, first.sequence))
+/// A command that took effect, and what its answer says.
+pub struct Settled {
+    outcome: Outcome,
+    position: Position,
+    sequence: Sequence,
+    /// Whether this request did it, rather than an earlier one with the same idempotency key.
+    pub is_first: bool,
+}
+
+impl Settled {
+    /// By an earlier request with the same idempotency key.
+    fn again(first: &FirstOutcome) -> Result<Self, ApiError> {
+        let outcome = serde_json::from_str(&first.outcome).map_err(ApiError::internal)?;
+        Ok(Self { outcome, position: first.position, sequence: first.sequence, is_first: false })
+    }
+
+    /// The same with another answer, for what may not be kept under the idempotency key.
+    pub fn saying(self, outcome: Outcome) -> Self {
+        Self { outcome, ..self }
+    }
+
+    /// The answer that leaves.
+    pub fn answer(&self) -> Response {
+        self.outcome.answer(self.position, self.sequence)
+    }
 }
 
 /// Reads a body exactly.
@@ -274,9 +303,14 @@ pub fn parse(body: &[u8]) -> Result<Value, ApiError> {
 /// # Errors
 /// As [`parse`], and 400 when the members are not those of `T`.
 pub fn members<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, ApiError> {
-    if body.is_empty() {
-        return Ok(T::default());
-    }
+    if body.is_empty() { Ok(T::default()) } else { required_members(body) }
+}
+
+/// Reads a body with the members of `T` and no others.
+///
+/// # Errors
+/// As [`members`].
+pub fn required_members<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     serde_json::from_value(parse(body)?)
         .map_err(|error| ApiError::Malformed { code: "body-invalid", detail: error.to_string() })
 }

@@ -39,7 +39,7 @@ struct EventPage<'a> {
 }
 
 /// Events after a position.
-#[utoipa::path(get, path = "/v1/events", tag = "events", security(("bearer" = [])),
+#[utoipa::path(get, path = "/v1/events", tag = "events", security(("bearer" = []), ("api-key" = [])),
     params(
         ("after" = Option<u64>, Query, description = "Start after this position; 0 when missing."),
         ("limit" = Option<u32>, Query, description = "Events of a page, at most 1000; 100 when missing. A stream ends there too, when given."),
@@ -54,7 +54,7 @@ struct EventPage<'a> {
         (status = 406, description = "Neither JSON nor NDJSON is acceptable."),
     ))]
 pub async fn list(call: Call) -> Result<Response, ApiError> {
-    let mut query = QueryCall::read_all(call).await?;
+    let mut query = QueryCall::read(call).await?;
     let as_lines = wants_lines(&query.head)?;
     let after = Position(query.params.parsed::<u64>("after")?.unwrap_or_default());
     let limit = query.params.parsed::<usize>("limit")?;

@@ -24,7 +24,7 @@ const CHUNK_ROWS: usize = 128;
 const CSV_HEADER: &str = "submission_id,form,form_version,state,submitter,created_at,updated_at,sequence,position,data,outcomes\r\n";
 
 /// Submissions as CSV.
-#[utoipa::path(get, path = "/v1/exports/submissions.csv", tag = "exports", security(("bearer" = [])),
+#[utoipa::path(get, path = "/v1/exports/submissions.csv", tag = "exports", security(("bearer" = []), ("api-key" = [])),
     responses((status = 200, description = "RFC 4180, one submission a row; `data` and `outcomes` are JSON. Text that a spreadsheet would take for a formula has `'` in front. Filters and order as of `GET /v1/submissions`.", content_type = "text/csv")))]
 pub async fn csv(call: Call) -> Result<Response, ApiError> {
     let header = futures_util::stream::once(async { Ok(Bytes::from_static(CSV_HEADER.as_bytes())) });
@@ -38,7 +38,7 @@ pub async fn csv(call: Call) -> Result<Response, ApiError> {
 }
 
 /// Submissions as NDJSON.
-#[utoipa::path(get, path = "/v1/exports/submissions.ndjson", tag = "exports", security(("bearer" = [])),
+#[utoipa::path(get, path = "/v1/exports/submissions.ndjson", tag = "exports", security(("bearer" = []), ("api-key" = [])),
     responses((status = 200, description = "One submission a line, as `GET /v1/submissions/{id}` shows it. Filters and order as of `GET /v1/submissions`.", content_type = "application/x-ndjson")))]
 pub async fn ndjson(call: Call) -> Result<Response, ApiError> {
     let (position, rows) = rows(call).await?;

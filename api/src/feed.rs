@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::Utc;
-use formledger_domain::{Position, TenantId};
+use formledger_domain::{ApiKeyId, Position, TenantId};
 use formledger_store::{EventFilter, StoreError, TenantLedger};
 use futures_util::{FutureExt, Stream};
 use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
@@ -39,7 +39,7 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 const STILL_HERE: &[u8] = b": still here\n\n";
 
 /// The tenant's events as they are recorded.
-#[utoipa::path(get, path = "/v1/feed", tag = "events", security(("bearer" = [])),
+#[utoipa::path(get, path = "/v1/feed", tag = "events", security(("bearer" = []), ("api-key" = [])),
     params(
         ("Last-Event-ID" = Option<u64>, Header, description = "Start after this position; wins over `after`."),
         ("after" = Option<u64>, Query, description = "Start after this position; at the ledger's end when missing."),
@@ -53,7 +53,7 @@ const STILL_HERE: &[u8] = b": still here\n\n";
         (status = 503, description = "`too-many-feeds`."),
     ))]
 pub async fn subscribe(call: Call) -> Result<Response, ApiError> {
-    let mut query = QueryCall::read_all(call).await?;
+    let mut query = QueryCall::read(call).await?;
     let in_query = query.params.parsed::<u64>("after")?.map(Position);
     let filter = filter(&mut query.params)?;
     query.finish_params()?;
@@ -65,9 +65,17 @@ pub async fn subscribe(call: Call) -> Result<Response, ApiError> {
     let place = query.api.feeds.take(&query.caller.context.tenant)?;
     let followed = query.ledger.follow().await?;
     let valid_for = (query.caller.expires - Utc::now()).to_std().unwrap_or_default();
-    let tenant = query.caller.context.tenant;
-    let subscriber =
-        Subscriber { api: query.api, tenant, ledger: query.ledger, filter, after, followed, valid_for };
+    let (tenant, api_key) = (query.caller.context.tenant, query.caller.api_key);
+    let subscriber = Subscriber {
+        api: query.api,
+        tenant,
+        api_key,
+        ledger: query.ledger,
+        filter,
+        after,
+        followed,
+        valid_for,
+    };
     let mut response = stream("text/event-stream", subscriber.messages(place));
     let headers = response.headers_mut();
     headers.insert(LEDGER_POSITION, HeaderValue::from(head.0));
@@ -80,6 +88,8 @@ pub async fn subscribe(call: Call) -> Result<Response, ApiError> {
 struct Subscriber {
     api: Arc<Api>,
     tenant: TenantId,
+    /// The key that opened it, where one did.
+    api_key: Option<ApiKeyId>,
     ledger: TenantLedger,
     filter: EventFilter,
     /// Everything up to here was sent, or is not wanted.
@@ -109,6 +119,10 @@ impl Subscriber {
                         return;
                     }
                     let page = self.api.feed_pages.after(&self.tenant, &self.ledger, self.after).await?;
+                    // The ledger itself says when the credential is over: its revocation is an event like any other.
+                    if self.api_key.is_some_and(|key| page.revokes(key)) {
+                        return;
+                    }
                     self.after = page.last().max(self.after);
                     let (chunk, events) = page.wanted(&self.filter);
                     if events > 0 {

@@ -64,7 +64,7 @@ impl CheckedForms {
 }
 
 /// All forms.
-#[utoipa::path(get, path = "/v1/forms", tag = "forms", security(("bearer" = [])),
+#[utoipa::path(get, path = "/v1/forms", tag = "forms", security(("bearer" = []), ("api-key" = [])),
     params(("min_position" = Option<u64>, Query, description = "Wait until the list reaches this position.")),
     responses((status = 200, body = answers::FormList, description = "`{items[], position}`, by id; forms that were never published only for the roles that read everything.")))]
 pub async fn list(call: Call) -> Result<Response, ApiError> {
@@ -80,7 +80,7 @@ pub async fn list(call: Call) -> Result<Response, ApiError> {
 }
 
 /// One form.
-#[utoipa::path(get, path = "/v1/forms/{form}", tag = "forms", security(("bearer" = [])),
+#[utoipa::path(get, path = "/v1/forms/{form}", tag = "forms", security(("bearer" = []), ("api-key" = [])),
     params(
         ("form" = String, Path, description = "The form's id."),
         ("min_position" = Option<u64>, Query, description = "Wait until the data reach this position."),
@@ -111,7 +111,7 @@ pub async fn one(call: Call, form: String) -> Result<Response, ApiError> {
 }
 
 /// One published version.
-#[utoipa::path(get, path = "/v1/forms/{form}/versions/{version}", tag = "forms", security(("bearer" = [])),
+#[utoipa::path(get, path = "/v1/forms/{form}/versions/{version}", tag = "forms", security(("bearer" = []), ("api-key" = [])),
     params(
         ("form" = String, Path, description = "The form's id."),
         ("version" = u32, Path, description = "The version, from 1."),

@@ -8,17 +8,13 @@ use serde::Deserialize;
 use serde_json::json;
 use warp::reply::Response;
 
-use crate::auth::role;
 use crate::call::Call;
 use crate::command::{CommandCall, Outcome, members, parse};
 use crate::error::ApiError;
 use crate::openapi::answers;
 
-/// The roles that change forms.
-const DESIGNERS: &[&str] = &[role::ADMIN, role::DESIGNER];
-
 /// Saves a draft; its problems are told, and do not stand in its way.
-#[utoipa::path(put, path = "/v1/forms/{form}", tag = "forms", security(("bearer" = [])),
+#[utoipa::path(put, path = "/v1/forms/{form}", tag = "forms", security(("bearer" = []), ("api-key" = [])),
     params(("form" = String, Path, description = "The form's id.")),
     request_body(content = Value, description = "The definition."),
     responses(
@@ -26,7 +22,7 @@ const DESIGNERS: &[&str] = &[role::ADMIN, role::DESIGNER];
         (status = 422, description = "`form-invalid`: this is no definition at all."),
     ))]
 pub async fn save_draft(call: Call, form: String) -> Result<Response, ApiError> {
-    let call = CommandCall::read(call, DESIGNERS).await?;
+    let call = CommandCall::read(call).await?;
     let form = form_id(&form)?;
     let definition = Arc::new(parse(&call.body)?);
     let problems = FormDefinition::problems(&definition, &form);
@@ -38,7 +34,7 @@ pub async fn save_draft(call: Call, form: String) -> Result<Response, ApiError> 
 }
 
 /// Publishes the draft as the next version.
-#[utoipa::path(post, path = "/v1/forms/{form}/publish", tag = "forms", security(("bearer" = [])),
+#[utoipa::path(post, path = "/v1/forms/{form}/publish", tag = "forms", security(("bearer" = []), ("api-key" = [])),
     params(("form" = String, Path, description = "The form's id.")),
     responses(
         (status = 201, body = answers::FormPublished, description = "The draft is the newest version now."),
@@ -46,7 +42,7 @@ pub async fn save_draft(call: Call, form: String) -> Result<Response, ApiError> 
         (status = 422, description = "`form-invalid` with `errors[]`."),
     ))]
 pub async fn publish(call: Call, form: String) -> Result<Response, ApiError> {
-    let call = CommandCall::read_optional(call, DESIGNERS).await?;
+    let call = CommandCall::read_optional(call).await?;
     let form = existing_form_id(&form)?;
     let command = FormCommand::Publish { form: form.clone() };
     let answer = call
@@ -72,7 +68,7 @@ pub struct Retirement {
 }
 
 /// Stops taking submissions.
-#[utoipa::path(post, path = "/v1/forms/{form}/retire", tag = "forms", security(("bearer" = [])),
+#[utoipa::path(post, path = "/v1/forms/{form}/retire", tag = "forms", security(("bearer" = []), ("api-key" = [])),
     params(("form" = String, Path, description = "The form's id.")),
     request_body(content = Option<Retirement>),
     responses(
@@ -80,7 +76,7 @@ pub struct Retirement {
         (status = 409, description = "`form-retired` already, or `form-not-published`."),
     ))]
 pub async fn retire(call: Call, form: String) -> Result<Response, ApiError> {
-    let call = CommandCall::read_optional(call, DESIGNERS).await?;
+    let call = CommandCall::read_optional(call).await?;
     let form = existing_form_id(&form)?;
     let Retirement { reason } = members(&call.body)?;
     let command = FormCommand::Retire { form: form.clone(), reason };

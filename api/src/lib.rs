@@ -1,6 +1,8 @@
 //! Formledger's HTTP side and command line: routes, credentials, feeds, and the composition root that `main.rs` and tests start.
 //! It holds no business rule: commands go to `domain` through `store`, queries to `projections`.
 
+mod access;
+mod api_keys;
 mod app;
 mod auth;
 mod body;
@@ -36,11 +38,17 @@ mod stats;
 mod submission_queries;
 mod submissions;
 mod tasks;
+mod tenant_states;
 mod tenants;
 mod timers;
 mod workflow;
 
 pub mod cli;
+
+/// The matrix of routes and roles, as Markdown; `docs/roles.md` shows it.
+pub fn route_matrix() -> String {
+    access::matrix(router::rules())
+}
 
 pub use app::{App, StartError};
 pub use auth::mint;

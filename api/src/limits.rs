@@ -84,7 +84,7 @@ pub const TOKEN_CLOCK_LEEWAY: Duration = Duration::from_secs(5);
 pub const COMPILED_FORMS_MAX: usize = 1_000;
 /// Definitions of which the checker's findings are kept; at the limit the half that was not asked for in the longest time goes.
 pub const CHECKED_FORMS_MAX: usize = 1_000;
-/// Tenants that are remembered as existing; at the limit the older half is forgotten and asked for again.
+/// Tenants that are remembered as existing, and as many folded from their streams; at the limit the older half is forgotten and asked for again.
 pub const KNOWN_TENANTS_MAX: usize = 100_000;
 /// How long a query waits for a read model when the request states no `Prefer: wait=`.
 pub const REPLICA_WAIT_DEFAULT: Duration = Duration::from_secs(2);

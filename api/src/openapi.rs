@@ -8,12 +8,12 @@ use std::sync::LazyLock;
 use utoipa::OpenApi as _;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::Type;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Object, OpenApi, Ref, Required, Response, ResponseBuilder};
 
 use crate::{
-    events, exports, feed, form_queries, forms, ledger, operations, stats, submission_queries, submissions,
-    tasks, tenants, workflow,
+    api_keys, events, exports, feed, form_queries, forms, ledger, operations, stats, submission_queries,
+    submissions, tasks, tenants, workflow,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -28,6 +28,7 @@ use crate::{
         submission_queries::list, submission_queries::one, submission_queries::timeline,
         events::list, feed::subscribe, ledger::head, stats::counts,
         exports::csv, exports::ndjson,
+        api_keys::list, api_keys::create, api_keys::revoke,
         tenants::create,
         operations::healthz, operations::readyz, operations::metrics, operations::openapi, operations::index,
     ),
@@ -36,7 +37,7 @@ use crate::{
 )]
 struct Document;
 
-/// Declares the bearer token, which every path under `/v1` asks for.
+/// Declares the credentials, one of which every path under `/v1` asks for.
 struct Credentials;
 
 impl utoipa::Modify for Credentials {
@@ -44,6 +45,8 @@ impl utoipa::Modify for Credentials {
         let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+        let key = ApiKeyValue::with_description("X-Api-Key", "Made with `POST /v1/api-keys`.");
+        components.add_security_scheme("api-key", SecurityScheme::ApiKey(ApiKey::Header(key)));
     }
 }
 
@@ -53,7 +56,7 @@ struct Shared;
 impl utoipa::Modify for Shared {
     fn modify(&self, document: &mut OpenApi) {
         for (path, item) in &mut document.paths.paths {
-            let commands = [&mut item.put, &mut item.post, &mut item.patch];
+            let commands = [&mut item.put, &mut item.post, &mut item.patch, &mut item.delete];
             for operation in commands.into_iter().flatten() {
                 add_fields(operation, &COMMAND_FIELDS);
                 operation.responses.responses.insert("default".to_owned(), problem().into());

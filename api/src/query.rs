@@ -46,29 +46,15 @@ impl QueryCall {
     /// Reads a query's request.
     ///
     /// # Errors
-    /// 401, 404 for a tenant that does not exist, 400 for malformed parameters or header fields.
+    /// 401, 403, 404 for a tenant that does not exist, 400 for malformed parameters or header fields.
     pub async fn read(call: Call) -> Result<Self, ApiError> {
-        let caller = call.caller()?;
-        Self::of(call, caller).await
-    }
-
-    async fn of(call: Call, caller: Caller) -> Result<Self, ApiError> {
+        let caller = call.caller().await?;
         let Call { api, head, .. } = call;
         let mut params = Params::read(&head)?;
         let min_position = min_position(&head, &mut params)?;
         let ledger = api.tenants.require(&api.store, &caller).await?;
         let reader = api.read_models.reader(&caller.context);
         Ok(Self { api, head, caller, params, ledger, reader, min_position })
-    }
-
-    /// Reads a query's request, which takes a role that reads everything of the tenant.
-    ///
-    /// # Errors
-    /// As [`QueryCall::read`], and 403.
-    pub async fn read_all(call: Call) -> Result<Self, ApiError> {
-        let caller = call.caller()?;
-        caller.require(role::READERS)?;
-        Self::of(call, caller).await
     }
 
     /// Ends the reading of parameters.

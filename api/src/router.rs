@@ -1,4 +1,4 @@
-//! Every route, in the order in which it is tried: the table of contents of the HTTP API.
+//! Every route with who may use it, in the order in which it is tried: the table of contents of the HTTP API.
 //! Called by `app`. A handler gets a [`Call`] and the path's parameters; refusals never travel as warp rejections.
 
 use std::sync::Arc;
@@ -9,49 +9,58 @@ use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
+use crate::access::Reach::{Form, FormFilter, Submission, Tenant};
+use crate::access::Who::{Anybody, Member, Own, Roles, Workflow};
+use crate::access::{ADMINS, DESIGNERS, OPERATORS, Rule, SUBMITTERS};
 use crate::app::Api;
+use crate::auth::role;
 use crate::body::Body;
 use crate::call::{Call, answer};
 use crate::error::ApiError;
 use crate::head::Head;
 use crate::metrics::RouteMetrics;
 use crate::{
-    events, exports, feed, form_queries, forms, ledger, operations, stats, submission_queries, submissions,
-    tasks, tenants, workflow,
+    api_keys, events, exports, feed, form_queries, forms, ledger, operations, stats, submission_queries,
+    submissions, tasks, tenants, workflow,
 };
 
-/// One route: its filter, and the method and template under which it is documented, measured and found for `Allow`.
+/// One route: the rule under which it is documented, measured and found for `Allow`, and what makes its filter.
 struct Route {
-    method: &'static str,
-    template: &'static str,
-    filter: BoxedFilter<(Response,)>,
+    rule: Rule,
+    filter: fn(&Arc<Api>) -> BoxedFilter<(Response,)>,
 }
 
-/// `route!(app, GET / "v1" / "forms" / form => forms::one, form)`: literals must match, names are parameters, percent-decoded text.
+/// `route!(GET / "v1" / "forms" / form => forms::one, form; Member, Form)`: literals must match, names are parameters, percent-decoded
+/// text; then who may use it, and what says which form it is about.
 macro_rules! route {
-    ($app:expr, $method:ident $(/ $segment:tt)* => $handler:path $(, $parameter:ident)*) => {{
-        let template = concat!("/", route!(@template $($segment)*));
-        let app = Arc::clone($app);
-        let counted = Arc::new(RouteMetrics::new(stringify!($method), template));
-        let filter = warp::any()
-            $(.and(route!(@segment $segment)))*
-            .and(warp::path::end())
-            .and(route!(@method $method))
-            .and(request())
-            .then(move |$($parameter: String,)* head: Arc<Head>, body: Body| {
-                let (app, counted) = (Arc::clone(&app), Arc::clone(&counted));
-                async move {
-                    let call = Call::new(app, Arc::clone(&head), body);
-                    let handled = async {
-                        no_trailing_slash(&head)?;
-                        $(let $parameter = decoded(&$parameter)?;)*
-                        $handler(call, $($parameter),*).await
-                    };
-                    answer(&head, &counted, handled.await)
-                }
-            })
-            .boxed();
-        Route { method: stringify!($method), template, filter }
+    ($method:ident $(/ $segment:tt)* => $handler:path $(, $parameter:ident)*; $who:expr, $reach:expr) => {{
+        const TEMPLATE: &str = concat!("/", route!(@template $($segment)*));
+        const RULE: Rule = Rule { method: stringify!($method), template: TEMPLATE, who: $who, reach: $reach };
+        Route {
+            rule: RULE,
+            filter: |app| {
+                let app = Arc::clone(app);
+                let counted = Arc::new(RouteMetrics::new(RULE.method, RULE.template));
+                warp::any()
+                    $(.and(route!(@segment $segment)))*
+                    .and(warp::path::end())
+                    .and(route!(@method $method))
+                    .and(request())
+                    .then(move |$($parameter: String,)* head: Arc<Head>, body: Body| {
+                        let (app, counted) = (Arc::clone(&app), Arc::clone(&counted));
+                        async move {
+                            let call = Call::new(app, Arc::clone(&head), &RULE, body);
+                            let handled = async {
+                                no_trailing_slash(&head)?;
+                                $(let $parameter = decoded(&$parameter)?;)*
+                                $handler(call, $($parameter),*).await
+                            };
+                            answer(&head, &counted, handled.await)
+                        }
+                    })
+                    .boxed()
+            },
+        }
     }};
     (@template) => { "" };
     (@template $first:tt $($rest:tt)*) => { concat!(route!(@name $first) $(, "/", route!(@name $rest))*) };
@@ -63,50 +72,57 @@ macro_rules! route {
     (@method POST) => { warp::post() };
     (@method PUT) => { warp::put() };
     (@method PATCH) => { warp::patch() };
+    (@method DELETE) => { warp::delete() };
 }
 
 /// The routes of the application.
 pub fn routes(app: &Arc<Api>) -> BoxedFilter<(Response,)> {
-    chain(table(app))
+    chain(app, TABLE)
 }
 
-fn table(app: &Arc<Api>) -> Vec<Route> {
-    vec![
-        // The hot path first.
-        route!(app, POST / "v1" / "forms" / form / "submissions" => submissions::submit, form),
-        route!(app, GET / "v1" / "submissions" / id => submission_queries::one, id),
-        route!(app, GET / "v1" / "submissions" => submission_queries::list),
-        route!(app, GET / "v1" / "submissions" / id / "timeline" => submission_queries::timeline, id),
-        route!(app, PATCH / "v1" / "submissions" / id => submissions::patch, id),
-        route!(app, POST / "v1" / "submissions" / id / "submit" => submissions::submit_draft, id),
-        route!(app, POST / "v1" / "submissions" / id / "transitions" / name => workflow::transition, id, name),
-        route!(app, POST / "v1" / "submissions" / id / "comments" => workflow::comment, id),
-        route!(app, POST / "v1" / "submissions" / id / "claim" => workflow::claim, id),
-        route!(app, POST / "v1" / "submissions" / id / "assign" => workflow::assign, id),
-        route!(app, POST / "v1" / "submissions" / id / "release" => workflow::release, id),
-        route!(app, POST / "v1" / "submissions" / id / "delegate" => workflow::delegate, id),
-        route!(app, POST / "v1" / "submissions" / id / "withdraw" => workflow::withdraw, id),
-        route!(app, GET / "v1" / "tasks" => tasks::list),
-        route!(app, GET / "v1" / "feed" => feed::subscribe),
-        route!(app, GET / "v1" / "events" => events::list),
-        route!(app, GET / "v1" / "ledger" => ledger::head),
-        route!(app, GET / "v1" / "stats" => stats::counts),
-        route!(app, GET / "v1" / "forms" => form_queries::list),
-        route!(app, GET / "v1" / "forms" / form => form_queries::one, form),
-        route!(app, GET / "v1" / "forms" / form / "versions" / version => form_queries::version, form, version),
-        route!(app, PUT / "v1" / "forms" / form => forms::save_draft, form),
-        route!(app, POST / "v1" / "forms" / form / "publish" => forms::publish, form),
-        route!(app, POST / "v1" / "forms" / form / "retire" => forms::retire, form),
-        route!(app, GET / "v1" / "exports" / "submissions.csv" => exports::csv),
-        route!(app, GET / "v1" / "exports" / "submissions.ndjson" => exports::ndjson),
-        route!(app, POST / "v1" / "tenants" => tenants::create),
-        route!(app, GET / "healthz" => operations::healthz),
-        route!(app, GET / "readyz" => operations::readyz),
-        route!(app, GET / "metrics" => operations::metrics),
-        route!(app, GET / "openapi.json" => operations::openapi),
-        route!(app, GET => operations::index),
-    ]
+/// Who may use which route, in the order in which routes are tried.
+pub fn rules() -> impl Iterator<Item = Rule> {
+    TABLE.iter().map(|route| route.rule)
 }
+
+const TABLE: &[Route] = &[
+    // The hot path first.
+    route!(POST / "v1" / "forms" / form / "submissions" => submissions::submit, form; Roles(SUBMITTERS), Form),
+    route!(GET / "v1" / "submissions" / id => submission_queries::one, id; Own, Submission),
+    route!(GET / "v1" / "submissions" => submission_queries::list; Own, FormFilter),
+    route!(GET / "v1" / "submissions" / id / "timeline" => submission_queries::timeline, id; Own, Submission),
+    route!(PATCH / "v1" / "submissions" / id => submissions::patch, id; Workflow, Submission),
+    route!(POST / "v1" / "submissions" / id / "submit" => submissions::submit_draft, id; Roles(SUBMITTERS), Submission),
+    route!(POST / "v1" / "submissions" / id / "transitions" / name => workflow::transition, id, name; Workflow, Submission),
+    route!(POST / "v1" / "submissions" / id / "comments" => workflow::comment, id; Workflow, Submission),
+    route!(POST / "v1" / "submissions" / id / "claim" => workflow::claim, id; Workflow, Submission),
+    route!(POST / "v1" / "submissions" / id / "assign" => workflow::assign, id; Workflow, Submission),
+    route!(POST / "v1" / "submissions" / id / "release" => workflow::release, id; Workflow, Submission),
+    route!(POST / "v1" / "submissions" / id / "delegate" => workflow::delegate, id; Workflow, Submission),
+    route!(POST / "v1" / "submissions" / id / "withdraw" => workflow::withdraw, id; Workflow, Submission),
+    route!(GET / "v1" / "tasks" => tasks::list; Member, FormFilter),
+    route!(GET / "v1" / "feed" => feed::subscribe; Roles(role::READERS), FormFilter),
+    route!(GET / "v1" / "events" => events::list; Roles(role::READERS), FormFilter),
+    route!(GET / "v1" / "ledger" => ledger::head; Member, Tenant),
+    route!(GET / "v1" / "stats" => stats::counts; Roles(role::READERS), FormFilter),
+    route!(GET / "v1" / "forms" => form_queries::list; Member, Tenant),
+    route!(GET / "v1" / "forms" / form => form_queries::one, form; Member, Form),
+    route!(GET / "v1" / "forms" / form / "versions" / version => form_queries::version, form, version; Member, Form),
+    route!(PUT / "v1" / "forms" / form => forms::save_draft, form; Roles(DESIGNERS), Form),
+    route!(POST / "v1" / "forms" / form / "publish" => forms::publish, form; Roles(DESIGNERS), Form),
+    route!(POST / "v1" / "forms" / form / "retire" => forms::retire, form; Roles(DESIGNERS), Form),
+    route!(GET / "v1" / "exports" / "submissions.csv" => exports::csv; Own, FormFilter),
+    route!(GET / "v1" / "exports" / "submissions.ndjson" => exports::ndjson; Own, FormFilter),
+    route!(GET / "v1" / "api-keys" => api_keys::list; Roles(ADMINS), Tenant),
+    route!(POST / "v1" / "api-keys" => api_keys::create; Roles(ADMINS), Tenant),
+    route!(DELETE / "v1" / "api-keys" / id => api_keys::revoke, id; Roles(ADMINS), Tenant),
+    route!(POST / "v1" / "tenants" => tenants::create; Roles(OPERATORS), Tenant),
+    route!(GET / "healthz" => operations::healthz; Anybody, Tenant),
+    route!(GET / "readyz" => operations::readyz; Anybody, Tenant),
+    route!(GET / "metrics" => operations::metrics; Anybody, Tenant),
+    route!(GET / "openapi.json" => operations::openapi; Anybody, Tenant),
+    route!(GET => operations::index; Anybody, Tenant),
+];
 
 /// The head that `server` prepared, and the body.
 fn request() -> impl Filter<Extract = (Arc<Head>, Body), Error = warp::Rejection> + Clone {
@@ -128,23 +144,18 @@ fn decoded(parameter: &str) -> Result<String, ApiError> {
 /// Tries the routes in order; the last link answers what no route did, so that no rejection is ever left over.
 ///
 /// Linked from the end, because each link boxes a future: the first route, which is the hottest, pays for one.
-fn chain(routes: Vec<Route>) -> BoxedFilter<(Response,)> {
-    let known: Arc<[(&'static str, &'static str)]> =
-        routes.iter().map(|route| (route.method, route.template)).collect();
+fn chain(app: &Arc<Api>, routes: &[Route]) -> BoxedFilter<(Response,)> {
     let unmatched = Arc::new(RouteMetrics::new("any", "unmatched"));
     let last = warp::ext::get::<Arc<Head>>()
-        .map(move |head: Arc<Head>| answer(&head, &unmatched, Err(unknown(&head, &known))))
+        .map(move |head: Arc<Head>| answer(&head, &unmatched, Err(unknown(&head))))
         .boxed();
-    routes.into_iter().rev().fold(last, |rest, route| route.filter.or(rest).unify().boxed())
+    routes.iter().rev().fold(last, |rest, route| (route.filter)(app).or(rest).unify().boxed())
 }
 
 /// 405 with the methods that would do where the path is known, else 404.
-fn unknown(head: &Head, known: &[(&'static str, &'static str)]) -> ApiError {
-    let mut allow: Vec<&str> = known
-        .iter()
-        .filter(|(_, template)| fits(template, head.uri.path()))
-        .map(|(method, _)| *method)
-        .collect();
+fn unknown(head: &Head) -> ApiError {
+    let mut allow: Vec<&str> =
+        rules().filter(|rule| fits(rule.template, head.uri.path())).map(|rule| rule.method).collect();
     if allow.is_empty() {
         return ApiError::NotFound("resource");
     }

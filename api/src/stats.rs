@@ -19,14 +19,14 @@ struct Counts {
 }
 
 /// Counts, of one form or of all.
-#[utoipa::path(get, path = "/v1/stats", tag = "statistics", security(("bearer" = [])),
+#[utoipa::path(get, path = "/v1/stats", tag = "statistics", security(("bearer" = []), ("api-key" = [])),
     params(
         ("form" = Option<String>, Query, description = "Only this form's."),
         ("min_position" = Option<u64>, Query, description = "Wait until the counts reach this position."),
     ),
     responses((status = 200, body = answers::Counts, description = "`{states[], days[], outcomes[], position}`.")))]
 pub async fn counts(call: Call) -> Result<Response, ApiError> {
-    let mut query = QueryCall::read_all(call).await?;
+    let mut query = QueryCall::read(call).await?;
     let form = query.params.one("form")?.map(|form| existing_form_id(&form)).transpose()?;
     query.finish_params()?;
     query.reach(ReadModel::Statistics).await?;

@@ -19,7 +19,7 @@ use crate::query::{QueryCall, answer, answer_one};
 use crate::submissions::{fold, readable, submission_id};
 
 /// Submissions, filtered, sorted, page by page.
-#[utoipa::path(get, path = "/v1/submissions", tag = "submissions", security(("bearer" = [])),
+#[utoipa::path(get, path = "/v1/submissions", tag = "submissions", security(("bearer" = []), ("api-key" = [])),
     params(
         ("form" = Option<String>, Query, description = "Only this form's."),
         ("state" = Option<String>, Query, description = "Only in this state."),
@@ -47,7 +47,7 @@ pub async fn list(call: Call) -> Result<Response, ApiError> {
 }
 
 /// One submission.
-#[utoipa::path(get, path = "/v1/submissions/{id}", tag = "submissions", security(("bearer" = [])),
+#[utoipa::path(get, path = "/v1/submissions/{id}", tag = "submissions", security(("bearer" = []), ("api-key" = [])),
     params(
         ("id" = String, Path, description = "The submission."),
         ("at_position" = Option<u64>, Query, description = "As it was at this position of the ledger."),
@@ -70,6 +70,7 @@ pub async fn one(call: Call, id: String) -> Result<Response, ApiError> {
         (Some(_), Some(_)) => return Err(invalid("give `at_position` or `at_time`, not both")),
         _ => as_of(&query, id, at_position, at_time).await?,
     };
+    let row = row.filter(|row| query.caller.reaches(row.form.as_str()));
     let row = row.ok_or(ApiError::NotFound("submission"))?;
     if !query.reads_all() && *row.submitter != *query.caller.context.actor.subject {
         // Somebody with a part in its workflow: the stream says who that is now, also when it is asked for as it was.
@@ -87,7 +88,7 @@ struct Timeline {
 }
 
 /// Everything that happened to a submission.
-#[utoipa::path(get, path = "/v1/submissions/{id}/timeline", tag = "submissions", security(("bearer" = [])),
+#[utoipa::path(get, path = "/v1/submissions/{id}/timeline", tag = "submissions", security(("bearer" = []), ("api-key" = [])),
     params(
         ("id" = String, Path, description = "The submission."),
         ("min_position" = Option<u64>, Query, description = "Wait until the data reach this position."),

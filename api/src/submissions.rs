@@ -14,6 +14,7 @@ use serde_json::Value;
 use uuid::Uuid;
 use warp::reply::Response;
 
+use crate::access::SUBMITTERS;
 use crate::app::Api;
 use crate::auth::{Caller, role};
 use crate::call::Call;
@@ -21,9 +22,6 @@ use crate::command::{CommandCall, Outcome, parse};
 use crate::error::ApiError;
 use crate::forms::{existing_form_id, topic};
 use crate::openapi::answers;
-
-/// The roles that submit.
-const SUBMITTERS: &[&str] = &[role::ADMIN, role::SUBMITTER];
 
 /// The body of a new submission.
 #[derive(Debug, utoipa::ToSchema)]
@@ -48,7 +46,7 @@ pub struct Effect<'a> {
 }
 
 /// Makes a submission.
-#[utoipa::path(post, path = "/v1/forms/{form}/submissions", tag = "submissions", security(("bearer" = [])),
+#[utoipa::path(post, path = "/v1/forms/{form}/submissions", tag = "submissions", security(("bearer" = []), ("api-key" = [])),
     params(("form" = String, Path, description = "The form's id.")),
     request_body = NewSubmission,
     responses(
@@ -58,7 +56,7 @@ pub struct Effect<'a> {
         (status = 422, description = "`submission-invalid` with `errors[{pointer, keyword, message}]`; nothing is recorded."),
     ))]
 pub async fn submit(call: Call, form: String) -> Result<Response, ApiError> {
-    let call = CommandCall::read(call, SUBMITTERS).await?;
+    let call = CommandCall::read(call).await?;
     let NewSubmission { data, draft } = NewSubmission::read(&call.body)?;
     let form = existing_form_id(&form)?;
     let form = match call.api.catalogue.open(&call.ledger, &call.caller.context, &form).await {
@@ -76,7 +74,7 @@ pub async fn submit(call: Call, form: String) -> Result<Response, ApiError> {
 }
 
 /// Changes the data with a JSON merge patch (RFC 7396): all of a draft, and what a workflow state lets this person edit.
-#[utoipa::path(patch, path = "/v1/submissions/{id}", tag = "submissions", security(("bearer" = [])),
+#[utoipa::path(patch, path = "/v1/submissions/{id}", tag = "submissions", security(("bearer" = []), ("api-key" = [])),
     params(("id" = Uuid, Path, description = "The submission.")),
     request_body(content = Value, content_type = "application/merge-patch+json"),
     responses(
@@ -101,7 +99,7 @@ pub async fn patch(call: Call, id: String) -> Result<Response, ApiError> {
 }
 
 /// Turns a draft into a submission.
-#[utoipa::path(post, path = "/v1/submissions/{id}/submit", tag = "submissions", security(("bearer" = [])),
+#[utoipa::path(post, path = "/v1/submissions/{id}/submit", tag = "submissions", security(("bearer" = []), ("api-key" = [])),
     params(("id" = Uuid, Path, description = "The submission.")),
     responses(
         (status = 200, body = answers::SubmissionRecorded, description = "Submitted."),
@@ -110,7 +108,7 @@ pub async fn patch(call: Call, id: String) -> Result<Response, ApiError> {
         (status = 422, description = "`submission-invalid` with `errors[]`."),
     ))]
 pub async fn submit_draft(call: Call, id: String) -> Result<Response, ApiError> {
-    let call = CommandCall::read_optional(call, SUBMITTERS).await?;
+    let call = CommandCall::read_optional(call).await?;
     let Pinned { id, form, .. } = pinned(&call, &id).await?;
     // A retirement that is recorded between this look and the append is not seen: forms and submissions are different streams.
     if let Err(refusal) = call.api.catalogue.open(&call.ledger, &call.caller.context, form.id()).await {
@@ -205,7 +203,7 @@ pub async fn pinned(call: &CommandCall, id: &str) -> Result<Pinned, ApiError> {
 }
 
 /// The form version that a submission is pinned to, for somebody who may read the submission: who made it, who reads everything, and
-/// whom its workflow concerns.
+/// whom its workflow concerns; of those, whoever's credential reaches the form.
 ///
 /// # Errors
 /// 404.
@@ -215,7 +213,8 @@ pub async fn readable(
     caller: &Caller,
     submission: &Submission,
 ) -> Result<Arc<CompiledForm>, ApiError> {
-    let pin = submission.pin().ok_or(ApiError::NotFound("submission"))?;
+    let pin = submission.pin().filter(|pin| caller.reaches(pin.form.as_str()));
+    let pin = pin.ok_or(ApiError::NotFound("submission"))?;
     let form = api.catalogue.pinned(ledger, &caller.context, pin).await?;
     if caller.has_any(role::READERS) || submission.concerns(&form, &caller.context.actor) {
         return Ok(form);

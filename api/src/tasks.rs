@@ -11,7 +11,7 @@ use crate::openapi::answers;
 use crate::query::{QueryCall, answer};
 
 /// What waits for the caller.
-#[utoipa::path(get, path = "/v1/tasks", tag = "workflow", security(("bearer" = [])),
+#[utoipa::path(get, path = "/v1/tasks", tag = "workflow", security(("bearer" = []), ("api-key" = [])),
     params(
         ("form" = Option<String>, Query, description = "Only of this form."),
         ("limit" = Option<u32>, Query, description = "Tasks of a page, at most 200; 50 when missing."),

@@ -10,7 +10,7 @@ use warp::reply::Response;
 use crate::auth::{Caller, role};
 use crate::bounded::BoundedMap;
 use crate::call::Call;
-use crate::command::{CommandCall, Outcome, parse};
+use crate::command::{CommandCall, Outcome, required_members};
 use crate::error::ApiError;
 use crate::limits::KNOWN_TENANTS_MAX;
 use crate::openapi::answers;
@@ -95,7 +95,7 @@ pub struct NewTenant {
 }
 
 /// Makes a tenant; for operators, whatever tenant their own credential is for.
-#[utoipa::path(post, path = "/v1/tenants", tag = "tenants", security(("bearer" = [])),
+#[utoipa::path(post, path = "/v1/tenants", tag = "tenants", security(("bearer" = []), ("api-key" = [])),
     request_body = NewTenant,
     responses(
         (status = 201, body = answers::TenantMade, description = "The tenant exists now."),
@@ -103,11 +103,9 @@ pub struct NewTenant {
         (status = 409, description = "`tenant-exists`."),
     ))]
 pub async fn create(call: Call) -> Result<Response, ApiError> {
-    let caller = call.caller()?;
-    caller.require(&[role::OPERATOR])?;
+    let caller = call.caller().await?;
     let (api, head, body) = call.json_body().await?;
-    let NewTenant { tenant } = serde_json::from_value(parse(&body)?)
-        .map_err(|error| ApiError::Malformed { code: "body-invalid", detail: error.to_string() })?;
+    let NewTenant { tenant } = required_members(&body)?;
     let caller = caller.provisioning(tenant.clone())?;
     let ledger = api.store.ledger(&caller.context);
     let call = CommandCall::for_ledger(api, &head, caller, body, ledger)?;

@@ -69,7 +69,7 @@ pub struct Withdrawal {
 }
 
 /// Takes a transition, or gives one of the approvals that it needs.
-#[utoipa::path(post, path = "/v1/submissions/{id}/transitions/{name}", tag = "workflow", security(("bearer" = [])),
+#[utoipa::path(post, path = "/v1/submissions/{id}/transitions/{name}", tag = "workflow", security(("bearer" = []), ("api-key" = [])),
     params(
         ("id" = Uuid, Path, description = "The submission."),
         ("name" = String, Path, description = "The transition, as the form's workflow calls it."),
@@ -83,14 +83,14 @@ pub struct Withdrawal {
         (status = 422, description = "`reason-required`, or `submission-invalid` with `errors[]`."),
     ))]
 pub async fn transition(call: Call, id: String, name: String) -> Result<Response, ApiError> {
-    let call = CommandCall::read_of_anybody(call).await?;
+    let call = CommandCall::read_optional(call).await?;
     let Transition { reason, data, on_behalf_of } = members(&call.body)?;
     let act = Act::Take { transition: name, reason, data: data.map(Arc::new), on_behalf_of };
     run(&call, &id, act).await
 }
 
 /// Says something about a submission.
-#[utoipa::path(post, path = "/v1/submissions/{id}/comments", tag = "workflow", security(("bearer" = [])),
+#[utoipa::path(post, path = "/v1/submissions/{id}/comments", tag = "workflow", security(("bearer" = []), ("api-key" = [])),
     params(("id" = Uuid, Path, description = "The submission.")),
     request_body = Comment,
     responses(
@@ -100,13 +100,13 @@ pub async fn transition(call: Call, id: String, name: String) -> Result<Response
         (status = 422, description = "`text-empty` or `text-too-long`."),
     ))]
 pub async fn comment(call: Call, id: String) -> Result<Response, ApiError> {
-    let call = CommandCall::read_of_anybody(call).await?;
+    let call = CommandCall::read_optional(call).await?;
     let Comment { text } = members(&call.body)?;
     run(&call, &id, Act::Comment { text }).await
 }
 
 /// Takes the open task of a submission on.
-#[utoipa::path(post, path = "/v1/submissions/{id}/claim", tag = "workflow", security(("bearer" = [])),
+#[utoipa::path(post, path = "/v1/submissions/{id}/claim", tag = "workflow", security(("bearer" = []), ("api-key" = [])),
     params(("id" = Uuid, Path, description = "The submission.")),
     responses(
         (status = 200, body = answers::SubmissionRecorded, description = "Claimed; it leaves the lists of others unless it needs several people."),
@@ -115,13 +115,13 @@ pub async fn comment(call: Call, id: String) -> Result<Response, ApiError> {
         (status = 409, description = "`already-claimed` by somebody else, or `not-in-state`."),
     ))]
 pub async fn claim(call: Call, id: String) -> Result<Response, ApiError> {
-    let call = CommandCall::read_of_anybody(call).await?;
+    let call = CommandCall::read_optional(call).await?;
     let Empty {} = members(&call.body)?;
     run(&call, &id, Act::Claim).await
 }
 
 /// Asks somebody to take the open task on.
-#[utoipa::path(post, path = "/v1/submissions/{id}/assign", tag = "workflow", security(("bearer" = [])),
+#[utoipa::path(post, path = "/v1/submissions/{id}/assign", tag = "workflow", security(("bearer" = []), ("api-key" = [])),
     params(("id" = Uuid, Path, description = "The submission.")),
     request_body = Assignment,
     responses(
@@ -132,13 +132,13 @@ pub async fn claim(call: Call, id: String) -> Result<Response, ApiError> {
         (status = 422, description = "`text-empty`: `to` is missing."),
     ))]
 pub async fn assign(call: Call, id: String) -> Result<Response, ApiError> {
-    let call = CommandCall::read_of_anybody(call).await?;
+    let call = CommandCall::read_optional(call).await?;
     let Assignment { to, reason } = members(&call.body)?;
     run(&call, &id, Act::Assign { to, reason }).await
 }
 
 /// Gives a task back that the caller took on; a delegate gives the delegation back.
-#[utoipa::path(post, path = "/v1/submissions/{id}/release", tag = "workflow", security(("bearer" = [])),
+#[utoipa::path(post, path = "/v1/submissions/{id}/release", tag = "workflow", security(("bearer" = []), ("api-key" = [])),
     params(("id" = Uuid, Path, description = "The submission.")),
     responses(
         (status = 200, body = answers::SubmissionRecorded, description = "Released."),
@@ -146,13 +146,13 @@ pub async fn assign(call: Call, id: String) -> Result<Response, ApiError> {
         (status = 404, description = "There is no such submission, or not for this caller."),
     ))]
 pub async fn release(call: Call, id: String) -> Result<Response, ApiError> {
-    let call = CommandCall::read_of_anybody(call).await?;
+    let call = CommandCall::read_optional(call).await?;
     let Empty {} = members(&call.body)?;
     run(&call, &id, Act::Release).await
 }
 
 /// Lets somebody act for the caller on this submission, for a time.
-#[utoipa::path(post, path = "/v1/submissions/{id}/delegate", tag = "workflow", security(("bearer" = [])),
+#[utoipa::path(post, path = "/v1/submissions/{id}/delegate", tag = "workflow", security(("bearer" = []), ("api-key" = [])),
     params(("id" = Uuid, Path, description = "The submission.")),
     request_body = Delegation,
     responses(
@@ -163,7 +163,7 @@ pub async fn release(call: Call, id: String) -> Result<Response, ApiError> {
         (status = 422, description = "`delegation-invalid`: to oneself, or a time that is over."),
     ))]
 pub async fn delegate(call: Call, id: String) -> Result<Response, ApiError> {
-    let call = CommandCall::read_of_anybody(call).await?;
+    let call = CommandCall::read_optional(call).await?;
     let Delegation { to, starts_at, ends_at, reason } = members(&call.body)?;
     let act = match to {
         Some(to) => Act::Delegate { to, starts_at, ends_at, reason },
@@ -173,7 +173,7 @@ pub async fn delegate(call: Call, id: String) -> Result<Response, ApiError> {
 }
 
 /// Takes a submission back; only its submitter may, until a final state is reached.
-#[utoipa::path(post, path = "/v1/submissions/{id}/withdraw", tag = "workflow", security(("bearer" = [])),
+#[utoipa::path(post, path = "/v1/submissions/{id}/withdraw", tag = "workflow", security(("bearer" = []), ("api-key" = [])),
     params(("id" = Uuid, Path, description = "The submission.")),
     request_body = Withdrawal,
     responses(
@@ -183,7 +183,7 @@ pub async fn delegate(call: Call, id: String) -> Result<Response, ApiError> {
         (status = 409, description = "`not-in-state`: it is final."),
     ))]
 pub async fn withdraw(call: Call, id: String) -> Result<Response, ApiError> {
-    let call = CommandCall::read_of_anybody(call).await?;
+    let call = CommandCall::read_optional(call).await?;
     let Withdrawal { reason } = members(&call.body)?;
     run(&call, &id, Act::Withdraw { reason }).await
 }

@@ -134,6 +134,10 @@ uuid_id!(
     /// A recorded event's id; version 7.
     EventId
 );
+uuid_id!(
+    /// An API key's id, unique in its tenant; version 7. It is no secret.
+    ApiKeyId
+);
 
 macro_rules! place {
     ($(#[$doc:meta])* $name:ident) => {

@@ -20,7 +20,9 @@ pub use form::{
     FormDefinition, FormError, FormEvent, OutcomeDifference, Refusal, Severity, SourceSpan, VIOLATIONS_MAX,
     Verdict, Violation, Workflow,
 };
-pub use ids::{EventId, FormId, FormVersion, InvalidId, Position, Sequence, SubmissionId, TenantId};
+pub use ids::{
+    ApiKeyId, EventId, FormId, FormVersion, InvalidId, Position, Sequence, SubmissionId, TenantId,
+};
 pub use json::{CanonicalJson, INTEGER_MAX, InexactNumber, NESTING_MAX, UnreadableJson, parse_exact};
 pub use json::{DIFFERENCES_MAX, FieldDifference, differences};
 pub use submission::{
@@ -29,5 +31,8 @@ pub use submission::{
     SubmissionCommand, SubmissionError, SubmissionEvent, SubmissionState, Task, Waiting, Work, WorkflowFact,
     place_computed,
 };
-pub use tenant::{Tenant, TenantCommand, TenantError, TenantEvent};
+pub use tenant::{
+    API_KEY_FORMS_MAX, API_KEY_ROLES_MAX, API_KEYS_MAX, ApiKey, SecretHash, Tenant, TenantCommand,
+    TenantError, TenantEvent,
+};
 pub use upcast::upcasters;

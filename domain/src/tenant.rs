@@ -1,26 +1,33 @@
-//! The tenant: the owner of one ledger. Its stream opens the ledger and says since when the tenant exists.
-//! Called through `store` on the first command of a tenant's admin, or by an operator.
+//! The tenant: the owner of one ledger. Its stream opens the ledger, and holds the tenant's API keys and what it wants audited.
+//! Called through `store` on the first command of a tenant's admin, by an operator, and by the API's resources of the same names.
 
+mod api_key;
+mod event;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
-use cqrs_es::{Aggregate, DomainEvent};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-use crate::aggregate::{EncodedEvent, LedgerAggregate, UndecodableEvent};
-use crate::ids::TenantId;
-use crate::json::CanonicalJson;
-use crate::payload::{self, PayloadWriter, StoredName};
+pub use api_key::{API_KEY_FORMS_MAX, API_KEY_ROLES_MAX, ApiKey, SecretHash};
+pub use event::TenantEvent;
+
+use crate::ids::{ApiKeyId, TenantId};
+
+/// Keys of a tenant that may be good at the same time; the next one is refused until one is revoked or expires.
+pub const API_KEYS_MAX: usize = 1_000;
 
 /// A tenant, folded from its stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tenant {
     id: Option<TenantId>,
-}
-
-impl Tenant {
-    /// Whether the tenant has been registered.
-    pub fn is_registered(&self) -> bool {
-        self.id.is_some()
-    }
+    /// Keys that were not revoked, expired or not.
+    api_keys: BTreeMap<ApiKeyId, ApiKey>,
+    revoked_api_keys: Vec<ApiKeyId>,
 }
 
 /// What may be asked of a tenant.
@@ -31,15 +38,19 @@ pub enum TenantCommand {
         /// The slug; it is also the stream's id.
         tenant: TenantId,
     },
-}
-
-/// What happened to a tenant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TenantEvent {
-    /// The ledger was opened.
-    Registered {
-        /// The owner.
-        tenant: TenantId,
+    /// Makes a credential for a program.
+    CreateApiKey {
+        /// Its id, new.
+        id: ApiKeyId,
+        /// What it may do, and the hash of its secret.
+        key: ApiKey,
+        /// When it is asked.
+        now: DateTime<Utc>,
+    },
+    /// Ends a key for ever; one that was revoked before stays so.
+    RevokeApiKey {
+        /// Which.
+        id: ApiKeyId,
     },
 }
 
@@ -49,6 +60,53 @@ pub enum TenantError {
     /// It exists.
     #[error("tenant `{0}` is registered already")]
     AlreadyRegistered(TenantId),
+    /// The key cannot be made as asked; the text says what would be right.
+    #[error("{0}")]
+    ApiKeyInvalid(String),
+    /// There are too many good keys.
+    #[error("the tenant has {API_KEYS_MAX} API keys already; revoke one that is not needed any more")]
+    TooManyApiKeys,
+    /// There is no such key.
+    #[error("there is no such API key")]
+    ApiKeyMissing,
+}
+
+impl Tenant {
+    /// Whether the tenant has been registered.
+    pub fn is_registered(&self) -> bool {
+        self.id.is_some()
+    }
+
+    /// A key that was made and not revoked; it may have expired.
+    pub fn api_key(&self, id: ApiKeyId) -> Option<&ApiKey> {
+        self.api_keys.get(&id)
+    }
+
+    /// The events that follow from `command`; none when it changes nothing.
+    ///
+    /// # Errors
+    /// The reason for the refusal; nothing is recorded then.
+    pub fn decide(&self, command: TenantCommand) -> Result<Vec<TenantEvent>, TenantError> {
+        match command {
+            TenantCommand::Register { tenant } => match &self.id {
+                Some(id) => Err(TenantError::AlreadyRegistered(id.clone())),
+                None => Ok(vec![TenantEvent::Registered { tenant }]),
+            },
+            TenantCommand::CreateApiKey { id, key, now } => {
+                key.check(now).map_err(TenantError::ApiKeyInvalid)?;
+                let good = self.api_keys.values().filter(|key| key.is_good_at(now)).count();
+                if good >= API_KEYS_MAX {
+                    return Err(TenantError::TooManyApiKeys);
+                }
+                Ok(vec![TenantEvent::ApiKeyCreated { id, key }])
+            }
+            TenantCommand::RevokeApiKey { id } if self.api_keys.contains_key(&id) => {
+                Ok(vec![TenantEvent::ApiKeyRevoked { id }])
+            }
+            TenantCommand::RevokeApiKey { id } if self.revoked_api_keys.contains(&id) => Ok(Vec::new()),
+            TenantCommand::RevokeApiKey { .. } => Err(TenantError::ApiKeyMissing),
+        }
+    }
 }
 
 impl Aggregate for Tenant {
@@ -64,99 +122,20 @@ impl Aggregate for Tenant {
         (): &(),
         sink: &EventSink<Self>,
     ) -> Result<(), TenantError> {
-        let TenantCommand::Register { tenant } = command;
-        if let Some(id) = &self.id {
-            return Err(TenantError::AlreadyRegistered(id.clone()));
+        for event in self.decide(command)? {
+            sink.write(event, self).await;
         }
-        sink.write(TenantEvent::Registered { tenant }, self).await;
         Ok(())
     }
 
     fn apply(&mut self, event: TenantEvent) {
-        let TenantEvent::Registered { tenant } = event;
-        self.id = Some(tenant);
-    }
-}
-
-impl TenantEvent {
-    pub(crate) fn stored_name(&self) -> StoredName {
-        let TenantEvent::Registered { .. } = self;
-        StoredName { event_type: "formledger.tenant.registered", event_version: "1" }
-    }
-
-    fn payload(&self) -> CanonicalJson {
-        let TenantEvent::Registered { tenant } = self;
-        PayloadWriter::new(0).text("kind", "registered").text("tenant", tenant.as_str()).finish()
-    }
-}
-
-impl DomainEvent for TenantEvent {
-    fn event_type(&self) -> String {
-        self.stored_name().event_type.to_owned()
-    }
-
-    fn event_version(&self) -> String {
-        self.stored_name().event_version.to_owned()
-    }
-}
-
-impl LedgerAggregate for Tenant {
-    fn encode(event: &TenantEvent) -> EncodedEvent {
-        let StoredName { event_type, event_version } = event.stored_name();
-        EncodedEvent { event_type, event_version, payload: event.payload() }
-    }
-
-    fn decode(
-        event_type: &str,
-        event_version: &str,
-        payload: &CanonicalJson,
-    ) -> Result<TenantEvent, UndecodableEvent> {
-        payload::decode(event_type, event_version, payload, TenantEvent::stored_name, |text| {
-            serde_json::from_str(text).map_err(|error| error.to_string())
-        })
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-enum Stored {
-    Registered { tenant: TenantId },
-}
-
-impl Serialize for TenantEvent {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.payload().serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for TenantEvent {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Stored::deserialize(deserializer).map(|Stored::Registered { tenant }| Self::Registered { tenant })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use cqrs_es::test::TestFramework;
-
-    fn acme() -> TenantId {
-        "acme".parse().expect("a slug")
-    }
-
-    #[test]
-    fn the_first_registration_opens_the_ledger() {
-        TestFramework::<Tenant>::with(())
-            .given_no_previous_events()
-            .when(TenantCommand::Register { tenant: acme() })
-            .then_expect_events(vec![TenantEvent::Registered { tenant: acme() }]);
-    }
-
-    #[test]
-    fn a_tenant_is_registered_once() {
-        TestFramework::<Tenant>::with(())
-            .given(vec![TenantEvent::Registered { tenant: acme() }])
-            .when(TenantCommand::Register { tenant: acme() })
-            .then_expect_error(TenantError::AlreadyRegistered(acme()));
+        match event {
+            TenantEvent::Registered { tenant } => self.id = Some(tenant),
+            TenantEvent::ApiKeyCreated { id, key } => drop(self.api_keys.insert(id, key)),
+            TenantEvent::ApiKeyRevoked { id } => {
+                self.api_keys.remove(&id);
+                self.revoked_api_keys.push(id);
+            }
+        }
     }
 }

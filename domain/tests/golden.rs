@@ -7,10 +7,12 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use formledger_domain::{
-    Action, CanonicalJson, Delegation, EncodedEvent, Form, FormEvent, FormId, FormVersion, LedgerAggregate,
-    Submission, SubmissionEvent, SubmissionState, Task, Tenant, TenantEvent, WorkflowFact,
+    Action, ApiKey, ApiKeyId, CanonicalJson, Delegation, EncodedEvent, Form, FormEvent, FormId, FormVersion,
+    LedgerAggregate, SecretHash, Submission, SubmissionEvent, SubmissionState, Task, Tenant, TenantEvent,
+    WorkflowFact,
 };
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 const ADVICE: &str = "stored events are forever: add an upcaster (domain/src/upcast.rs) and a new golden file, \
                       and leave the old one as it is";
@@ -38,7 +40,19 @@ fn data() -> CanonicalJson {
 }
 
 fn tenant_events() -> Vec<TenantEvent> {
-    vec![TenantEvent::Registered { tenant: "acme".parse().expect("a slug") }]
+    let id = ApiKeyId(Uuid::from_u128(0x0192_9c46_0000_7000_8000_0000_0000_0001));
+    let key = ApiKey {
+        name: "importer \"ünï\"".into(),
+        roles: vec!["submitter".to_owned(), "clerk".to_owned()].into(),
+        forms: Some(vec![form()].into()),
+        expires_at: Some(time("2026-03-26T00:00:00.5Z")),
+        secret_sha256: SecretHash::new([0xa5; 32]),
+    };
+    vec![
+        TenantEvent::Registered { tenant: "acme".parse().expect("a slug") },
+        TenantEvent::ApiKeyCreated { id, key },
+        TenantEvent::ApiKeyRevoked { id },
+    ]
 }
 
 fn form_events() -> Vec<FormEvent> {
@@ -221,6 +235,8 @@ fn no_golden_file_was_removed() {
         "formledger.submission.task-opened.v1",
         "formledger.submission.transitioned.v1",
         "formledger.submission.withdrawn.v1",
+        "formledger.tenant.api-key-created.v1",
+        "formledger.tenant.api-key-revoked.v1",
         "formledger.tenant.registered.v1",
     ] {
         assert!(folder().join(format!("{name}.json")).is_file(), "{name}.json is gone; {ADVICE}");

@@ -25,8 +25,13 @@ impl From<InexactNumber> for ApiError {
 
 impl From<TenantError> for ApiError {
     fn from(error: TenantError) -> Self {
-        let TenantError::AlreadyRegistered(_) = &error;
-        Self::Conflict { code: "tenant-exists", detail: error.to_string() }
+        let detail = error.to_string();
+        match error {
+            TenantError::AlreadyRegistered(_) => Self::Conflict { code: "tenant-exists", detail },
+            TenantError::ApiKeyInvalid(_) => refused("api-key-invalid", detail),
+            TenantError::TooManyApiKeys => Self::Conflict { code: "too-many-api-keys", detail },
+            TenantError::ApiKeyMissing => Self::NotFound("API key"),
+        }
     }
 }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::{Bytes, BytesMut};
-use formledger_domain::{Position, TenantId};
+use cqrs_es::Aggregate;
+use formledger_domain::{ApiKeyId, LedgerAggregate, Position, Tenant, TenantEvent, TenantId};
 use formledger_store::{EventFilter, RecordedEvent, StoreError, TenantLedger};
 use tokio::sync::OnceCell;
 
@@ -95,6 +96,15 @@ impl Page {
     /// The position of the last event.
     pub fn last(&self) -> Position {
         self.events.last().map(|(event, _)| event.position).unwrap_or_default()
+    }
+
+    /// Whether an API key is revoked by one of the events.
+    pub fn revokes(&self, key: ApiKeyId) -> bool {
+        let of_tenant =
+            self.events.iter().map(|(event, _)| event).filter(|event| event.aggregate_type == Tenant::TYPE);
+        of_tenant
+            .filter_map(|event| Tenant::decode(&event.event_type, &event.event_version, &event.payload).ok())
+            .any(|said| matches!(said, TenantEvent::ApiKeyRevoked { id } if id == key))
     }
 
     /// The messages that a subscriber wants, and how many; without a filter all of them, without a copy.

@@ -289,3 +289,55 @@ pub struct TaskPage {
     next_cursor: Option<String>,
     position: u64,
 }
+
+/// An API key that was made.
+#[derive(ToSchema)]
+pub struct ApiKeyMade {
+    id: Uuid,
+    name: String,
+    roles: Vec<String>,
+    #[schema(required = false)]
+    forms: Option<Vec<String>>,
+    #[schema(required = false)]
+    expires_at: Option<DateTime<Utc>>,
+    /// What goes into `X-Api-Key`; missing when the request was repeated.
+    #[schema(required = false)]
+    secret: Option<String>,
+    sequence: u64,
+    position: u64,
+}
+
+/// An API key that is revoked.
+#[derive(ToSchema)]
+pub struct ApiKeyRevoked {
+    id: Uuid,
+    revoked: bool,
+    sequence: u64,
+    position: u64,
+}
+
+/// All API keys.
+#[derive(ToSchema)]
+pub struct ApiKeyList {
+    items: Vec<ApiKey>,
+    position: u64,
+}
+
+/// An API key.
+#[derive(ToSchema)]
+pub struct ApiKey {
+    id: Uuid,
+    name: String,
+    roles: Vec<String>,
+    /// The forms it is limited to.
+    #[schema(required = false)]
+    forms: Option<Vec<String>>,
+    #[schema(required = false)]
+    expires_at: Option<DateTime<Utc>>,
+    created_at: DateTime<Utc>,
+    created_by: String,
+    #[schema(required = false)]
+    revoked_at: Option<DateTime<Utc>>,
+    #[schema(required = false)]
+    revoked_by: Option<String>,
+}

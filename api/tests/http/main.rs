@@ -1,6 +1,7 @@
 //! The HTTP side, tested over real connections against the application that `main.rs` starts, in this process on port 0.
 //! Journeys through the program as a whole are in the `tests` package; here is what only this crate decides.
 
+mod api_keys;
 mod commands;
 mod connections;
 mod credentials;
@@ -8,4 +9,5 @@ mod demonstration;
 mod description;
 mod feed;
 mod queries;
+mod roles;
 mod support;

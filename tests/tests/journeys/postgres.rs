@@ -104,3 +104,19 @@ async fn a_database_that_cannot_be_used_is_one_line_and_exit_status_2() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_key_made_and_revoked_at_one_server_is_so_at_the_other() {
+    let (stage, _beside, second, _) = two_servers().await;
+    let body = json!({"name": "reader", "roles": ["auditor"]});
+    let made = stage.admin.post("/v1/api-keys").json(&body).await.expect(201).json();
+    let secret = made["secret"].as_str().expect("a secret");
+    let there = second.anonymous();
+    let status = async || there.get("/v1/ledger").header("X-Api-Key", secret).await.status.as_u16();
+    // What is known of a tenant is used for half a second before its stream is read again.
+    within("the other server to know the key", async { while status().await != 200 {} }).await;
+    let path = format!("/v1/api-keys/{}", made["id"].as_str().expect("an id"));
+    stage.admin.call(http::Method::DELETE, &path).await.expect(200);
+    stage.server.anonymous().get("/v1/ledger").header("X-Api-Key", secret).await.expect_any_problem(401);
+    within("the other server to know the revocation", async { while status().await != 401 {} }).await;
+}

@@ -1,0 +1,142 @@
+//! Who may use a route, and how a credential that is limited to forms reaches it: declared beside each route in `router`, enforced by
+//! [`Call::caller`](crate::call::Call::caller) before anything else is read, and told in `docs/roles.md`, which is made from it.
+
+use std::fmt::Write;
+
+use percent_encoding::percent_decode_str;
+
+use crate::auth::{Caller, role};
+use crate::error::ApiError;
+use crate::head::Head;
+use crate::params::Params;
+
+/// The roles that submit.
+pub const SUBMITTERS: &[&str] = &[role::ADMIN, role::SUBMITTER];
+/// The roles that change forms.
+pub const DESIGNERS: &[&str] = &[role::ADMIN, role::DESIGNER];
+/// The roles that keep the tenant's credentials.
+pub const ADMINS: &[&str] = &[role::ADMIN];
+/// The roles that make tenants.
+pub const OPERATORS: &[&str] = &[role::OPERATOR];
+
+/// A route as the outside sees it: its method and template, and who may use it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rule {
+    /// The method.
+    pub method: &'static str,
+    /// The path, with parameters in braces.
+    pub template: &'static str,
+    /// Who may use it.
+    pub who: Who,
+    /// What says which form it is about.
+    pub reach: Reach,
+}
+
+/// Who may use a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    /// Anybody without a credential: it says nothing of any tenant.
+    Anybody,
+    /// Every credential of the tenant.
+    Member,
+    /// The roles that read everything; everyone else for what is their own or waits for them.
+    Own,
+    /// Whom the form's workflow lets, by role or by name; a submission that somebody may not read is missing to them.
+    Workflow,
+    /// These roles.
+    Roles(&'static [&'static str]),
+}
+
+/// What says which form a request is about, for credentials that are limited to some forms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Nothing: it is about the tenant as a whole, which such a credential does not reach.
+    Tenant,
+    /// `{form}` in the path.
+    Form,
+    /// The submission, once it is read; `submissions` compares its form.
+    Submission,
+    /// The parameter `form`, which such a credential must give.
+    FormFilter,
+}
+
+impl Rule {
+    /// Lets a caller in, or not; whether a workflow or a submission of one's own lets them is said later, by what knows it.
+    ///
+    /// # Errors
+    /// 403.
+    pub fn admit(&self, caller: &Caller, head: &Head) -> Result<(), ApiError> {
+        if let Who::Roles(roles) = self.who {
+            caller.require(roles)?;
+        }
+        if caller.forms.is_none() {
+            return Ok(());
+        }
+        let form = match self.reach {
+            Reach::Submission => return Ok(()),
+            Reach::Form => self.parameter("form", head.uri.path()),
+            Reach::FormFilter => Params::read(head)?.one("form")?,
+            Reach::Tenant => None,
+        };
+        match form {
+            Some(form) if caller.reaches(&form) => Ok(()),
+            _ => Err(caller.out_of_reach()),
+        }
+    }
+
+    /// What stands in a path where the template has `{name}`, percent-decoded.
+    pub fn parameter(&self, name: &str, path: &str) -> Option<String> {
+        let is_it = |part: &str| part.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) == Some(name);
+        let (_, given) = self.template.split('/').zip(path.split('/')).find(|(part, _)| is_it(part))?;
+        percent_decode_str(given).decode_utf8().ok().map(|given| given.into_owned())
+    }
+}
+
+/// The roles as the matrix lists them; the last stands for every role that the product does not know.
+pub const LISTED_ROLES: [&str; 7] = [
+    role::ADMIN,
+    role::DESIGNER,
+    role::SUBMITTER,
+    role::REVIEWER,
+    role::AUDITOR,
+    role::OPERATOR,
+    "any other",
+];
+
+impl Who {
+    /// What somebody with this role alone may, as the matrix says it.
+    pub fn cell(self, role: &str) -> &'static str {
+        match self {
+            Self::Anybody | Self::Member => "yes",
+            Self::Own if role::READERS.contains(&role) => "yes",
+            Self::Own => "own",
+            Self::Workflow => "workflow",
+            Self::Roles(roles) if roles.contains(&role) => "yes",
+            Self::Roles(_) => "–",
+        }
+    }
+}
+
+/// The matrix of routes and roles as Markdown, in the order in which routes are tried.
+pub fn matrix(rules: impl IntoIterator<Item = Rule>) -> String {
+    let mut text = format!("\n| route | {} | key for some forms |\n|", LISTED_ROLES.join(" | "));
+    text += &" --- |".repeat(LISTED_ROLES.len() + 2);
+    text.push('\n');
+    for rule in rules {
+        write!(text, "| `{} {}` |", rule.method, rule.template).expect("a string takes all text");
+        if rule.who == Who::Anybody {
+            text += &" open |".repeat(LISTED_ROLES.len() + 1);
+        } else {
+            for role in LISTED_ROLES {
+                write!(text, " {} |", rule.who.cell(role)).expect("a string takes all text");
+            }
+            text += match rule.reach {
+                Reach::Tenant => " – |",
+                Reach::Form | Reach::Submission => " its forms |",
+                Reach::FormFilter => " with `form=` |",
+            };
+        }
+        text.push('\n');
+    }
+    text + "\n"
+}

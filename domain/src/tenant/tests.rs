@@ -1,0 +1,123 @@
+//! What a tenant decides, one sentence a test.
+
+use cqrs_es::test::TestFramework;
+use uuid::Uuid;
+
+use super::*;
+
+fn acme() -> TenantId {
+    "acme".parse().expect("a slug")
+}
+
+fn id(number: u128) -> ApiKeyId {
+    ApiKeyId(Uuid::from_u128(number))
+}
+
+fn time(text: &str) -> DateTime<Utc> {
+    text.parse().expect("a time")
+}
+
+fn now() -> DateTime<Utc> {
+    time("2026-02-26T10:00:00Z")
+}
+
+fn key() -> ApiKey {
+    ApiKey {
+        name: "importer".into(),
+        roles: vec!["submitter".to_owned()].into(),
+        forms: Some(vec!["expense".parse().expect("a form id")].into()),
+        expires_at: Some(time("2026-03-01T00:00:00Z")),
+        secret_sha256: SecretHash::new([7; 32]),
+    }
+}
+
+fn create(key: ApiKey) -> TenantCommand {
+    TenantCommand::CreateApiKey { id: id(1), key, now: now() }
+}
+
+fn created(number: u128) -> TenantEvent {
+    TenantEvent::ApiKeyCreated { id: id(number), key: key() }
+}
+
+#[test]
+fn the_first_registration_opens_the_ledger() {
+    TestFramework::<Tenant>::with(())
+        .given_no_previous_events()
+        .when(TenantCommand::Register { tenant: acme() })
+        .then_expect_events(vec![TenantEvent::Registered { tenant: acme() }]);
+}
+
+#[test]
+fn a_tenant_is_registered_once() {
+    TestFramework::<Tenant>::with(())
+        .given(vec![TenantEvent::Registered { tenant: acme() }])
+        .when(TenantCommand::Register { tenant: acme() })
+        .then_expect_error(TenantError::AlreadyRegistered(acme()));
+}
+
+#[test]
+fn a_key_is_recorded_with_the_hash_of_its_secret() {
+    TestFramework::<Tenant>::with(())
+        .given(vec![TenantEvent::Registered { tenant: acme() }])
+        .when(create(key()))
+        .then_expect_events(vec![created(1)]);
+}
+
+#[test]
+fn a_key_without_a_name_or_roles_or_with_nothing_in_its_scope_or_of_the_past_is_not_made() {
+    let refused = |change: fn(&mut ApiKey)| {
+        let mut key = key();
+        change(&mut key);
+        Tenant::default().decide(create(key)).expect_err("refused")
+    };
+    for change in [
+        |key: &mut ApiKey| key.name = "".into(),
+        |key: &mut ApiKey| key.name = "a\nb".into(),
+        |key: &mut ApiKey| key.roles = Vec::new().into(),
+        |key: &mut ApiKey| key.roles = vec![String::new()].into(),
+        |key: &mut ApiKey| key.roles = vec!["admin".to_owned(), "operator".to_owned()].into(),
+        |key: &mut ApiKey| key.roles = vec!["r".to_owned(); API_KEY_ROLES_MAX + 1].into(),
+        |key: &mut ApiKey| key.forms = Some(Vec::new().into()),
+        |key: &mut ApiKey| key.expires_at = Some(now()),
+    ] {
+        let error = refused(change);
+        assert!(matches!(error, TenantError::ApiKeyInvalid(_)), "{error}");
+    }
+}
+
+#[test]
+fn a_revoked_key_stays_revoked_and_an_unknown_one_is_missing() {
+    let revoke = || TenantCommand::RevokeApiKey { id: id(1) };
+    let revoked = TenantEvent::ApiKeyRevoked { id: id(1) };
+    let given = |events| TestFramework::<Tenant>::with(()).given(events);
+    given(vec![created(1)]).when(revoke()).then_expect_events(vec![revoked.clone()]);
+    given(vec![created(1), revoked]).when(revoke()).then_expect_events(vec![]);
+    given(vec![created(2)]).when(revoke()).then_expect_error(TenantError::ApiKeyMissing);
+}
+
+#[test]
+fn expired_and_revoked_keys_leave_room_for_others() {
+    let mut tenant = Tenant::default();
+    for number in 0..API_KEYS_MAX {
+        tenant.apply(created(number as u128));
+    }
+    let ask =
+        |now| TenantCommand::CreateApiKey { id: id(5_000), key: ApiKey { expires_at: None, ..key() }, now };
+    assert_eq!(tenant.decide(ask(now())), Err(TenantError::TooManyApiKeys));
+    assert!(tenant.decide(ask(time("2026-03-01T00:00:00Z"))).is_ok(), "they have all expired then");
+    tenant.apply(TenantEvent::ApiKeyRevoked { id: id(3) });
+    assert!(tenant.decide(ask(now())).is_ok());
+    assert_eq!(tenant.api_key(id(3)), None);
+}
+
+#[test]
+fn a_secrets_hash_is_written_as_hex_and_never_shown() {
+    let hash = SecretHash::new([0xa5; 32]);
+    let text = String::from(hash);
+    assert_eq!(text, "a5".repeat(32));
+    assert_eq!(text.parse(), Ok(hash));
+    assert!("a5".parse::<SecretHash>().is_err());
+    assert!("zz".repeat(32).parse::<SecretHash>().is_err());
+    assert_ne!(hash, SecretHash::new([0; 32]));
+    assert!(!format!("{:?}", key()).contains("a5"));
+}
