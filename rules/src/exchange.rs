@@ -12,6 +12,7 @@ mod dmn;
 mod dmn_text;
 mod feel;
 mod jdm;
+mod meaning;
 mod sheet;
 
 /// Longest document that is read, in bytes; a longer one is refused.

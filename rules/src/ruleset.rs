@@ -35,7 +35,7 @@ mod table;
 pub(crate) use definition::{Definition, Hit, Kind, Problems, read as read_definitions};
 pub use outcome::{Computed, Outcome, RuleOutcome, RuleProblem, Skipped, Violation, Why};
 
-pub(crate) use table::{Alternative, cell_expressions, cut};
+pub(crate) use table::{Alternative, cell_ranges, cut};
 
 /// The compiled rules of one form version: immutable, shared by all threads.
 #[derive(Debug)]

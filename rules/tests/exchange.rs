@@ -112,14 +112,9 @@ fn priorities_defaults_dates_and_durations_carry_over() {
 
 #[test]
 fn what_has_no_counterpart_is_refused_with_its_place() {
-    let table = |policy: &str, cell: &str, output: &str| {
-        format!(
-            r#"<definitions xmlns="https://www.omg.org/spec/DMN/20191111/MODEL/"><decision id="t" name="T"><decisionTable hitPolicy="{policy}">
-            <input><inputExpression><text>amount</text></inputExpression></input><output/>
-            <rule><inputEntry><text>{cell}</text></inputEntry><outputEntry><text>{output}</text></outputEntry></rule></decisionTable></decision></definitions>"#
-        )
-    };
-    let refused = |document: &str| import(Format::Dmn, document).expect_err("refused").to_string();
+    let table =
+        |policy: &str, cell: &str, output: &str| dmn_row("amount", cell, output).replace("FIRST", policy);
+    let refused = |document: &str| refused(Format::Dmn, document);
     assert!(
         refused(&table("OUTPUT ORDER", "-", "1")).contains("the decision `T`: the hit policy `OUTPUT ORDER`")
     );
@@ -169,6 +164,135 @@ fn tables_of_jdm_become_rules_that_say_the_same() {
     assert_eq!(says(30, 500.0, "DE"), json!({"fee": {"total": 0}, "flag": "free"}));
     assert_eq!(says(61, 50.0, "FR"), json!({"fee": {"total": 5.5}}));
     assert_eq!(says(61, 50.0, "US"), json!({"fee": {"total": 10}, "flag": true}));
+}
+
+/// A table of one decision: an input, and one row of a cell and an output.
+fn dmn_row(input: &str, cell: &str, output: &str) -> String {
+    dmn_table(
+        "",
+        &format!("<input><inputExpression><text>{input}</text></inputExpression></input>"),
+        cell,
+        output,
+    )
+}
+
+fn dmn_table(root: &str, input: &str, cell: &str, output: &str) -> String {
+    format!(
+        r#"<definitions xmlns="https://www.omg.org/spec/DMN/20191111/MODEL/" {root}><decision id="t" name="T"><decisionTable hitPolicy="FIRST">
+        {input}<output/><rule><inputEntry><text>{cell}</text></inputEntry><outputEntry><text>{output}</text></outputEntry></rule>
+        </decisionTable></decision></definitions>"#
+    )
+}
+
+fn refused(format: Format, document: &str) -> String {
+    import(format, document).expect_err(document).to_string()
+}
+
+#[test]
+fn lists_of_feel_count_from_one_and_ours_from_zero() {
+    let rules = import(Format::Dmn, &dmn_row("lines[1].qty", "? + lines[2].qty &gt; 5, 'lines[3]'", "1"));
+    let rules = rules.expect("readable").rules;
+    assert_eq!(rules[0]["inputs"], json!(["lines[0].qty"]));
+    assert_eq!(rules[0]["rows"][0]["when"], json!(["(lines[0].qty) + lines[1].qty > 5, 'lines[3]'"]));
+    for brackets in ["lines[-1].qty", "lines[0].qty", "lines[qty]", "lines[qty &gt; 3]"] {
+        for document in [dmn_row(brackets, "-", "1"), dmn_row("amount", &format!("&lt; {brackets}"), "1")] {
+            let error = refused(Format::Dmn, &document);
+            assert!(error.contains("the decision `T`") && error.contains("brackets"), "{error}");
+        }
+    }
+    let mut zen = jdm();
+    zen["nodes"][1]["content"]["inputs"][1]["field"] = json!("lines[1].qty");
+    assert_eq!(
+        import(Format::Jdm, &zen.to_string()).expect("readable").rules[0]["inputs"][1],
+        "lines[1].qty"
+    );
+}
+
+#[test]
+fn divisions_and_functions_that_mean_something_else_are_refused() {
+    for (input, cell) in [("amount / 2", "-"), ("amount", "&lt; amount / 2"), ("amount", "? / 2 = 1")] {
+        let error = refused(Format::Dmn, &dmn_row(input, cell, "1"));
+        assert!(error.contains("`/` divides decimals there"), "{error}");
+    }
+    let exact = import(Format::Dmn, &dmn_row("amount / 2.0", "&gt; 5 / 2.5", "1")).expect("readable").rules;
+    assert_eq!(exact[0]["inputs"], json!(["amount / 2.0"]));
+    let error = refused(Format::Dmn, &dmn_row("substring(country, 2)", "-", "1"));
+    assert!(error.contains("input 1") && error.contains("the function `substring`"), "{error}");
+    let mut zen = jdm();
+    zen["nodes"][1]["content"]["rules"][1]["c2"] = json!("$ / 2 > 1");
+    let error = refused(Format::Jdm, &zen.to_string());
+    assert!(error.contains("row 2") && error.contains("`/` divides decimals there"), "{error}");
+}
+
+#[test]
+fn texts_in_other_languages_than_feel_are_not_read_as_feel() {
+    let input = |language: &str| {
+        format!(
+            r#"<input><inputExpression expressionLanguage="{language}"><text>amount</text></inputExpression></input>"#
+        )
+    };
+    let error = refused(Format::Dmn, &dmn_table("", &input("javascript"), "-", "1"));
+    assert!(error.contains("input 1") && error.contains("`javascript`"), "{error}");
+    let inherited = r#"expressionLanguage="http://www.jcp.org/en/jsr/detail?id=245""#;
+    let error = refused(Format::Dmn, &dmn_table(inherited, &input("feel"), "&gt; 1", "1"));
+    assert!(error.contains("rule 1") && error.contains("jsr"), "{error}");
+    for feel in
+        ["feel", "http://www.omg.org/spec/FEEL/20140401", "https://www.omg.org/spec/DMN/20211108/FEEL/"]
+    {
+        assert!(import(Format::Dmn, &dmn_table("", &input(feel), "&gt; 1", "1")).is_ok(), "{feel}");
+    }
+}
+
+#[test]
+fn a_row_with_more_entries_than_columns_and_a_priority_without_an_order_are_refused() {
+    let row = dmn_row("amount", "-</text></inputEntry><inputEntry><text>&gt; 1", "1");
+    assert!(refused(Format::Dmn, &row).contains("one entry an input"));
+    let row = dmn_row("amount", "-", "1</text></outputEntry><outputEntry><text>2");
+    assert!(refused(Format::Dmn, &row).contains("one entry an output"));
+    let priority = dmn_row("amount", "-", "1").replace("FIRST", "PRIORITY");
+    assert!(refused(Format::Dmn, &priority).contains("outputValues"));
+}
+
+#[test]
+fn what_a_table_of_jdm_says_in_another_shape_is_refused_and_never_passed_over() {
+    let refused_with = |place: &[&str], value: Json| {
+        let mut document = jdm();
+        let content = &mut document["nodes"][1]["content"];
+        match place {
+            [member] => content[*member] = value,
+            [list, at, member] => content[*list][at.parse::<usize>().expect("a place")][*member] = value,
+            _ => panic!("{place:?}"),
+        }
+        refused(Format::Jdm, &document.to_string())
+    };
+    for (place, value, says) in [
+        (&["outputs", "0", "field"][..], json!(null), "the column `o1` of `outputs` has no `field`"),
+        (&["outputs", "1", "field"], json!(7), "the column `o2` of `outputs`: `field` is `7`, no text"),
+        (&["rules", "0", "c2"], json!(5), "row 1: `c2` is `5`, no text"),
+        (&["rules", "2", "o1"], json!(10), "row 3: `o1` is `10`, no text"),
+        (&["rules", "0", "c3"], json!("$ > 5"), "there is no input that it could test"),
+        (&["rules"], json!({}), "`rules` is `{}`, no list"),
+        (&["hitPolicy"], json!(1), "`hitPolicy` is `1`, no text"),
+        (&["executionMode"], json!("loop"), "the execution mode `loop`"),
+        (&["inputField"], json!("lines"), "it reads inside `lines`"),
+    ] {
+        let error = refused_with(place, value);
+        assert!(error.starts_with("the table `Shipping fee`") && error.contains(says), "{error}");
+    }
+}
+
+#[test]
+fn what_a_table_of_jdm_says_by_default_is_read_and_where_its_result_goes_is_remarked_on() {
+    let mut document = jdm();
+    let content = document["nodes"][1]["content"].as_object_mut().expect("an object");
+    let defaults =
+        json!({"executionMode": "single", "inputField": null, "outputPath": null, "passThrough": false});
+    content.extend(defaults.as_object().expect("an object").clone());
+    assert_eq!(import(Format::Jdm, &document.to_string()), import(Format::Jdm, &jdm().to_string()));
+    let content = &mut document["nodes"][1]["content"];
+    (content["outputPath"], content["passThrough"]) = (json!("fees"), json!(true));
+    let remarks = import(Format::Jdm, &document.to_string()).expect("readable").remarks;
+    assert!(remarks[0].contains("`outputPath`") && remarks[1].contains("`passThrough`"), "{remarks:?}");
 }
 
 /// Tables that both formats can hold.

@@ -5,8 +5,9 @@
 use roxmltree::{Document, Node, ParsingOptions};
 use serde_json::Value as Json;
 
+use super::ExchangeError;
+use super::feel::{self, Dialect};
 use super::sheet::{Sheet, SheetRow, result};
-use super::{ExchangeError, feel};
 
 /// What a namespace of DMN contains, whatever its version.
 const NAMESPACE: &str = "omg.org/spec/DMN/";
@@ -54,16 +55,27 @@ fn elements<'a, 'd>(of: Node<'a, 'd>, name: &'static str) -> impl Iterator<Item 
     of.children().filter(move |child| child.is_element() && child.tag_name().name() == name)
 }
 
-/// The text of an expression element, and whether it is ours already.
-fn text_of(expression: Option<Node<'_, '_>>) -> (String, bool) {
-    let Some(expression) = expression else { return (String::new(), false) };
-    let ours = expression.attribute("expressionLanguage") == Some(CEL);
+/// The text of an expression element, and whether it is ours already. It is FEEL otherwise: texts of other languages are refused.
+fn text_of(expression: Option<Node<'_, '_>>) -> Result<(String, bool), ExchangeError> {
+    let Some(expression) = expression else { return Ok((String::new(), false)) };
     let text = elements(expression, "text").next().map(|text| {
         text.descendants()
             .filter_map(|node| node.is_text().then(|| node.text()).flatten())
             .collect::<String>()
     });
-    (text.unwrap_or_default().trim().to_owned(), ours)
+    let text = text.unwrap_or_default().trim().to_owned();
+    let root = expression.document().root_element();
+    let language =
+        expression.attribute("expressionLanguage").or_else(|| root.attribute("expressionLanguage"));
+    match language.map(str::trim).unwrap_or_default() {
+        CEL => Ok((text, true)),
+        // FEEL has had an address in each version of the standard; tools also name it without one.
+        feel if matches!(feel, "" | "feel" | "FEEL") || feel.contains("omg.org/spec/") => Ok((text, false)),
+        _ if text.is_empty() => Ok((text, false)),
+        other => Err(ExchangeError::new(format!(
+            "`{text}` is written in `{other}`, which has no counterpart here"
+        ))),
+    }
 }
 
 fn sheet(id: &str, table: Node<'_, '_>, remarks: &mut Vec<String>) -> Result<Sheet, ExchangeError> {
@@ -71,11 +83,7 @@ fn sheet(id: &str, table: Node<'_, '_>, remarks: &mut Vec<String>) -> Result<She
     let hit = hit(id, table, remarks)?;
     let mut inputs = Vec::new();
     for (at, input) in elements(table, "input").enumerate() {
-        let (text, ours) = text_of(elements(input, "inputExpression").next());
-        let text =
-            if text.is_empty() { input.attribute("label").unwrap_or_default().to_owned() } else { text };
-        let translated = if ours { Ok(text) } else { feel::input(&text) };
-        inputs.push(translated.map_err(|error| error.within(format!("input {}", at + 1)))?);
+        inputs.push(expression(input).map_err(|error| error.within(format!("input {}", at + 1)))?);
     }
     let named =
         |output: &Node<'_, '_>| output.attribute("name").or(output.attribute("label")).map(str::to_owned);
@@ -87,19 +95,27 @@ fn sheet(id: &str, table: Node<'_, '_>, remarks: &mut Vec<String>) -> Result<She
             .map(|(output, at)| named(output).unwrap_or_else(|| format!("output{at}")))
             .collect(),
     };
-    let ranks = if hit == "priority" { ranks(outputs.first().copied()) } else { Vec::new() };
+    let ranks = if hit == "priority" { ranks(id, &outputs, remarks)? } else { Vec::new() };
     let mut rows = Vec::new();
     for (at, rule) in elements(table, "rule").enumerate() {
-        let row = row(rule, &inputs, &ranks).map_err(|error| error.within(format!("rule {}", at + 1)))?;
+        let row = row(rule, &inputs, outputs.len(), &ranks)
+            .map_err(|error| error.within(format!("rule {}", at + 1)))?;
         rows.push(row);
     }
     let mut defaults = Vec::new();
     for output in &outputs {
-        let (text, _) = text_of(elements(*output, "defaultOutputEntry").next());
+        let (text, _) = text_of(elements(*output, "defaultOutputEntry").next())?;
         defaults.push(feel::output(&text)?);
     }
     let otherwise = defaults.iter().any(Option::is_some).then(|| result(&names, &defaults));
     Ok(Sheet { id: name_of(id), hit, inputs, outputs: names, rows, otherwise })
+}
+
+/// What an input evaluates.
+fn expression(input: Node<'_, '_>) -> Result<String, ExchangeError> {
+    let (text, ours) = text_of(elements(input, "inputExpression").next())?;
+    let text = if text.is_empty() { input.attribute("label").unwrap_or_default().to_owned() } else { text };
+    if ours { Ok(text) } else { feel::input(&text, Dialect::Feel) }
 }
 
 /// An id that `outcomes.<id>` can be written with.
@@ -134,28 +150,43 @@ fn hit(id: &str, table: Node<'_, '_>, remarks: &mut Vec<String>) -> Result<Strin
     Ok(plain.to_owned())
 }
 
-/// The values of an output in order of priority, highest first.
-fn ranks(output: Option<Node<'_, '_>>) -> Vec<Json> {
-    let (text, _) = text_of(output.and_then(|output| elements(output, "outputValues").next()));
+/// The values of the first output in order of priority, highest first. Without them nothing would tell the rows apart.
+fn ranks(id: &str, outputs: &[Node<'_, '_>], remarks: &mut Vec<String>) -> Result<Vec<Json>, ExchangeError> {
+    if outputs.len() > 1 {
+        remarks.push(format!("`{id}`: only its first output decides the priority of a row"));
+    }
+    let (text, _) = text_of(outputs.first().and_then(|output| elements(*output, "outputValues").next()))?;
     match feel::output(&format!("[{text}]")) {
-        Ok(Some(Json::Array(values))) => values,
-        _ => Vec::new(),
+        Ok(Some(Json::Array(values))) if !values.is_empty() => Ok(values),
+        _ => {
+            Err(ExchangeError::new("PRIORITY needs the list of `outputValues` of its first output, literals"))
+        }
     }
 }
 
-fn row(rule: Node<'_, '_>, inputs: &[String], ranks: &[Json]) -> Result<SheetRow, ExchangeError> {
-    let mut when = Vec::new();
-    for (entry, input) in elements(rule, "inputEntry").zip(inputs) {
-        let (text, ours) = text_of(Some(entry));
-        when.push(if ours { text } else { feel::cell(&text, input)? });
-    }
-    if when.len() != inputs.len() {
+fn row(
+    rule: Node<'_, '_>,
+    inputs: &[String],
+    outputs: usize,
+    ranks: &[Json],
+) -> Result<SheetRow, ExchangeError> {
+    let entries: Vec<Node<'_, '_>> = elements(rule, "inputEntry").collect();
+    if entries.len() != inputs.len() {
         return Err(ExchangeError::new("it has not one entry an input"));
     }
-    let outputs = elements(rule, "outputEntry").map(|entry| feel::output(&text_of(Some(entry)).0));
-    let then: Vec<Option<Json>> = outputs.collect::<Result<_, _>>()?;
-    let rank =
-        then.first().cloned().flatten().and_then(|value| ranks.iter().position(|known| *known == value));
+    let mut when = Vec::with_capacity(inputs.len());
+    for (entry, input) in entries.into_iter().zip(inputs) {
+        let (text, ours) = text_of(Some(entry))?;
+        when.push(if ours { text } else { feel::cell(&text, Dialect::Feel, Some(input))? });
+    }
+    let then: Vec<Option<Json>> = elements(rule, "outputEntry")
+        .map(|entry| feel::output(&text_of(Some(entry))?.0))
+        .collect::<Result<_, _>>()?;
+    if then.len() != outputs {
+        return Err(ExchangeError::new("it has not one entry an output"));
+    }
+    let first = then.first().cloned().flatten();
+    let rank = first.and_then(|value| ranks.iter().position(|known| *known == value));
     let description = elements(rule, "description").next().and_then(|node| node.text());
     Ok(SheetRow {
         when,

@@ -1,16 +1,26 @@
 //! Expressions of FEEL (DMN) and of ZEN (GoRules) as expressions of our language, and back where both mean the same.
 //!
 //! Part of [`super`]. A translation of words, not an interpreter: numbers, texts, truth values, dates, comparisons, ranges, lists
-//! and logic carry over; whatever does not parse afterwards is refused with its text.
+//! and logic carry over; whatever does not parse afterwards, or would mean something else (`meaning`), is refused with its text.
 
 use serde_json::Value as Json;
 
 use super::ExchangeError;
-use crate::ruleset::{Alternative, cut};
+use super::meaning::{INPUT, carried};
+use crate::ruleset::{Alternative, cell_ranges, cut};
 use crate::syntax::{Expr, ExprKind, Literal, parse};
 
+/// The language that a text comes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// Of DMN.
+    Feel,
+    /// Of GoRules.
+    Zen,
+}
+
 /// The text of an input's expression.
-pub(super) fn input(text: &str) -> Result<String, ExchangeError> {
+pub(super) fn input(text: &str, dialect: Dialect) -> Result<String, ExchangeError> {
     let text = text.trim();
     let spaced = text.contains(' ')
         && text.split('.').all(|part| {
@@ -24,11 +34,11 @@ pub(super) fn input(text: &str) -> Result<String, ExchangeError> {
         });
         return Ok(parts.collect::<Vec<_>>().join("."));
     }
-    checked(text, words(text, None))
+    carried(&words(text, false), dialect, None).map_err(|error| refused(text, &error))
 }
 
-/// The text of a cell that tests `input`.
-pub(super) fn cell(text: &str, input: &str) -> Result<String, ExchangeError> {
+/// The text of a cell that tests `input`; without one each cell is a condition of its own.
+pub(super) fn cell(text: &str, dialect: Dialect, input: Option<&str>) -> Result<String, ExchangeError> {
     let text = text.trim();
     if matches!(text, "" | "-") {
         return Ok("-".to_owned());
@@ -38,12 +48,17 @@ pub(super) fn cell(text: &str, input: &str) -> Result<String, ExchangeError> {
         Some(list) if list.trim().starts_with('[') && !list.contains("..") => negated(list),
         _ => text.to_owned(),
     };
-    let cell = words(&cell, Some(input));
-    let wrong = crate::ruleset::cell_expressions(&cell).find(|part| parse(part).is_err());
-    match wrong {
-        None => Ok(cell),
-        Some(_) => Err(ExchangeError::new(format!("`{text}` has no counterpart here"))),
+    let mut cell = words(&cell, true);
+    // From the last to the first, so that the places of those before stay right.
+    for range in cell_ranges(&cell).into_iter().rev() {
+        let part = carried(&cell[range.clone()], dialect, input).map_err(|error| refused(text, &error))?;
+        cell.replace_range(range, &part);
     }
+    Ok(cell)
+}
+
+fn refused(text: &str, why: &ExchangeError) -> ExchangeError {
+    ExchangeError::new(format!("`{text}` has no counterpart here: {why}"))
 }
 
 /// The value of an output's text; `None` when there is no text.
@@ -55,7 +70,7 @@ pub(super) fn output(text: &str) -> Result<Option<Json>, ExchangeError> {
     let refused = || {
         ExchangeError::new(format!("the output `{text}` is not a literal; a `compute` rule can compute it"))
     };
-    let tree = words(text, None);
+    let tree = words(text, false);
     let tree = parse(&tree).map_err(|_| refused())?;
     literal(&tree).map(Some).ok_or_else(refused)
 }
@@ -87,15 +102,8 @@ fn literal(expr: &Expr<'_>) -> Option<Json> {
     })
 }
 
-fn checked(text: &str, translated: String) -> Result<String, ExchangeError> {
-    match parse(&translated) {
-        Ok(_) => Ok(translated),
-        Err(_) => Err(ExchangeError::new(format!("`{text}` has no counterpart here"))),
-    }
-}
-
-/// Rewrites words outside of texts: `and`, `or`, `=`, `date and time(…)`, ISO durations, and what stands for the input itself.
-fn words(text: &str, input: Option<&str>) -> String {
+/// Rewrites words outside of texts: `and`, `or`, `=`, `date and time(…)`, ISO durations, and in a cell what stands for the input itself.
+fn words(text: &str, in_cell: bool) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
@@ -116,9 +124,7 @@ fn words(text: &str, input: Option<&str>) -> String {
                 out.push_str("timestamp");
                 rest = &after[" and time".len()..];
             }
-            "?" | "$" if input.is_some() && !out.ends_with('.') => {
-                out.push_str(&format!("({})", input.unwrap_or_default()));
-            }
+            "?" | "$" if in_cell && !out.ends_with('.') => out.push_str(&format!("`{INPUT}`")),
             "=" if !out.ends_with(['<', '>', '=', '!']) && !rest.starts_with('=') => out.push_str("=="),
             text if text.starts_with('"') && out.ends_with("duration(") => {
                 out.push_str(&iso_duration(text).unwrap_or_else(|| text.to_owned()));

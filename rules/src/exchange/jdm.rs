@@ -4,8 +4,9 @@
 
 use serde_json::{Map, Value as Json, json};
 
+use super::ExchangeError;
+use super::feel::{self, Dialect};
 use super::sheet::{Sheet, SheetRow, by_priority};
-use super::{ExchangeError, feel};
 
 const CONTENT_TYPE: &str = "application/vnd.gorules.decision";
 const TABLE: &str = "decisionTableNode";
@@ -22,7 +23,7 @@ pub(super) fn read(document: &str, remarks: &mut Vec<String>) -> Result<Vec<Shee
         match node["type"].as_str() {
             Some(TABLE) => {
                 sheets.push(
-                    sheet(name, &node["content"])
+                    sheet(name, &node["content"], remarks)
                         .map_err(|error| error.within(format!("the table `{name}`")))?,
                 );
             }
@@ -42,43 +43,109 @@ struct Column<'c> {
     field: Option<&'c str>,
 }
 
-fn columns<'c>(content: &'c Json, member: &str) -> Result<Vec<Column<'c>>, ExchangeError> {
-    let columns = content[member].as_array().map_or(&[][..], Vec::as_slice);
-    let column = |column: &'c Json| {
-        let id = column["id"]
-            .as_str()
-            .ok_or_else(|| ExchangeError::new(format!("a column of `{member}` has no `id`")))?;
-        Ok(Column { id, field: column["field"].as_str().filter(|field| !field.trim().is_empty()) })
-    };
-    columns.iter().map(column).collect()
+/// A member that is a text; `None` where it is missing, null or blank.
+fn text<'c>(of: &'c Json, member: &str) -> Result<Option<&'c str>, ExchangeError> {
+    match &of[member] {
+        Json::Null => Ok(None),
+        Json::String(text) => Ok(Some(text.as_str()).filter(|text| !text.trim().is_empty())),
+        other => Err(ExchangeError::new(format!("`{member}` is `{other}`, no text"))),
+    }
 }
 
-fn sheet(name: &str, content: &Json) -> Result<Sheet, ExchangeError> {
-    let hit = match content["hitPolicy"].as_str().unwrap_or("first") {
+/// A member that is a list; empty where it is missing.
+fn list<'c>(of: &'c Json, member: &str) -> Result<&'c [Json], ExchangeError> {
+    match &of[member] {
+        Json::Null => Ok(&[]),
+        Json::Array(items) => Ok(items),
+        other => Err(ExchangeError::new(format!("`{member}` is `{other}`, no list"))),
+    }
+}
+
+fn columns<'c>(content: &'c Json, member: &str) -> Result<Vec<Column<'c>>, ExchangeError> {
+    let column = |column: &'c Json| {
+        let id = text(column, "id")?
+            .ok_or_else(|| ExchangeError::new(format!("a column of `{member}` has no `id`")))?;
+        let field = text(column, "field")
+            .map_err(|error| error.within(format!("the column `{id}` of `{member}`")))?;
+        Ok(Column { id, field })
+    };
+    list(content, member)?.iter().map(column).collect()
+}
+
+fn sheet(name: &str, content: &Json, remarks: &mut Vec<String>) -> Result<Sheet, ExchangeError> {
+    let hit = match text(content, "hitPolicy")?.unwrap_or("first") {
         known @ ("first" | "collect") => known.to_owned(),
         other => return Err(ExchangeError::new(format!("the hit policy `{other}` has no counterpart here"))),
     };
+    surroundings(name, content, remarks)?;
     let (inputs, outputs) = (columns(content, "inputs")?, columns(content, "outputs")?);
-    let fields: Vec<String> = inputs
+    let fields: Vec<Option<String>> = inputs
         .iter()
-        .map(|input| input.field.map_or(Ok(NO_FIELD.to_owned()), feel::input))
+        .map(|input| input.field.map(|field| feel::input(field, Dialect::Zen)).transpose())
         .collect::<Result<_, _>>()?;
     let mut rows = Vec::new();
-    for (at, rule) in content["rules"].as_array().map_or(&[][..], Vec::as_slice).iter().enumerate() {
-        let place = |error: ExchangeError| error.within(format!("row {}", at + 1));
-        let text = |column: &Column<'_>| rule[column.id].as_str().unwrap_or_default();
-        let when = inputs.iter().zip(&fields).map(|(column, field)| feel::cell(text(column), field));
-        let then = outputs.iter().map(|column| feel::output(text(column)));
-        rows.push(SheetRow {
-            when: when.collect::<Result<_, _>>().map_err(place)?,
-            then: then.collect::<Result<_, _>>().map_err(place)?,
-            description: rule["_description"].as_str().filter(|text| !text.is_empty()).map(str::to_owned),
-            priority: 0.0,
-        });
+    for (rule, at) in list(content, "rules")?.iter().zip(1..) {
+        rows.push(row(rule, &inputs, &fields, &outputs).map_err(|error| error.within(format!("row {at}")))?);
     }
-    let outputs = outputs.iter().filter_map(|output| output.field.map(str::to_owned)).collect();
+    // Without a name a result could be put nowhere, and the names of the others would be given to the wrong values.
+    let names = outputs.iter().map(|output| {
+        let unnamed =
+            || ExchangeError::new(format!("the column `{}` of `outputs` has no `field`", output.id));
+        output.field.map(str::to_owned).ok_or_else(unnamed)
+    });
     let id = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' });
-    Ok(Sheet { id: id.collect(), hit, inputs: fields, outputs, rows, otherwise: None })
+    Ok(Sheet {
+        id: id.collect(),
+        hit,
+        outputs: names.collect::<Result<_, _>>()?,
+        inputs: fields.into_iter().map(|field| field.unwrap_or_else(|| NO_FIELD.to_owned())).collect(),
+        rows,
+        otherwise: None,
+    })
+}
+
+/// What a node says about where its data come from and its result goes to.
+fn surroundings(name: &str, content: &Json, remarks: &mut Vec<String>) -> Result<(), ExchangeError> {
+    if let Some(mode) = text(content, "executionMode")?.filter(|mode| *mode != "single") {
+        return Err(ExchangeError::new(format!(
+            "the execution mode `{mode}` has no counterpart here: a table decides once"
+        )));
+    }
+    if let Some(field) = text(content, "inputField")? {
+        return Err(ExchangeError::new(format!(
+            "it reads inside `{field}` (`inputField`), which has no counterpart here: its columns must name whole paths"
+        )));
+    }
+    if let Some(path) = text(content, "outputPath")? {
+        remarks.push(format!(
+            "`{name}`: its result is not put under `{path}` (`outputPath`) but is its outcome"
+        ));
+    }
+    if content["passThrough"] == Json::Bool(true) {
+        remarks
+            .push(format!("`{name}`: its outcome holds its results, without what it read (`passThrough`)"));
+    }
+    Ok(())
+}
+
+fn row(
+    rule: &Json,
+    inputs: &[Column<'_>],
+    fields: &[Option<String>],
+    outputs: &[Column<'_>],
+) -> Result<SheetRow, ExchangeError> {
+    let cell = |column: &Column<'_>| Ok(text(rule, column.id)?.unwrap_or_default());
+    let when = inputs
+        .iter()
+        .zip(fields)
+        .map(|(column, field)| feel::cell(cell(column)?, Dialect::Zen, field.as_deref()));
+    let then = outputs.iter().map(|column| feel::output(cell(column)?));
+    Ok(SheetRow {
+        when: when.collect::<Result<_, _>>()?,
+        then: then.collect::<Result<_, _>>()?,
+        description: text(rule, "_description")?.map(str::to_owned),
+        priority: 0.0,
+    })
 }
 
 pub(super) fn write(sheets: &[Sheet], remarks: &mut Vec<String>) -> String {

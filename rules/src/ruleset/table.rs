@@ -25,7 +25,7 @@ mod cell;
 mod collect;
 
 pub(super) use cell::expressions;
-pub(crate) use cell::{Alternative, cut, expressions as cell_expressions};
+pub(crate) use cell::{Alternative, cut, ranges as cell_ranges};
 
 /// A compiled table.
 #[derive(Debug)]

@@ -115,26 +115,20 @@ impl<'s> Expr<'s> {
             found.push(name);
             return;
         }
+        self.parts().into_iter().for_each(|part| part.names(found));
+    }
+
+    /// The expressions directly below this one, in the order of the source.
+    pub fn parts(&self) -> Vec<&Expr<'s>> {
         match &self.kind {
-            ExprKind::Literal(_) | ExprKind::Ident { .. } => {}
-            ExprKind::Select { operand, .. } => operand.names(found),
-            ExprKind::Index { operand, index, .. } => {
-                operand.names(found);
-                index.names(found);
-            }
-            ExprKind::Call { target, args, .. } => {
-                target.iter().for_each(|target| target.names(found));
-                args.iter().for_each(|arg| arg.names(found));
-            }
-            ExprKind::And(operands) | ExprKind::Or(operands) => {
-                operands.iter().for_each(|operand| operand.names(found));
-            }
-            ExprKind::Cond(parts) => parts.iter().for_each(|part| part.names(found)),
-            ExprKind::List(elements) => elements.iter().for_each(|element| element.value.names(found)),
-            ExprKind::Map(entries) => entries.iter().for_each(|entry| {
-                entry.key.names(found);
-                entry.value.names(found);
-            }),
+            ExprKind::Literal(_) | ExprKind::Ident { .. } => Vec::new(),
+            ExprKind::Select { operand, .. } => vec![operand],
+            ExprKind::Index { operand, index, .. } => vec![operand, index],
+            ExprKind::Call { target, args, .. } => target.as_deref().into_iter().chain(args).collect(),
+            ExprKind::And(operands) | ExprKind::Or(operands) => operands.iter().collect(),
+            ExprKind::Cond(parts) => parts.iter().collect(),
+            ExprKind::List(elements) => elements.iter().map(|element| &element.value).collect(),
+            ExprKind::Map(entries) => entries.iter().flat_map(|entry| [&entry.key, &entry.value]).collect(),
         }
     }
 }

@@ -150,12 +150,17 @@ fn plain(compiler: &mut Compiler, place: &Place<'_>, text: &str, range: Range<us
 
 /// The expressions in a cell's text, for finding what it reads.
 pub(crate) fn expressions(text: &str) -> impl Iterator<Item = &str> {
+    ranges(text).into_iter().map(|range| &text[range])
+}
+
+/// Where they are, in the order of the text.
+pub(crate) fn ranges(text: &str) -> Vec<Range<usize>> {
     let alternatives = cut(text).map_or_else(Vec::new, |cut| cut.alternatives);
     let ranges = alternatives.into_iter().flat_map(|alternative| match alternative {
         Alternative::Compare(_, range) | Alternative::Plain(range) => vec![range],
         Alternative::Between { low, high } => vec![low.1, high.1],
     });
-    ranges.map(|range| &text[range])
+    ranges.collect()
 }
 
 /// Cuts a cell; `None` for `-` and for a cell that is blank.
