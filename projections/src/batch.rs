@@ -114,6 +114,7 @@ impl Batch {
                 self.walls.entry(tenant.clone()).or_insert(Wall { position, error });
             }
         }
+        self.facts.reserve(events.len());
         for event in events {
             self.payload_bytes += event.payload.as_str().len();
             self.facts.push(Fact::of(event));

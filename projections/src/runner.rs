@@ -34,9 +34,9 @@ pub struct RunnerSettings {
 impl Default for RunnerSettings {
     fn default() -> Self {
         Self {
-            batch_events_max: 4096,
-            batch_bytes_max: 8 * 1024 * 1024,
-            batch_interval_min: Duration::from_millis(100),
+            batch_events_max: 16 * 1024,
+            batch_bytes_max: 32 * 1024 * 1024,
+            batch_interval_min: Duration::from_millis(400),
             poll_interval: Duration::from_secs(2),
         }
     }

@@ -192,5 +192,9 @@ impl TenantLedger {
 }
 
 pub(crate) fn recorded(events: Vec<StoredEvent>) -> Result<Vec<RecordedEvent>, StoreError> {
-    events.into_iter().map(StoredEvent::into_recorded).collect()
+    let mut recorded = Vec::with_capacity(events.len());
+    for event in events {
+        recorded.push(event.into_recorded()?);
+    }
+    Ok(recorded)
 }

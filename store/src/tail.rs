@@ -9,8 +9,9 @@ use formledger_domain::{Position, TenantId};
 use crate::event::RecordedEvent;
 use crate::ledger::LedgerRange;
 
-/// Bytes that stay, over all ledgers; at the limit the oldest events leave. A follower that is further behind reads the database.
-const TAIL_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes that stay, over all ledgers; at the limit the oldest events leave. A follower that is further behind reads the database, so
+/// it is more than what a projector lets gather under full load.
+const TAIL_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// What an event takes besides its payload, about.
 pub(crate) const EVENT_BYTES: usize = 512;
 

@@ -46,6 +46,7 @@ pub(crate) fn plan<'c>(
         remembered: HashMap::new(),
         batch: Batch::default(),
     };
+    planner.batch.events.reserve_exact(commands.iter().map(|command| command.events.len()).sum());
     let verdicts = commands.iter().map(|command| planner.decide(command)).collect();
     planner.batch.heads = planner
         .ledgers
