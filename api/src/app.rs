@@ -19,9 +19,11 @@ use tokio::task::JoinSet;
 use crate::auth::{Authenticator, Keys};
 use crate::catalogue::Catalogue;
 use crate::config::{ConfigError, Settings, Storage};
-use crate::feed::{FeedPages, FeedPlaces};
+use crate::feed::FeedPages;
 use crate::form_queries::CheckedForms;
 use crate::metrics::{ServerMetrics, UPKEEP_INTERVAL, recorder};
+use crate::places::Places;
+use crate::replays::Replays;
 use crate::router;
 use crate::server::Server;
 use crate::tenant_states::TenantStates;
@@ -91,7 +93,9 @@ pub struct Api {
     /// Pages of ledgers that feeds share.
     pub feed_pages: FeedPages,
     /// Feeds that may still be opened.
-    pub feeds: Arc<FeedPlaces>,
+    pub feeds: Arc<Places>,
+    /// Replays that run, and those that ended lately.
+    pub replays: Replays,
     /// Turns true when the application stops, so that feeds end.
     pub stopping: watch::Receiver<bool>,
 }
@@ -126,7 +130,8 @@ impl App {
             catalogue: Catalogue::new(),
             checked_forms: CheckedForms::new(),
             feed_pages: FeedPages::new(),
-            feeds: FeedPlaces::new(&settings.limits),
+            feeds: Places::new(settings.limits.feeds_max, settings.limits.feeds_per_tenant_max),
+            replays: Replays::new(&settings.limits),
             metrics: ServerMetrics::new(),
             settings,
             store,
@@ -174,6 +179,7 @@ impl App {
             stop.send_replace(true);
         };
         server.run(listener, stopping).await;
+        api.replays.stop(api.settings.limits.drain_timeout).await;
         upkeep.abort();
         // It heard that the application stops; what it has begun is recorded before the ledger is closed.
         if let Err(error) = timer.await {

@@ -11,7 +11,7 @@ use warp::reply::Response;
 
 use crate::access::Reach::{Form, FormFilter, Submission, Tenant};
 use crate::access::Who::{Anybody, Member, Own, Roles, Workflow};
-use crate::access::{ADMINS, DESIGNERS, OPERATORS, Rule, SUBMITTERS};
+use crate::access::{ADMINS, DESIGNERS, OPERATORS, REPLAYERS, Rule, SUBMITTERS};
 use crate::app::Api;
 use crate::auth::role;
 use crate::body::Body;
@@ -20,8 +20,8 @@ use crate::error::ApiError;
 use crate::head::Head;
 use crate::metrics::RouteMetrics;
 use crate::{
-    api_keys, events, exports, feed, form_queries, forms, ledger, operations, stats, submission_queries,
-    submissions, tasks, tenants, workflow,
+    api_keys, events, exports, feed, form_queries, forms, ledger, operations, replays, stats,
+    submission_queries, submissions, tasks, tenants, workflow,
 };
 
 /// One route: the rule under which it is documented, measured and found for `Allow`, and what makes its filter.
@@ -103,6 +103,13 @@ const TABLE: &[Route] = &[
     route!(GET / "v1" / "tasks" => tasks::list; Member, FormFilter),
     route!(GET / "v1" / "feed" => feed::subscribe; Roles(role::READERS), FormFilter),
     route!(GET / "v1" / "events" => events::list; Roles(role::READERS), FormFilter),
+    route!(POST / "v1" / "replays" => replays::create; Roles(REPLAYERS), Tenant),
+    route!(GET / "v1" / "replays" => replays::list; Roles(REPLAYERS), Tenant),
+    route!(GET / "v1" / "replays" / id => replays::one, id; Roles(REPLAYERS), Tenant),
+    route!(GET / "v1" / "replays" / id / "feed" => replays::feed, id; Roles(REPLAYERS), Tenant),
+    route!(POST / "v1" / "replays" / id / "pause" => replays::pause, id; Roles(REPLAYERS), Tenant),
+    route!(POST / "v1" / "replays" / id / "resume" => replays::resume, id; Roles(REPLAYERS), Tenant),
+    route!(POST / "v1" / "replays" / id / "cancel" => replays::cancel, id; Roles(REPLAYERS), Tenant),
     route!(GET / "v1" / "ledger" => ledger::head; Member, Tenant),
     route!(GET / "v1" / "stats" => stats::counts; Roles(role::READERS), FormFilter),
     route!(GET / "v1" / "forms" => form_queries::list; Member, Tenant),

@@ -9,5 +9,6 @@ mod demonstration;
 mod description;
 mod feed;
 mod queries;
+mod replays;
 mod roles;
 mod support;
