@@ -85,8 +85,6 @@ pub struct ServerMetrics {
     pub feeds: Gauge,
     /// Events that were written to feeds.
     pub feed_events: Counter,
-    /// Replays that run or pause.
-    pub replays: Gauge,
 }
 
 impl ServerMetrics {
@@ -98,7 +96,6 @@ impl ServerMetrics {
             in_flight: gauge!("formledger_http_requests_in_flight"),
             feeds: gauge!("formledger_feeds"),
             feed_events: counter!("formledger_feed_events_total"),
-            replays: gauge!("formledger_replays_running"),
         })
     }
 }

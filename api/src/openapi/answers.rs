@@ -185,6 +185,9 @@ pub struct TimelineEntry {
     due_at: Option<DateTime<Utc>>,
     #[schema(required = false)]
     comment: Option<String>,
+    /// `{action, code, times}` of an attempt that was refused.
+    #[schema(required = false)]
+    refused: Option<Value>,
 }
 
 /// Everything that happened to a submission.
@@ -342,46 +345,21 @@ pub struct ApiKey {
     revoked_by: Option<String>,
 }
 
-/// A replay.
+/// What is audited.
 #[derive(ToSchema)]
-pub struct Replay {
-    replay_id: Uuid,
-    /// `feed` or `rules`.
-    kind: String,
-    from: u64,
-    to: u64,
-    /// `running`, `paused`, `done`, `cancelled` or `failed`.
-    status: String,
-    /// Everything up to here is done.
+pub struct AuditSettings {
+    refusals: bool,
+    reads: bool,
+    exports: bool,
     position: u64,
-    /// `{done, total}`, in events.
-    progress: Value,
-    /// Events a second, pauses left out.
-    rate: f64,
-    created_at: DateTime<Utc>,
-    created_by: String,
-    /// Of kind `feed`: as it was asked for.
-    #[schema(required = false)]
-    speed: Option<Value>,
-    /// Of kind `rules`: the form.
-    #[schema(required = false)]
-    form: Option<String>,
-    /// When it will be through; only while it runs, and somebody can say.
-    #[schema(required = false)]
-    estimated_end: Option<DateTime<Utc>>,
-    #[schema(required = false)]
-    ended_at: Option<DateTime<Utc>>,
-    /// Of kind `rules`: `{evaluated, changed, refused, not_compared, rules: {"<rule id>": changed}, misfits?}`, so far while it runs.
-    #[schema(required = false)]
-    summary: Option<Value>,
-    /// `{code, detail}`, of one that failed.
-    #[schema(required = false)]
-    error: Option<Value>,
 }
 
-/// Replays.
+/// What is audited from now on.
 #[derive(ToSchema)]
-pub struct ReplayList {
-    items: Vec<Replay>,
+pub struct AuditConfigured {
+    refusals: bool,
+    reads: bool,
+    exports: bool,
+    sequence: u64,
     position: u64,
 }

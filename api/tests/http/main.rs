@@ -2,6 +2,8 @@
 //! Journeys through the program as a whole are in the `tests` package; here is what only this crate decides.
 
 mod api_keys;
+mod audit;
+mod audit_coverage;
 mod commands;
 mod connections;
 mod credentials;
@@ -9,6 +11,5 @@ mod demonstration;
 mod description;
 mod feed;
 mod queries;
-mod replays;
 mod roles;
 mod support;
