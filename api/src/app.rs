@@ -16,13 +16,14 @@ use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
-use crate::audit::{self, AuditLog};
 use crate::auth::{Authenticator, Keys};
 use crate::catalogue::Catalogue;
 use crate::config::{ConfigError, Settings, Storage};
-use crate::feed::{FeedPages, FeedPlaces};
+use crate::feed::FeedPages;
 use crate::form_queries::CheckedForms;
 use crate::metrics::{ServerMetrics, UPKEEP_INTERVAL, recorder};
+use crate::places::Places;
+use crate::replays::Replays;
 use crate::router;
 use crate::server::Server;
 use crate::tenant_states::TenantStates;
@@ -81,8 +82,6 @@ pub struct Api {
     pub tenants: Tenants,
     /// What their own streams say of tenants.
     pub tenant_states: TenantStates,
-    /// What is to be audited and was not recorded yet.
-    pub audit: AuditLog,
     /// Published forms, compiled.
     pub catalogue: Catalogue,
     /// What the checker says of forms.
@@ -94,7 +93,9 @@ pub struct Api {
     /// Pages of ledgers that feeds share.
     pub feed_pages: FeedPages,
     /// Feeds that may still be opened.
-    pub feeds: Arc<FeedPlaces>,
+    pub feeds: Arc<Places>,
+    /// Replays that run, and those that ended lately.
+    pub replays: Replays,
     /// Turns true when the application stops, so that feeds end.
     pub stopping: watch::Receiver<bool>,
 }
@@ -126,11 +127,11 @@ impl App {
         let api = Api {
             tenants: Tenants::new(settings.provisioned_tenants),
             tenant_states: TenantStates::new(),
-            audit: AuditLog::new(),
             catalogue: Catalogue::new(),
             checked_forms: CheckedForms::new(),
             feed_pages: FeedPages::new(),
-            feeds: FeedPlaces::new(&settings.limits),
+            feeds: Places::new(settings.limits.feeds_max, settings.limits.feeds_per_tenant_max),
+            replays: Replays::new(&settings.limits),
             metrics: ServerMetrics::new(),
             settings,
             store,
@@ -166,7 +167,6 @@ impl App {
         let (end_projecting, projecting_ends) = oneshot::channel::<()>();
         let projector = tokio::spawn(project(Arc::clone(&api), projecting_ends));
         let timer = tokio::spawn(timers::run(Arc::clone(&api)));
-        let auditor = tokio::spawn(audit::run(Arc::clone(&api)));
         let server = Server {
             routes: router::routes(&api),
             limits: api.settings.limits.clone(),
@@ -179,15 +179,12 @@ impl App {
             stop.send_replace(true);
         };
         server.run(listener, stopping).await;
+        api.replays.stop(api.settings.limits.drain_timeout).await;
         upkeep.abort();
         // It heard that the application stops; what it has begun is recorded before the ledger is closed.
         if let Err(error) = timer.await {
             tracing::error!(%error, "the timer did not end well");
         }
-        if let Err(error) = auditor.await {
-            tracing::error!(%error, "the auditor did not end well");
-        }
-        audit::flush(&api, None).await;
         // Fails only when the projector has ended already.
         let _ = end_projecting.send(());
         if let Err(error) = projector.await {

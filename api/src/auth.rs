@@ -5,6 +5,7 @@ mod keys;
 mod secret;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use formledger_domain::{Actor, ApiKey, ApiKeyId, FormId, TenantContext, TenantId};
@@ -78,6 +79,11 @@ impl Caller {
             return Ok(());
         }
         Err(ApiError::NotPermitted(format!("this takes one of the roles `{}`", roles.join("`, `"))))
+    }
+
+    /// How long the credential lasts from now on.
+    pub fn lasts(&self) -> Duration {
+        (self.expires - Utc::now()).to_std().unwrap_or_default()
     }
 
     /// Whether the credential reaches a form and its submissions.

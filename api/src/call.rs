@@ -28,8 +28,7 @@ pub struct Call {
     pub api: Arc<Api>,
     /// What the request said before its body.
     pub head: Arc<Head>,
-    /// The route.
-    pub rule: &'static Rule,
+    rule: &'static Rule,
     body: Body,
 }
 

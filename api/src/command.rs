@@ -315,8 +315,16 @@ pub fn required_members<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError>
         .map_err(|error| ApiError::Malformed { code: "body-invalid", detail: error.to_string() })
 }
 
+/// A body without members.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Empty {}
+
 /// The request's idempotency key, which is the caller's own: the same key of another person is another key.
-fn idempotency(head: &Head, subject: &str, body: &[u8]) -> Result<Option<Idempotency>, ApiError> {
+///
+/// # Errors
+/// 400 for a key that is too long or not visible.
+pub fn idempotency(head: &Head, subject: &str, body: &[u8]) -> Result<Option<Idempotency>, ApiError> {
     let Some(key) = head.text(&IDEMPOTENCY_KEY)? else { return Ok(None) };
     let length_fits = (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len());
     if !length_fits || !key.bytes().all(|byte| byte.is_ascii_graphic()) {

@@ -133,6 +133,14 @@ pub enum ApiError {
         /// What is full.
         detail: &'static str,
     },
+    /// The tenant has as much of something as it may have at once; `code` says of what.
+    #[error("{detail}")]
+    OverQuota {
+        /// Stable code, for example `too-many-replays`.
+        code: &'static str,
+        /// What there is too much of.
+        detail: &'static str,
+    },
     /// The read models are not fit to answer queries.
     #[error(
         "read models are {lag_events} events behind, and {parked} of them stopped at an event that they cannot read"
@@ -148,7 +156,7 @@ pub enum ApiError {
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// How long a client should wait before it repeats a request that was answered 503.
+/// How long a client should wait before it repeats a request that was answered 503 or 429.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl ApiError {
@@ -217,6 +225,9 @@ impl ApiError {
             }
             Self::Overloaded { code, .. } => {
                 problem(StatusCode::SERVICE_UNAVAILABLE, code, "Unavailable").retry_after(RETRY_AFTER)
+            }
+            Self::OverQuota { code, .. } => {
+                problem(StatusCode::TOO_MANY_REQUESTS, code, "Over quota").retry_after(RETRY_AFTER)
             }
             Self::NotReady { lag_events, parked } => {
                 problem(StatusCode::SERVICE_UNAVAILABLE, "not-ready", "Not ready")

@@ -3,13 +3,11 @@
 //! falls back to reading history by itself, and its memory is one page.
 
 mod pages;
-mod places;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::Utc;
 use formledger_domain::{ApiKeyId, Position, TenantId};
 use formledger_store::{EventFilter, StoreError, TenantLedger};
 use futures_util::{FutureExt, Stream};
@@ -18,8 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use warp::reply::Response;
 
-pub use pages::FeedPages;
-pub use places::{FeedPlace, FeedPlaces};
+pub use pages::{FeedPages, MESSAGE_END, begin_message};
 
 use crate::app::Api;
 use crate::body::stream;
@@ -29,6 +26,7 @@ use crate::error::ApiError;
 use crate::events::filter;
 use crate::head::Head;
 use crate::metrics::Raised;
+use crate::places::Place;
 use crate::query::QueryCall;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -36,7 +34,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// A comment, which clients pass over.
-const STILL_HERE: &[u8] = b": still here\n\n";
+pub const STILL_HERE: &[u8] = b": still here\n\n";
 
 /// The tenant's events as they are recorded.
 #[utoipa::path(get, path = "/v1/feed", tag = "events", security(("bearer" = []), ("api-key" = [])),
@@ -62,9 +60,9 @@ pub async fn subscribe(call: Call) -> Result<Response, ApiError> {
     if after > head {
         return Err(ApiError::CursorAhead { after, head });
     }
-    let place = query.api.feeds.take(&query.caller.context.tenant)?;
+    let place = take_place(&query.api, &query.caller.context.tenant)?;
     let followed = query.ledger.follow().await?;
-    let valid_for = (query.caller.expires - Utc::now()).to_std().unwrap_or_default();
+    let valid_for = query.caller.lasts();
     let (tenant, api_key) = (query.caller.context.tenant, query.caller.api_key);
     let subscriber = Subscriber {
         api: query.api,
@@ -76,12 +74,30 @@ pub async fn subscribe(call: Call) -> Result<Response, ApiError> {
         followed,
         valid_for,
     };
-    let mut response = stream("text/event-stream", subscriber.messages(place));
+    Ok(event_stream(head, subscriber.messages(place)))
+}
+
+/// A place for one more feed of `tenant`.
+///
+/// # Errors
+/// 503 when the tenant has as many as it may, or all have together.
+pub fn take_place(api: &Api, tenant: &TenantId) -> Result<Place, ApiError> {
+    let full = ApiError::Overloaded { code: "too-many-feeds", detail: "too many feeds are open" };
+    api.feeds.take(tenant).ok_or(full)
+}
+
+/// An answer of server-sent events that no proxy keeps back.
+pub fn event_stream<S, E>(head: Position, messages: S) -> Response
+where
+    S: Stream<Item = Result<Bytes, E>> + Send + 'static,
+    E: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
+{
+    let mut response = stream("text/event-stream", messages);
     let headers = response.headers_mut();
     headers.insert(LEDGER_POSITION, HeaderValue::from(head.0));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
     headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
-    Ok(response)
+    response
 }
 
 /// One open feed.
@@ -102,7 +118,7 @@ struct Subscriber {
 impl Subscriber {
     /// The feed's messages, several events in one chunk where several are there. Ends when the application stops, when the credential
     /// ends, or when the ledger cannot be read; the client comes back with its `Last-Event-ID`.
-    fn messages(mut self, place: FeedPlace) -> impl Stream<Item = Result<Bytes, StoreError>> + Send {
+    fn messages(mut self, place: Place) -> impl Stream<Item = Result<Bytes, StoreError>> + Send {
         let open = Raised::new(&self.api.metrics.feeds);
         async_stream::try_stream! {
             let _held_while_open = (place, open);
@@ -124,7 +140,7 @@ impl Subscriber {
                         return;
                     }
                     self.after = page.last().max(self.after);
-                    let (chunk, events) = page.wanted(&self.filter);
+                    let (chunk, events) = page.wanted(&self.filter, self.after);
                     if events > 0 {
                         self.api.metrics.feed_events.increment(events);
                         yield chunk;
@@ -151,8 +167,8 @@ impl Subscriber {
     }
 }
 
-/// Ready when a feed must end.
-async fn end(mut stopping: watch::Receiver<bool>, valid_for: Duration) {
+/// Ready when a feed must end: the application stops, or the credential is not valid any longer.
+pub async fn end(mut stopping: watch::Receiver<bool>, valid_for: Duration) {
     tokio::select! {
         // An error means that the application is gone, which is an end as well.
         _ = stopping.wait_for(|stopping| *stopping) => {}
@@ -160,7 +176,11 @@ async fn end(mut stopping: watch::Receiver<bool>, valid_for: Duration) {
     }
 }
 
-fn last_event_id(head: &Head) -> Result<Option<Position>, ApiError> {
+/// The position that `Last-Event-ID` names; `None` when it is missing.
+///
+/// # Errors
+/// 400 when it is no position.
+pub fn last_event_id(head: &Head) -> Result<Option<Position>, ApiError> {
     let Some(text) = head.text(&LAST_EVENT_ID)? else { return Ok(None) };
     text.trim().parse().map(|position| Some(Position(position))).map_err(|_| ApiError::Malformed {
         code: "cursor-invalid",

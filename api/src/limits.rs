@@ -27,6 +27,10 @@ pub struct Limits {
     pub feeds_per_tenant_max: usize,
     /// How long a feed may be silent before it sends a comment, so that proxies keep it open.
     pub feed_heartbeat: Duration,
+    /// Replays that run or pause at once; the next one gets 429.
+    pub replays_max: usize,
+    /// Of these, replays of one tenant; the next one gets 429.
+    pub replays_per_tenant_max: usize,
 }
 
 impl Default for Limits {
@@ -42,6 +46,8 @@ impl Default for Limits {
             feeds_max: 8_000,
             feeds_per_tenant_max: 6_000,
             feed_heartbeat: Duration::from_secs(15),
+            replays_max: 32,
+            replays_per_tenant_max: 4,
         }
     }
 }
@@ -92,3 +98,15 @@ pub const REPLICA_WAIT_DEFAULT: Duration = Duration::from_secs(2);
 pub const REPLICA_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Events that a read model may be behind before `/readyz` says no.
 pub const READY_LAG_EVENTS_MAX: u64 = 50_000;
+/// Replays that are remembered, of one tenant; at the limit the one that ended first is forgotten.
+pub const REPLAYS_KEPT_PER_TENANT_MAX: usize = 50;
+/// Replays that are remembered, of all tenants; at the limit the one that ended first is forgotten.
+pub const REPLAYS_KEPT_MAX: usize = 1_000;
+/// How long a replay may be paused; then it is cancelled, because it holds a place that others want.
+pub const REPLAY_PAUSE_MAX: Duration = Duration::from_secs(60 * 60);
+/// The fastest that a replay may be asked to be, as a multiple of recorded time; faster is `max`.
+pub const REPLAY_SPEED_MAX: f64 = 1_000_000.0;
+/// The slowest.
+pub const REPLAY_SPEED_MIN: f64 = 0.001;
+/// Positions that a rules replay judges at once: how long a cancelled one still computes, and what its feed reads at once.
+pub const REPLAY_CHUNK_POSITIONS: u64 = 1_024;

@@ -85,6 +85,8 @@ pub struct ServerMetrics {
     pub feeds: Gauge,
     /// Events that were written to feeds.
     pub feed_events: Counter,
+    /// Replays that run or pause.
+    pub replays: Gauge,
 }
 
 impl ServerMetrics {
@@ -96,6 +98,7 @@ impl ServerMetrics {
             in_flight: gauge!("formledger_http_requests_in_flight"),
             feeds: gauge!("formledger_feeds"),
             feed_events: counter!("formledger_feed_events_total"),
+            replays: gauge!("formledger_replays_running"),
         })
     }
 }

@@ -12,7 +12,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::openapi::{ContentBuilder, Object, OpenApi, Ref, Required, Response, ResponseBuilder};
 
 use crate::{
-    api_keys, audit_settings, events, exports, feed, form_queries, forms, ledger, operations, stats,
+    api_keys, events, exports, feed, form_queries, forms, ledger, operations, replays, stats,
     submission_queries, submissions, tasks, tenants, workflow,
 };
 
@@ -29,7 +29,8 @@ use crate::{
         events::list, feed::subscribe, ledger::head, stats::counts,
         exports::csv, exports::ndjson,
         api_keys::list, api_keys::create, api_keys::revoke,
-        audit_settings::show, audit_settings::configure, audit_settings::entries,
+        replays::create, replays::list, replays::one, replays::feed,
+        replays::pause, replays::resume, replays::cancel,
         tenants::create,
         operations::healthz, operations::readyz, operations::metrics, operations::openapi, operations::index,
     ),
@@ -59,7 +60,10 @@ impl utoipa::Modify for Shared {
         for (path, item) in &mut document.paths.paths {
             let commands = [&mut item.put, &mut item.post, &mut item.patch, &mut item.delete];
             for operation in commands.into_iter().flatten() {
-                add_fields(operation, &COMMAND_FIELDS);
+                // Directing a replay records nothing, so there is no first answer to give again and no sequence to match.
+                if !path.starts_with("/v1/replays/") {
+                    add_fields(operation, &COMMAND_FIELDS);
+                }
                 operation.responses.responses.insert("default".to_owned(), problem().into());
             }
             if let Some(operation) = item.get.as_mut() {

@@ -10,7 +10,7 @@ use serde_json::Value;
 use warp::reply::Response;
 
 use crate::call::Call;
-use crate::command::{CommandCall, Outcome, members};
+use crate::command::{CommandCall, Empty, Outcome, members};
 use crate::error::ApiError;
 use crate::forms::topic;
 use crate::openapi::answers;
@@ -187,11 +187,6 @@ pub async fn withdraw(call: Call, id: String) -> Result<Response, ApiError> {
     let Withdrawal { reason } = members(&call.body)?;
     run(&call, &id, Act::Withdraw { reason }).await
 }
-
-/// A body without members.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Empty {}
 
 async fn run(call: &CommandCall, id: &str, act: Act) -> Result<Response, ApiError> {
     let Pinned { id, form, .. } = pinned(call, id).await?;

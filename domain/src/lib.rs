@@ -2,7 +2,6 @@
 //! Called by `store` (to run aggregates) and `api` (to build commands); it touches no clock, randomness, environment, network or database.
 
 mod aggregate;
-mod audit;
 mod backtest;
 mod context;
 mod form;
@@ -14,7 +13,6 @@ mod tenant;
 mod upcast;
 
 pub use aggregate::{EncodedEvent, LedgerAggregate, UndecodableEvent};
-pub use audit::{Audit, AuditCommand, AuditEvent, AuditSettings, Use};
 pub use backtest::{Backtest, BacktestSummary, History, PastSubmission};
 pub use context::{Actor, StreamId, TenantContext};
 pub use form::{

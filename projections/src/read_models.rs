@@ -176,13 +176,19 @@ impl ReadModels {
         Ok(all)
     }
 
-    /// What is due at `now` in all tenants, the longest overdue first, at most `limit`; for timers, which ask the ledger before they act.
+    /// What is due at `now` in all tenants, the longest overdue first, at most `limit` behind `after`, the last one of the page before;
+    /// for timers, which ask the ledger before they act. Tenants at which the tasks are parked are left out.
     ///
     /// # Errors
     /// [`QueryError`].
-    pub async fn due_tasks(&self, now: DateTime<Utc>, limit: u32) -> Result<Vec<DueTask>, QueryError> {
+    pub async fn due_tasks(
+        &self,
+        now: DateTime<Utc>,
+        after: Option<&DueTask>,
+        limit: u32,
+    ) -> Result<Vec<DueTask>, QueryError> {
         let mut snapshot = self.inner.readers.snapshot_of_all().await?;
-        Ok(tasks::due(&mut snapshot.connection(), now, limit).await?)
+        Ok(tasks::due(&mut snapshot.connection(), now, after, limit).await?)
     }
 
     /// Lets a parked projection pass over the event that it cannot apply, and records who decided so and why.

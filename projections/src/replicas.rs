@@ -65,25 +65,25 @@ impl Replicas {
         self.all.iter().map(runner).collect()
     }
 
-    /// What is due, from the first one that answers; see [`ReadModels::due_tasks`].
+    /// What is due, see [`ReadModels::due_tasks`]: from the primary's own, because a replica that answers may be far behind, and what it
+    /// has not heard of would never be due. From the first other one that answers when the own one does not.
     ///
     /// # Errors
     /// [`QueryError`] of the last one, when none answers.
-    pub async fn due_tasks(&self, now: DateTime<Utc>, limit: u32) -> Result<Vec<DueTask>, QueryError> {
+    pub async fn due_tasks(
+        &self,
+        now: DateTime<Utc>,
+        after: Option<&DueTask>,
+        limit: u32,
+    ) -> Result<Vec<DueTask>, QueryError> {
         let (own, others) = self.all.split_last().expect("the primary's own is always there");
+        let mut answer = own.due_tasks(now, after, limit).await;
         for models in others.iter().filter(|models| models.health().is_in()) {
-            match models.due_tasks(now, limit).await {
-                Ok(due) => return Ok(due),
-                Err(error) => {
-                    tracing::warn!(
-                        replica = models.name(),
-                        error = causes(&error),
-                        "what is due is asked elsewhere"
-                    );
-                }
-            }
+            let Err(error) = &answer else { break };
+            tracing::warn!(replica = models.name(), error = causes(error), "what is due is asked elsewhere");
+            answer = models.due_tasks(now, after, limit).await;
         }
-        own.due_tasks(now, limit).await
+        answer
     }
 
     /// How each one stands, those that serve first. One that does not answer soon is told as not answering.

@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use formledger_domain::{
     Action, Actor, Delegation, FormVersion, SubmissionEvent, SubmissionId, Task, WorkflowFact,
 };
-use formledger_projections::{TaskPage, TaskQuery};
+use formledger_projections::{DueTask, TaskPage, TaskQuery};
 use serde_json::{Value, json};
 use support::{On, Tenant, World, amended, form_id, on_both_databases, submitted};
 use uuid::Uuid;
@@ -19,6 +19,7 @@ on_both_databases!(
     what_somebody_did_or_took_on_leaves_their_lists_and_comes_back_when_data_change,
     a_delegated_task_waits_for_the_delegate_in_its_time_and_outlasts_a_state,
     what_is_due_is_known_for_all_tenants_and_forgotten_when_it_escalated,
+    what_is_due_comes_page_by_page_each_once_and_of_no_tenant_that_is_parked,
     lists_and_counts_follow_the_state,
 );
 
@@ -207,7 +208,7 @@ async fn what_is_due_is_known_for_all_tenants_and_forgotten_when_it_escalated(on
     let id = open(&world.tenant("acme"), Some(1)).await;
     world.run_once().await;
     let due = async |world: &World, days| {
-        world.models.due_tasks(now() + TimeDelta::days(days), 10).await.expect("an answer")
+        world.models.due_tasks(now() + TimeDelta::days(days), None, 10).await.expect("an answer")
     };
     assert_eq!(due(&world, 0).await, []);
     assert_eq!(due(&world, 1).await[0].submission_id, id);
@@ -217,6 +218,36 @@ async fn what_is_due_is_known_for_all_tenants_and_forgotten_when_it_escalated(on
     world.run_once().await;
     assert_eq!(due(&world, 2).await.len(), 2);
     assert_eq!(ids(&tasks(&world, "acme", "mia", &[]).await).len(), 3, "it still waits");
+}
+
+async fn what_is_due_comes_page_by_page_each_once_and_of_no_tenant_that_is_parked(on: On) {
+    let mut world = World::new(on).await;
+    for tenant in ["acme", "globex"] {
+        world.tenant(tenant).publish("claim", 1, &[]).await;
+        for due_in_days in [2, 1, 2, 1] {
+            open(&world.tenant(tenant), Some(due_in_days)).await;
+        }
+    }
+    world.run_once().await;
+    let later = now() + TimeDelta::days(3);
+    let whole = world.models.due_tasks(later, None, 100).await.expect("an answer");
+    assert_eq!(whole.len(), 8);
+    assert!(whole.is_sorted_by_key(|task| (task.due_at, task.tenant.clone())), "{whole:?}");
+    assert_eq!((&whole[0].form.form, whole[0].form.version), (&form_id("claim"), FormVersion(1)));
+    let mut paged: Vec<DueTask> = Vec::new();
+    loop {
+        let page = world.models.due_tasks(later, paged.last(), 3).await.expect("an answer");
+        let full = page.len() == 3;
+        paged.extend(page);
+        if !full {
+            break;
+        }
+    }
+    assert_eq!(paged, whole);
+    world.tenant("acme").unreadable_submission().await;
+    world.run_once().await;
+    let due = world.models.due_tasks(later, None, 100).await.expect("an answer");
+    assert_eq!(due, whole.into_iter().filter(|task| task.tenant.as_str() == "globex").collect::<Vec<_>>());
 }
 
 async fn lists_and_counts_follow_the_state(on: On) {

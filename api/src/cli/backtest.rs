@@ -7,27 +7,24 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use chrono::Utc;
 use formledger_domain::{
-    Backtest, BacktestSummary, Form, FormEvent, FormVersion, History, LedgerAggregate, OutcomeDifference,
-    PastSubmission, Position, Submission, TenantContext, parse_exact,
+    Backtest, BacktestSummary, FormVersion, OutcomeDifference, PastSubmission, Position, TenantContext,
+    parse_exact,
 };
-use formledger_store::{RecordedEvent, Store, TenantLedger};
+use formledger_store::{Store, TenantLedger};
 use futures_util::stream::{self, StreamExt};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::existing_ledger;
 use super::serve::runtime;
+use crate::backtest::{self, CandidateError, Misfit};
 use crate::config::{BacktestArgs, ConfigError};
-use crate::limits::STREAM_PAGE_BYTES_MAX;
 use crate::logging;
 
 /// Positions that one task reads and judges; small enough that the output, which waits for its order, stays small.
 const CHUNK_POSITIONS: u64 = 4_096;
-/// Events that a task reads at once.
-const PAGE_EVENTS: usize = 1_024;
 /// Chunks in work for each core: one that reads while another computes.
 const CHUNKS_PER_CORE: usize = 2;
 /// How often progress is told.
@@ -86,10 +83,7 @@ async fn run(store: &Store, arguments: &BacktestArgs, rules: &Value) -> anyhow::
         progress.tell(last, &summary);
     }
     let seconds = started.elapsed().as_secs_f64();
-    let misfits: Vec<Value> = backtest
-        .misfits()
-        .map(|(version, problems)| json!({"form_version": version, "problems": problems}))
-        .collect();
+    let misfits = Misfit::all(&backtest);
     let mut told =
         json!({"form": backtest.form(), "from": from, "to": to, "seconds": (seconds * 1e3).round() / 1e3});
     told.as_object_mut().expect("written above").extend(match serde_json::to_value(&summary)? {
@@ -97,7 +91,7 @@ async fn run(store: &Store, arguments: &BacktestArgs, rules: &Value) -> anyhow::
         _ => unreachable!("a summary is an object"),
     });
     if !misfits.is_empty() {
-        told["misfits"] = Value::Array(misfits);
+        told["misfits"] = serde_json::to_value(misfits)?;
     }
     serde_json::to_writer(&mut out, &json!({"summary": told}))?;
     writeln!(out)?;
@@ -115,32 +109,21 @@ async fn compile(
     arguments: &BacktestArgs,
     rules: &Value,
 ) -> anyhow::Result<Backtest> {
-    let form = &arguments.form;
-    let mut versions: Vec<(FormVersion, Value)> = Vec::new();
-    for event in ledger.load(&context.stream::<Form>(form)).await? {
-        if let FormEvent::Published { version, definition, .. } =
-            Form::decode(&event.event_type, &event.event_version, &event.payload)?
-        {
-            versions.push((version, definition.to_value()));
+    match backtest::compile(ledger, context, &arguments.form, rules).await {
+        Ok(backtest) => Ok(backtest),
+        Err(CandidateError::FormMissing(form)) => {
+            let tenant = &arguments.tenant;
+            Err(ConfigError(format!("`{tenant}` has no published form `{form}` in this ledger")).into())
         }
-    }
-    if versions.is_empty() {
-        let tenant = &arguments.tenant;
-        return Err(ConfigError(format!("`{tenant}` has no published form `{form}` in this ledger")).into());
-    }
-    let backtest = Backtest::new(
-        form.clone(),
-        versions.iter().map(|(version, definition)| (*version, definition)),
-        rules,
-    );
-    if backtest.fits_none() {
-        let newest = backtest.misfits().last();
-        for problem in newest.iter().flat_map(|(_, problems)| problems.iter()) {
-            eprintln!("{}", serde_json::to_string(problem)?);
+        Err(CandidateError::FitsNone(problems)) => {
+            for problem in problems {
+                eprintln!("{}", serde_json::to_string(&problem)?);
+            }
+            let form = &arguments.form;
+            Err(ConfigError(format!("the candidate fits no published version of `{form}`")).into())
         }
-        return Err(ConfigError(format!("the candidate fits no published version of `{form}`")).into());
+        Err(CandidateError::History(error)) => Err(error.into()),
     }
-    Ok(backtest)
 }
 
 /// What one task found.
@@ -160,64 +143,34 @@ struct Line<'a> {
     difference: &'a OutcomeDifference,
 }
 
-/// Judges the data recorded at `first` to `last`. Reads one event more: the outcomes of the last data stand right behind them.
+/// Judges one chunk.
 async fn judge(
     ledger: TenantLedger,
     backtest: Arc<Backtest>,
     first: Position,
     last: Position,
 ) -> anyhow::Result<Chunk> {
-    let form = backtest.form().clone();
-    let mut history = History::of(&form);
     let mut chunk = Chunk { lines: Vec::new(), counted: BacktestSummary::default(), last };
-    let mut after = Position(first.0 - 1);
-    while after <= last {
-        let wanted = PAGE_EVENTS.min(usize::try_from(last.0 + 1 - after.0).unwrap_or(PAGE_EVENTS));
-        let page = ledger.read_page(after, wanted, STREAM_PAGE_BYTES_MAX).await?;
-        let Some(newest) = page.last() else { break };
-        after = newest.position;
-        for event in page {
-            if let Some(past) = advance(&mut history, &event)? {
-                chunk.add(&backtest, &past, last)?;
-            }
-        }
-    }
-    if let Some(past) = history.finish() {
-        chunk.add(&backtest, &past, last)?;
-    }
+    backtest::judge(&ledger, &backtest, first, last, |past, differences| {
+        chunk.counted.count(differences.as_deref());
+        chunk.write(past, differences.as_deref().unwrap_or_default());
+    })
+    .await?;
     Ok(chunk)
 }
 
-fn advance(history: &mut History<'_>, event: &RecordedEvent) -> anyhow::Result<Option<PastSubmission>> {
-    let said = match event.aggregate_type.as_str() {
-        <Submission as cqrs_es::Aggregate>::TYPE => {
-            let said = Submission::decode(&event.event_type, &event.event_version, &event.payload);
-            Some(said.with_context(|| format!("the event at position {}", event.position))?)
-        }
-        _ => None,
-    };
-    Ok(history.next(&event.aggregate_id, (event.position, event.recorded_at), said))
-}
-
 impl Chunk {
-    fn add(&mut self, backtest: &Backtest, past: &PastSubmission, last: Position) -> anyhow::Result<()> {
-        // What begins behind the chunk belongs to the next one.
-        if past.position > last {
-            return Ok(());
-        }
-        let differences = backtest.differences(past);
-        self.counted.count(differences.as_deref());
-        for difference in differences.iter().flatten() {
+    fn write(&mut self, past: &PastSubmission, differences: &[OutcomeDifference]) {
+        for difference in differences {
             let line = Line {
                 position: past.position,
                 submission_id: &past.submission,
                 form_version: past.form_version,
                 difference,
             };
-            serde_json::to_writer(&mut self.lines, &line)?;
+            serde_json::to_writer(&mut self.lines, &line).expect("JSON goes into memory");
             self.lines.push(b'\n');
         }
-        Ok(())
     }
 }
 

@@ -107,14 +107,17 @@ impl Page {
             .any(|said| matches!(said, TenantEvent::ApiKeyRevoked { id } if id == key))
     }
 
-    /// The messages that a subscriber wants, and how many; without a filter all of them, without a copy.
-    pub fn wanted(&self, filter: &EventFilter) -> (Bytes, u64) {
+    /// The messages up to a position that a subscriber wants, and how many; all of them without a copy.
+    pub fn wanted(&self, filter: &EventFilter, up_to: Position) -> (Bytes, u64) {
+        let within = self.events.partition_point(|(event, _)| event.position <= up_to);
+        let events = &self.events[..within];
         if *filter == EventFilter::default() {
-            return (self.chunk.clone(), self.events.len() as u64);
+            let end = events.last().map_or(0, |(_, range)| range.end);
+            return (self.chunk.slice(..end), events.len() as u64);
         }
         let mut wanted = BytesMut::new();
         let mut count = 0;
-        for (_, range) in self.events.iter().filter(|(event, _)| filter.wants(event)) {
+        for (_, range) in events.iter().filter(|(event, _)| filter.wants(event)) {
             wanted.extend_from_slice(&self.chunk[range.clone()]);
             count += 1;
         }
@@ -124,8 +127,15 @@ impl Page {
 
 /// One message of the event stream format (WHATWG HTML section 9.2.6); the data are JSON on one line.
 fn write_message(event: &RecordedEvent, out: &mut Vec<u8>) {
-    let head = format!("id: {}\nevent: {}\ndata: ", event.position, event.versioned_type());
-    out.extend_from_slice(head.as_bytes());
+    begin_message(event.position.0, &event.versioned_type(), out);
     CloudEvent::write(event, out);
-    out.extend_from_slice(b"\n\n");
+    out.extend_from_slice(MESSAGE_END);
+}
+
+/// What ends a message.
+pub const MESSAGE_END: &[u8] = b"\n\n";
+
+/// The lines of a message up to where its data begin.
+pub fn begin_message(id: u64, event: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("id: {id}\nevent: {event}\ndata: ").as_bytes());
 }

@@ -185,9 +185,6 @@ pub struct TimelineEntry {
     due_at: Option<DateTime<Utc>>,
     #[schema(required = false)]
     comment: Option<String>,
-    /// `{action, code, times}` of an attempt that was refused.
-    #[schema(required = false)]
-    refused: Option<Value>,
 }
 
 /// Everything that happened to a submission.
@@ -345,21 +342,46 @@ pub struct ApiKey {
     revoked_by: Option<String>,
 }
 
-/// What is audited.
+/// A replay.
 #[derive(ToSchema)]
-pub struct AuditSettings {
-    refusals: bool,
-    reads: bool,
-    exports: bool,
+pub struct Replay {
+    replay_id: Uuid,
+    /// `feed` or `rules`.
+    kind: String,
+    from: u64,
+    to: u64,
+    /// `running`, `paused`, `done`, `cancelled` or `failed`.
+    status: String,
+    /// Everything up to here is done.
     position: u64,
+    /// `{done, total}`, in events.
+    progress: Value,
+    /// Events a second, pauses left out.
+    rate: f64,
+    created_at: DateTime<Utc>,
+    created_by: String,
+    /// Of kind `feed`: as it was asked for.
+    #[schema(required = false)]
+    speed: Option<Value>,
+    /// Of kind `rules`: the form.
+    #[schema(required = false)]
+    form: Option<String>,
+    /// When it will be through; only while it runs, and somebody can say.
+    #[schema(required = false)]
+    estimated_end: Option<DateTime<Utc>>,
+    #[schema(required = false)]
+    ended_at: Option<DateTime<Utc>>,
+    /// Of kind `rules`: `{evaluated, changed, refused, not_compared, rules: {"<rule id>": changed}, misfits?}`, so far while it runs.
+    #[schema(required = false)]
+    summary: Option<Value>,
+    /// `{code, detail}`, of one that failed.
+    #[schema(required = false)]
+    error: Option<Value>,
 }
 
-/// What is audited from now on.
+/// Replays.
 #[derive(ToSchema)]
-pub struct AuditConfigured {
-    refusals: bool,
-    reads: bool,
-    exports: bool,
-    sequence: u64,
+pub struct ReplayList {
+    items: Vec<Replay>,
     position: u64,
 }

@@ -9,25 +9,29 @@ use hyper::body::Incoming;
 use crate::support::{Server, admin, bearer};
 
 /// An open feed, read as text.
-struct Feed {
+pub struct Feed {
     body: Incoming,
-    text: String,
+    pub text: String,
 }
 
 impl Feed {
-    async fn open(server: &Server, token: &str, path: &str, last_event_id: Option<u64>) -> Self {
+    pub async fn open(server: &Server, token: &str, path: &str, last_event_id: Option<u64>) -> Self {
         let authorization = bearer(token);
         let cursor = last_event_id.map(|id| id.to_string());
         let mut headers = vec![("authorization", authorization.as_str())];
         headers.extend(cursor.as_deref().map(|cursor| ("last-event-id", cursor)));
-        let response = server.open(Method::GET, path, &headers, "").await;
+        Self::open_with(server, &headers, path).await
+    }
+
+    pub async fn open_with(server: &Server, headers: &[(&str, &str)], path: &str) -> Self {
+        let response = server.open(Method::GET, path, headers, "").await;
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         Self { body: response.into_body(), text: String::new() }
     }
 
     /// Reads until `enough`.
-    async fn until(&mut self, enough: impl Fn(&str) -> bool) {
+    pub async fn until(&mut self, enough: impl Fn(&str) -> bool) {
         while !enough(&self.text) {
             let frame = tokio::time::timeout(Duration::from_secs(20), self.body.frame()).await;
             let frame = frame.unwrap_or_else(|_| panic!("nothing more came after: {}", self.text));
@@ -36,7 +40,15 @@ impl Feed {
         }
     }
 
-    fn ids(&self) -> Vec<u64> {
+    /// Reads to the end that the server makes.
+    pub async fn ends(&mut self) {
+        while let Some(frame) = self.body.frame().await {
+            let frame = frame.expect("the feed ends, it does not break");
+            self.text.push_str(std::str::from_utf8(frame.data_ref().expect("data")).expect("UTF-8"));
+        }
+    }
+
+    pub fn ids(&self) -> Vec<u64> {
         self.text
             .lines()
             .filter_map(|line| line.strip_prefix("id: "))
@@ -98,7 +110,5 @@ async fn an_idle_feed_shows_that_it_lives_and_ends_when_the_server_stops() {
     feed.until(|text| text.contains(": still here\n\n")).await;
     server.get(&admin, "/v1/feed").await.expect_problem(503, "too-many-feeds");
     server.stop().await;
-    while let Some(frame) = feed.body.frame().await {
-        frame.expect("the feed ends, it does not break");
-    }
+    feed.ends().await;
 }

@@ -2,8 +2,6 @@
 //! Journeys through the program as a whole are in the `tests` package; here is what only this crate decides.
 
 mod api_keys;
-mod audit;
-mod audit_coverage;
 mod commands;
 mod connections;
 mod credentials;
@@ -11,5 +9,6 @@ mod demonstration;
 mod description;
 mod feed;
 mod queries;
+mod replays;
 mod roles;
 mod support;

@@ -5,14 +5,16 @@ use std::collections::{BTreeMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use formledger_domain::{
-    Actor, FormId, FormVersion, Position, SubmissionId, SubmissionState, TenantId, Waiting,
+    Actor, FormId, FormPin, FormVersion, Position, SubmissionId, SubmissionState, TenantId, Waiting,
 };
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::stored::{COLUMNS, TaskEntry, for_person, for_role};
 use crate::columns::{self, micros};
 use crate::cursor::{self, Cursor, Fingerprint};
 use crate::database::{Connection, Row, sql};
+use crate::position::ReadModel;
 use crate::reader::QueryError;
 
 /// Tasks of a page when the query does not say.
@@ -85,10 +87,14 @@ pub struct TaskPage {
 /// A task whose time is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DueTask {
+    /// Since when.
+    pub due_at: DateTime<Utc>,
     /// Whose.
     pub tenant: TenantId,
     /// The submission.
     pub submission_id: SubmissionId,
+    /// The form version that it is pinned to.
+    pub form: FormPin,
 }
 
 /// A place in a person's list.
@@ -238,21 +244,38 @@ fn row(entry: TaskEntry, query: &TaskQuery) -> Result<Option<TaskRow>, sqlx::Err
     }))
 }
 
-/// What is due at `now` in all tenants, the longest overdue first, at most `limit`.
+/// What is due at `now` in all tenants behind `after`, the longest overdue first, at most `limit`. Of a tenant that is parked nothing:
+/// its rows stay as they are, whatever its submissions do.
 pub(crate) async fn due(
     connection: &mut Connection<'_>,
     now: DateTime<Utc>,
+    after: Option<&DueTask>,
     limit: u32,
 ) -> Result<Vec<DueTask>, sqlx::Error> {
-    let rows = sql("SELECT tenant_id, submission_id FROM tasks WHERE due_at IS NOT NULL AND due_at <= $1 \
-         ORDER BY due_at, tenant_id, submission_id LIMIT $2")
+    let (due_at, tenant, submission) = after.map_or((i64::MIN, "", Uuid::nil()), |task| {
+        (micros(task.due_at), task.tenant.as_str(), task.submission_id.0)
+    });
+    let rows = sql("SELECT t.due_at, t.tenant_id, t.submission_id, t.form, t.form_version FROM tasks AS t \
+         WHERE t.due_at IS NOT NULL AND t.due_at <= $1 AND (t.due_at, t.tenant_id, t.submission_id) > ($2, $3, $4) \
+         AND NOT EXISTS (SELECT 1 FROM checkpoints AS c WHERE c.tenant_id = t.tenant_id AND c.projection = $5 \
+         AND c.version = $6 AND c.status = 'parked') ORDER BY t.due_at, t.tenant_id, t.submission_id LIMIT $7")
     .bind(micros(now))
+    .bind(due_at)
+    .bind(tenant)
+    .bind(submission)
+    .bind(ReadModel::Tasks.name())
+    .bind(ReadModel::Tasks.version())
     .bind(i64::from(limit))
     .rows(connection)
     .await?;
     let task = |row: &Row| {
-        let submission_id = SubmissionId(row.get("submission_id")?);
-        Ok(DueTask { tenant: columns::tenant(row.get("tenant_id")?)?, submission_id })
+        let version = columns::version(row.get("form_version")?)?;
+        Ok(DueTask {
+            due_at: columns::time(row.get("due_at")?)?,
+            tenant: columns::tenant(row.get("tenant_id")?)?,
+            submission_id: SubmissionId(row.get("submission_id")?),
+            form: FormPin { form: columns::form(row.get("form")?)?, version },
+        })
     };
     rows.iter().map(task).collect()
 }

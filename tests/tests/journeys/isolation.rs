@@ -36,7 +36,7 @@ impl Route {
     }
 
     fn is_feed(&self) -> bool {
-        self.template.ends_with("/feed")
+        self.template == "/v1/feed"
     }
 }
 
@@ -114,13 +114,17 @@ async fn the_description_names_every_route_of_the_contract() {
         "POST /v1/submissions/S/withdraw",
         "GET /v1/tasks",
         "GET /v1/stats",
-        "GET /v1/audit",
-        "PUT /v1/audit",
-        "GET /v1/audit/entries",
         "GET /v1/api-keys",
         "POST /v1/api-keys",
         "DELETE /v1/api-keys/S",
         "GET /v1/events",
+        "POST /v1/replays",
+        "GET /v1/replays",
+        "GET /v1/replays/S",
+        "GET /v1/replays/S/feed",
+        "POST /v1/replays/S/pause",
+        "POST /v1/replays/S/resume",
+        "POST /v1/replays/S/cancel",
         "GET /v1/ledger",
         "GET /v1/feed",
         "GET /v1/exports/submissions.csv",

@@ -1,0 +1,252 @@
+//! `/v1/replays`: a range of a ledger goes by again, to a feed at a chosen speed or through candidate rules. Replays read and never
+//! write; they live in the memory of the server that was asked, which forgets them when it stops, because each can be repeated.
+
+mod events;
+mod messages;
+mod order;
+mod pace;
+mod registry;
+mod replay;
+mod rules;
+mod run;
+
+use std::sync::Arc;
+
+use formledger_domain::{Position, Sequence, TenantContext};
+use formledger_store::{EventFilter, TenantLedger};
+use http::StatusCode;
+use http::header::{HeaderValue, LOCATION};
+use serde::Serialize;
+use serde_json::Value;
+use uuid::Uuid;
+use warp::Reply;
+use warp::reply::Response;
+
+pub use registry::Replays;
+
+use crate::auth::Caller;
+use crate::backtest::{CandidateError, compile};
+use crate::call::Call;
+use crate::command::{Empty, idempotency, members};
+use crate::error::ApiError;
+use crate::events::filter;
+use crate::feed::{event_stream, last_event_id, take_place};
+use crate::openapi::answers;
+use crate::precondition::IfMatch;
+use crate::query::{QueryCall, answer};
+use messages::ReplayFeed;
+use order::{Body, Candidate, Request, What};
+use replay::{Kind, KindName, Order, Replay};
+
+/// The body of `POST /v1/replays`; `replays::order` reads it.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "it describes what is read by hand, so that everything wrong is told at once")]
+pub struct NewReplay {
+    /// `feed`: the events again. `rules`: a candidate judges the submissions.
+    #[schema(value_type = String)]
+    kind: KindName,
+    /// The first position; 1 when missing.
+    from: Option<u64>,
+    /// The last position; where the ledger ends now when missing.
+    to: Option<u64>,
+    /// Of kind `feed`: how many times faster than recorded, 0.001 to 1000000, or `"max"`; 1 when missing.
+    speed: Option<Value>,
+    /// Of kind `rules`: the form.
+    form: Option<String>,
+    /// Of kind `rules`: the candidate, a list of rules, or an object with a list `rules`.
+    rules: Option<Value>,
+}
+
+/// The replays of a tenant.
+#[derive(Serialize)]
+struct ReplayList {
+    items: Vec<Value>,
+    position: Position,
+}
+
+/// Begins a replay.
+#[utoipa::path(post, path = "/v1/replays", tag = "replays", security(("bearer" = []), ("api-key" = [])),
+    request_body = NewReplay,
+    responses(
+        (status = 201, body = answers::Replay, description = "It runs. `Location` is where it is looked at; `Idempotency-Key` finds it again as long as it is remembered."),
+        (status = 403, description = "`feed` takes `admin` or `auditor`, `rules` also `designer`."),
+        (status = 422, description = "`replay-invalid`, or `rules-invalid` for a candidate that fits no version of the form; both with `errors[{pointer, message}]`."),
+        (status = 429, description = "`too-many-replays` run or are paused."),
+    ))]
+pub async fn create(call: Call) -> Result<Response, ApiError> {
+    let caller = call.caller().await?;
+    let (api, head, body) = call.json_body().await?;
+    let ledger = api.tenants.require(&api.store, &caller).await?;
+    if let Some(given) = IfMatch::read(&head)? {
+        return Err(given.failed(Sequence::START));
+    }
+    let Caller { context, .. } = &caller;
+    let idempotency = idempotency(&head, &context.actor.subject, &body)?;
+    let body = Body::read(&body)?;
+    caller.require(body.roles())?;
+    if let Some(given) = &idempotency
+        && let Some(first) = api.replays.begun_by(&context.tenant, given)?
+    {
+        return created(&first);
+    }
+    let request = body.request(ledger.head().await?.position)?;
+    let order = order(&ledger, context, request).await?;
+    let running = api.replays.begin(&context.tenant)?;
+    let subject = Arc::clone(&context.actor.subject);
+    let replay = Arc::new(Replay::new(context.tenant.clone(), subject, order, idempotency));
+    let kept = api.replays.keep(Arc::clone(&replay))?;
+    // Else a request with the same key was faster.
+    if Arc::ptr_eq(&kept, &replay) {
+        run::start(&api, &replay, ledger, running);
+    }
+    created(&kept)
+}
+
+async fn order(ledger: &TenantLedger, context: &TenantContext, request: Request) -> Result<Order, ApiError> {
+    let Request { what, from, to } = request;
+    let kind = match what {
+        What::Feed(speed) => Kind::Feed(speed),
+        What::Rules(candidate) => {
+            let Candidate { form, rules, .. } = &candidate;
+            match compile(ledger, context, form, rules).await {
+                Ok(backtest) => Kind::Rules(Arc::new(backtest)),
+                Err(CandidateError::FormMissing(_)) => return Err(candidate.form_missing()),
+                Err(CandidateError::FitsNone(problems)) => return Err(candidate.refused(&problems)),
+                Err(CandidateError::History(error)) => return Err(error.into()),
+            }
+        }
+    };
+    Ok(Order { kind, from, to })
+}
+
+fn created(replay: &Replay) -> Result<Response, ApiError> {
+    let mut response = shown(replay)?;
+    *response.status_mut() = StatusCode::CREATED;
+    let location = HeaderValue::from_str(&format!("/v1/replays/{}", replay.id));
+    response.headers_mut().insert(LOCATION, location.map_err(ApiError::internal)?);
+    Ok(response)
+}
+
+/// The replay, with how far it has come.
+fn shown(replay: &Replay) -> Result<Response, ApiError> {
+    answer(replay.progress().position, &replay.shown())
+}
+
+/// The tenant's replays, newest first.
+#[utoipa::path(get, path = "/v1/replays", tag = "replays", security(("bearer" = []), ("api-key" = [])),
+    responses((status = 200, body = answers::ReplayList, description = "Those that run and those that ended lately, on this server.")))]
+pub async fn list(call: Call) -> Result<Response, ApiError> {
+    let query = QueryCall::read(call).await?;
+    query.finish_params()?;
+    let position = query.reach_ledger().await?;
+    let known = query.api.replays.of(&query.caller.context.tenant);
+    let items = known.iter().map(|replay| replay.shown()).collect();
+    answer(position, &ReplayList { items, position })
+}
+
+/// One replay.
+#[utoipa::path(get, path = "/v1/replays/{id}", tag = "replays", security(("bearer" = []), ("api-key" = [])),
+    params(("id" = Uuid, Path, description = "The replay.")),
+    responses(
+        (status = 200, body = answers::Replay, description = "How far it has come, and what it found so far."),
+        (status = 404, description = "There is no such replay on this server (any more)."),
+    ))]
+pub async fn one(call: Call, id: String) -> Result<Response, ApiError> {
+    let query = QueryCall::read(call).await?;
+    query.finish_params()?;
+    shown(&*found(&query.api.replays, &query.caller, &id)?)
+}
+
+/// Holds a replay where it is.
+#[utoipa::path(post, path = "/v1/replays/{id}/pause", tag = "replays", security(("bearer" = []), ("api-key" = [])),
+    params(("id" = Uuid, Path, description = "The replay.")),
+    responses(
+        (status = 200, body = answers::Replay, description = "It is paused; after an hour it is cancelled."),
+        (status = 404, description = "There is no such replay on this server (any more)."),
+        (status = 409, description = "`replay-ended`."),
+    ))]
+pub async fn pause(call: Call, id: String) -> Result<Response, ApiError> {
+    direct(call, &id, Replay::pause).await
+}
+
+/// Lets a paused replay go on.
+#[utoipa::path(post, path = "/v1/replays/{id}/resume", tag = "replays", security(("bearer" = []), ("api-key" = [])),
+    params(("id" = Uuid, Path, description = "The replay.")),
+    responses(
+        (status = 200, body = answers::Replay, description = "It runs."),
+        (status = 404, description = "There is no such replay on this server (any more)."),
+        (status = 409, description = "`replay-ended`."),
+    ))]
+pub async fn resume(call: Call, id: String) -> Result<Response, ApiError> {
+    direct(call, &id, Replay::resume).await
+}
+
+/// Ends a replay.
+#[utoipa::path(post, path = "/v1/replays/{id}/cancel", tag = "replays", security(("bearer" = []), ("api-key" = [])),
+    params(("id" = Uuid, Path, description = "The replay.")),
+    responses(
+        (status = 200, body = answers::Replay, description = "It is cancelled; what it found until then stays."),
+        (status = 404, description = "There is no such replay on this server (any more)."),
+        (status = 409, description = "`replay-ended` otherwise."),
+    ))]
+pub async fn cancel(call: Call, id: String) -> Result<Response, ApiError> {
+    direct(call, &id, Replay::cancel).await
+}
+
+async fn direct(
+    call: Call,
+    id: &str,
+    change: impl FnOnce(&Replay) -> Result<(), ApiError> + Send,
+) -> Result<Response, ApiError> {
+    let caller = call.caller().await?;
+    let (api, _, body) = call.optional_json_body().await?;
+    let Empty {} = members(&body)?;
+    api.tenants.require(&api.store, &caller).await?;
+    let replay = found(&api.replays, &caller, id)?;
+    caller.require(replay.order.kind.name().roles())?;
+    change(&replay)?;
+    shown(&replay)
+}
+
+/// What a replay tells, as it goes by.
+#[utoipa::path(get, path = "/v1/replays/{id}/feed", tag = "replays", security(("bearer" = []), ("api-key" = [])),
+    params(
+        ("id" = Uuid, Path, description = "The replay."),
+        ("Last-Event-ID" = Option<u64>, Header, description = "Start after this `id`; wins over `after`."),
+        ("after" = Option<u64>, Query, description = "Start after this `id`; at the range's beginning when missing."),
+        ("form" = Option<String>, Query, description = "Of kind `feed`: only events about this form and its submissions."),
+        ("submission" = Option<String>, Query, description = "Of kind `feed`: only events of this submission."),
+        ("types" = Option<String>, Query, description = "Of kind `feed`: only these types, separated by commas, with or without `.v<n>`."),
+    ),
+    responses(
+        (status = 200, description = "Server-sent events as in `/v1/feed`, `id` is the position. Of kind `feed` the events; of kind `rules` one `formledger.replay.outcomes-changed.v1` for each submission that is decided otherwise, with `changes[{rule, before, after}]`. Then `formledger.replay.summary.v1`, and the end.", content_type = "text/event-stream"),
+        (status = 204, description = "`Last-Event-ID` is the summary's: there is nothing more."),
+        (status = 404, description = "There is no such replay on this server (any more)."),
+        (status = 503, description = "`too-many-feeds`."),
+    ))]
+pub async fn feed(call: Call, id: String) -> Result<Response, ApiError> {
+    let mut query = QueryCall::read(call).await?;
+    let replay = found(&query.api.replays, &query.caller, &id)?;
+    let in_query = query.params.parsed::<u64>("after")?.map(Position);
+    let filter = match replay.order.kind {
+        Kind::Feed(_) => filter(&mut query.params)?,
+        Kind::Rules(_) => EventFilter::default(),
+    };
+    query.finish_params()?;
+    let before = Position(replay.order.from.0 - 1);
+    let after = last_event_id(&query.head)?.or(in_query).unwrap_or(before).max(before);
+    if after >= ReplayFeed::last_id(&replay) {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let place = take_place(&query.api, &query.caller.context.tenant)?;
+    let reached = replay.progress().position;
+    let QueryCall { api, ledger, caller, .. } = query;
+    let feed = ReplayFeed { api, replay, ledger, filter, after, caller };
+    Ok(event_stream(reached, feed.messages(place)))
+}
+
+/// A replay of the caller's tenant.
+fn found(replays: &Replays, caller: &Caller, id: &str) -> Result<Arc<Replay>, ApiError> {
+    let id = Uuid::try_parse(id).map_err(|_| ApiError::NotFound("replay"))?;
+    replays.find(&caller.context.tenant, id).ok_or(ApiError::NotFound("replay"))
+}

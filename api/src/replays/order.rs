@@ -1,0 +1,250 @@
+//! The body of `POST /v1/replays`, read strictly: what is missing, out of range or not known is told with its place, all at once.
+//! Called by the handler, which checks roles by the kind before anything is compiled.
+
+use formledger_domain::{DefinitionProblem, FormId, Position};
+use serde_json::{Map, Value, json};
+
+use super::pace::Speed;
+use super::replay::KindName;
+use crate::command::parse;
+use crate::error::ApiError;
+use crate::limits::{REPLAY_SPEED_MAX, REPLAY_SPEED_MIN};
+
+/// What is asked for, before a candidate is compiled.
+#[derive(Debug, PartialEq)]
+pub struct Request {
+    /// What to do.
+    pub what: What,
+    /// The first position.
+    pub from: Position,
+    /// The last one.
+    pub to: Position,
+}
+
+/// The kinds, with what each needs.
+#[derive(Debug, PartialEq)]
+pub enum What {
+    /// Events, at a speed.
+    Feed(Speed),
+    /// Candidate rules of a form.
+    Rules(Candidate),
+}
+
+/// Candidate rules, as they came.
+#[derive(Debug, PartialEq)]
+pub struct Candidate {
+    /// The form.
+    pub form: FormId,
+    /// A list of rules.
+    pub rules: Value,
+    /// Where in the body the list stands.
+    pointer: &'static str,
+}
+
+/// The body, of which the kind is known: enough to say who may.
+pub struct Body {
+    kind: KindName,
+    members: Map<String, Value>,
+}
+
+impl Body {
+    /// Reads the kind.
+    ///
+    /// # Errors
+    /// 400 when the body is no JSON, 422 when it is no object or names no kind.
+    pub fn read(body: &[u8]) -> Result<Self, ApiError> {
+        let Value::Object(mut members) = parse(body)? else {
+            return Err(refused(vec![problem("", "write an object with a `kind`")]));
+        };
+        let kind = members.remove("kind").and_then(|kind| serde_json::from_value(kind).ok());
+        let kind = kind.ok_or_else(|| refused(vec![problem("/kind", "is `feed` or `rules`")]))?;
+        Ok(Self { kind, members })
+    }
+
+    /// The roles that may begin such a replay.
+    pub fn roles(&self) -> &'static [&'static str] {
+        self.kind.roles()
+    }
+
+    /// Reads the rest, for a ledger that ends at `head`.
+    ///
+    /// # Errors
+    /// 422 with everything that is wrong.
+    pub fn request(self, head: Position) -> Result<Request, ApiError> {
+        let mut members = Members { left: self.members, problems: Vec::new() };
+        let (from, to) = members.range(head);
+        let what = match self.kind {
+            KindName::Feed => Some(What::Feed(members.speed())),
+            KindName::Rules => members.candidate().map(What::Rules),
+        };
+        members.finish();
+        match what {
+            Some(what) if members.problems.is_empty() => Ok(Request { what, from, to }),
+            _ => Err(refused(members.problems)),
+        }
+    }
+}
+
+impl Candidate {
+    /// The refusal of a candidate that fits no version of the form, with places in the request's body.
+    pub fn refused(&self, problems: &[DefinitionProblem]) -> ApiError {
+        let placed = |problem: &DefinitionProblem| {
+            let mut told = json!(problem);
+            let below = problem.pointer.strip_prefix("/rules").unwrap_or_default();
+            told["pointer"] = json!(format!("{}{below}", self.pointer));
+            told
+        };
+        ApiError::Refused {
+            code: "rules-invalid",
+            detail: "the candidate fits no published version of the form".to_owned(),
+            errors: problems.iter().map(placed).collect(),
+        }
+    }
+
+    /// The refusal of a form that is not there.
+    pub fn form_missing(&self) -> ApiError {
+        refused(vec![problem("/form", &format!("there is no published form `{}`", self.form))])
+    }
+}
+
+/// Members that were not taken yet, and what is wrong with those that were.
+struct Members {
+    left: Map<String, Value>,
+    problems: Vec<Value>,
+}
+
+impl Members {
+    fn wrong(&mut self, pointer: &str, message: &str) {
+        self.problems.push(problem(pointer, message));
+    }
+
+    fn range(&mut self, head: Position) -> (Position, Position) {
+        let from = self.position("from", Position(1), head);
+        let to = self.position("to", head, head);
+        match (from, to) {
+            (Some(from), Some(to)) if from > to => self.wrong("/from", "lies behind `to`"),
+            _ => {}
+        }
+        (from.unwrap_or_default(), to.unwrap_or_default())
+    }
+
+    fn position(&mut self, name: &str, missing: Position, head: Position) -> Option<Position> {
+        let Some(given) = self.left.remove(name) else { return Some(missing) };
+        let position = given.as_u64().filter(|position| (1..=head.0).contains(position)).map(Position);
+        if position.is_none() {
+            self.wrong(&format!("/{name}"), &format!("is a position of the ledger, 1 to {head}"));
+        }
+        position
+    }
+
+    fn speed(&mut self) -> Speed {
+        let speed = match self.left.remove("speed") {
+            None => Some(Speed::Times(1.0)),
+            Some(Value::String(text)) if text == "max" => Some(Speed::Max),
+            Some(given) => given
+                .as_f64()
+                .filter(|times| (REPLAY_SPEED_MIN..=REPLAY_SPEED_MAX).contains(times))
+                .map(Speed::Times),
+        };
+        speed.unwrap_or_else(|| {
+            let range = format!("is `\"max\"` or a number, {REPLAY_SPEED_MIN} to {REPLAY_SPEED_MAX}");
+            self.wrong("/speed", &range);
+            Speed::Max
+        })
+    }
+
+    fn candidate(&mut self) -> Option<Candidate> {
+        let form = match self.left.remove("form") {
+            Some(Value::String(form)) => form.parse::<FormId>().map_err(|error| error.to_string()),
+            _ => Err("is the id of a form".to_owned()),
+        };
+        let form = form.map_err(|message| self.wrong("/form", &message)).ok();
+        let (rules, pointer) = match self.left.remove("rules") {
+            // As a whole form definition has them, so that one can be sent as it is.
+            Some(Value::Object(mut definition)) => (definition.remove("rules"), "/rules/rules"),
+            given => (given, "/rules"),
+        };
+        match (form, rules.filter(Value::is_array)) {
+            (Some(form), Some(rules)) => Some(Candidate { form, rules, pointer }),
+            (_, None) => {
+                self.wrong(pointer, "is the candidate: a list of rules, or an object with a list `rules`");
+                None
+            }
+            (None, _) => None,
+        }
+    }
+
+    fn finish(&mut self) {
+        for name in std::mem::take(&mut self.left).keys() {
+            let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+            self.wrong(&pointer, "is not known in a replay of this kind");
+        }
+    }
+}
+
+fn problem(pointer: &str, message: &str) -> Value {
+    json!({"pointer": pointer, "message": message})
+}
+
+fn refused(errors: Vec<Value>) -> ApiError {
+    ApiError::Refused {
+        code: "replay-invalid",
+        detail: "this replay cannot be made: see `errors`".to_owned(),
+        errors: Value::Array(errors),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &Value) -> Result<Request, ApiError> {
+        Body::read(body.to_string().as_bytes())?.request(Position(40))
+    }
+
+    #[test]
+    fn what_is_missing_is_the_whole_ledger_as_recorded() {
+        let request = read(&json!({"kind": "feed"})).expect("complete");
+        assert_eq!(
+            request,
+            Request { what: What::Feed(Speed::Times(1.0)), from: Position(1), to: Position(40) }
+        );
+        let request = read(&json!({"kind": "feed", "from": 7, "to": 7, "speed": "max"})).expect("complete");
+        assert_eq!(request, Request { what: What::Feed(Speed::Max), from: Position(7), to: Position(7) });
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_told_with_its_place() {
+        for (body, pointers) in [
+            (json!([]), vec![""]),
+            (json!({}), vec!["/kind"]),
+            (json!({"kind": "slow"}), vec!["/kind"]),
+            (
+                json!({"kind": "feed", "from": 0, "to": 41, "speed": 0, "a/b": 1}),
+                vec!["/from", "/to", "/speed", "/a~1b"],
+            ),
+            (json!({"kind": "feed", "from": 9, "to": 8}), vec!["/from"]),
+            (json!({"kind": "feed", "from": 1.5}), vec!["/from"]),
+            (json!({"kind": "feed", "from": null}), vec!["/from"]),
+            (json!({"kind": "feed", "speed": "fast"}), vec!["/speed"]),
+            (json!({"kind": "feed", "rules": []}), vec!["/rules"]),
+            (json!({"kind": "rules"}), vec!["/form", "/rules"]),
+            (
+                json!({"kind": "rules", "form": "No Form", "rules": {"rules": 1}}),
+                vec!["/form", "/rules/rules"],
+            ),
+            (json!({"kind": "rules", "form": "expense", "rules": [], "speed": 1}), vec!["/speed"]),
+        ] {
+            let ApiError::Refused { code, errors, .. } = read(&body).expect_err("wrong") else {
+                panic!("{body}");
+            };
+            let told: Vec<&str> = errors
+                .as_array()
+                .expect("a list")
+                .iter()
+                .filter_map(|error| error["pointer"].as_str())
+                .collect();
+            assert_eq!((code, told), ("replay-invalid", pointers), "{body}");
+        }
+    }
+}

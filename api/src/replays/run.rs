@@ -1,0 +1,42 @@
+//! Runs a replay to its end, in a task of its own. It reads the ledger and nothing else: nothing here can append, notify or set a timer.
+//! Started by the handler that made the replay; whatever happens, the replay ends and gives its place back.
+
+use std::sync::Arc;
+
+use formledger_store::{TenantLedger, causes};
+
+use super::registry::Running;
+use super::replay::{Kind, Replay, Status};
+use super::{events, rules};
+use crate::app::Api;
+use crate::error::ApiError;
+use crate::metrics::Raised;
+
+/// Starts `replay`, which is remembered already.
+pub fn start(api: &Arc<Api>, replay: &Arc<Replay>, ledger: TenantLedger, running: Running) {
+    let (api, replay) = (Arc::clone(api), Arc::clone(replay));
+    tokio::spawn(async move {
+        let _held = (running, Raised::new(&api.metrics.replays));
+        let work = {
+            let (api, replay) = (Arc::clone(&api), Arc::clone(&replay));
+            async move { run(&api, &replay, &ledger).await }
+        };
+        // A task of its own, so that a panic there is a failure here.
+        match tokio::spawn(work).await.unwrap_or_else(|panic| Err(ApiError::internal(panic))) {
+            // Without effect on one that was cancelled.
+            Ok(()) => replay.end(Status::Done),
+            Err(error) => {
+                let (tenant, id) = (replay.tenant.as_str(), replay.id);
+                tracing::error!(tenant, replay = %id, cause = causes(&error), "a replay failed");
+                replay.fail(&error);
+            }
+        }
+    });
+}
+
+async fn run(api: &Api, replay: &Replay, ledger: &TenantLedger) -> Result<(), ApiError> {
+    match &replay.order.kind {
+        Kind::Feed(speed) => events::run(replay, ledger, *speed).await,
+        Kind::Rules(backtest) => rules::run(&api.replays.cores, replay, ledger, backtest).await,
+    }
+}
