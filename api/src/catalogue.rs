@@ -29,7 +29,8 @@ type Key = (TenantId, FormId);
 /// The newest published version of every form in use, and older ones that drafts are pinned to.
 pub struct Catalogue {
     newest: BoundedMap<Key, Entry>,
-    pinned: BoundedMap<(TenantId, FormId, FormVersion), Arc<CompiledForm>>,
+    /// By the era, too, in which they were read: a version that was lost may have been published otherwise since.
+    pinned: BoundedMap<(TenantId, u64, FormId, FormVersion), Arc<CompiledForm>>,
     loaders: [Mutex<()>; LOADERS],
 }
 
@@ -38,7 +39,16 @@ struct Entry {
     /// What takes submissions now, or why nothing does.
     open: Result<Arc<CompiledForm>, FormError>,
     sequence: Sequence,
+    /// The ledgers' era in which it was read.
+    era: u64,
     loaded: Instant,
+}
+
+impl Entry {
+    /// Whether it can be used without asking the form's stream.
+    fn is_fresh(&self, ledger: &TenantLedger) -> bool {
+        self.loaded.elapsed() < FRESH_FOR && self.era == ledger.era()
+    }
 }
 
 impl Catalogue {
@@ -63,17 +73,16 @@ impl Catalogue {
     ) -> Result<Arc<CompiledForm>, ApiError> {
         let key = (context.tenant.clone(), form.clone());
         match self.newest.get(&key) {
-            Some(entry) if entry.loaded.elapsed() < FRESH_FOR => Ok(entry.open?),
+            Some(entry) if entry.is_fresh(ledger) => Ok(entry.open?),
             stale => {
                 let loader = self.loader(&key);
                 // Somebody is asking already: what is known is good enough meanwhile.
                 let _loading = match (loader.try_lock(), stale) {
                     (Ok(guard), _) => guard,
-                    (Err(_), Some(entry)) => return Ok(entry.open?),
-                    (Err(_), None) => loader.lock().await,
+                    (Err(_), Some(entry)) if entry.era == ledger.era() => return Ok(entry.open?),
+                    (Err(_), _) => loader.lock().await,
                 };
-                if let Some(entry) = self.newest.get(&key).filter(|entry| entry.loaded.elapsed() < FRESH_FOR)
-                {
+                if let Some(entry) = self.newest.get(&key).filter(|entry| entry.is_fresh(ledger)) {
                     return Ok(entry.open?);
                 }
                 Ok(self.load(ledger, context, key).await?.open?)
@@ -106,7 +115,7 @@ impl Catalogue {
         context: &TenantContext,
         pin: &FormPin,
     ) -> Result<Arc<CompiledForm>, ApiError> {
-        let key = (context.tenant.clone(), pin.form.clone(), pin.version);
+        let key = (context.tenant.clone(), ledger.era(), pin.form.clone(), pin.version);
         if let Some(compiled) = self.pinned.get(&key) {
             return Ok(compiled);
         }
@@ -130,14 +139,14 @@ impl Catalogue {
         context: &TenantContext,
         key: Key,
     ) -> Result<Entry, ApiError> {
-        let loaded = Instant::now();
+        let (loaded, era) = (Instant::now(), ledger.era());
         let events = ledger.load(&context.stream::<Form>(&key.1)).await?;
         let sequence = events.last().map_or(Sequence::START, |event| event.sequence);
         let open = match self.newest.get(&key) {
-            Some(known) if known.sequence == sequence => known.open,
+            Some(known) if (known.sequence, known.era) == (sequence, era) => known.open,
             _ => newest(&events, &key.1)?,
         };
-        let entry = Entry { open, sequence, loaded };
+        let entry = Entry { open, sequence, era, loaded };
         self.newest.insert(key, entry.clone());
         Ok(entry)
     }

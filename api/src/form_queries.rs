@@ -11,7 +11,6 @@ use formledger_projections::{FormRow, FormSummary, FormVersionRow, ReadModel};
 use serde::Serialize;
 use warp::reply::Response;
 
-use crate::auth::Caller;
 use crate::bounded::BoundedMap;
 use crate::call::Call;
 use crate::error::ApiError;
@@ -35,8 +34,8 @@ struct Checked<'a, T> {
 }
 
 /// What the checker says of definitions, remembered: to find it a definition is compiled. A form's definitions change with its events
-/// only, so the position of one is enough of a key.
-pub struct CheckedForms(BoundedMap<(TenantId, FormId, Position), Arc<[DefinitionProblem]>>);
+/// only, so within an era of the ledgers the position of one is enough of a key.
+pub struct CheckedForms(BoundedMap<(TenantId, FormId, u64, Position), Arc<[DefinitionProblem]>>);
 
 impl CheckedForms {
     /// Knows none yet.
@@ -47,13 +46,13 @@ impl CheckedForms {
     /// The problems of the definition that a form of the caller's tenant shows since `position`.
     fn problems(
         &self,
-        caller: &Caller,
+        query: &QueryCall,
         form: &FormId,
         position: Position,
         definition: Option<&CanonicalJson>,
     ) -> Arc<[DefinitionProblem]> {
         let Some(definition) = definition else { return Arc::default() };
-        let key = (caller.context.tenant.clone(), form.clone(), position);
+        let key = (query.caller.context.tenant.clone(), form.clone(), query.ledger.era(), position);
         if let Some(known) = self.0.get(&key) {
             return known;
         }
@@ -103,7 +102,7 @@ pub async fn one(call: Call, form: String) -> Result<Response, ApiError> {
     let form = form.ok_or(ApiError::NotFound("form"))?;
     let problems = if query.reads_all() {
         let definition = form.draft.as_ref().or(form.definition.as_ref());
-        query.api.checked_forms.problems(&query.caller, &id, form.summary.position, definition)
+        query.api.checked_forms.problems(&query, &id, form.summary.position, definition)
     } else {
         Arc::default()
     };
@@ -134,7 +133,7 @@ pub async fn version(call: Call, form: String, version: String) -> Result<Respon
     }
     let form: FormVersionRow = found.value.ok_or(ApiError::NotFound("form version"))?;
     let checked = &query.api.checked_forms;
-    let problems = checked.problems(&query.caller, &id, form.summary.position, Some(&form.definition));
+    let problems = checked.problems(&query, &id, form.summary.position, Some(&form.definition));
     answer(found.position, &Checked { form, problems: &problems })
 }
 

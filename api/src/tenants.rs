@@ -1,5 +1,5 @@
 //! Tenants: which exist, and how they begin: with the first command of their `admin`, or with `POST /v1/tenants`.
-//! Called before every command and query; existence is a fact of the ledger, remembered because it never ends.
+//! Called before every command and query; existence is a fact of the ledger, remembered because within an era of the ledgers it never ends.
 
 use formledger_domain::{Tenant, TenantCommand, TenantContext, TenantId};
 use formledger_store::{AppendError, ExecuteError, ExecuteOptions, Expectation, Store, TenantLedger};
@@ -17,7 +17,8 @@ use crate::openapi::answers;
 
 /// Knows which tenants exist.
 pub struct Tenants {
-    known: BoundedMap<TenantId, ()>,
+    /// With the era in which that was seen.
+    known: BoundedMap<TenantId, u64>,
     provisioned: bool,
 }
 
@@ -51,18 +52,20 @@ impl Tenants {
         if self.provisioned || !caller.has_any(&[role::ADMIN]) {
             return Err(ApiError::TenantUnknown);
         }
+        let era = ledger.era();
         register(&ledger, &caller.context).await?;
-        self.known.insert(caller.context.tenant.clone(), ());
+        self.known.insert(caller.context.tenant.clone(), era);
         Ok(ledger)
     }
 
     async fn exists(&self, ledger: &TenantLedger, tenant: &TenantId) -> Result<bool, ApiError> {
-        if self.known.get(tenant).is_some() {
+        let era = ledger.era();
+        if self.known.get(tenant) == Some(era) {
             return Ok(true);
         }
         let exists = ledger.head().await?.position.0 > 0;
         if exists {
-            self.known.insert(tenant.clone(), ());
+            self.known.insert(tenant.clone(), era);
         }
         Ok(exists)
     }

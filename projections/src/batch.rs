@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use formledger_domain::{Position, TenantId};
-use formledger_store::{LedgerRange, RecordedEvent, Store, StoreError};
+use formledger_store::{LedgerRange, LinkedRanges, RecordedEvent, Store, StoreError};
 
 use crate::projection::Fact;
+use crate::witness::Reflected;
 
 /// What was read of several ledgers.
 #[derive(Debug, Default)]
@@ -16,6 +17,10 @@ pub(crate) struct Batch {
     walls: BTreeMap<TenantId, Wall>,
     payload_bytes: usize,
     reads: usize,
+    /// Where each ledger's last range ended.
+    ends: Reflected,
+    /// A ledger that does not go on from what was read of it before.
+    torn: Option<(TenantId, Position)>,
 }
 
 /// An event that is missing in the ledger or damaged there; nothing behind it is read.
@@ -55,17 +60,33 @@ impl Batch {
         self.walls.contains_key(tenant)
     }
 
-    /// Reads one range each of several ledgers; up to its wall where a ledger has one.
+    /// A ledger that lost events which are reflected already, and a position at which it holds another one. Then nothing of this batch may
+    /// be applied.
+    pub(crate) fn torn(&self) -> Option<&(TenantId, Position)> {
+        self.torn.as_ref()
+    }
+
+    /// Ledgers that ended before what was to be read of them, or have a gap there.
+    pub(crate) fn walls(&self) -> impl Iterator<Item = (&TenantId, Position)> {
+        self.walls.iter().map(|(tenant, wall)| (tenant, wall.position))
+    }
+
+    /// Reads one range each of several ledgers, which go on from what is `reflected`; up to its wall where a ledger has one.
     ///
     /// # Errors
     /// What keeps every ledger from being read. A damaged event is no error here.
-    pub(crate) async fn read(&mut self, store: &Store, ranges: &[LedgerRange]) -> Result<(), StoreError> {
+    pub(crate) async fn read(
+        &mut self,
+        store: &Store,
+        ranges: &[LedgerRange],
+        reflected: &Reflected,
+    ) -> Result<(), StoreError> {
         self.reads += 1;
-        match store.read_ranges(ranges).await {
-            Ok(events) => self.take(events, ranges),
+        match store.read_linked(ranges).await {
+            Ok(read) => self.link_and_take(store, read, ranges, reflected),
             Err(error) if damage(&error).is_some() => {
                 for range in ranges {
-                    self.read_to_damage(store, range).await?;
+                    self.read_to_damage(store, range, reflected).await?;
                 }
             }
             Err(error) => return Err(error),
@@ -74,7 +95,12 @@ impl Batch {
     }
 
     /// Reads one ledger's range up to a damaged event, if one is there: halves the range until it holds that event alone.
-    async fn read_to_damage(&mut self, store: &Store, range: &LedgerRange) -> Result<(), StoreError> {
+    async fn read_to_damage(
+        &mut self,
+        store: &Store,
+        range: &LedgerRange,
+        reflected: &Reflected,
+    ) -> Result<(), StoreError> {
         let mut good = range.after;
         let mut bad: Option<(Position, String)> = None;
         while good < bad.as_ref().map_or(range.up_to, |(bad, _)| Position(bad.0 - 1)) {
@@ -83,9 +109,9 @@ impl Batch {
                 Some((bad, _)) => Position(good.0 + (bad.0 - good.0) / 2),
             };
             let part = [LedgerRange { tenant: range.tenant.clone(), after: good, up_to }];
-            match store.read_ranges(&part).await {
-                Ok(events) => {
-                    self.take(events, &part);
+            match store.read_linked(&part).await {
+                Ok(read) => {
+                    self.link_and_take(store, read, &part, reflected);
                     good = up_to;
                 }
                 Err(error) => match damage(&error) {
@@ -99,6 +125,49 @@ impl Batch {
             self.walls.entry(range.tenant.clone()).or_insert(Wall { position, error });
         }
         Ok(())
+    }
+
+    fn link_and_take(
+        &mut self,
+        store: &Store,
+        read: LinkedRanges,
+        ranges: &[LedgerRange],
+        reflected: &Reflected,
+    ) {
+        if store.can_lose_history() {
+            self.link(&read, ranges, reflected);
+        }
+        self.take(read.events, ranges);
+    }
+
+    /// Looks whether ledgers still hold what was read of them before: at the ranges' beginnings, where all that follows depends on it, and
+    /// within them, where a projection is behind the others. Events are lost from some position on, so the newest known one tells.
+    fn link(&mut self, read: &LinkedRanges, ranges: &[LedgerRange], reflected: &Reflected) {
+        let of: HashMap<&TenantId, &[RecordedEvent]> = read
+            .events
+            .chunk_by(|a, b| a.tenant == b.tenant)
+            .map(|events| (&events[0].tenant, events))
+            .collect();
+        for LedgerRange { tenant, after, up_to } in ranges {
+            let events = of.get(tenant).copied().unwrap_or_default();
+            let known = [self.ends.get(tenant), reflected.get(tenant)];
+            for (position, leaf_hash) in known.into_iter().flatten() {
+                let found = if position == after {
+                    read.links.get(tenant).copied()
+                } else if position > after && position <= up_to {
+                    let found = events.iter().find(|event| event.position == *position);
+                    found.map(|event| event.leaf_hash)
+                } else {
+                    continue;
+                };
+                if found != Some(*leaf_hash) {
+                    self.torn = Some((tenant.clone(), *position));
+                }
+            }
+            if let Some(last) = events.last() {
+                self.ends.insert(tenant.clone(), (last.position, last.leaf_hash));
+            }
+        }
     }
 
     /// Takes over what was read of `ranges`: as positions have no gaps, a range that ends early has lost events.

@@ -4,7 +4,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
-use formledger_domain::{Position, TenantId};
+use chrono::Utc;
+use formledger_domain::{Position, TenantContext, TenantId};
 use formledger_store::{LedgerRange, Store, StoreError, causes};
 
 use crate::batch::Batch;
@@ -16,7 +17,7 @@ use crate::statistics::StatisticsProjection;
 use crate::status;
 use crate::submissions::SubmissionsProjection;
 use crate::tasks::TasksProjection;
-use crate::witness::{self, Doubt};
+use crate::witness::{self, Compared, Doubt, Reflected};
 
 /// Events read from the ledger at once; a batch exceeds its byte limit by at most these.
 const READ_EVENTS_MAX: usize = 512;
@@ -37,6 +38,16 @@ pub enum ProjectError {
     /// The read-model database failed.
     #[error("the read-model database failed")]
     Database(#[from] sqlx::Error),
+    /// The ledger lost events that had been read: the rows have to be compared with it before anything is applied.
+    #[error(
+        "the ledger of `{tenant}` does not hold the event at position {position} any more that was read there"
+    )]
+    HistoryLost {
+        /// Whose.
+        tenant: TenantId,
+        /// Where it holds another event now, or none.
+        position: Position,
+    },
 }
 
 /// Applies ledgers to read models, batch by batch.
@@ -46,6 +57,8 @@ pub(crate) struct Projector {
     read_models: ReadModels,
     limits: BatchLimits,
     followers: Followers,
+    /// What the rows are known to reflect, where a ledger can lose history.
+    reflected: Reflected,
     targets: HashMap<TenantId, Target>,
     /// Ledgers with something to read; whoever waits longest comes first.
     waiting: VecDeque<TenantId>,
@@ -100,7 +113,15 @@ impl Projector {
             statistics: followed.contains(&ReadModel::Statistics).then(Follower::default),
             tasks: followed.contains(&ReadModel::Tasks).then(Follower::default),
         };
-        Self { store, read_models, limits, followers, targets: HashMap::new(), waiting: VecDeque::new() }
+        Self {
+            store,
+            read_models,
+            limits,
+            followers,
+            reflected: Reflected::new(),
+            targets: HashMap::new(),
+            waiting: VecDeque::new(),
+        }
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -116,6 +137,9 @@ impl Projector {
         let mut writer = self.read_models.writer().await?;
         let mut connection = writer.connection();
         each!(self.followers, follower => follower.load(&mut connection, retry).await?);
+        if self.store.can_lose_history() {
+            self.reflected = witness::reflected(&witness::load_all(&mut connection).await?);
+        }
         let applied = self.read_models.applied();
         each!(self.followers, follower => follower.publish(applied));
         applied.announce();
@@ -219,6 +243,9 @@ impl Projector {
         });
         witness::note(&mut connection, &parts).await?;
         transaction.commit().await?;
+        if self.store.can_lose_history() {
+            witness::remember(&mut self.reflected, &parts);
+        }
         let applied = self.read_models.applied();
         let mut moves = moves.into_iter();
         each!(self.followers, follower => follower.settle(moves.next().unwrap_or_default(), applied));
@@ -253,9 +280,36 @@ impl Projector {
             if ranges.is_empty() {
                 break;
             }
-            batch.read(&self.store, &ranges).await?;
+            batch.read(&self.store, &ranges, &self.reflected).await?;
+            if let Some((tenant, position)) = batch.torn() {
+                return Err(self.history_lost(tenant, *position));
+            }
         }
+        self.look_behind_walls(&batch).await?;
         Ok(batch.ordered())
+    }
+
+    /// Where a ledger seems to lack an event, it may also have been set back since this projector heard where it ends.
+    async fn look_behind_walls(&self, batch: &Batch) -> Result<(), ProjectError> {
+        if !self.store.can_lose_history() {
+            return Ok(());
+        }
+        for (tenant, position) in batch.walls() {
+            let context = TenantContext::system(tenant.clone(), "projector", Utc::now());
+            match self.store.ledger(&context).head().await {
+                Ok(head) if head.position < position => return Err(self.history_lost(tenant, position)),
+                // One tenant's damage must not keep the others from being read.
+                Ok(_) | Err(StoreError::Damaged(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn history_lost(&self, tenant: &TenantId, position: Position) -> ProjectError {
+        // Nobody else in this process may go on from it either.
+        self.store.begin_era();
+        ProjectError::HistoryLost { tenant: tenant.clone(), position }
     }
 
     /// Takes up to `room` events' worth of ranges from those who wait. `after` holds what earlier reads of this batch took.
@@ -297,14 +351,17 @@ impl Projector {
             let mut writer = self.read_models.writer().await?;
             witness::load_all(&mut writer.connection()).await?
         };
-        let doubts = witness::doubts(&self.store, &witnesses, heads).await?;
+        let Compared { doubts, confirmed } = witness::compare(&self.store, &witnesses, heads).await?;
         let diverged: Vec<&TenantId> =
             doubts.iter().filter(|(_, doubt)| **doubt == Doubt::Diverged).map(|(tenant, _)| tenant).collect();
         if !diverged.is_empty() {
             tracing::warn!(tenants = ?diverged, "rows reflect events that the ledger does not hold; they are made again");
+            self.count_history_lost(diverged.len() as u64);
             status::drop_tenants(self.read_models.writer().await?.own(), &diverged).await?;
             self.load(true).await?;
         }
+        // The others are parked below, or where their ledgers are damaged.
+        self.reflected.retain(|tenant, _| confirmed.contains(tenant));
         self.park(|tenant, position| {
             let head = heads.get(tenant).copied().unwrap_or_default();
             if doubts.get(tenant) == Some(&Doubt::Foreign) {
@@ -353,8 +410,17 @@ impl Projector {
         Ok(changed)
     }
 
+    /// Tenants whose rows were made again because the ledger lost events.
+    fn count_history_lost(&self, tenants: u64) {
+        let replica = self.read_models.label();
+        metrics::counter!("formledger_projection_history_lost_total", "replica" => replica)
+            .increment(tenants);
+    }
+
     /// Sets the gauges of lag and parked tenants.
     pub(crate) fn report(&mut self) {
+        // From the start, so that the first one is an increase.
+        self.count_history_lost(0);
         let (targets, replica) = (&self.targets, self.read_models.label());
         each!(self.followers, follower => follower.report(&replica, targets.iter().map(|(tenant, target)| (tenant, target.head))));
     }

@@ -50,6 +50,8 @@ pub struct Runner {
     /// Whether this process keeps the read models; another one may.
     leads: bool,
     loaded: bool,
+    /// The ledger's era in which the rows were compared with it.
+    era: u64,
 }
 
 impl Runner {
@@ -62,6 +64,7 @@ impl Runner {
             settings,
             leads: false,
             loaded: false,
+            era: 0,
         }
     }
 
@@ -73,10 +76,27 @@ impl Runner {
         self.poll().await?;
         let mut events = 0;
         while self.projector.is_behind() {
-            events += self.projector.advance().await? as u64;
+            events += self.advance().await? as u64;
         }
         self.projector.report();
         Ok(events)
+    }
+
+    /// Applies one batch; where the ledger lost events that the rows reflect, sees to the rows first.
+    async fn advance(&mut self) -> Result<usize, ProjectError> {
+        match self.projector.advance().await {
+            Err(error @ ProjectError::HistoryLost { .. }) => {
+                tracing::warn!(
+                    replica = self.projector.read_models().name(),
+                    error = causes(&error),
+                    "comparing all rows with the ledgers"
+                );
+                self.loaded = false;
+                self.poll().await?;
+                Ok(0)
+            }
+            advanced => advanced,
+        }
     }
 
     /// Follows until `shutdown` completes; failures are logged and tried again.
@@ -107,7 +127,7 @@ impl Runner {
                     self.poll_or_log().await;
                 }
                 last_batch = Some(Instant::now());
-                if let Err(error) = self.projector.advance().await {
+                if let Err(error) = self.advance().await {
                     log(&error);
                     self.projector.report();
                     sleep(RETRY_PAUSE).await;
@@ -173,7 +193,13 @@ impl Runner {
         if !self.lead().await? {
             return Ok(());
         }
-        let mut first = !self.loaded;
+        // Before anything is read: what is lost from here on begins another era.
+        let era = self.projector.store().era();
+        let mut first = !self.loaded || era != self.era;
+        if first {
+            // What was heard of where ledgers end may not be true any more.
+            self.projector.rest();
+        }
         if first || self.projector.parking_changed().await? {
             // Parked tenants are tried again when the process starts: this binary may be able to read what the last one could not.
             self.projector.load(first).await?;
@@ -190,6 +216,7 @@ impl Runner {
             // Only now: a start that failed half way is made again as a whole.
             self.loaded = false;
             self.loaded = self.projector.check(&heads).await?;
+            self.era = era;
         }
         self.projector.aim(heads);
         Ok(())

@@ -2,7 +2,7 @@
 //! A ledger restored from an older copy, or taken over by a standby that had not received everything, may hold other events at positions that
 //! the rows reflect already; and a URL may name the read models of another system. Used by the projector.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 use formledger_domain::{Position, TenantId};
@@ -17,7 +17,10 @@ use crate::database::{Connection, ManyRows, Row, sql};
 const CHECKED_AT_ONCE: usize = 256;
 
 /// An event's place in the tree of its ledger.
-type LeafHash = [u8; 32];
+pub(crate) type LeafHash = [u8; 32];
+
+/// The newest event of each ledger that some rows reflect, as far as known: what is read next has to go on from it.
+pub(crate) type Reflected = HashMap<TenantId, (Position, LeafHash)>;
 
 /// What the rows remember of their ledger.
 #[derive(Debug)]
@@ -47,6 +50,26 @@ static PUT: LazyLock<ManyRows> = LazyLock::new(|| {
          first_hash = coalesce(witnesses.first_hash, excluded.first_hash) WHERE excluded.position > witnesses.position",
     )
 });
+
+/// Takes note of what was committed, as [`note`] has it.
+pub(crate) fn remember(reflected: &mut Reflected, parts: &[LedgerPart<'_>]) {
+    for part in parts {
+        let Some(last) = part.facts.last().map(|fact| (fact.event.position, fact.event.leaf_hash)) else {
+            continue;
+        };
+        match reflected.get_mut(part.tenant) {
+            Some(known) if known.0 >= last.0 => {}
+            Some(known) => *known = last,
+            None => drop(reflected.insert(part.tenant.clone(), last)),
+        }
+    }
+}
+
+/// What the rows reflect, by what was read of the witnesses.
+pub(crate) fn reflected(witnesses: &[Witness]) -> Reflected {
+    let last = |witness: &Witness| (witness.tenant.clone(), (witness.position, witness.last));
+    witnesses.iter().map(last).collect()
+}
 
 /// Notes what a batch was read from, in the batch's transaction.
 pub(crate) async fn note(
@@ -84,13 +107,22 @@ pub(crate) async fn load_all(connection: &mut Connection<'_>) -> Result<Vec<Witn
     rows.iter().map(read).collect()
 }
 
-/// Compares witnesses with the ledgers they speak of; answers whose rows are in doubt. A tenant without ledger is not looked at here.
-pub(crate) async fn doubts(
+/// What came out of comparing witnesses with their ledgers. A tenant without ledger, or with a damaged one, is in neither.
+#[derive(Debug, Default)]
+pub(crate) struct Compared {
+    /// Whose rows are in doubt.
+    pub(crate) doubts: HashMap<TenantId, Doubt>,
+    /// Whose rows reflect what their ledgers hold.
+    pub(crate) confirmed: HashSet<TenantId>,
+}
+
+/// Compares witnesses with the ledgers they speak of.
+pub(crate) async fn compare(
     store: &Store,
     witnesses: &[Witness],
     heads: &HashMap<TenantId, Position>,
-) -> Result<HashMap<TenantId, Doubt>, StoreError> {
-    let mut doubts = HashMap::new();
+) -> Result<Compared, StoreError> {
+    let mut compared = Compared::default();
     for chunk in witnesses.chunks(CHECKED_AT_ONCE) {
         let chunk: Vec<_> = chunk
             .iter()
@@ -98,12 +130,12 @@ pub(crate) async fn doubts(
             .filter(|(_, head)| *head > Position::START)
             .collect();
         match read(store, &chunk).await {
-            Ok(events) => doubts.extend(judge(&chunk, &events)),
+            Ok(events) => compared.judge(&chunk, &events),
             // One tenant's damage must not keep the others from being looked at; its own rows park where the damage is.
             Err(error) if damage(&error).is_some() => {
                 for one in chunk.chunks(1) {
                     match read(store, one).await {
-                        Ok(events) => doubts.extend(judge(one, &events)),
+                        Ok(events) => compared.judge(one, &events),
                         Err(error) if damage(&error).is_some() => {}
                         Err(error) => return Err(error),
                     }
@@ -112,7 +144,7 @@ pub(crate) async fn doubts(
             Err(error) => return Err(error),
         }
     }
-    Ok(doubts)
+    Ok(compared)
 }
 
 /// The events that the witnesses speak of, as far as the ledgers reach.
@@ -131,21 +163,20 @@ async fn read(store: &Store, witnesses: &[(&Witness, Position)]) -> Result<Vec<R
     store.read_ranges(&ranges).await
 }
 
-fn judge(
-    witnesses: &[(&Witness, Position)],
-    events: &[RecordedEvent],
-) -> impl Iterator<Item = (TenantId, Doubt)> {
-    let found: HashMap<(&TenantId, Position), LeafHash> =
-        events.iter().map(|event| ((&event.tenant, event.position), event.leaf_hash)).collect();
-    let judge = move |(witness, _): &(&Witness, Position)| {
-        let at = |position| found.get(&(&witness.tenant, position)).copied();
-        // An event that is missing parks the tenant where it is missing.
-        let first = at(Position(1))?;
-        if at(witness.position) == Some(witness.last) {
-            return None;
+impl Compared {
+    fn judge(&mut self, witnesses: &[(&Witness, Position)], events: &[RecordedEvent]) {
+        let found: HashMap<(&TenantId, Position), LeafHash> =
+            events.iter().map(|event| ((&event.tenant, event.position), event.leaf_hash)).collect();
+        for (witness, _) in witnesses {
+            let at = |position| found.get(&(&witness.tenant, position)).copied();
+            // An event that is missing parks the tenant where it is missing.
+            let Some(first) = at(Position(1)) else { continue };
+            if at(witness.position) == Some(witness.last) {
+                self.confirmed.insert(witness.tenant.clone());
+                continue;
+            }
+            let doubt = if witness.first == Some(first) { Doubt::Diverged } else { Doubt::Foreign };
+            self.doubts.insert(witness.tenant.clone(), doubt);
         }
-        let doubt = if witness.first == Some(first) { Doubt::Diverged } else { Doubt::Foreign };
-        Some((witness.tenant.clone(), doubt))
-    };
-    witnesses.iter().filter_map(judge).collect::<Vec<_>>().into_iter()
+    }
 }

@@ -2,7 +2,6 @@
 //! Implemented once per database (`sqlite`, `postgres`), called only by `writer`; decides nothing, hashes nothing, counts nothing.
 
 use std::future::Future;
-use std::sync::Arc;
 
 use chrono::DateTime;
 use formledger_domain::{CanonicalJson, EventId, Position, Sequence, StreamId, TenantId};
@@ -10,8 +9,8 @@ use formledger_domain::{CanonicalJson, EventId, Position, Sequence, StreamId, Te
 use crate::append::FirstOutcome;
 use crate::error::StoreError;
 use crate::event::{Metadata, RecordedEvent};
+use crate::followers::Followers;
 use crate::merkle::{Frontier, Hash};
-use crate::wake::Wake;
 
 /// Microseconds since 1970-01-01T00:00:00Z.
 pub(crate) type Micros = i64;
@@ -33,6 +32,9 @@ pub(crate) struct HeadMove {
     pub(crate) tenant: TenantId,
     /// Where the ledger must be; [`Position::START`] when it must not exist.
     pub(crate) from: Position,
+    /// [`Frontier::tip`] there: where history can be lost, the position alone would not tell this ledger from one that lost events and
+    /// has others now.
+    pub(crate) tip: Option<Hash>,
     pub(crate) to: Head,
 }
 
@@ -120,9 +122,9 @@ pub(crate) struct Remembered {
 
 /// One connection that writes.
 pub(crate) trait Backend: Send + 'static {
-    /// From now on tells `wake` of other processes' appends, where the database has a way to hear of them by itself; else they are
-    /// found by [`Backend::moved_elsewhere`].
-    fn follow(&mut self, _wake: &Arc<Wake>) {}
+    /// From now on tells `followers` of other processes' appends, where the database has a way to hear of them by itself; else they are
+    /// found by [`Backend::moved_elsewhere`]. Where history can be lost, begins their new era when it may have been.
+    fn follow(&mut self, _followers: &Followers) {}
 
     /// The heads of those of `tenants` that have a ledger, in any order.
     fn heads(
@@ -163,6 +165,13 @@ pub(crate) trait Backend: Send + 'static {
         &mut self,
         keys: &[(&TenantId, &str)],
     ) -> impl Future<Output = Result<Vec<Option<Remembered>>, StoreError>> + Send;
+
+    /// Makes sure that what these tenants' ledgers hold by now is durable wherever a commit has to be, before somebody is told of it again: a
+    /// server that crashed while a commit waited for a standby shows that commit, though no standby has it. Where nobody is waited for,
+    /// what can be read is durable.
+    fn confirm(&mut self, _tenants: &[TenantId]) -> impl Future<Output = Result<(), StoreError>> + Send {
+        std::future::ready(Ok(()))
+    }
 
     /// Writes the batch into the transaction that [`Backend::hold_heads`] began, or into a new one.
     fn apply(&mut self, batch: &Batch<'_>) -> impl Future<Output = Result<Applied, StoreError>> + Send;

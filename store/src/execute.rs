@@ -119,6 +119,7 @@ impl TenantLedger {
     where
         A: LedgerAggregate,
     {
+        let era = self.era();
         let (mut aggregate, expected) = self.replay::<A>(stream, options.expectation).await?;
         let sink = EventSink::default();
         // The sink applies each event to the aggregate as it is written: applying them here again would count them twice.
@@ -138,7 +139,7 @@ impl TenantLedger {
             topic: options.topic.clone(),
             idempotency,
         };
-        Ok(match self.append_seen(append, true).await? {
+        Ok(match self.append_seen(append, Some(era)).await? {
             Appended::Recorded { position, sequence, recorded_at } => {
                 Executed::Now { aggregate, events, position, sequence, recorded_at }
             }

@@ -1,6 +1,7 @@
 //! One tenant's ledger: the only way to its streams, positions and keys. Made by `Store::ledger` for a `TenantContext`.
 //! What other tenants have cannot be asked for here.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -48,6 +49,16 @@ pub struct LedgerRange {
     pub up_to: Position,
 }
 
+/// What was read of several ledgers, and what stands before it.
+#[derive(Debug, Default)]
+pub struct LinkedRanges {
+    /// By tenant and then position.
+    pub events: Vec<RecordedEvent>,
+    /// The leaf hashes of the events at the ranges' `after`, read in one snapshot with what follows them, or recorded by this process. None for
+    /// a ledger that holds no such event, and where [`crate::Store::can_lose_history`] says no.
+    pub links: HashMap<TenantId, [u8; 32]>,
+}
+
 /// One tenant's ledger, in the name of one actor. Exists only for a [`TenantContext`].
 #[derive(Debug, Clone)]
 pub struct TenantLedger {
@@ -81,11 +92,15 @@ impl TenantLedger {
     /// # Panics
     /// When `append` has no events.
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
-        self.append_seen(append, false).await
+        self.append_seen(append, None).await
     }
 
-    /// As [`TenantLedger::append`]; `seen` promises that the caller loaded the stream up to `append.expected`.
-    pub(crate) async fn append_seen(&self, append: Append, seen: bool) -> Result<Appended, AppendError> {
+    /// As [`TenantLedger::append`]; `seen_in` promises that the caller loaded the stream up to `append.expected` in that era.
+    pub(crate) async fn append_seen(
+        &self,
+        append: Append,
+        seen_in: Option<u64>,
+    ) -> Result<Appended, AppendError> {
         assert!(!append.events.is_empty(), "an append records at least one event");
         self.own(&append.stream)?;
         let origin = Metadata {
@@ -97,7 +112,7 @@ impl TenantLedger {
         // A full queue is said before the work of hashing, and at once: waiting here would only hide the overload.
         let place = self.store.queue_place()?;
         let (sender, answer) = oneshot::channel();
-        place.send(Command::new(append, seen, origin, sender));
+        place.send(Command::new(append, seen_in, origin, sender));
         answer.await.unwrap_or(Err(StoreError::Closed.into()))
     }
 
@@ -121,7 +136,7 @@ impl TenantLedger {
         bytes_max: usize,
     ) -> Result<Vec<RecordedEvent>, StoreError> {
         // Only a full page: whether a shorter one is all there is, only the database knows, because another process may have appended.
-        if let Some(newest) = self.store.tail.after(&self.tenant, after, limit)
+        if let Some(newest) = self.store.followers.tail.after(&self.tenant, after, limit)
             && newest.len() == limit
         {
             let mut bytes = 0;
@@ -152,20 +167,25 @@ impl TenantLedger {
         Ok(LedgerHead::new(self.tenant.clone(), &head))
     }
 
+    /// See [`crate::Store::era`].
+    pub fn era(&self) -> u64 {
+        self.store.followers.era()
+    }
+
     /// The newest position known to this process, and a signal each time it moves.
     ///
-    /// Appends of other processes are noticed within [`crate::POLL_INTERVAL`].
+    /// Appends of other processes are noticed within [`crate::POLL_INTERVAL`]. The signal ends when the ledger may have lost events: begin again.
     pub async fn follow(&self) -> Result<watch::Receiver<Position>, StoreError> {
         // Listen first, then read: a move in between is heard, not lost.
-        let receiver = self.store.wake.follow(&self.tenant);
+        let receiver = self.store.followers.wake.follow(&self.tenant);
         if *receiver.borrow() == Position::START {
             let head = self.head().await?;
-            self.store.wake.catch_up(&self.tenant, head.position);
+            self.store.followers.wake.catch_up(&self.tenant, head.position);
         }
         Ok(receiver)
     }
 
-    /// The outcome of an earlier request with the same key.
+    /// The outcome of an earlier request with the same key, once it is durable wherever a commit has to be.
     ///
     /// # Errors
     /// [`AppendError::KeyReused`] when the key was used for another request.
@@ -175,7 +195,10 @@ impl TenantLedger {
     ) -> Result<Option<FirstOutcome>, AppendError> {
         let remembered = self.store.reader.remembered(&self.tenant, idempotency).await?;
         match remembered.map(|remembered| replay(&remembered, idempotency)).transpose()? {
-            Some(Appended::Replayed(first)) => Ok(Some(first)),
+            Some(Appended::Replayed(first)) => {
+                self.store.confirm(&self.tenant).await?;
+                Ok(Some(first))
+            }
             Some(Appended::Recorded { .. }) | None => Ok(None),
         }
     }

@@ -34,6 +34,12 @@ impl Frontier {
         self.subtrees.as_flattened().to_vec()
     }
 
+    /// The smallest subtree's root, which every leaf after a common beginning changes: two histories of one length that differ at their ends
+    /// differ here. `None` for a tree without leaves.
+    pub(crate) fn tip(&self) -> Option<Hash> {
+        self.subtrees.last().copied()
+    }
+
     /// Adds the next leaf. Amortised one hash.
     pub(crate) fn append(&mut self, leaf: Hash) {
         let mut node = leaf;

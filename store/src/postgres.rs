@@ -5,6 +5,7 @@ mod apply;
 mod bell;
 mod error;
 mod find_out;
+mod lineage;
 mod link;
 mod options;
 mod read;

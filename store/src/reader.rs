@@ -31,6 +31,11 @@ macro_rules! ask {
 }
 
 impl Reader {
+    /// Whether events can get lost under a running process.
+    pub(crate) fn can_lose_history(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+
     pub(crate) fn status(&self) -> PoolStatus {
         match self {
             Self::Sqlite(reader) => reader.status(),

@@ -1,25 +1,26 @@
 //! All tenants' ledgers in one database: opened once by the composition root, shared by everyone.
 //! Starts the writer; hands out `TenantLedger`s; what crosses tenants here is for projectors and tools only.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use formledger_domain::{TenantContext, TenantId};
+use formledger_domain::{Position, TenantContext, TenantId};
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::backend::Backend;
 use crate::error::{StoreError, causes};
 use crate::event::RecordedEvent;
-use crate::ledger::{LedgerHead, LedgerRange, TenantLedger, recorded};
+use crate::followers::Followers;
+use crate::ledger::{LedgerHead, LedgerRange, LinkedRanges, TenantLedger, recorded};
 use crate::postgres::{PostgresBackend, PostgresOptions, PostgresReader};
 use crate::reader::Reader;
 use crate::sqlite::{SqliteBackend, SqliteReader};
-use crate::tail::Tail;
-use crate::wake::{Moved, Wake};
-use crate::writer::{Command, Followers, Writer};
+use crate::wake::Moved;
+use crate::writer::{Command, Confirmation, Writer};
 
 /// Limits of a store.
 #[derive(Debug, Clone)]
@@ -68,9 +69,9 @@ pub struct Store {
 #[derive(Debug)]
 pub(crate) struct Inner {
     queue: mpsc::Sender<Command>,
+    confirmations: mpsc::Sender<Confirmation>,
     pub(crate) reader: Reader,
-    pub(crate) wake: Arc<Wake>,
-    pub(crate) tail: Arc<Tail>,
+    pub(crate) followers: Followers,
     stop: Arc<Notify>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -78,17 +79,27 @@ pub(crate) struct Inner {
 impl Inner {
     /// A place in the writer's queue, or why there is none.
     pub(crate) fn queue_place(&self) -> Result<mpsc::Permit<'_, Command>, StoreError> {
-        self.queue.try_reserve().map_err(|refused| match refused {
-            TrySendError::Full(()) => StoreError::QueueFull,
-            TrySendError::Closed(()) => StoreError::Closed,
-        })
+        self.queue.try_reserve().map_err(refused)
+    }
+
+    /// Waits until what was read of a tenant's ledger is durable wherever a commit has to be.
+    pub(crate) async fn confirm(&self, tenant: &TenantId) -> Result<(), StoreError> {
+        if !self.reader.can_lose_history() {
+            return Ok(());
+        }
+        let (answer, confirmed) = oneshot::channel();
+        self.confirmations
+            .try_reserve()
+            .map_err(refused)?
+            .send(Confirmation { tenant: tenant.clone(), answer });
+        confirmed.await.unwrap_or(Err(StoreError::Closed))
     }
 
     /// See [`Store::read_ranges`].
     pub(crate) async fn read_ranges(&self, ranges: &[LedgerRange]) -> Result<Vec<RecordedEvent>, StoreError> {
         let (mut events, mut older) = (Vec::new(), Vec::new());
         for range in ranges {
-            match self.tail.range(range) {
+            match self.followers.tail.range(range) {
                 Some(newest) => events.extend(newest.into_iter().map(Arc::unwrap_or_clone)),
                 None => older.push(range),
             }
@@ -98,6 +109,37 @@ impl Inner {
         }
         events.sort_by(|a, b| (&a.tenant, a.position).cmp(&(&b.tenant, b.position)));
         Ok(events)
+    }
+
+    /// See [`Store::read_linked`].
+    async fn read_linked(&self, ranges: &[LedgerRange]) -> Result<LinkedRanges, StoreError> {
+        let Reader::Postgres(reader) = &self.reader else {
+            return Ok(LinkedRanges { events: self.read_ranges(ranges).await?, links: HashMap::new() });
+        };
+        let (mut read, mut older) = (LinkedRanges::default(), Vec::new());
+        for range in ranges {
+            match self.followers.tail.linked_range(range) {
+                Some((newest, before)) if before.is_some() || range.after == Position::START => {
+                    read.events.extend(newest.into_iter().map(Arc::unwrap_or_clone));
+                    read.links.extend(before.map(|link| (range.tenant.clone(), link)));
+                }
+                _ => older.push(range),
+            }
+        }
+        if !older.is_empty() {
+            let (events, links) = reader.read_linked(&older).await?;
+            read.events.extend(recorded(events)?);
+            read.links.extend(links);
+        }
+        read.events.sort_by(|a, b| (&a.tenant, a.position).cmp(&(&b.tenant, b.position)));
+        Ok(read)
+    }
+}
+
+fn refused(error: TrySendError<()>) -> StoreError {
+    match error {
+        TrySendError::Full(()) => StoreError::QueueFull,
+        TrySendError::Closed(()) => StoreError::Closed,
     }
 }
 
@@ -131,14 +173,14 @@ impl Store {
     }
 
     pub(crate) fn start(backend: impl Backend, reader: Reader, settings: &StoreSettings) -> Self {
-        let (queue, commands) = mpsc::channel(settings.append_queue_max.max(1));
-        let (wake, tail) = (Arc::<Wake>::default(), Arc::<Tail>::default());
-        let stop = Arc::<Notify>::default();
-        let followers = Followers { wake: wake.clone(), tail: tail.clone() };
-        let writer =
-            Writer::new(backend, commands, stop.clone(), followers, settings.append_batch_max.max(1));
+        let queue_max = settings.append_queue_max.max(1);
+        let (queue, commands) = mpsc::channel(queue_max);
+        let (confirmations, confirming) = mpsc::channel(queue_max);
+        let (followers, stop) = (Followers::default(), Arc::<Notify>::default());
+        let batch_max = settings.append_batch_max.max(1);
+        let writer = Writer::new(backend, (commands, confirming), stop.clone(), followers.clone(), batch_max);
         let writer = Mutex::new(Some(tokio::spawn(writer.run())));
-        Self { inner: Arc::new(Inner { queue, reader, wake, tail, stop, writer }) }
+        Self { inner: Arc::new(Inner { queue, confirmations, reader, followers, stop, writer }) }
     }
 
     /// The ledger of the context's tenant, and of no other.
@@ -183,9 +225,31 @@ impl Store {
         self.inner.read_ranges(ranges).await
     }
 
+    /// As [`Store::read_ranges`], with the links to what stands before the ranges, which tell whether a ledger still holds what was read of
+    /// it earlier. At most one range of each ledger.
+    pub async fn read_linked(&self, ranges: &[LedgerRange]) -> Result<LinkedRanges, StoreError> {
+        self.inner.read_linked(ranges).await
+    }
+
+    /// Whether events can get lost while this process lives, as when a standby takes over that had not received everything. The embedded
+    /// store has its file to itself.
+    pub fn can_lose_history(&self) -> bool {
+        self.inner.reader.can_lose_history()
+    }
+
+    /// Counts how often events may have been lost; what was derived from the ledgers in another era has to be compared with them.
+    pub fn era(&self) -> u64 {
+        self.inner.followers.era()
+    }
+
+    /// Someone found that a ledger lost events: begins another era, in which nothing is served from memory that was there before.
+    pub fn begin_era(&self) {
+        self.inner.followers.begin_era();
+    }
+
     /// Follows which ledgers move from now on, for projectors. Take it before [`Store::heads`].
     pub fn moved(&self) -> Moved {
-        self.inner.wake.moved()
+        self.inner.followers.wake.moved()
     }
 
     /// How busy the connections are that read, for metrics.

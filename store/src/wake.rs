@@ -75,6 +75,14 @@ impl Wake {
         }
     }
 
+    /// Ends what followers hear, and forgets what listeners were to be told: where ledgers are may not be true any more.
+    pub(crate) fn dismiss(&self) {
+        lock(&self.followed).clear();
+        for listener in lock(&self.listeners).iter().filter_map(Weak::upgrade) {
+            lock(&listener.newest).clear();
+        }
+    }
+
     /// A listener for all ledgers that move from now on.
     pub(crate) fn moved(&self) -> Moved {
         let set = Arc::default();
@@ -158,6 +166,19 @@ mod tests {
         receiver.changed().await.expect("sender lives");
         assert_eq!(*receiver.borrow_and_update(), Position(2));
         assert!(!receiver.has_changed().expect("sender lives"));
+    }
+
+    #[tokio::test]
+    async fn who_is_dismissed_begins_again_at_a_lower_position() {
+        let wake = Wake::default();
+        let mut dismissed = wake.follow(&tenant("a"));
+        wake.announce(&[(tenant("a"), Position(9))]);
+        dismissed.changed().await.expect("sender lives");
+        wake.dismiss();
+        dismissed.changed().await.expect_err("hears no more");
+        let again = wake.follow(&tenant("a"));
+        wake.announce(&[(tenant("a"), Position(4))]);
+        assert_eq!(*again.borrow(), Position(4));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! Started by `Store`; the same for every database, which it only knows as a [`Backend`]. It never decides for the business.
 
 mod command;
+mod confirm;
 mod plan;
 
 use std::collections::{HashMap, HashSet};
@@ -14,14 +15,14 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout_at};
 
 pub(crate) use command::Command;
+pub(crate) use confirm::Confirmation;
 pub(crate) use plan::replay;
 use plan::{Facts, Plan, plan};
 
 use crate::append::Appended;
 use crate::backend::{Applied, Backend, Batch, EventRow, Head, StoredHead};
 use crate::error::{AppendError, StoreError, causes};
-use crate::tail::Tail;
-use crate::wake::Wake;
+use crate::followers::Followers;
 
 /// How often the writer looks for appends of other processes, and forgets followers that left.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(500);
@@ -30,16 +31,11 @@ const BATCH_ATTEMPTS_MAX: usize = 16;
 /// Ledgers whose heads are kept in memory, about 1 KB each; at the limit all are forgotten and read again when needed.
 const HEADS_CACHED_MAX: usize = 65_536;
 
-/// Those who learn what the writer recorded.
-pub(crate) struct Followers {
-    pub(crate) wake: Arc<Wake>,
-    pub(crate) tail: Arc<Tail>,
-}
-
 /// Owns the writing connection and the newest known heads.
 pub(crate) struct Writer<B> {
     backend: B,
     queue: mpsc::Receiver<Command>,
+    confirmations: mpsc::Receiver<Confirmation>,
     stop: Arc<Notify>,
     followers: Followers,
     batch_max: usize,
@@ -53,12 +49,13 @@ pub(crate) struct Writer<B> {
 impl<B: Backend> Writer<B> {
     pub(crate) fn new(
         backend: B,
-        queue: mpsc::Receiver<Command>,
+        (queue, confirmations): (mpsc::Receiver<Command>, mpsc::Receiver<Confirmation>),
         stop: Arc<Notify>,
         followers: Followers,
         batch_max: usize,
     ) -> Self {
-        Self { backend, queue, stop, followers, batch_max, heads: HashMap::new(), contended: HashSet::new() }
+        let (heads, contended) = (HashMap::new(), HashSet::new());
+        Self { backend, queue, confirmations, stop, followers, batch_max, heads, contended }
     }
 
     /// Tells a metrics recorder, where one is installed, what this module counts.
@@ -84,7 +81,7 @@ impl<B: Backend> Writer<B> {
     /// Runs until the queue is closed and empty, then closes the connection.
     pub(crate) async fn run(mut self) {
         Self::describe_metrics();
-        self.backend.follow(&self.followers.wake);
+        self.backend.follow(&self.followers);
         let mut next_poll = Instant::now() + POLL_INTERVAL;
         let stop = self.stop.clone();
         loop {
@@ -96,7 +93,14 @@ impl<B: Backend> Writer<B> {
                     Ok(0) => break,
                     Ok(_) => self.record(commands).await,
                     Err(_idle) => {}
+                },
+                Some(first) = self.confirmations.recv() => {
+                    confirm::confirm(&mut self.backend, first, &mut self.confirmations).await;
                 }
+            }
+            // Where commands never end, too.
+            if let Ok(first) = self.confirmations.try_recv() {
+                confirm::confirm(&mut self.backend, first, &mut self.confirmations).await;
             }
             if next_poll <= Instant::now() {
                 self.poll().await;
@@ -133,9 +137,12 @@ impl<B: Backend> Writer<B> {
                 return self.backend.release().await;
             }
             let Plan { batch, verdicts } = plan(commands, &self.heads, &facts, Utc::now().timestamp_micros());
+            let repeats: Vec<bool> = verdicts.iter().map(is_repeat).collect();
             if batch.events.is_empty() {
+                self.backend.release().await?;
+                self.confirm(commands, &repeats).await?;
                 settle(commands, verdicts, &[]);
-                return self.backend.release().await;
+                return Ok(());
             }
             let began = Instant::now();
             let Applied::Open { moved } = self.backend.record(&batch).await? else {
@@ -145,7 +152,12 @@ impl<B: Backend> Writer<B> {
                 continue;
             };
             metrics::histogram!("formledger_append_commit_seconds").record(began.elapsed().as_secs_f64());
+            // A commit confirms what was read before it.
+            let has_written = batch.heads.len() > moved.len();
             self.committed(batch, &moved);
+            if !has_written {
+                self.confirm(commands, &repeats).await?;
+            }
             settle(commands, verdicts, &moved);
             if moved.is_empty() {
                 return Ok(());
@@ -158,16 +170,24 @@ impl<B: Backend> Writer<B> {
         Err(StoreError::Busy)
     }
 
+    /// Before repeated requests are told of their first outcomes without any commit.
+    async fn confirm(&mut self, commands: &[Command], repeats: &[bool]) -> Result<(), StoreError> {
+        let of_repeats = commands.iter().zip(repeats).filter(|(_, is_repeat)| **is_repeat);
+        let tenants = confirm::tenants(of_repeats.map(|(command, _)| command.stream.tenant()));
+        if tenants.is_empty() { Ok(()) } else { self.backend.confirm(&tenants).await }
+    }
+
     /// What followers are told is durable; they hear of it before the commands' callers do.
     fn committed(&mut self, batch: Batch<'_>, moved: &[TenantId]) {
         let recorded = batch.events.iter().filter(|event| !moved.contains(event.stream.tenant()));
         metrics::counter!("formledger_appended_events_total").increment(recorded.clone().count() as u64);
-        self.followers.tail.extend(recorded.map(EventRow::to_recorded));
-        if self.heads.len() + batch.heads.len() > HEADS_CACHED_MAX {
+        let mut heads = batch.heads;
+        heads.retain(|head| !moved.contains(&head.tenant));
+        self.followers.tail.extend(&heads, recorded.map(EventRow::to_recorded));
+        if self.heads.len() + heads.len() > HEADS_CACHED_MAX {
             self.heads.clear();
         }
-        let heads = batch.heads.into_iter().filter(|head| !moved.contains(&head.tenant));
-        let heads: Vec<_> = heads.map(|head| (head.tenant, head.to)).collect();
+        let heads: Vec<_> = heads.into_iter().map(|head| (head.tenant, head.to)).collect();
         let newest: Vec<_> = heads.iter().map(|(tenant, head)| (tenant.clone(), head.position)).collect();
         self.heads.extend(heads);
         self.followers.wake.announce(&newest);
@@ -232,15 +252,16 @@ impl<B: Backend> Writer<B> {
         Ok(())
     }
 
-    /// Looks up streams that a caller claims to be long without having read them.
+    /// Looks up streams that a caller claims to be long without having read them, or having read what may be lost since.
     async fn read_unseen_sequences(
         &mut self,
         commands: &[Command],
         facts: &mut Facts,
     ) -> Result<(), StoreError> {
+        let era = self.followers.era();
         let unseen = commands
             .iter()
-            .filter(|command| command.expected > Sequence::START && !command.expected_seen)
+            .filter(|command| command.expected > Sequence::START && command.seen_in != Some(era))
             .map(|command| &command.stream);
         self.read_sequences(unseen.collect(), facts).await
     }
@@ -315,6 +336,10 @@ fn settle(commands: &mut Vec<Command>, verdicts: Vec<Result<Appended, AppendErro
             answer(command, verdict);
         }
     }
+}
+
+fn is_repeat(verdict: &Result<Appended, AppendError>) -> bool {
+    matches!(verdict, Ok(Appended::Replayed(_)))
 }
 
 fn answer(command: Command, verdict: Result<Appended, AppendError>) {

@@ -1,5 +1,5 @@
 //! Pages of the ledger as feeds send them, shared by the subscribers that read the same ones.
-//! Positions never change, so a page is right for ever; the cache only bounds how many are kept. Called by `feed`.
+//! Positions do not change within an era of the ledgers, so a page is right as long as that lasts; the cache only bounds how many are kept. Called by `feed`.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,9 +15,12 @@ use crate::bounded::BoundedMap;
 use crate::cloudevents::CloudEvent;
 use crate::limits::{FEED_PAGE_BYTES_MAX, FEED_PAGE_EVENTS, FEED_PAGES_BYTES_MAX, FEED_PAGES_MAX};
 
-/// Rendered pages by tenant and the position before their first event.
+/// A tenant, the era in which a page was read, and the position before its first event.
+type PageKey = (TenantId, u64, Position);
+
+/// Rendered pages.
 pub struct FeedPages {
-    pages: BoundedMap<(TenantId, Position), Arc<OnceCell<Arc<Page>>>>,
+    pages: BoundedMap<PageKey, Arc<OnceCell<Arc<Page>>>>,
     /// Rendered since the map was last emptied, so never less than what it holds.
     bytes: AtomicUsize,
     bytes_max: usize,
@@ -47,7 +50,7 @@ impl FeedPages {
         ledger: &TenantLedger,
         after: Position,
     ) -> Result<Arc<Page>, StoreError> {
-        let key = (tenant.clone(), after);
+        let key = (tenant.clone(), ledger.era(), after);
         let cell = match self.pages.get(&key) {
             Some(cell) => cell,
             None => {

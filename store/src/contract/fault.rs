@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::wakeup::PATIENCE;
 use super::{Database, append, context, events, keyed, positions, stream};
 use crate::backend::{Applied, Backend, Batch, Remembered, StoredHead};
-use crate::wake::Wake;
+use crate::followers::Followers;
 use crate::{Append, AppendError, Appended, Store, StoreError, StoreSettings};
 
 /// What goes wrong, once.
@@ -120,8 +120,12 @@ fn broken() -> StoreError {
 }
 
 impl<D: Database> Backend for Faulty<D> {
-    fn follow(&mut self, wake: &Arc<Wake>) {
-        self.inner.follow(wake);
+    fn follow(&mut self, followers: &Followers) {
+        self.inner.follow(followers);
+    }
+
+    async fn confirm(&mut self, tenants: &[TenantId]) -> Result<(), StoreError> {
+        self.inner.confirm(tenants).await
     }
 
     async fn hold_heads(&mut self, tenants: &[TenantId]) -> Result<Vec<(TenantId, StoredHead)>, StoreError> {

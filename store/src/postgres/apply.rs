@@ -11,11 +11,12 @@ use super::find_out::Proof;
 use crate::backend::{Batch, EventRow, HeadMove, OutcomeRow};
 use crate::error::StoreError;
 
-/// Compares and sets the heads, and records events and outcomes of those that were where the batch expects them.
+/// Compares and sets the heads, and records events and outcomes of those that were where the batch expects them: at the position, and with
+/// the tip of the tree (the last 32 bytes of the frontier), which a ledger that lost events and has others there does not have.
 const APPLY: &str = "\
 WITH asked AS (
-    SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[])
-        AS asked (tenant_id, expected, position, recorded_at, frontier)
+    SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[], $6::bytea[])
+        AS asked (tenant_id, expected, position, recorded_at, frontier, tip)
 ), created AS (
     INSERT INTO ledgers (tenant_id, position, recorded_at, frontier)
     SELECT tenant_id, position, recorded_at, frontier FROM asked WHERE expected = 0
@@ -25,6 +26,7 @@ WITH asked AS (
     UPDATE ledgers SET position = asked.position, recorded_at = asked.recorded_at, frontier = asked.frontier
     FROM asked
     WHERE ledgers.tenant_id = asked.tenant_id AND ledgers.position = asked.expected
+      AND substr(ledgers.frontier, length(ledgers.frontier) - 31) = asked.tip
     RETURNING ledgers.tenant_id
 ), won AS (
     SELECT tenant_id FROM created UNION ALL SELECT tenant_id FROM moved
@@ -33,15 +35,15 @@ WITH asked AS (
                         tenant_id, position, event_id, recorded_at, leaf_hash)
     SELECT aggregate_type, aggregate_id, sequence, event_type, event_version, payload::json, metadata::json,
            tenant_id, position, event_id, recorded_at, leaf_hash
-    FROM unnest($6::text[], $7::text[], $8::bigint[], $9::text[], $10::text[], $11::text[], $12::text[],
-                $13::text[], $14::bigint[], $15::uuid[], $16::bigint[], $17::bytea[])
+    FROM unnest($7::text[], $8::text[], $9::bigint[], $10::text[], $11::text[], $12::text[], $13::text[],
+                $14::text[], $15::bigint[], $16::uuid[], $17::bigint[], $18::bytea[])
         AS event (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
                   tenant_id, position, event_id, recorded_at, leaf_hash)
     JOIN won USING (tenant_id)
 ), remembered AS (
     INSERT INTO idempotency (tenant_id, idempotency_key, request_hash, outcome, position, sequence, recorded_at)
     SELECT tenant_id, idempotency_key, request_hash, outcome, position, sequence, recorded_at
-    FROM unnest($18::text[], $19::text[], $20::bytea[], $21::text[], $22::bigint[], $23::bigint[], $24::bigint[])
+    FROM unnest($19::text[], $20::text[], $21::bytea[], $22::text[], $23::bigint[], $24::bigint[], $25::bigint[])
         AS outcome (tenant_id, idempotency_key, request_hash, outcome, position, sequence, recorded_at)
     JOIN won USING (tenant_id)
 )
@@ -97,6 +99,7 @@ fn bind_heads<'q>(query: Binding<'q>, batch: &'q Batch<'_>) -> Binding<'q> {
         |head| head.to.position.0 as i64,
         |head| head.to.recorded_at,
         |head| head.to.frontier.to_stored(),
+        |head| head.tip,
     )
 }
 

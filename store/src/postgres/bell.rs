@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use super::error::{answered, failed};
+use super::lineage::Lineage;
 use super::read::PostgresReader;
 use super::{CONNECT_TIMEOUT, PostgresOptions};
 use crate::error::{StoreError, causes};
@@ -53,6 +54,40 @@ struct Heads {
     told: HashMap<TenantId, Position>,
     /// What was committed here, and other processes have to hear.
     committed: Vec<TenantId>,
+    /// Whether followers may know less than `told` says.
+    tell_all: bool,
+    /// The era in which it was told.
+    era: u64,
+    /// Ledgers that the last poll read at a lower position than they were told to be, which is here.
+    behind: HashMap<TenantId, Position>,
+}
+
+impl Heads {
+    /// What followers have to be told of what was read. Of a new era they know nothing.
+    fn news(&mut self, read: Vec<(TenantId, Position)>, era: u64, is_all: bool) -> Vec<(TenantId, Position)> {
+        let tell_all = is_all && std::mem::take(&mut self.tell_all);
+        if self.era != era {
+            (self.told, self.era) = (HashMap::new(), era);
+        }
+        let is_news = |(tenant, position): &(TenantId, Position)| {
+            tell_all || self.told.get(tenant).is_none_or(|told| told < position)
+        };
+        let news: Vec<_> = read.into_iter().filter(is_news).collect();
+        self.told.extend(news.iter().cloned());
+        news
+    }
+
+    /// Whether a ledger ends before a position that was told before the last poll, too. What was told since may be newer than what was read.
+    fn went_back(&mut self, read: &[(TenantId, Position)]) -> bool {
+        let went_back =
+            read.iter().any(|(tenant, position)| self.behind.get(tenant).is_some_and(|told| position < told));
+        let behind = |(tenant, position): &(TenantId, Position)| {
+            let told = self.told.get(tenant).filter(|told| position < *told)?;
+            Some((tenant.clone(), *told))
+        };
+        self.behind = read.iter().filter_map(behind).collect();
+        went_back
+    }
 }
 
 impl Rung {
@@ -64,12 +99,13 @@ impl Rung {
 
 impl Bell {
     /// Reads where the ledgers are: followers are told of what moves from now on.
-    pub(super) async fn new(options: &PostgresOptions) -> Result<Self, StoreError> {
+    pub(super) async fn new(options: &PostgresOptions, lineage: Arc<Lineage>) -> Result<Self, StoreError> {
         let settings = StoreSettings { read_connections_max: 1, ..StoreSettings::default() };
         let reader = PostgresReader::new(&options.database, &settings);
+        lineage.saw(&reader.lineage().await?)?;
         let told = reader.positions(None).await?.into_iter().collect();
         let rung =
-            Arc::new(Rung { heads: Mutex::new(Heads { told, committed: Vec::new() }), ring: Notify::new() });
+            Arc::new(Rung { heads: Mutex::new(Heads { told, ..Heads::default() }), ring: Notify::new() });
         let listening =
             PgPoolOptions::new().max_connections(1).acquire_timeout(CONNECT_TIMEOUT).idle_timeout(None);
         let ringer = Ringer {
@@ -77,6 +113,7 @@ impl Bell {
             reader,
             listening: listening.connect_lazy_with(options.listen.clone()),
             rung: rung.clone(),
+            lineage,
         };
         Ok(Self { ringer: Some(ringer), rung, task: None })
     }
@@ -102,7 +139,7 @@ impl Bell {
 
     /// Followers here may not have heard of everything: the next poll tells them of every ledger.
     pub(super) fn forget(&self) {
-        self.rung.heads().told.clear();
+        self.rung.heads().tell_all = true;
     }
 
     pub(super) async fn close(mut self) {
@@ -130,6 +167,7 @@ struct Ringer {
     reader: PostgresReader,
     listening: PgPool,
     rung: Arc<Rung>,
+    lineage: Arc<Lineage>,
 }
 
 impl Ringer {
@@ -159,7 +197,7 @@ impl Ringer {
                     ring_at = Instant::now() + RING_INTERVAL;
                 }
                 () = sleep_until(poll_at) => {
-                    self.look(None, &wake).await;
+                    self.poll(&wake).await;
                     poll_at = Instant::now() + POLL_INTERVAL;
                 }
             }
@@ -181,6 +219,20 @@ impl Ringer {
                 )
             })
             .ok()
+    }
+
+    /// Looks at everything: which history this is, and where its ledgers are.
+    async fn poll(&self, wake: &Wake) {
+        match self.reader.lineage().await.map(|answer| self.lineage.saw(&answer)) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(error = causes(&error), "cannot tell which history the database has")
+            }
+            Err(error) => {
+                tracing::warn!(error = causes(&error), "cannot tell which history the database has")
+            }
+        }
+        self.look(None, wake).await;
     }
 
     /// Looks where the ledgers are that another process named, and those of all notifications that wait behind it.
@@ -214,13 +266,11 @@ impl Ringer {
                 return;
             }
         };
-        let mut known = self.rung.heads();
-        let moved: Vec<_> = heads
-            .into_iter()
-            .filter(|(tenant, position)| known.told.get(tenant).is_none_or(|told| told < position))
-            .collect();
-        known.told.extend(moved.iter().cloned());
-        drop(known);
+        let set_back = ledgers.is_none() && self.rung.heads().went_back(&heads);
+        if set_back {
+            self.lineage.set_back();
+        }
+        let moved = self.rung.heads().news(heads, self.lineage.era(), ledgers.is_none());
         wake.announce(&moved);
     }
 

@@ -2,6 +2,7 @@
 
 mod access;
 mod hammer;
+mod lost;
 mod opening;
 mod outage;
 mod stock;

@@ -1,6 +1,7 @@
 //! The writer's connection: made when it is needed, given up when it broke, and made again with growing pauses.
 //! Used by `write` alone; it knows how to reach a server and whether the session there is ours, not what to write.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
@@ -8,6 +9,7 @@ use sqlx::{ConnectOptions, Connection, Executor, Row};
 use tokio::time::Instant;
 
 use super::error::{connected, failed, refuses_settings};
+use super::lineage::{self, Lineage};
 use crate::error::{StoreError, causes};
 
 /// The pause after the first failed attempt; it doubles with each further one, [`PAUSE_DOUBLINGS_MAX`] times, to 1.6 s.
@@ -38,6 +40,7 @@ pub(super) struct Link {
     connection: Option<PgConnection>,
     outage: Option<Outage>,
     own_session: bool,
+    lineage: Arc<Lineage>,
 }
 
 /// Why there is no connection, and when the next attempt is due. Until then everyone hears the same, at once.
@@ -49,8 +52,8 @@ struct Outage {
 }
 
 impl Link {
-    pub(super) fn new(options: PgConnectOptions) -> Self {
-        Self { options, connection: None, outage: None, own_session: false }
+    pub(super) fn new(options: PgConnectOptions, lineage: Arc<Lineage>) -> Self {
+        Self { options, connection: None, outage: None, own_session: false, lineage }
     }
 
     pub(super) fn is_connected(&self) -> bool {
@@ -81,7 +84,7 @@ impl Link {
             Some(outage) => outage.attempts,
             None => 0,
         };
-        match connected(open(&self.options)).await {
+        match connected(open(&self.options, &self.lineage)).await {
             Ok((connection, own_session)) => {
                 (self.outage, self.own_session) = (None, own_session);
                 Ok(connection)
@@ -114,8 +117,14 @@ impl Link {
     }
 }
 
-/// A connection, and whether its session is our own.
-async fn open(options: &PgConnectOptions) -> Result<(PgConnection, bool), sqlx::Error> {
+/// A connection, and whether its session is our own. Whoever may have lost events is told before anything is asked on it.
+async fn open(options: &PgConnectOptions, lineage: &Lineage) -> Result<(PgConnection, bool), sqlx::Error> {
+    let (mut connection, is_own) = log_in(options).await?;
+    lineage.saw(&connection.fetch_one(lineage::ASK).await?)?;
+    Ok((connection, is_own))
+}
+
+async fn log_in(options: &PgConnectOptions) -> Result<(PgConnection, bool), sqlx::Error> {
     match options.clone().options(SESSION).connect().await {
         Ok(mut connection) => {
             // A pooler may also take the settings and ignore them.

@@ -1,6 +1,7 @@
 //! The reading side: a pool of its own, each question a read-only transaction in the one role that may ask it.
 //! Called by the front. What belongs to a tenant is read as `formledger_reader`, to whom row-level security shows that tenant alone.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -11,8 +12,8 @@ use sqlx::query::Query;
 use sqlx::{Connection, Postgres, Row};
 use uuid::Uuid;
 
-use super::PostgresOptions;
 use super::error::{answered, failed, is_lost};
+use super::{PostgresOptions, lineage};
 use crate::append::Idempotency;
 use crate::backend::{Head, Remembered};
 use crate::error::{StoreError, causes};
@@ -24,6 +25,9 @@ use crate::tail::EVENT_BYTES;
 
 /// Rows of one page: sqlx reads an answer to its end, so a page that is bounded in bytes must be bounded in rows first.
 const PAGE_ROWS: usize = 512;
+
+/// Leaf hashes of the events before ranges.
+type Links = HashMap<TenantId, [u8; 32]>;
 
 /// The connections that read.
 #[derive(Debug, Clone)]
@@ -182,6 +186,34 @@ impl PostgresReader {
     }
 
     pub(crate) async fn read_ranges(&self, ranges: &[&LedgerRange]) -> Result<Vec<StoredEvent>, StoreError> {
+        let rows = self.ranges(ranges, |range| range.after).await?;
+        rows.iter().map(|row| event_from_row(row, &owner(row, ranges)?.tenant)).collect()
+    }
+
+    /// As [`PostgresReader::read_ranges`], with the leaf hashes of the events at the ranges' `after`, in the same snapshot.
+    pub(crate) async fn read_linked(
+        &self,
+        ranges: &[&LedgerRange],
+    ) -> Result<(Vec<StoredEvent>, Links), StoreError> {
+        let rows = self.ranges(ranges, |range| Position(range.after.0.saturating_sub(1))).await?;
+        let (mut events, mut links) = (Vec::with_capacity(rows.len()), Links::new());
+        for row in &rows {
+            let LedgerRange { tenant, after, .. } = owner(row, ranges)?;
+            if stored::position(row.try_get(0)?) == *after {
+                // Only this of it: what else may be wrong with the event was dealt with when it was read.
+                links.extend(row.try_get::<[u8; 32], _>(10).ok().map(|link| (tenant.clone(), link)));
+            } else {
+                events.push(event_from_row(row, tenant)?);
+            }
+        }
+        Ok((events, links))
+    }
+
+    async fn ranges(
+        &self,
+        ranges: &[&LedgerRange],
+        after: fn(&LedgerRange) -> Position,
+    ) -> Result<Vec<PgRow>, StoreError> {
         const SQL: &str = concat!(
             "SELECT ",
             event_columns!(),
@@ -191,15 +223,15 @@ impl PostgresReader {
         );
         let query = sqlx::query(SQL)
             .bind(ranges.iter().map(|range| range.tenant.as_str()).collect::<Vec<_>>())
-            .bind(ranges.iter().map(|range| range.after.0 as i64).collect::<Vec<_>>())
+            .bind(ranges.iter().map(|range| after(range).0 as i64).collect::<Vec<_>>())
             .bind(ranges.iter().map(|range| range.up_to.0 as i64).collect::<Vec<_>>());
-        let rows = self.fetch(Access::EveryTenant, query).await?;
-        let event = |row: &PgRow| {
-            // `WITH ORDINALITY` counts from 1.
-            let place: i64 = row.try_get(11)?;
-            event_from_row(row, &ranges[place.unsigned_abs() as usize - 1].tenant)
-        };
-        rows.iter().map(event).collect()
+        self.fetch(Access::EveryTenant, query).await
+    }
+
+    /// The row of [`lineage::ASK`].
+    pub(super) async fn lineage(&self) -> Result<PgRow, StoreError> {
+        let rows = self.fetch(Access::EveryTenant, sqlx::query(lineage::ASK)).await?;
+        rows.into_iter().next().ok_or_else(|| StoreError::from(sqlx::Error::RowNotFound))
     }
 
     pub(crate) async fn stream_places(
@@ -295,6 +327,12 @@ impl PostgresReader {
         };
         rows.first().map(remembered).transpose()
     }
+}
+
+/// The range that a row of [`PostgresReader::ranges`] belongs to; `WITH ORDINALITY` counts from 1.
+fn owner<'r>(row: &PgRow, ranges: &[&'r LedgerRange]) -> Result<&'r LedgerRange, StoreError> {
+    let place: i64 = row.try_get(11)?;
+    Ok(ranges[place.unsigned_abs() as usize - 1])
 }
 
 fn event_from_row(row: &PgRow, tenant: &TenantId) -> Result<StoredEvent, StoreError> {

@@ -13,13 +13,14 @@ use super::apply::{Ends, apply, proofs, split, won_and_moved};
 use super::bell::Bell;
 use super::error::{answered, collided, connected, failed, is_lost};
 use super::find_out::Proof;
+use super::lineage::Lineage;
 use super::link::{Link, SESSION};
 use super::read::head_from_row;
 use super::{PostgresOptions, schema};
 use crate::backend::{Applied, Backend, Batch, Remembered, StoredHead};
 use crate::error::{StoreError, causes};
+use crate::followers::Followers;
 use crate::stored;
-use crate::wake::Wake;
 
 /// Begins a transaction in a session as [`SESSION`] has it, whosever it was before.
 static BEGIN: LazyLock<String> = LazyLock::new(|| {
@@ -34,6 +35,9 @@ pub(crate) struct PostgresBackend {
     /// The transaction that is open, if one is.
     open: Option<OpenBatch>,
     bell: Bell,
+    lineage: Arc<Lineage>,
+    /// The era in which batches are planned.
+    era: u64,
 }
 
 /// What an open transaction would make durable.
@@ -53,8 +57,10 @@ impl PostgresBackend {
         if let Err(error) = connection.close().await {
             tracing::warn!(error = causes(&error), "cannot close the database in good order");
         }
-        let bell = Bell::new(options).await?;
-        Ok(Self { link: Link::new(options.database.clone()), open: None, bell })
+        let lineage = Arc::<Lineage>::default();
+        let bell = Bell::new(options, lineage.clone()).await?;
+        let link = Link::new(options.database.clone(), lineage.clone());
+        Ok(Self { link, open: None, bell, lineage, era: 0 })
     }
 
     /// The connection, in a transaction. A connection that broke while nobody used it is replaced, because nothing was asked of it.
@@ -100,6 +106,12 @@ impl PostgresBackend {
         Ok(rows)
     }
 
+    /// Whether events may have been lost since this was last asked: what a batch was planned on has to be read again.
+    fn era_changed(&mut self) -> bool {
+        let era = self.lineage.era();
+        std::mem::replace(&mut self.era, era) != era
+    }
+
     async fn positions(&mut self, tenants: &[&str]) -> Result<Vec<(String, i64)>, StoreError> {
         let query =
             sqlx::query("SELECT tenant_id, position FROM ledgers WHERE tenant_id = ANY($1)").bind(tenants);
@@ -109,8 +121,9 @@ impl PostgresBackend {
 }
 
 impl Backend for PostgresBackend {
-    fn follow(&mut self, wake: &Arc<Wake>) {
-        self.bell.follow(wake.clone());
+    fn follow(&mut self, followers: &Followers) {
+        self.lineage.follow(followers.clone());
+        self.bell.follow(followers.wake.clone());
     }
 
     async fn heads(&mut self, tenants: &[TenantId]) -> Result<Vec<(TenantId, StoredHead)>, StoreError> {
@@ -139,6 +152,12 @@ impl Backend for PostgresBackend {
 
     async fn release(&mut self) -> Result<(), StoreError> {
         self.roll_back().await
+    }
+
+    /// By a commit of its own, which waits for a synchronous standby as every commit does, and so for everything before it.
+    async fn confirm(&mut self, tenants: &[TenantId]) -> Result<(), StoreError> {
+        self.hold_heads(tenants).await?;
+        self.commit().await
     }
 
     async fn overrun(&mut self, tenants: &[TenantId]) -> Result<Vec<TenantId>, StoreError> {
@@ -239,6 +258,10 @@ impl Backend for PostgresBackend {
     /// In a session of our own, one statement is a transaction of its own.
     async fn record(&mut self, batch: &Batch<'_>) -> Result<Applied, StoreError> {
         self.link.connection().await?;
+        if self.era_changed() {
+            self.roll_back().await?;
+            return Ok(Applied::Collided);
+        }
         if self.open.is_some() || !self.link.is_own_session() {
             let applied = self.apply(batch).await?;
             if matches!(applied, Applied::Open { .. }) {
@@ -254,6 +277,9 @@ impl Backend for PostgresBackend {
                     let (ends, moved) = split(batch, |tenant| found.contains(tenant));
                     self.bell.ring(ends);
                     return Ok(Applied::Open { moved });
+                }
+                if self.era_changed() {
+                    return Ok(Applied::Collided);
                 }
                 // It is nowhere and never will be, as after a restart while nothing was asked: as if it had not been tried.
                 answered(apply(batch).fetch_all(self.link.connection().await?)).await

@@ -21,9 +21,9 @@ pub(crate) struct Command {
     /// [`StreamId::aggregate_id`], built once.
     pub(crate) aggregate_id: String,
     pub(crate) expected: Sequence,
-    /// Whether the caller saw an event at `expected`. Events are immutable, so seen once is there for ever:
-    /// the writer need not look whether the stream is that long, only whether it is longer.
-    pub(crate) expected_seen: bool,
+    /// The era in which the caller saw an event at `expected`, if it did. Events are immutable, so seen once is there for the rest of the
+    /// era: the writer need not look whether the stream is that long, only whether it is longer.
+    pub(crate) seen_in: Option<u64>,
     pub(crate) origin: Metadata,
     /// `origin` as canonical JSON.
     pub(crate) metadata: Box<RawValue>,
@@ -43,12 +43,12 @@ pub(crate) struct PreparedEvent {
 }
 
 impl Command {
-    pub(crate) fn new(append: Append, expected_seen: bool, origin: Metadata, answer: Answer) -> Self {
+    pub(crate) fn new(append: Append, seen_in: Option<u64>, origin: Metadata, answer: Answer) -> Self {
         let metadata = serde_json::value::to_raw_value(&origin).expect("metadata holds only strings");
         let Append { stream, expected, events, topic: _, idempotency } = append;
         let events = events.into_iter().map(|event| prepare(&stream, event, &metadata)).collect();
         let aggregate_id = stream.aggregate_id();
-        Self { stream, aggregate_id, expected, expected_seen, origin, metadata, events, idempotency, answer }
+        Self { stream, aggregate_id, expected, seen_in, origin, metadata, events, idempotency, answer }
     }
 
     /// The tenant's idempotency key, where the client gave one.

@@ -12,6 +12,7 @@ use crate::append::{Appended, FirstOutcome, Idempotency};
 use crate::backend::{Batch, EventRow, Head, HeadMove, Micros, OutcomeRow, Remembered};
 use crate::envelope::rfc3339;
 use crate::error::AppendError;
+use crate::merkle::Hash;
 
 /// What the writer read about the streams and keys of a batch, where it had to.
 #[derive(Debug, Default)]
@@ -51,7 +52,12 @@ pub(crate) fn plan<'c>(
     planner.batch.heads = planner
         .ledgers
         .into_iter()
-        .map(|(tenant, ledger)| HeadMove { tenant: tenant.clone(), from: ledger.from, to: ledger.head })
+        .map(|(tenant, ledger)| HeadMove {
+            tenant: tenant.clone(),
+            from: ledger.from,
+            tip: ledger.tip,
+            to: ledger.head,
+        })
         .collect();
     // One order everywhere, so that two processes that lock the same heads cannot wait for each other.
     planner.batch.heads.sort_unstable_by(|a, b| a.tenant.cmp(&b.tenant));
@@ -72,6 +78,7 @@ struct Planner<'c, 'f> {
 /// A ledger that the batch appends to. All its events share one time.
 struct PlannedLedger {
     from: Position,
+    tip: Option<Hash>,
     head: Head,
     time: DateTime<Utc>,
     time_text: String,
@@ -79,12 +86,12 @@ struct PlannedLedger {
 
 impl PlannedLedger {
     fn new(head: Head, now: Micros) -> Self {
-        let from = head.position;
+        let (from, tip) = (head.position, head.frontier.tip());
         // The wall clock may step back; a ledger's time may not.
         let recorded_at = head.recorded_at.max(now);
         let time = DateTime::from_timestamp_micros(recorded_at)
             .expect("the clock lies within chrono's 262,000 years; a stored head that does not was refused as damaged");
-        Self { from, head: Head { recorded_at, ..head }, time, time_text: rfc3339(time) }
+        Self { from, tip, head: Head { recorded_at, ..head }, time, time_text: rfc3339(time) }
     }
 }
 

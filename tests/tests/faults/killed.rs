@@ -79,11 +79,8 @@ async fn ledger_without_gap(client: &Client, head: u64) -> Vec<Value> {
     events
 }
 
-pub async fn assert_every_acknowledged_once(
-    client: &Client,
-    head: u64,
-    acknowledged: &BTreeMap<String, Acknowledged>,
-) {
+/// The submissions that the read models show at a position they have reached, each once.
+pub async fn shown(client: &Client, head: u64) -> BTreeMap<String, Acknowledged> {
     let export = client.get_at("/v1/exports/submissions.ndjson?form=expense", head).await.expect(200);
     let mut stored = BTreeMap::new();
     for row in export.json_lines() {
@@ -94,6 +91,15 @@ pub async fn assert_every_acknowledged_once(
         };
         assert_eq!(stored.insert(key.clone(), there), None, "{key} was recorded twice");
     }
+    stored
+}
+
+pub async fn assert_every_acknowledged_once(
+    client: &Client,
+    head: u64,
+    acknowledged: &BTreeMap<String, Acknowledged>,
+) {
+    let stored = shown(client, head).await;
     for (key, expected) in acknowledged {
         assert_eq!(stored.get(key), Some(expected), "{key} was acknowledged so");
     }

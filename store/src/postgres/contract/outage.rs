@@ -9,24 +9,27 @@ use tokio::time::{sleep, timeout};
 
 use super::super::PostgresOptions;
 use crate::contract::{append, context, events, keyed, positions, stream};
-use crate::{AppendError, Appended, Store, StoreError, StoreSettings};
+use crate::{AppendError, Appended, Idempotency, Store, StoreError, StoreSettings};
 
 /// Far beyond any recovery; a test that reaches it has found something stuck.
-const PATIENCE: Duration = Duration::from_secs(40);
+pub(super) const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Long enough for anything that does not wait for the server.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
-async fn open(options: &PostgresOptions) -> Store {
+/// How long something is left without the standby that it must wait for.
+const AWAY: Duration = Duration::from_millis(500);
+
+pub(super) async fn open(options: &PostgresOptions) -> Store {
     Store::open_postgres(options, StoreSettings::default()).await.expect("opens")
 }
 
-fn at(url: &str) -> PostgresOptions {
+pub(super) fn at(url: &str) -> PostgresOptions {
     PostgresOptions::new(url).expect("a URL")
 }
 
 /// The same server behind a proxy.
-fn through(proxy: &Proxy, server: &Postgres) -> PostgresOptions {
+pub(super) fn through(proxy: &Proxy, server: &Postgres) -> PostgresOptions {
     at(&server.url("postgres").replace(&server.port().to_string(), &proxy.port().to_string()))
 }
 
@@ -35,7 +38,7 @@ fn passes_by_itself(error: &AppendError) -> bool {
 }
 
 /// Appends under one key until it is told what became of it, as a client does.
-async fn append_until_known(store: &Store, tenant: &str, id: &str) -> Position {
+pub(super) async fn append_until_known(store: &Store, tenant: &str, id: &str) -> Position {
     let ledger = store.ledger(&context(tenant));
     loop {
         match ledger.append(keyed(&stream(tenant, id), 0, id, 1)).await {
@@ -227,4 +230,51 @@ async fn a_full_disk_acknowledges_nothing_and_recovers() {
     timeout(PATIENCE, append_until_known(&store, "acme", "after")).await.expect("recovers");
     let report = store.verify(&"acme".parse().expect("slug"), |_| {}).await.expect("verifies");
     assert_eq!(report.differences, []);
+}
+
+/// Two faults at once: a commit that waits for the synchronous standby is on the primary's disk only, where everybody can read it after a crash.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repeated_request_is_not_answered_before_the_synchronous_standby_has_its_first_outcome() {
+    let mut primary = Postgres::start().await;
+    let standby = primary.standby().await;
+    primary.commit_with(&standby).await;
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    let store = open(&at(&primary.url("postgres"))).await;
+    append(&store, events(&stream("acme", "before"), 0, 1)).await;
+    standby.upstream().refuse();
+    let unanswered = tokio::spawn({
+        let store = store.clone();
+        async move { store.ledger(&context("acme")).append(keyed(&stream("acme", "s"), 0, "key", 1)).await }
+    });
+    primary.until(waits, "1").await;
+    store.kill().await;
+    unanswered.await.expect("no panic").expect_err("nobody answered it");
+    primary.kill_9().await;
+    primary.start_again().await;
+
+    let elsewhere = open(&at(&primary.url("postgres"))).await;
+    assert_eq!(positions(&elsewhere, "acme").await, [1, 2], "the primary shows it");
+    let ledger = elsewhere.ledger(&context("acme"));
+    let key = Idempotency { key: "key".into(), request_hash: [1; 32] };
+    let appending = ledger.append(keyed(&stream("acme", "new"), 0, "key", 1));
+    let asking = ledger.first_outcome(&key);
+    tokio::pin!(appending, asking);
+    // Each is polled while the server is asked, so that it gets as far as it can: to the commit that waits, and behind it.
+    tokio::select! {
+        answer = &mut appending => panic!("{answer:?}"),
+        () = primary.until(waits, "1") => {}
+    }
+    tokio::select! {
+        answer = &mut asking => panic!("{answer:?}"),
+        answer = &mut appending => panic!("{answer:?}"),
+        () = sleep(AWAY) => {}
+    }
+    standby.upstream().heal();
+    let (appended, asked) =
+        timeout(PATIENCE, async { tokio::join!(appending, asking) }).await.expect("answers");
+    assert!(
+        matches!(appended, Ok(Appended::Replayed(ref first)) if first.position == Position(2)),
+        "{appended:?}"
+    );
+    assert!(matches!(asked, Ok(Some(ref first)) if first.position == Position(2)), "{asked:?}");
 }
