@@ -9,6 +9,10 @@ use cqrs_es::Aggregate;
 
 use crate::ids::TenantId;
 
+/// The longest subject of a credential, in bytes, so that it fits into every key of every database; credentials with longer ones are
+/// refused, and longer names in data name nobody. OpenID Connect Core 1.0 section 2 allows a `sub` 255 characters.
+pub const SUBJECT_BYTES_MAX: usize = 256;
+
 /// Someone or something that acts, with the roles that the credential granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {

@@ -14,7 +14,7 @@ mod upcast;
 
 pub use aggregate::{EncodedEvent, LedgerAggregate, UndecodableEvent};
 pub use backtest::{Backtest, BacktestSummary, History, PastSubmission};
-pub use context::{Actor, StreamId, TenantContext};
+pub use context::{Actor, SUBJECT_BYTES_MAX, StreamId, TenantContext};
 pub use form::{
     ANY_ITEM, CompiledForm, Constraints, DefinitionProblem, Field, FieldKind, Form, FormCommand,
     FormDefinition, FormError, FormEvent, OutcomeDifference, Refusal, Severity, SourceSpan, VIOLATIONS_MAX,
@@ -27,9 +27,8 @@ pub use json::{CanonicalJson, INTEGER_MAX, InexactNumber, NESTING_MAX, Unreadabl
 pub use json::{DIFFERENCES_MAX, FieldDifference, differences};
 pub use submission::{
     Act, Action, Approval, Approvals, Audience, COMMENT_BYTES_MAX, DELEGATIONS_MAX, Delegation, FormPin,
-    NOTES_MAX, OpenTransition, REASON_BYTES_MAX, Reason, SUBJECT_BYTES_MAX, SUBMISSION_BYTES_MAX, Submission,
-    SubmissionCommand, SubmissionError, SubmissionEvent, SubmissionState, Task, Waiting, Work, WorkflowFact,
-    place_computed,
+    NOTES_MAX, OpenTransition, REASON_BYTES_MAX, Reason, SUBMISSION_BYTES_MAX, Submission, SubmissionCommand,
+    SubmissionError, SubmissionEvent, SubmissionState, Task, Waiting, Work, WorkflowFact, place_computed,
 };
 pub use tenant::{
     API_KEY_FORMS_MAX, API_KEY_ROLES_MAX, API_KEYS_MAX, ApiKey, SecretHash, Tenant, TenantCommand,

@@ -16,7 +16,7 @@ pub use command::{Act, SubmissionCommand};
 pub use decide::{SUBMISSION_BYTES_MAX, SubmissionError};
 pub use event::SubmissionEvent;
 pub use fact::WorkflowFact;
-pub use people::{COMMENT_BYTES_MAX, DELEGATIONS_MAX, NOTES_MAX, REASON_BYTES_MAX, SUBJECT_BYTES_MAX};
+pub use people::{COMMENT_BYTES_MAX, DELEGATIONS_MAX, NOTES_MAX, REASON_BYTES_MAX};
 pub use state::{FormPin, Submission, SubmissionState, place_computed};
 pub use task::{Action, Approval, Approvals, Delegation, Task};
 pub use work::{Audience, OpenTransition, Reason, Waiting, Work};

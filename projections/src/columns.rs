@@ -4,6 +4,16 @@
 use chrono::{DateTime, NaiveDate, Utc};
 use formledger_domain::{CanonicalJson, FormId, FormVersion, Position, Sequence, TenantId};
 
+/// The longest name in a key, in bytes: of an audience, of an indexed field, of a rule, of a submitter. An entry of a Postgres index
+/// holds 2,704 bytes, and one that is larger fails the whole transaction, whatever other tenants have in it. What does not fit is not
+/// written as a key; nothing that is taken today needs it.
+pub(crate) const KEY_BYTES_MAX: usize = 512;
+
+/// The longest beginning of a text that has at most so many bytes.
+pub(crate) fn beginning(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
+}
+
 /// A column holds something that this crate never wrote there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("column `{column}` holds {found}")]

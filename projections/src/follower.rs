@@ -76,6 +76,28 @@ impl<P: Projection> Follower<P> {
                 moves.push(Move { tenant: tenant.clone(), from: position, to });
             }
         }
+        Self::make(connection, moves).await
+    }
+
+    /// Parks one tenant before the next event, as [`Follower::park`] does; nothing where it is parked already.
+    pub(crate) async fn stop(
+        &self,
+        connection: &mut Connection<'_>,
+        tenant: &TenantId,
+        error: String,
+    ) -> Result<Result<Vec<Move>, Contended>, sqlx::Error> {
+        let stop = |position| Move {
+            tenant: tenant.clone(),
+            from: position,
+            to: Checkpoint { position, parked: Some(error) },
+        };
+        Self::make(connection, self.following(tenant).map(stop).into_iter().collect()).await
+    }
+
+    async fn make(
+        connection: &mut Connection<'_>,
+        moves: Vec<Move>,
+    ) -> Result<Result<Vec<Move>, Contended>, sqlx::Error> {
         let moved = checkpoint::compare_and_set(connection, P::READ_MODEL, moves.clone()).await?;
         Ok(if moved { Ok(moves) } else { Err(Contended) })
     }
@@ -124,8 +146,7 @@ impl<P: Projection> Follower<P> {
             let Some(moved) = moves.iter_mut().find(|moved| moved.tenant == stop.tenant) else { continue };
             moved.to = Checkpoint { position: before(stop.position), parked: Some(stop.error) };
         }
-        let moved = checkpoint::compare_and_set(connection, P::READ_MODEL, moves.clone()).await?;
-        Ok(if moved { Ok(moves) } else { Err(Contended) })
+        Self::make(connection, moves).await
     }
 
     /// Takes over what was committed.

@@ -8,7 +8,7 @@ use chrono::Utc;
 use formledger_domain::{Position, TenantContext, TenantId};
 use formledger_store::{LedgerRange, Store, StoreError, causes};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, LedgerPart};
 use crate::follower::{Contended, Follower};
 use crate::forms::FormsProjection;
 use crate::position::ReadModel;
@@ -98,6 +98,8 @@ macro_rules! each {
         }
     }};
 }
+
+mod apart;
 
 impl Projector {
     /// A projector for some read models; [`Projector::load`] comes first.
@@ -203,7 +205,12 @@ impl Projector {
             return Ok(0);
         }
         let began = Instant::now();
-        match self.commit(&batch).await {
+        let parts = batch.parts();
+        let applied = match self.commit(&parts).await {
+            Err(error) if apart::is_refusal(&error) => self.commit_apart(&parts, &error).await,
+            applied => applied,
+        };
+        match applied {
             Ok(Ok(())) => {}
             // A rebuild switched a tenant, or another process projects too: go on from where the database is.
             Ok(Err(Contended)) => {
@@ -212,8 +219,7 @@ impl Projector {
                 return Ok(0);
             }
             Err(error) => {
-                self.read_models.forget_writer().await;
-                each!(self.followers, follower => follower.forget());
+                self.forget_failed().await;
                 // What failed first says more than what fails now because of it.
                 if let Err(error) = self.start_over().await {
                     tracing::debug!(error = causes(&error), "checkpoints were not read again");
@@ -222,7 +228,7 @@ impl Projector {
             }
         }
         // A projection may have stopped short of what was read.
-        for part in batch.parts() {
+        for part in parts {
             self.queue(part.tenant);
         }
         metrics::histogram!("formledger_projection_batch_events").record(batch.events() as f64);
@@ -230,21 +236,26 @@ impl Projector {
         Ok(batch.events())
     }
 
-    async fn commit(&mut self, batch: &Batch) -> Result<Result<(), Contended>, sqlx::Error> {
-        let parts = batch.parts();
+    /// Nothing is remembered of a transaction that failed.
+    async fn forget_failed(&mut self) {
+        self.read_models.forget_writer().await;
+        each!(self.followers, follower => follower.forget());
+    }
+
+    async fn commit(&mut self, parts: &[LedgerPart<'_>]) -> Result<Result<(), Contended>, sqlx::Error> {
         let mut writer = self.read_models.writer().await?;
         let mut transaction = writer.begin_writing().await?;
         let mut connection = transaction.connection();
         let mut moves = Vec::with_capacity(ReadModel::ALL.len());
-        each!(self.followers, follower => match follower.apply(&mut connection, &parts).await? {
+        each!(self.followers, follower => match follower.apply(&mut connection, parts).await? {
             Ok(moved) => moves.push(moved),
             // Dropping the transaction rolls it back.
             Err(contended) => return Ok(Err(contended)),
         });
-        witness::note(&mut connection, &parts).await?;
+        witness::note(&mut connection, parts).await?;
         transaction.commit().await?;
         if self.store.can_lose_history() {
-            witness::remember(&mut self.reflected, &parts);
+            witness::remember(&mut self.reflected, parts);
         }
         let applied = self.read_models.applied();
         let mut moves = moves.into_iter();

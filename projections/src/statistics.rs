@@ -14,7 +14,7 @@ use formledger_store::RecordedEvent;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::columns;
+use crate::columns::{self, KEY_BYTES_MAX};
 use crate::database::Kind::{Flag, Integer, Text};
 use crate::database::{Connection, ManyRows, Row, Values, sql};
 use crate::position::ReadModel;
@@ -226,7 +226,9 @@ fn read_outcomes<'a>(
         let value = counted_as(apart, &rule, outcome.value);
         (rule, outcome.matched, value)
     };
-    Ok(outcomes.into_iter().map(counted).collect())
+    // A rule whose id is too long for a key is not counted.
+    let countable = |(rule, _): &(String, Outcome<'a>)| rule.len() <= KEY_BYTES_MAX;
+    Ok(outcomes.into_iter().filter(countable).map(counted).collect())
 }
 
 /// The value under which an outcome is counted: its own while the rule's values are few, else none.

@@ -14,15 +14,13 @@ use super::fact::WorkflowFact;
 use super::state::{Submission, SubmissionState};
 use super::task::Delegation;
 use super::work::Work;
-use crate::context::Actor;
+use crate::context::{Actor, SUBJECT_BYTES_MAX};
 use crate::form::{CompiledForm, GuardFailed, Transition};
 
 /// The longest reason, in bytes.
 pub const REASON_BYTES_MAX: usize = 4096;
 /// The longest comment, in bytes.
 pub const COMMENT_BYTES_MAX: usize = 16 * 1024;
-/// The longest subject that a task is assigned or delegated to, in bytes.
-pub const SUBJECT_BYTES_MAX: usize = 256;
 /// The most delegations that hold on one submission.
 pub const DELEGATIONS_MAX: usize = 50;
 /// The most facts of a submission's life that do not move it (comments, claims, assignments, delegations and amendments), so that its

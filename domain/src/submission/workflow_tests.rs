@@ -9,7 +9,7 @@ use cqrs_es::Aggregate;
 use serde_json::{Value, json};
 
 use super::{Act, NOTES_MAX, Submission, SubmissionCommand, SubmissionError, SubmissionEvent, Work};
-use crate::context::Actor;
+use crate::context::{Actor, SUBJECT_BYTES_MAX};
 use crate::form::{CompiledForm, FormDefinition};
 use crate::ids::FormVersion;
 
@@ -252,6 +252,21 @@ fn candidates_are_found_by_the_data_and_act_without_a_role() {
     assert_eq!(case.state(), "approved");
     let mut nobody = Case::submitted(json!({"amount": 5000}));
     refused_as_not_permitted(nobody.take(&person("mia", &[]), "sign"));
+}
+
+#[test]
+fn a_text_that_is_nobodys_subject_is_no_candidate() {
+    let candidates = |manager: String| {
+        let case = Case::submitted(json!({"amount": 5000, "manager": manager}));
+        let task = case.state.task().expect("a task").clone();
+        let sign = task.actions.iter().find(|action| &*action.transition == "sign").expect("an action");
+        sign.candidates.clone()
+    };
+    let longest = "m".repeat(SUBJECT_BYTES_MAX);
+    assert_eq!(candidates(longest.clone()), [longest.as_str()]);
+    for nobody in [format!("{longest}m"), "m".repeat(20_000), String::new()] {
+        assert_eq!(candidates(nobody), [""; 0]);
+    }
 }
 
 #[test]

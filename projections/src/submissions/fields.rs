@@ -9,6 +9,8 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
+use crate::columns::{KEY_BYTES_MAX, beginning};
+
 /// The most bytes of a text that are kept for comparing; longer ones compare by their beginning.
 pub(crate) const FIELD_TEXT_BYTES_MAX: usize = 1024;
 
@@ -34,11 +36,7 @@ impl FieldValue {
     }
 
     pub(crate) fn text(text: &str) -> Self {
-        let mut end = text.len().min(FIELD_TEXT_BYTES_MAX);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        Self::Text(text[..end].to_owned())
+        Self::Text(beginning(text, FIELD_TEXT_BYTES_MAX).to_owned())
     }
 
     fn of(value: &Value) -> Self {
@@ -66,7 +64,9 @@ struct Path {
 }
 
 impl IndexedFields {
-    pub(crate) fn new(pointers: Vec<String>) -> Self {
+    /// The fields at `pointers`; one whose pointer is longer than [`KEY_BYTES_MAX`] is not indexed.
+    pub(crate) fn new(mut pointers: Vec<String>) -> Self {
+        pointers.retain(|pointer| pointer.len() <= KEY_BYTES_MAX);
         let mut paths = Path::default();
         for (slot, pointer) in pointers.iter().enumerate() {
             let mut path = &mut paths;

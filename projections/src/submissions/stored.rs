@@ -12,7 +12,7 @@ use formledger_store::RecordedEvent;
 
 use super::fields::{FieldValue, IndexedFields};
 use super::{Key, SubmissionRow};
-use crate::columns::{self, micros, place};
+use crate::columns::{self, KEY_BYTES_MAX, beginning, micros, place};
 use crate::database::Kind::{Integer, Real, Text, Uuid};
 use crate::database::{Connection, ManyRows, Row, Values, sql};
 
@@ -58,7 +58,7 @@ impl StoredSubmission {
             form: form.clone(),
             form_version: *form_version,
             state: state.as_str().into(),
-            submitter: submitter.clone(),
+            submitter: kept_submitter(submitter),
             created_at: micros(event.recorded_at),
             updated_at: micros(event.recorded_at),
             created_position: place(event.position.0),
@@ -98,7 +98,7 @@ impl StoredSubmission {
     fn restart(&mut self, data: &CanonicalJson, state: &str, submitter: &Arc<str>) {
         self.data = data.clone();
         self.state = state.into();
-        self.submitter = submitter.clone();
+        self.submitter = kept_submitter(submitter);
         self.computed = None;
         self.outcomes = None;
     }
@@ -146,6 +146,14 @@ impl StoredSubmission {
             computed: row.get::<Option<String>>("computed")?.map(columns::json),
             outcomes: row.get::<Option<String>>("outcomes")?.map(columns::json),
         })
+    }
+}
+
+/// As much of a submitter as fits into a key; credentials had subjects of any length once.
+fn kept_submitter(submitter: &Arc<str>) -> Arc<str> {
+    match beginning(submitter, KEY_BYTES_MAX) {
+        whole if whole.len() == submitter.len() => submitter.clone(),
+        beginning => beginning.into(),
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use formledger_domain::{FormId, FormVersion, SubmissionId, TenantId, Work};
 
 use super::{Change, Key, Touched};
-use crate::columns::{self, micros};
+use crate::columns::{self, KEY_BYTES_MAX, micros};
 use crate::database::Kind::{Integer, Text, Uuid};
 use crate::database::{Connection, ManyRows, Row, Values, sql};
 
@@ -33,12 +33,13 @@ impl TaskEntry {
         self.work.task()?.due_at.map(micros)
     }
 
-    /// The keys of its rows in `task_audience`, without the tenant.
+    /// The keys of its rows in `task_audience`, without the tenant. A name that is too long for a key is nobody's.
     fn audience(&self) -> BTreeSet<(String, i64, i64)> {
         let (audience, due) = (self.work.audience(), self.due_at().unwrap_or(NEVER));
         let roles = audience.roles.iter().map(|role| for_role(role));
         let people = audience.people.iter().map(|person| for_person(person));
-        roles.chain(people).map(|audience| (audience, due, self.opened_position)).collect()
+        let fitting = roles.chain(people).filter(|audience| audience.len() <= KEY_BYTES_MAX);
+        fitting.map(|audience| (audience, due, self.opened_position)).collect()
     }
 }
 

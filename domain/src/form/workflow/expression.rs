@@ -9,7 +9,7 @@ use formledger_rules::{
 use serde_json::Value;
 
 use super::super::problem::{DefinitionProblem, Severity, SourceSpan};
-use crate::context::Actor;
+use crate::context::{Actor, SUBJECT_BYTES_MAX};
 
 /// What one expression of a workflow may spend, in the rules crate's cost units; one that needs more does not hold.
 const BUDGET_UNITS: u64 = 200_000;
@@ -149,13 +149,14 @@ impl Candidates {
         Some(Self(program))
     }
 
-    /// The people named; none where the expression has no value, for example because a field is missing.
+    /// The people named; none where the expression has no value, for example because a field is missing. A text that no credential has
+    /// as its subject, because it is empty or too long, names nobody.
     pub(super) fn people(&self, scope: &Scope, rules: &RuleSet, facts: &Facts<'_>) -> Vec<String> {
         let slots = scope.bind(rules, facts);
         let mut people: Vec<String> = Vec::new();
         let mut add = |named: &Term<'_>| {
             if let Term::String(person) = named
-                && !person.is_empty()
+                && (1..=SUBJECT_BYTES_MAX).contains(&person.len())
                 && people.len() < CANDIDATES_MAX
                 && !people.iter().any(|known| **known == **person)
             {
