@@ -18,6 +18,8 @@ pub const DESIGNERS: &[&str] = &[role::ADMIN, role::DESIGNER];
 pub const ADMINS: &[&str] = &[role::ADMIN];
 /// The roles that see a tenant's replays; which ones they begin and direct depends on the kind.
 pub const REPLAYERS: &[&str] = &[role::ADMIN, role::AUDITOR, role::DESIGNER];
+/// The roles that see what is audited, and what was.
+pub const AUDITORS: &[&str] = &[role::ADMIN, role::AUDITOR];
 /// The roles that make tenants.
 pub const OPERATORS: &[&str] = &[role::OPERATOR];
 

@@ -173,7 +173,7 @@ fn listed(events: &[RecordedEvent]) -> Result<Vec<ListedKey>, ApiError> {
                     (key.revoked_at, key.revoked_by) = (Some(at), Some(by));
                 }
             }
-            TenantEvent::Registered { .. } => {}
+            TenantEvent::Registered { .. } | TenantEvent::AuditConfigured { .. } => {}
         }
     }
     Ok(keys)

@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
+use crate::audit::{self, AuditLog};
 use crate::auth::{Authenticator, Keys};
 use crate::catalogue::Catalogue;
 use crate::config::{ConfigError, Settings, Storage};
@@ -82,6 +83,8 @@ pub struct Api {
     pub tenants: Tenants,
     /// What their own streams say of tenants.
     pub tenant_states: TenantStates,
+    /// What is to be audited and was not recorded yet.
+    pub audit: AuditLog,
     /// Published forms, compiled.
     pub catalogue: Catalogue,
     /// What the checker says of forms.
@@ -127,6 +130,7 @@ impl App {
         let api = Api {
             tenants: Tenants::new(settings.provisioned_tenants),
             tenant_states: TenantStates::new(),
+            audit: AuditLog::new(),
             catalogue: Catalogue::new(),
             checked_forms: CheckedForms::new(),
             feed_pages: FeedPages::new(),
@@ -167,6 +171,7 @@ impl App {
         let (end_projecting, projecting_ends) = oneshot::channel::<()>();
         let projector = tokio::spawn(project(Arc::clone(&api), projecting_ends));
         let timer = tokio::spawn(timers::run(Arc::clone(&api)));
+        let auditor = tokio::spawn(audit::run(Arc::clone(&api)));
         let server = Server {
             routes: router::routes(&api),
             limits: api.settings.limits.clone(),
@@ -185,6 +190,10 @@ impl App {
         if let Err(error) = timer.await {
             tracing::error!(%error, "the timer did not end well");
         }
+        if let Err(error) = auditor.await {
+            tracing::error!(%error, "the auditor did not end well");
+        }
+        audit::flush(&api, None).await;
         // Fails only when the projector has ended already.
         let _ = end_projecting.send(());
         if let Err(error) = projector.await {

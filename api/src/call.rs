@@ -28,7 +28,8 @@ pub struct Call {
     pub api: Arc<Api>,
     /// What the request said before its body.
     pub head: Arc<Head>,
-    rule: &'static Rule,
+    /// The route.
+    pub rule: &'static Rule,
     body: Body,
 }
 

@@ -65,12 +65,17 @@ pub async fn list(call: Call) -> Result<Response, ApiError> {
         return Err(ApiError::CursorAhead { after, head });
     }
     if as_lines {
+        query.record_export().await?;
         return Ok(lines(query.ledger, filter, after, head, limit));
     }
     page(&query.ledger, &filter, after, head, limit).await
 }
 
-async fn page(
+/// A page of the events after a position that `filter` wants.
+///
+/// # Errors
+/// 400 for a limit out of bounds.
+pub async fn page(
     ledger: &TenantLedger,
     filter: &EventFilter,
     after: Position,

@@ -60,6 +60,7 @@ async fn rows(
     // What is wrong with the filters must be said before the answer begins: one row shows it.
     let probe = formledger_projections::SubmissionQuery { limit: Some(1), cursor: None, ..selection.clone() };
     let position = query.reader.submissions(&probe).await?.position;
+    query.record_export().await?;
     Ok((position, query.reader.all_submissions(selection)))
 }
 

@@ -4,6 +4,8 @@
 mod access;
 mod api_keys;
 mod app;
+mod audit;
+mod audit_settings;
 mod auth;
 mod backtest;
 mod body;

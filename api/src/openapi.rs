@@ -12,7 +12,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::openapi::{ContentBuilder, Object, OpenApi, Ref, Required, Response, ResponseBuilder};
 
 use crate::{
-    api_keys, events, exports, feed, form_queries, forms, ledger, operations, replays, stats,
+    api_keys, audit_settings, events, exports, feed, form_queries, forms, ledger, operations, replays, stats,
     submission_queries, submissions, tasks, tenants, workflow,
 };
 
@@ -31,6 +31,7 @@ use crate::{
         api_keys::list, api_keys::create, api_keys::revoke,
         replays::create, replays::list, replays::one, replays::feed,
         replays::pause, replays::resume, replays::cancel,
+        audit_settings::show, audit_settings::configure, audit_settings::entries,
         tenants::create,
         operations::healthz, operations::readyz, operations::metrics, operations::openapi, operations::index,
     ),

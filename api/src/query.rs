@@ -12,7 +12,9 @@ use serde::Serialize;
 use tokio::time::Instant;
 use warp::reply::Response;
 
+use crate::access::Rule;
 use crate::app::Api;
+use crate::audit;
 use crate::auth::{Caller, role};
 use crate::body::whole;
 use crate::call::Call;
@@ -39,6 +41,7 @@ pub struct QueryCall {
     pub ledger: TenantLedger,
     /// The tenant's read models.
     pub reader: TenantReader,
+    rule: &'static Rule,
     min_position: Option<Position>,
 }
 
@@ -49,12 +52,12 @@ impl QueryCall {
     /// 401, 403, 404 for a tenant that does not exist, 400 for malformed parameters or header fields.
     pub async fn read(call: Call) -> Result<Self, ApiError> {
         let caller = call.caller().await?;
-        let Call { api, head, .. } = call;
+        let Call { api, head, rule, .. } = call;
         let mut params = Params::read(&head)?;
         let min_position = min_position(&head, &mut params)?;
         let ledger = api.tenants.require(&api.store, &caller).await?;
         let reader = api.read_models.reader(&caller.context);
-        Ok(Self { api, head, caller, params, ledger, reader, min_position })
+        Ok(Self { api, head, caller, params, ledger, reader, rule, min_position })
     }
 
     /// Ends the reading of parameters.
@@ -68,6 +71,14 @@ impl QueryCall {
     /// Whether the caller may read everything of the tenant; otherwise only what is its own.
     pub fn reads_all(&self) -> bool {
         self.caller.has_any(role::READERS)
+    }
+
+    /// Records that what was asked for is taken away, where the tenant wants that.
+    ///
+    /// # Errors
+    /// When it is to be recorded and cannot be: then nothing may be given out.
+    pub async fn record_export(&self) -> Result<(), ApiError> {
+        audit::exported(&self.api, &self.ledger, &self.caller.context, self.rule).await
     }
 
     /// Waits until `read_model` has reached the position that the request asks for.

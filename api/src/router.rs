@@ -11,7 +11,7 @@ use warp::reply::Response;
 
 use crate::access::Reach::{Form, FormFilter, Submission, Tenant};
 use crate::access::Who::{Anybody, Member, Own, Roles, Workflow};
-use crate::access::{ADMINS, DESIGNERS, OPERATORS, REPLAYERS, Rule, SUBMITTERS};
+use crate::access::{ADMINS, AUDITORS, DESIGNERS, OPERATORS, REPLAYERS, Rule, SUBMITTERS};
 use crate::app::Api;
 use crate::auth::role;
 use crate::body::Body;
@@ -20,8 +20,8 @@ use crate::error::ApiError;
 use crate::head::Head;
 use crate::metrics::RouteMetrics;
 use crate::{
-    api_keys, events, exports, feed, form_queries, forms, ledger, operations, replays, stats,
-    submission_queries, submissions, tasks, tenants, workflow,
+    api_keys, audit, audit_settings, events, exports, feed, form_queries, forms, ledger, operations, replays,
+    stats, submission_queries, submissions, tasks, tenants, workflow,
 };
 
 /// One route: the rule under which it is documented, measured and found for `Allow`, and what makes its filter.
@@ -49,13 +49,18 @@ macro_rules! route {
                     .then(move |$($parameter: String,)* head: Arc<Head>, body: Body| {
                         let (app, counted) = (Arc::clone(&app), Arc::clone(&counted));
                         async move {
-                            let call = Call::new(app, Arc::clone(&head), &RULE, body);
+                            let call = Call::new(Arc::clone(&app), Arc::clone(&head), &RULE, body);
                             let handled = async {
                                 no_trailing_slash(&head)?;
                                 $(let $parameter = decoded(&$parameter)?;)*
                                 $handler(call, $($parameter),*).await
                             };
-                            answer(&head, &counted, handled.await)
+                            let handled = handled.await;
+                            if let Some(kind) = audit::worth(&RULE, &handled) {
+                                // On the heap, so that the future of a request that is not audited, which is most, stays small.
+                                Box::pin(audit::note(&app, &head, &RULE, kind)).await;
+                            }
+                            answer(&head, &counted, handled)
                         }
                     })
                     .boxed()
@@ -123,6 +128,9 @@ const TABLE: &[Route] = &[
     route!(GET / "v1" / "api-keys" => api_keys::list; Roles(ADMINS), Tenant),
     route!(POST / "v1" / "api-keys" => api_keys::create; Roles(ADMINS), Tenant),
     route!(DELETE / "v1" / "api-keys" / id => api_keys::revoke, id; Roles(ADMINS), Tenant),
+    route!(GET / "v1" / "audit" => audit_settings::show; Roles(AUDITORS), Tenant),
+    route!(PUT / "v1" / "audit" => audit_settings::configure; Roles(ADMINS), Tenant),
+    route!(GET / "v1" / "audit" / "entries" => audit_settings::entries; Roles(AUDITORS), Tenant),
     route!(POST / "v1" / "tenants" => tenants::create; Roles(OPERATORS), Tenant),
     route!(GET / "healthz" => operations::healthz; Anybody, Tenant),
     route!(GET / "readyz" => operations::readyz; Anybody, Tenant),

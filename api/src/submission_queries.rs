@@ -2,7 +2,7 @@
 //! Lists and present states come from the read model; the past is folded from the submission's own stream.
 
 use chrono::{DateTime, Utc};
-use formledger_domain::{CanonicalJson, Position, Submission, SubmissionId};
+use formledger_domain::{Audit, CanonicalJson, Position, Submission, SubmissionId};
 use formledger_projections::timeline::{self, RulesRan, TimelineEntry};
 use formledger_projections::{Condition, ReadModel, SubmissionQuery, SubmissionRow};
 use formledger_store::RecordedEvent;
@@ -94,7 +94,7 @@ struct Timeline {
         ("min_position" = Option<u64>, Query, description = "Wait until the data reach this position."),
     ),
     responses(
-        (status = 200, body = answers::Timeline, description = "`{submission_id, items[], position}`: who, when, what changed field by field, which rule said what, on which conditions and values."),
+        (status = 200, body = answers::Timeline, description = "`{submission_id, items[], position}`: who, when, what changed field by field, which rule said what, on which conditions and values. For the roles that read everything also attempts that were refused, where the tenant has them recorded."),
         (status = 404, description = "There is no such submission, or not for this caller."),
     ))]
 pub async fn timeline(call: Call, id: String) -> Result<Response, ApiError> {
@@ -113,7 +113,11 @@ pub async fn timeline(call: Call, id: String) -> Result<Response, ApiError> {
     let explain = |RulesRan { outcomes, why, data }: RulesRan<'_>| {
         form.as_ref().map(|form| form.explain(outcomes, why, data))
     };
-    let items = timeline::fold(&events, explain).map_err(ApiError::internal)?;
+    let mut items = timeline::fold(&events, explain).map_err(ApiError::internal)?;
+    if query.reads_all() {
+        let audited = query.ledger.load(&query.caller.context.stream::<Audit>(id)).await?;
+        timeline::add_refusals(&mut items, &audited).map_err(ApiError::internal)?;
+    }
     answer(position, &Timeline { submission_id: id, items, position })
 }
 

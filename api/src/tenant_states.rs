@@ -4,7 +4,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cqrs_es::Aggregate;
 use formledger_domain::{LedgerAggregate, Tenant, TenantContext, TenantId};
@@ -41,11 +41,24 @@ impl TenantStates {
     /// # Errors
     /// When the ledger cannot be read: what is not known to be good is not taken for it.
     pub async fn of(&self, ledger: &TenantLedger, context: &TenantContext) -> Result<Arc<Tenant>, ApiError> {
-        if let Some(fresh) = self.fresh(&context.tenant) {
+        self.not_older_than(POLL_INTERVAL, ledger, context).await
+    }
+
+    /// The tenant of `context`, as it was recorded at most `age_max` ago, or later; empty when it does not exist.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn not_older_than(
+        &self,
+        age_max: Duration,
+        ledger: &TenantLedger,
+        context: &TenantContext,
+    ) -> Result<Arc<Tenant>, ApiError> {
+        if let Some(fresh) = self.fresh(age_max, &context.tenant) {
             return Ok(fresh);
         }
         let _loading = self.loader(&context.tenant).lock().await;
-        match self.fresh(&context.tenant) {
+        match self.fresh(age_max, &context.tenant) {
             Some(fresh) => Ok(fresh),
             None => self.load(ledger, context).await,
         }
@@ -64,9 +77,9 @@ impl TenantStates {
         }
     }
 
-    fn fresh(&self, tenant: &TenantId) -> Option<Arc<Tenant>> {
+    fn fresh(&self, age_max: Duration, tenant: &TenantId) -> Option<Arc<Tenant>> {
         let known = self.known.get(tenant)?;
-        (known.loaded.elapsed() < POLL_INTERVAL).then_some(known.tenant)
+        (known.loaded.elapsed() < age_max).then_some(known.tenant)
     }
 
     async fn load(&self, ledger: &TenantLedger, context: &TenantContext) -> Result<Arc<Tenant>, ApiError> {

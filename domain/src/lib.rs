@@ -2,6 +2,7 @@
 //! Called by `store` (to run aggregates) and `api` (to build commands); it touches no clock, randomness, environment, network or database.
 
 mod aggregate;
+mod audit;
 mod backtest;
 mod context;
 mod form;
@@ -13,6 +14,7 @@ mod tenant;
 mod upcast;
 
 pub use aggregate::{EncodedEvent, LedgerAggregate, UndecodableEvent};
+pub use audit::{Audit, AuditCommand, AuditEvent, AuditSettings, Use};
 pub use backtest::{Backtest, BacktestSummary, History, PastSubmission};
 pub use context::{Actor, SUBJECT_BYTES_MAX, StreamId, TenantContext};
 pub use form::{

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use api_key::{API_KEY_FORMS_MAX, API_KEY_ROLES_MAX, ApiKey, SecretHash};
 pub use event::TenantEvent;
 
+use crate::audit::AuditSettings;
 use crate::ids::{ApiKeyId, TenantId};
 
 /// Keys of a tenant that may be good at the same time; the next one is refused until one is revoked or expires.
@@ -28,6 +29,7 @@ pub struct Tenant {
     /// Keys that were not revoked, expired or not.
     api_keys: BTreeMap<ApiKeyId, ApiKey>,
     revoked_api_keys: Vec<ApiKeyId>,
+    audit: AuditSettings,
 }
 
 /// What may be asked of a tenant.
@@ -51,6 +53,11 @@ pub enum TenantCommand {
     RevokeApiKey {
         /// Which.
         id: ApiKeyId,
+    },
+    /// Says what is audited from now on.
+    ConfigureAudit {
+        /// What.
+        settings: AuditSettings,
     },
 }
 
@@ -82,6 +89,11 @@ impl Tenant {
         self.api_keys.get(&id)
     }
 
+    /// What is audited.
+    pub fn audit_settings(&self) -> AuditSettings {
+        self.audit
+    }
+
     /// The events that follow from `command`; none when it changes nothing.
     ///
     /// # Errors
@@ -105,6 +117,8 @@ impl Tenant {
             }
             TenantCommand::RevokeApiKey { id } if self.revoked_api_keys.contains(&id) => Ok(Vec::new()),
             TenantCommand::RevokeApiKey { .. } => Err(TenantError::ApiKeyMissing),
+            TenantCommand::ConfigureAudit { settings } if settings == self.audit => Ok(Vec::new()),
+            TenantCommand::ConfigureAudit { settings } => Ok(vec![TenantEvent::AuditConfigured { settings }]),
         }
     }
 }
@@ -136,6 +150,7 @@ impl Aggregate for Tenant {
                 self.api_keys.remove(&id);
                 self.revoked_api_keys.push(id);
             }
+            TenantEvent::AuditConfigured { settings } => self.audit = settings,
         }
     }
 }

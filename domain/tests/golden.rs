@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use formledger_domain::{
-    Action, ApiKey, ApiKeyId, CanonicalJson, Delegation, EncodedEvent, Form, FormEvent, FormId, FormVersion,
-    LedgerAggregate, SecretHash, Submission, SubmissionEvent, SubmissionState, Task, Tenant, TenantEvent,
-    WorkflowFact,
+    Action, ApiKey, ApiKeyId, Audit, AuditEvent, AuditSettings, CanonicalJson, Delegation, EncodedEvent,
+    Form, FormEvent, FormId, FormVersion, LedgerAggregate, SecretHash, Submission, SubmissionEvent,
+    SubmissionState, Task, Tenant, TenantEvent, Use, WorkflowFact,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -52,6 +52,37 @@ fn tenant_events() -> Vec<TenantEvent> {
         TenantEvent::Registered { tenant: "acme".parse().expect("a slug") },
         TenantEvent::ApiKeyCreated { id, key },
         TenantEvent::ApiKeyRevoked { id },
+        TenantEvent::AuditConfigured {
+            settings: AuditSettings { refusals: true, reads: false, exports: true },
+        },
+    ]
+}
+
+fn audit_events() -> Vec<AuditEvent> {
+    let about = |action: &str, target: Option<&str>| Use {
+        action: action.into(),
+        target: target.map(Into::into),
+        submission_id: None,
+        times: 1,
+        first_at: time("2026-03-01T10:00:00Z"),
+        last_at: time("2026-03-01T10:00:00Z"),
+    };
+    let id = "01929c46-0000-7000-8000-000000000001".parse().expect("an id");
+    vec![
+        AuditEvent::AttemptRefused {
+            attempt: Use {
+                submission_id: Some(id),
+                times: 41,
+                last_at: time("2026-03-01T10:00:04.5Z"),
+                ..about("POST /v1/submissions/{id}/claim", Some("/v1/submissions/ünï/claim"))
+            },
+            code: "already-claimed".into(),
+            status: 409,
+        },
+        AuditEvent::DataRead { read: about("GET /v1/tasks", None) },
+        AuditEvent::Exported {
+            export: about("GET /v1/exports/submissions.csv", Some("/v1/exports/submissions.csv")),
+        },
     ]
 }
 
@@ -190,6 +221,7 @@ fn every_stored_event_is_read_as_it_was_meant() {
     check::<Tenant>(tenant_events(), &mut known);
     check::<Form>(form_events(), &mut known);
     check::<Submission>(submission_events(), &mut known);
+    check::<Audit>(audit_events(), &mut known);
 
     for entry in fs::read_dir(folder()).expect("the folder is there") {
         let name = entry.expect("an entry").file_name().into_string().expect("UTF-8");
@@ -204,6 +236,7 @@ fn every_stored_event_is_read_as_it_was_meant() {
             .rsplit_once(".v")
             .unwrap_or_else(|| panic!("{name}: name it `<event type>.v<version>.json`"));
         let read = match event_type.split('.').nth(1) {
+            Some("audit") => Audit::decode(event_type, version, &payload).map(drop),
             Some("tenant") => Tenant::decode(event_type, version, &payload).map(drop),
             Some("form") => Form::decode(event_type, version, &payload).map(drop),
             Some("submission") => Submission::decode(event_type, version, &payload).map(drop),
@@ -217,6 +250,9 @@ fn every_stored_event_is_read_as_it_was_meant() {
 #[test]
 fn no_golden_file_was_removed() {
     for name in [
+        "formledger.audit.attempt-refused.v1",
+        "formledger.audit.data-read.v1",
+        "formledger.audit.exported.v1",
         "formledger.form.draft-saved.v1",
         "formledger.form.published.v1",
         "formledger.form.retired.v1",
@@ -237,6 +273,7 @@ fn no_golden_file_was_removed() {
         "formledger.submission.withdrawn.v1",
         "formledger.tenant.api-key-created.v1",
         "formledger.tenant.api-key-revoked.v1",
+        "formledger.tenant.audit-configured.v1",
         "formledger.tenant.registered.v1",
     ] {
         assert!(folder().join(format!("{name}.json")).is_file(), "{name}.json is gone; {ADVICE}");

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use formledger_domain::{
-    Approvals, CanonicalJson, FieldDifference, LedgerAggregate, Position, Sequence, Submission,
-    SubmissionEvent, UndecodableEvent, WorkflowFact, differences,
+    Approvals, Audit, AuditEvent, CanonicalJson, FieldDifference, LedgerAggregate, Position, Sequence,
+    Submission, SubmissionEvent, UndecodableEvent, WorkflowFact, differences,
 };
 use formledger_store::RecordedEvent;
 use serde::Serialize;
@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 pub struct TimelineEntry {
     /// Its place in the ledger.
     pub position: Position,
-    /// Its place in the submission's stream.
+    /// Its place in the submission's stream; of a refused attempt, in the stream of these.
     pub sequence: Sequence,
     /// When it was recorded.
     pub at: DateTime<Utc>,
@@ -41,9 +41,23 @@ pub struct TimelineEntry {
     /// Why, where someone said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Arc<str>>,
+    /// What somebody tried in vain; all else but position, time and actor is absent then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<RefusedAttempt>,
     /// What happened in the workflow.
     #[serde(flatten)]
     pub step: Step,
+}
+
+/// An attempt that was refused.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RefusedAttempt {
+    /// The route, for example `POST /v1/submissions/{id}/claim`.
+    pub action: Arc<str>,
+    /// The problem's code.
+    pub code: Arc<str>,
+    /// How often it was tried, when attempts like it were counted together.
+    pub times: u32,
 }
 
 /// What happened in the workflow; all absent for other facts.
@@ -149,10 +163,41 @@ pub fn fold(
             outcomes: ran.map(|(outcomes, _)| outcomes),
             explanations,
             reason,
+            refused: None,
             step,
         });
         before = after;
         state = state_after;
     }
     Ok(entries)
+}
+
+/// Adds the refused attempts among a submission's audited facts, and puts everything in the ledger's order.
+///
+/// # Errors
+/// [`UndecodableEvent`] when this binary cannot read one of them.
+pub fn add_refusals(
+    entries: &mut Vec<TimelineEntry>,
+    audited: &[RecordedEvent],
+) -> Result<(), UndecodableEvent> {
+    for event in audited {
+        let said = Audit::decode(&event.event_type, &event.event_version, &event.payload)?;
+        let AuditEvent::AttemptRefused { attempt, code, .. } = said else { continue };
+        entries.push(TimelineEntry {
+            position: event.position,
+            sequence: event.sequence,
+            at: event.recorded_at,
+            actor: event.metadata.actor.clone(),
+            event_type: event.versioned_type(),
+            state: None,
+            changes: Vec::new(),
+            outcomes: None,
+            explanations: None,
+            reason: None,
+            refused: Some(RefusedAttempt { action: attempt.action, code, times: attempt.times }),
+            step: Step::default(),
+        });
+    }
+    entries.sort_by_key(|entry| entry.position);
+    Ok(())
 }

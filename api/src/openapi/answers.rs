@@ -185,6 +185,9 @@ pub struct TimelineEntry {
     due_at: Option<DateTime<Utc>>,
     #[schema(required = false)]
     comment: Option<String>,
+    /// `{action, code, times}` of an attempt that was refused.
+    #[schema(required = false)]
+    refused: Option<Value>,
 }
 
 /// Everything that happened to a submission.
@@ -383,5 +386,24 @@ pub struct Replay {
 #[derive(ToSchema)]
 pub struct ReplayList {
     items: Vec<Replay>,
+    position: u64,
+}
+
+/// What is audited.
+#[derive(ToSchema)]
+pub struct AuditSettings {
+    refusals: bool,
+    reads: bool,
+    exports: bool,
+    position: u64,
+}
+
+/// What is audited from now on.
+#[derive(ToSchema)]
+pub struct AuditConfigured {
+    refusals: bool,
+    reads: bool,
+    exports: bool,
+    sequence: u64,
     position: u64,
 }

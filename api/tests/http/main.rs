@@ -2,6 +2,8 @@
 //! Journeys through the program as a whole are in the `tests` package; here is what only this crate decides.
 
 mod api_keys;
+mod audit;
+mod audit_coverage;
 mod commands;
 mod connections;
 mod credentials;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::Tenant;
 use super::api_key::ApiKey;
 use crate::aggregate::{EncodedEvent, LedgerAggregate, UndecodableEvent};
+use crate::audit::AuditSettings;
 use crate::ids::{ApiKeyId, TenantId};
 use crate::json::CanonicalJson;
 use crate::payload::{self, StoredName};
@@ -31,6 +32,11 @@ pub enum TenantEvent {
         /// Which key.
         id: ApiKeyId,
     },
+    /// `formledger.tenant.audit-configured`: this is audited from now on, and nothing else.
+    AuditConfigured {
+        /// What.
+        settings: AuditSettings,
+    },
 }
 
 impl TenantEvent {
@@ -39,6 +45,7 @@ impl TenantEvent {
             Self::Registered { .. } => "formledger.tenant.registered",
             Self::ApiKeyCreated { .. } => "formledger.tenant.api-key-created",
             Self::ApiKeyRevoked { .. } => "formledger.tenant.api-key-revoked",
+            Self::AuditConfigured { .. } => "formledger.tenant.audit-configured",
         };
         StoredName { event_type, event_version: "1" }
     }

@@ -111,6 +111,17 @@ fn expired_and_revoked_keys_leave_room_for_others() {
 }
 
 #[test]
+fn what_is_audited_changes_when_it_is_said_to_be_something_else() {
+    let settings = AuditSettings { refusals: true, reads: false, exports: true };
+    let given = |events| TestFramework::<Tenant>::with(()).given(events);
+    let configured = TenantEvent::AuditConfigured { settings };
+    let ask = || TenantCommand::ConfigureAudit { settings };
+    given(vec![]).when(ask()).then_expect_events(vec![configured.clone()]);
+    given(vec![configured]).when(ask()).then_expect_events(vec![]);
+    assert_eq!(Tenant::default().audit_settings(), AuditSettings::default(), "nothing at first");
+}
+
+#[test]
 fn a_secrets_hash_is_written_as_hex_and_never_shown() {
     let hash = SecretHash::new([0xa5; 32]);
     let text = String::from(hash);

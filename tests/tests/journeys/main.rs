@@ -1,6 +1,7 @@
 //! What people and systems do with the product, over HTTP and the command line, one file per promise.
 //! Every test starts its own server on its own data; nothing private is imported.
 
+mod audit;
 mod bad_input;
 mod cli;
 mod credentials;

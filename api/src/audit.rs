@@ -1,0 +1,231 @@
+//! Records what a tenant wants audited: refused attempts, reads and exports, as events of the ledger in the name of who did it.
+//! Called by `router` with every answer and by what exports; run by `app` for what is counted. What people sent is never recorded.
+//!
+//! A refusal is recorded before it is answered; when that fails, it is answered all the same and the log tells. An export that is to be
+//! recorded and cannot be is not given out. Reads hold nothing up: they are counted, and recorded when their window ends.
+
+mod folding;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use formledger_domain::{
+    Audit, AuditCommand, AuditEvent, AuditSettings, Submission, SubmissionId, TenantContext, Use,
+};
+use formledger_store::{ExecuteError, ExecuteOptions, Expectation, StoreError, TenantLedger, causes};
+use uuid::Uuid;
+use warp::reply::Response;
+
+use crate::access::{Reach, Rule, Who};
+use crate::app::Api;
+use crate::error::ApiError;
+use crate::head::Head;
+use folding::{Fate, Folding, Kind, Noted};
+
+/// How often it is looked for windows that are over.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Refusals of one submission that are recorded at once on this server: each waits for the one before, rather than to collide with it.
+const LANES: usize = 16;
+/// Bytes of a path that are kept.
+const TARGET_BYTES_MAX: usize = 512;
+/// The statuses that refuse somebody who was understood.
+const REFUSALS: [u16; 5] = [403, 404, 409, 412, 422];
+
+/// How old what is known of a tenant's wishes may be where another server may have changed them: every query asks.
+const SETTINGS_AGE_MAX: Duration = Duration::from_secs(10);
+
+/// What is counted and not recorded yet.
+pub struct AuditLog {
+    folding: Mutex<Folding>,
+    lanes: [tokio::sync::Mutex<()>; LANES],
+}
+
+impl AuditLog {
+    /// Nothing is counted yet.
+    pub fn new() -> Self {
+        Self { folding: Mutex::default(), lanes: Default::default() }
+    }
+
+    fn folding(&self) -> MutexGuard<'_, Folding> {
+        self.folding.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What there may be to record of an answer; `None` for most, which costs nothing.
+pub fn worth(rule: &Rule, handled: &Result<Response, ApiError>) -> Option<Kind> {
+    match handled {
+        _ if rule.who == Who::Anybody => None,
+        Ok(_) => rule.discloses().then_some(Kind::Read),
+        Err(error) => {
+            let problem = error.problem();
+            let status = problem.status.as_u16();
+            REFUSALS.contains(&status).then_some(Kind::Refused { code: problem.code, status })
+        }
+    }
+}
+
+impl Rule {
+    /// Whether it shows what was submitted, now or by a replay. Exports do as well, and record themselves.
+    fn discloses(&self) -> bool {
+        let submitted = matches!(self.reach, Reach::Submission | Reach::FormFilter);
+        let again = self.template.ends_with("/feed");
+        (submitted || again) && self.method == "GET" && !self.template.starts_with("/v1/exports/")
+    }
+}
+
+/// Records what an answer is about, where its tenant wants that: a refusal now, a read soon.
+pub async fn note(api: &Api, head: &Head, rule: &Rule, kind: Kind) {
+    // Without a tenant the credential was not good, and nobody is known to have done anything.
+    let Some(tenant) = head.tenant.get() else { return };
+    let system = TenantContext::system(tenant.clone(), Arc::clone(&head.correlation_id), Utc::now());
+    let is_read = kind == Kind::Read;
+    match settings(api, &api.store.ledger(&system), &system).await {
+        Ok(AuditSettings { refusals, reads, .. }) if !(if is_read { reads } else { refusals }) => return,
+        Ok(_) => {}
+        Err(error) => return lost(&system, 1, &causes(&error)),
+    }
+    // Who it was is found again rather than carried along: what has to be looked up for it is remembered.
+    let Ok(caller) = api.authenticator.authenticate(api, head).await else { return };
+    let context = &caller.context;
+    let path = head.uri.path();
+    let (action, target) = (action(rule), Some(path[..path.floor_char_boundary(TARGET_BYTES_MAX)].into()));
+    let submission_id = match rule.reach {
+        Reach::Submission => rule.parameter("id", path).and_then(|id| id.parse().ok()),
+        _ => None,
+    };
+    let noted = Noted { kind, action, target, submission_id };
+    let fate = api.audit.folding().note(context, noted.clone(), !is_read, Instant::now());
+    match fate {
+        Fate::Folded => {}
+        Fate::Dropped => lost(context, 1, &"too many people at once"),
+        Fate::Apart => record_or_tell(api, context, vec![noted.event(1, context.now, context.now)]).await,
+    }
+}
+
+/// Records an export before it is given out, where the tenant wants that.
+///
+/// # Errors
+/// When it is to be recorded and cannot be.
+pub async fn exported(
+    api: &Api,
+    ledger: &TenantLedger,
+    context: &TenantContext,
+    rule: &Rule,
+) -> Result<(), ApiError> {
+    if !settings(api, ledger, context).await?.exports {
+        return Ok(());
+    }
+    let (action, target) = (action(rule), Some(rule.template.into()));
+    let at = Utc::now();
+    let export = Use { action, target, submission_id: None, times: 1, first_at: at, last_at: at };
+    record(api, context, vec![AuditEvent::Exported { export }]).await
+}
+
+/// Records what was counted in windows that are over, until the application stops.
+pub async fn run(api: Arc<Api>) {
+    let mut stopping = api.stopping.clone();
+    let mut interval = tokio::time::interval(INTERVAL);
+    loop {
+        tokio::select! {
+            // An error means that the application is gone, which is the same.
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+            _ = interval.tick() => {}
+        }
+        flush(&api, Some(Instant::now())).await;
+    }
+}
+
+/// Records what was counted in windows that are over at `now`, or everything, for the end.
+pub async fn flush(api: &Api, now: Option<Instant>) {
+    let folded = api.audit.folding().take(now);
+    for folded in folded {
+        record_or_tell(api, &folded.context, folded.events).await;
+    }
+}
+
+async fn settings(
+    api: &Api,
+    ledger: &TenantLedger,
+    context: &TenantContext,
+) -> Result<AuditSettings, ApiError> {
+    let tenant = api.tenant_states.not_older_than(SETTINGS_AGE_MAX, ledger, context).await?;
+    Ok(tenant.audit_settings())
+}
+
+fn action(rule: &Rule) -> Arc<str> {
+    format!("{} {}", rule.method, rule.template).into()
+}
+
+async fn record_or_tell(api: &Api, context: &TenantContext, events: Vec<AuditEvent>) {
+    let times = events.iter().map(|event| u64::from(event.about().times)).sum();
+    if let Err(error) = record(api, context, events).await {
+        lost(context, times, &causes(&error));
+    }
+}
+
+fn lost(context: &TenantContext, times: u64, cause: &dyn std::fmt::Display) {
+    metrics::counter!("formledger_audit_lost_total").increment(times);
+    let (tenant, actor) = (context.tenant.as_str(), &*context.actor.subject);
+    tracing::warn!(tenant, actor, times, %cause, "what was to be audited could not be recorded");
+}
+
+/// Appends facts of one actor: those about a submission to that submission's own stream of them, the others to a new one.
+async fn record(api: &Api, context: &TenantContext, events: Vec<AuditEvent>) -> Result<(), ApiError> {
+    let ledger = api.store.ledger(context);
+    let mut apart: Vec<AuditEvent> = Vec::new();
+    for mut event in events {
+        let found = match event.about().submission_id {
+            Some(id) => Some((id, form_of(&ledger, context, id).await?)),
+            None => None,
+        };
+        match found {
+            Some((id, Some(form))) => {
+                let _in_turn = api.audit.lanes[id.0.as_fields().1 as usize % LANES].lock().await;
+                let stream = context.stream::<Audit>(id);
+                append(&ledger, &stream, Expectation::Any, Some(form), vec![event]).await?;
+            }
+            _ => {
+                event.forget_submission();
+                apart.push(event);
+            }
+        }
+    }
+    if apart.is_empty() {
+        return Ok(());
+    }
+    // A new stream each time: nothing has to be read first, and nobody collides.
+    let stream = context.stream::<Audit>(Uuid::now_v7());
+    append(&ledger, &stream, Expectation::NoStream, None, apart).await
+}
+
+/// The form of a submission; `None` when there is no such submission.
+async fn form_of(
+    ledger: &TenantLedger,
+    context: &TenantContext,
+    id: SubmissionId,
+) -> Result<Option<Arc<str>>, StoreError> {
+    let events = ledger.load(&context.stream::<Submission>(id)).await?;
+    Ok(events.first().and_then(|event| event.metadata.topic.clone()))
+}
+
+async fn append(
+    ledger: &TenantLedger,
+    stream: &formledger_domain::StreamId,
+    expectation: Expectation,
+    topic: Option<Arc<str>>,
+    events: Vec<AuditEvent>,
+) -> Result<(), ApiError> {
+    let options = ExecuteOptions {
+        expectation,
+        idempotency: None,
+        topic,
+        // Nothing asks for it: there is no idempotency key.
+        outcome: &|_, _| String::new(),
+    };
+    match ledger.execute::<Audit>(stream, AuditCommand::Record(events), &(), options).await {
+        Ok(_) => Ok(()),
+        Err(ExecuteError::Refused(never)) => match never {},
+        Err(ExecuteError::Append(error)) => Err(error.into()),
+    }
+}

@@ -1,0 +1,150 @@
+//! What is audited: nothing at first, then what the tenant's admin says. The coverage test is in `audit_coverage`.
+
+use std::time::Duration;
+
+use formledger_api::Storage;
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Server, admin, bearer, token};
+
+pub async fn configure(server: &Server, refusals: bool, reads: bool, exports: bool) {
+    let body = json!({"refusals": refusals, "reads": reads, "exports": exports});
+    server.send(&admin("acme"), Method::PUT, "/v1/audit", &body).await.expect(200);
+}
+
+/// The entries after a position whose actor is `actor`.
+pub async fn entries(server: &Server, after: u64, actor: &str) -> Vec<Value> {
+    let path = format!("/v1/audit/entries?after={after}&limit=1000");
+    let page = server.get(&admin("acme"), &path).await.expect(200).json();
+    let events = page["events"].as_array().expect("events").iter();
+    events.filter(|event| event["actor"] == actor).cloned().collect()
+}
+
+/// The entries of `actor`, once there are `count` of them.
+async fn in_time(server: &Server, actor: &str, count: usize) -> Vec<Value> {
+    let wait = async {
+        loop {
+            let found = entries(server, 0, actor).await;
+            if found.len() >= count {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), wait).await.expect("recorded when the window ends")
+}
+
+async fn head(server: &Server) -> u64 {
+    server.get(&admin("acme"), "/v1/ledger").await.expect(200).json()["position"]
+        .as_u64()
+        .expect("a position")
+}
+
+async fn refuse(server: &Server, subject: &str, times: usize) {
+    let clerk = token("acme", subject, &["clerk"]);
+    for _ in 0..times {
+        let path = "/v1/forms/expense/retire";
+        server.send(&clerk, Method::POST, path, &Value::Null).await.expect_problem(403, "not-permitted");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_audited_until_an_admin_says_so_and_only_in_their_tenant() {
+    let server = Server::start().await;
+    server.publish(&admin("acme"), "expense").await;
+    server.publish(&admin("globex"), "expense").await;
+    let before = head(&server).await;
+    refuse(&server, "eve", 2).await;
+    server.get(&admin("acme"), "/v1/exports/submissions.csv").await.expect(200);
+    assert_eq!(head(&server).await, before);
+    let shown = server.get(&admin("acme"), "/v1/audit").await.expect(200).json();
+    assert_eq!(shown, json!({"refusals": false, "reads": false, "exports": false, "position": before}));
+    configure(&server, true, true, true).await;
+    configure(&server, true, true, true).await;
+    assert_eq!(head(&server).await, before + 1, "what is so already is not recorded again");
+    let other = server.get(&admin("globex"), "/v1/audit").await.expect(200).json();
+    assert_eq!(other["refusals"], false);
+    let half = json!({"refusals": true});
+    server.send(&admin("acme"), Method::PUT, "/v1/audit", &half).await.expect_problem(400, "body-invalid");
+    let auditor = token("acme", "aud", &["auditor"]);
+    server.get(&auditor, "/v1/audit").await.expect(200);
+    let all = json!({"refusals": false, "reads": false, "exports": false});
+    server.send(&auditor, Method::PUT, "/v1/audit", &all).await.expect_problem(403, "not-permitted");
+}
+
+#[tokio::test]
+async fn a_flood_of_refusals_is_one_entry_and_a_count() {
+    let server = Server::start().await;
+    server.publish(&admin("acme"), "expense").await;
+    configure(&server, true, false, false).await;
+    let before = head(&server).await;
+    refuse(&server, "eve", 60).await;
+    assert_eq!(head(&server).await, before + 1);
+    assert_eq!(entries(&server, before, "eve").await.len(), 1, "before it was answered");
+    let found = in_time(&server, "eve", 2).await;
+    let times: Vec<&Value> = found.iter().map(|entry| &entry["data"]["attempt"]["times"]).collect();
+    assert_eq!(times, [1, 59]);
+    assert_eq!(found[1]["data"]["code"], "not-permitted");
+    assert_eq!(found[1]["data"]["attempt"]["target"], "/v1/forms/expense/retire");
+}
+
+#[tokio::test]
+async fn what_was_counted_is_recorded_when_the_server_stops() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let start = || Server::start_with(|settings| settings.storage = Storage::embedded(data.path()));
+    let server = start().await;
+    server.publish(&admin("acme"), "expense").await;
+    configure(&server, true, false, false).await;
+    refuse(&server, "eve", 3).await;
+    server.stop().await;
+    let found = entries(&start().await, 0, "eve").await;
+    assert_eq!(found.last().expect("entries")["data"]["attempt"]["times"], 2);
+}
+
+#[tokio::test]
+async fn reads_are_counted_by_person_and_path_and_what_shows_nothing_is_not() {
+    let server = Server::start().await;
+    let admin = admin("acme");
+    server.publish(&admin, "expense").await;
+    let recorded = server.submit(&admin, "expense", 5.0).await.expect(201);
+    let (location, position) = (recorded.header("location").to_owned(), recorded.json()["position"].clone());
+    configure(&server, false, true, false).await;
+    let rita = token("acme", "rita", &["reviewer"]);
+    for _ in 0..3 {
+        let path = format!("{location}?min_position={position}");
+        server.get(&rita, &path).await.expect(200);
+    }
+    server.get(&rita, "/v1/ledger").await.expect(200);
+    server.get(&rita, "/v1/forms").await.expect(200);
+    server.get(&rita, "/v1/submissions/nothing").await.expect_problem(404, "not-found");
+    let found = in_time(&server, "rita", 1).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0]["type"], "formledger.audit.data-read.v1");
+    let read = &found[0]["data"]["read"];
+    assert_eq!((&read["times"], &read["target"]), (&json!(3), &json!(location)));
+    assert_eq!(read["action"], "GET /v1/submissions/{id}");
+    let by_form = server.get(&admin, "/v1/events?form=expense&types=formledger.audit.data-read").await.json();
+    assert_eq!(by_form["events"].as_array().expect("events").len(), 1, "filed under its form");
+}
+
+#[tokio::test]
+async fn an_export_is_in_the_ledger_before_it_is_given_out() {
+    let server = Server::start().await;
+    server.publish(&admin("acme"), "expense").await;
+    configure(&server, false, false, true).await;
+    let before = head(&server).await;
+    let rita = token("acme", "rita", &["reviewer"]);
+    server.get(&rita, "/v1/exports/submissions.csv").await.expect(200);
+    server.get(&rita, "/v1/exports/submissions.ndjson?form=expense").await.expect(200);
+    let authorization = bearer(&rita);
+    let lines = [("authorization", authorization.as_str()), ("accept", "application/x-ndjson")];
+    server.call(Method::GET, "/v1/events", &lines, "").await.expect(200);
+    server.get(&rita, "/v1/events").await.expect(200);
+    let found = entries(&server, before, "rita").await;
+    let actions: Vec<&Value> = found.iter().map(|entry| &entry["data"]["export"]["action"]).collect();
+    assert_eq!(
+        actions,
+        ["GET /v1/exports/submissions.csv", "GET /v1/exports/submissions.ndjson", "GET /v1/events"]
+    );
+}
