@@ -24,8 +24,8 @@ use crate::forms::topic;
 
 /// How often the timer looks; what is due is at most this late, beside the lag of the read model.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Tasks read at once; a look reads on until it has seen all that is due.
-const PAGE_TASKS: u32 = 1_000;
+/// Tasks read at once; a look reads on until it has seen all that is due. Few, so that what other nodes did meanwhile is seldom tried.
+const PAGE_TASKS: u32 = 256;
 /// Escalations on their way at once; they share commits.
 const CONCURRENCY: usize = 64;
 /// Who asks, in the correlation of what is recorded.
@@ -77,27 +77,38 @@ pub async fn run(api: Arc<Api>) {
     }
 }
 
-/// Escalates what is due at `now`, in all tenants, page by page: whatever cannot be escalated stands in nobody's way. What fails is told in
-/// the log and tried again later, see [`Attempts`]. A look that the end of the application meets ends after its page.
+/// Escalates what is due at `now`, in all tenants, page by page: whatever cannot be escalated stands in nobody's way. It begins anywhere
+/// and goes round, so that nodes that look at the same moment share the work: where one arrives, another's work is no longer due. What
+/// fails is told in the log and tried again later, see [`Attempts`]. A look that the end of the application meets ends after its page.
 ///
 /// # Errors
 /// When what is due cannot be read.
 async fn look(api: &Api, attempts: &mut Attempts, now: DateTime<Utc>) -> Result<Look, ApiError> {
-    let (mut look, mut after) = (Look::default(), None);
-    loop {
-        let page = api.read_models.due_tasks(now, after.as_ref(), PAGE_TASKS).await?;
-        let is_last = page.len() < PAGE_TASKS as usize;
-        look.due += page.len();
-        after = page.last().cloned();
-        escalate_page(api, attempts, page, now, &mut look).await;
-        if is_last {
-            attempts.end_look();
-            return Ok(look);
-        }
-        if *api.stopping.borrow() {
-            return Ok(look);
+    let mut look = Look::default();
+    let read_models = api.read_models.own();
+    let start = read_models.any_due_task(now, Uuid::new_v4().as_fields().0).await?;
+    let rounds = start.map_or_else(Vec::new, |start| vec![(Some(start.clone()), None), (None, Some(start))]);
+    for (mut after, up_to) in rounds {
+        loop {
+            let mut page = read_models.due_tasks(now, after.as_ref(), PAGE_TASKS).await?;
+            let mut is_last = page.len() < PAGE_TASKS as usize;
+            if let Some(up_to) = &up_to {
+                is_last |= page.last().is_some_and(|task| task.place() >= up_to.place());
+                page.retain(|task| task.place() <= up_to.place());
+            }
+            look.due += page.len();
+            after = page.last().cloned();
+            escalate_page(api, attempts, page, now, &mut look).await;
+            if *api.stopping.borrow() {
+                return Ok(look);
+            }
+            if is_last {
+                break;
+            }
         }
     }
+    attempts.end_look();
+    Ok(look)
 }
 
 async fn escalate_page(
@@ -107,13 +118,8 @@ async fn escalate_page(
     now: DateTime<Utc>,
     look: &mut Look,
 ) {
-    let (mut tasks, waiting): (Vec<_>, Vec<_>) = page.into_iter().partition(|task| attempts.admit(task, now));
+    let (tasks, waiting): (Vec<_>, Vec<_>) = page.into_iter().partition(|task| attempts.admit(task, now));
     waiting.iter().for_each(|task| look.leaves(task));
-    if !tasks.is_empty() {
-        // Nodes that look at the same moment begin at different places, so that they seldom meet.
-        let count = tasks.len();
-        tasks.rotate_left(Uuid::new_v4().as_fields().0 as usize % count);
-    }
     look.tried += tasks.len();
     let ask = async |task: DueTask| (escalate(api, &task, now).await, task);
     let mut answers = std::pin::pin!(stream::iter(tasks).map(ask).buffer_unordered(CONCURRENCY));

@@ -191,6 +191,15 @@ impl ReadModels {
         Ok(tasks::due(&mut snapshot.connection(), now, after, limit).await?)
     }
 
+    /// One of the tasks that [`Self::due_tasks`] pages through, by chance: `dice` modulo their number says which one; `None` when nothing is due.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub async fn any_due_task(&self, now: DateTime<Utc>, dice: u32) -> Result<Option<DueTask>, QueryError> {
+        let mut snapshot = self.inner.readers.snapshot_of_all().await?;
+        Ok(tasks::any_due(&mut snapshot.connection(), now, dice).await?)
+    }
+
     /// Lets a parked projection pass over the event that it cannot apply, and records who decided so and why.
     ///
     /// A running projector goes on at its next poll. A rebuild passes over the event again.

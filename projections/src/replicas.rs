@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use formledger_domain::TenantContext;
 use formledger_store::{LedgerHead, Store, causes};
 use futures_util::future::join_all;
@@ -12,10 +11,9 @@ use tokio::time::timeout;
 
 use crate::pool::PoolUse;
 use crate::read_models::ReadModels;
-use crate::reader::{QueryError, TenantReader};
+use crate::reader::TenantReader;
 use crate::runner::{Runner, RunnerSettings};
 use crate::status::ReadModelStatus;
-use crate::tasks::DueTask;
 
 /// How long a replica may take to tell its status.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
@@ -65,25 +63,10 @@ impl Replicas {
         self.all.iter().map(runner).collect()
     }
 
-    /// What is due, see [`ReadModels::due_tasks`]: from the primary's own, because a replica that answers may be far behind, and what it
-    /// has not heard of would never be due. From the first other one that answers when the own one does not.
-    ///
-    /// # Errors
-    /// [`QueryError`] of the last one, when none answers.
-    pub async fn due_tasks(
-        &self,
-        now: DateTime<Utc>,
-        after: Option<&DueTask>,
-        limit: u32,
-    ) -> Result<Vec<DueTask>, QueryError> {
-        let (own, others) = self.all.split_last().expect("the primary's own is always there");
-        let mut answer = own.due_tasks(now, after, limit).await;
-        for models in others.iter().filter(|models| models.health().is_in()) {
-            let Err(error) = &answer else { break };
-            tracing::warn!(replica = models.name(), error = causes(error), "what is due is asked elsewhere");
-            answer = models.due_tasks(now, after, limit).await;
-        }
-        answer
+    /// The primary's own, which timers ask what is due: another replica may be far behind and answer all the same, and what it has not
+    /// heard of would never be due.
+    pub fn own(&self) -> &ReadModels {
+        self.all.last().expect("the primary's own is always there")
     }
 
     /// How each one stands, those that serve first. One that does not answer soon is told as not answering.

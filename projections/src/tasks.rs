@@ -17,7 +17,7 @@ use crate::projection::{Projection, Said, Slice, Stop};
 use stored::TaskEntry;
 
 pub use query::{DueTask, TASKS_PAGE_DEFAULT, TASKS_PAGE_MAX, TaskPage, TaskQuery, TaskRow};
-pub(crate) use query::{due, page};
+pub(crate) use query::{any_due, due, page};
 
 /// Keeps `tasks` and `task_audience`.
 #[derive(Debug, Default)]

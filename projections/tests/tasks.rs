@@ -244,6 +244,11 @@ async fn what_is_due_comes_page_by_page_each_once_and_of_no_tenant_that_is_parke
         }
     }
     assert_eq!(paged, whole);
+    for dice in [0, 3, 7, 8, u32::MAX] {
+        let any = world.models.any_due_task(later, dice).await.expect("an answer");
+        assert_eq!(any.as_ref(), whole.get(dice as usize % 8));
+    }
+    assert_eq!(world.models.any_due_task(now(), 1).await.expect("an answer"), None);
     world.tenant("acme").unreadable_submission().await;
     world.run_once().await;
     let due = world.models.due_tasks(later, None, 100).await.expect("an answer");

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::stored::{COLUMNS, TaskEntry, for_person, for_role};
 use crate::columns::{self, micros};
 use crate::cursor::{self, Cursor, Fingerprint};
-use crate::database::{Connection, Row, sql};
+use crate::database::{Connection, Row, Sql, sql};
 use crate::position::ReadModel;
 use crate::reader::QueryError;
 
@@ -95,6 +95,13 @@ pub struct DueTask {
     pub submission_id: SubmissionId,
     /// The form version that it is pinned to.
     pub form: FormPin,
+}
+
+impl DueTask {
+    /// Where it stands among what is due: the longest overdue come first.
+    pub fn place(&self) -> (DateTime<Utc>, &TenantId, SubmissionId) {
+        (self.due_at, &self.tenant, self.submission_id)
+    }
 }
 
 /// A place in a person's list.
@@ -244,8 +251,17 @@ fn row(entry: TaskEntry, query: &TaskQuery) -> Result<Option<TaskRow>, sqlx::Err
     }))
 }
 
-/// What is due at `now` in all tenants behind `after`, the longest overdue first, at most `limit`. Of a tenant that is parked nothing:
-/// its rows stay as they are, whatever its submissions do.
+/// What is due at `$1`. Of a tenant that is parked nothing: its rows stay as they are, whatever its submissions do.
+const DUE: &str = "FROM tasks AS t WHERE t.due_at IS NOT NULL AND t.due_at <= $1 AND NOT EXISTS (SELECT 1 FROM checkpoints AS c \
+     WHERE c.tenant_id = t.tenant_id AND c.projection = $2 AND c.version = $3 AND c.status = 'parked')";
+const DUE_COLUMNS: &str = "t.due_at, t.tenant_id, t.submission_id, t.form, t.form_version";
+const DUE_ORDER: &str = "ORDER BY t.due_at, t.tenant_id, t.submission_id";
+
+fn due_statement(text: String, now: DateTime<Utc>) -> Sql<'static> {
+    sql(text).bind(micros(now)).bind(ReadModel::Tasks.name()).bind(ReadModel::Tasks.version())
+}
+
+/// What is due at `now` in all tenants behind `after`, the longest overdue first, at most `limit`.
 pub(crate) async fn due(
     connection: &mut Connection<'_>,
     now: DateTime<Utc>,
@@ -255,27 +271,40 @@ pub(crate) async fn due(
     let (due_at, tenant, submission) = after.map_or((i64::MIN, "", Uuid::nil()), |task| {
         (micros(task.due_at), task.tenant.as_str(), task.submission_id.0)
     });
-    let rows = sql("SELECT t.due_at, t.tenant_id, t.submission_id, t.form, t.form_version FROM tasks AS t \
-         WHERE t.due_at IS NOT NULL AND t.due_at <= $1 AND (t.due_at, t.tenant_id, t.submission_id) > ($2, $3, $4) \
-         AND NOT EXISTS (SELECT 1 FROM checkpoints AS c WHERE c.tenant_id = t.tenant_id AND c.projection = $5 \
-         AND c.version = $6 AND c.status = 'parked') ORDER BY t.due_at, t.tenant_id, t.submission_id LIMIT $7")
-    .bind(micros(now))
-    .bind(due_at)
-    .bind(tenant)
-    .bind(submission)
-    .bind(ReadModel::Tasks.name())
-    .bind(ReadModel::Tasks.version())
-    .bind(i64::from(limit))
-    .rows(connection)
-    .await?;
-    let task = |row: &Row| {
-        let version = columns::version(row.get("form_version")?)?;
-        Ok(DueTask {
-            due_at: columns::time(row.get("due_at")?)?,
-            tenant: columns::tenant(row.get("tenant_id")?)?,
-            submission_id: SubmissionId(row.get("submission_id")?),
-            form: FormPin { form: columns::form(row.get("form")?)?, version },
-        })
-    };
-    rows.iter().map(task).collect()
+    let behind = "(t.due_at, t.tenant_id, t.submission_id) > ($4, $5, $6)";
+    let rows = due_statement(format!("SELECT {DUE_COLUMNS} {DUE} AND {behind} {DUE_ORDER} LIMIT $7"), now)
+        .bind(due_at)
+        .bind(tenant.to_owned())
+        .bind(submission)
+        .bind(i64::from(limit))
+        .rows(connection)
+        .await?;
+    rows.iter().map(due_task).collect()
+}
+
+/// One of the tasks that are due at `now`: which one, `dice` modulo their number says.
+pub(crate) async fn any_due(
+    connection: &mut Connection<'_>,
+    now: DateTime<Utc>,
+    dice: u32,
+) -> Result<Option<DueTask>, sqlx::Error> {
+    let count: i64 = due_statement(format!("SELECT count(*) {DUE}"), now).one(connection).await?.value()?;
+    if count == 0 {
+        return Ok(None);
+    }
+    let row = due_statement(format!("SELECT {DUE_COLUMNS} {DUE} {DUE_ORDER} LIMIT 1 OFFSET $4"), now)
+        .bind(i64::from(dice) % count)
+        .optional(connection)
+        .await?;
+    row.as_ref().map(due_task).transpose()
+}
+
+fn due_task(row: &Row) -> Result<DueTask, sqlx::Error> {
+    let version = columns::version(row.get("form_version")?)?;
+    Ok(DueTask {
+        due_at: columns::time(row.get("due_at")?)?,
+        tenant: columns::tenant(row.get("tenant_id")?)?,
+        submission_id: SubmissionId(row.get("submission_id")?),
+        form: FormPin { form: columns::form(row.get("form")?)?, version },
+    })
 }

@@ -9,3 +9,4 @@ mod history;
 mod killed;
 mod load;
 mod site;
+mod timers;
