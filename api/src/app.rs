@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use formledger_projections::{
     OpenError, ProjectError, ReadModelPlace, ReadModelSettings, ReadModels, Replicas, Runner, RunnerSettings,
+    remove_stale_shadows,
 };
 use formledger_store::{Store, StoreError, StoreSettings};
 use futures_util::FutureExt;
@@ -121,6 +122,9 @@ impl App {
         let authenticator = Authenticator::new(Keys::load(&settings.auth)?);
         let (listener, address) = listen(settings.listen).await?;
         let store = open_ledger(&settings.storage, settings.append_batch_max).await?;
+        if let Err(error) = remove_stale_shadows(&settings.storage.data) {
+            tracing::warn!(%error, "files of a replay that was killed could not be removed");
+        }
         let own = open_read_models(&settings.storage.data).await?;
         let read_models = Replicas::new(own, open_replicas(&settings.replicas).await?);
         if settings.auth.has_weak_secret() {

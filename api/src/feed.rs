@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use warp::reply::Response;
 
-pub use pages::{FeedPages, MESSAGE_END, begin_message};
+pub use pages::{FeedPages, MESSAGE_END, Page, begin_message};
 
 use crate::app::Api;
 use crate::body::stream;
@@ -140,7 +140,7 @@ impl Subscriber {
                         return;
                     }
                     self.after = page.last().max(self.after);
-                    let (chunk, events) = page.wanted(&self.filter, self.after);
+                    let (chunk, events) = page.wanted(&self.filter);
                     if events > 0 {
                         self.api.metrics.feed_events.increment(events);
                         yield chunk;

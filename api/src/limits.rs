@@ -110,3 +110,7 @@ pub const REPLAY_SPEED_MAX: f64 = 1_000_000.0;
 pub const REPLAY_SPEED_MIN: f64 = 0.001;
 /// Positions that a rules replay judges at once: how long a cancelled one still computes, and what its feed reads at once.
 pub const REPLAY_CHUNK_POSITIONS: u64 = 1_024;
+/// Shadow replays that run or pause at once, each with a file as large as its tenant's read models; the next one gets 429.
+pub const SHADOWS_MAX: usize = 2;
+/// Of these, of one tenant.
+pub const SHADOWS_PER_TENANT_MAX: usize = 1;

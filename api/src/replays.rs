@@ -1,5 +1,5 @@
-//! `/v1/replays`: a range of a ledger goes by again, to a feed at a chosen speed or through candidate rules. Replays read and never
-//! write; they live in the memory of the server that was asked, which forgets them when it stops, because each can be repeated.
+//! `/v1/replays`: a range of a ledger goes by again, to a feed at a chosen speed, through candidate rules, or into shadow read models.
+//! Replays read and never write; they live in the memory of the server that was asked, which forgets them when it stops, because each can be repeated.
 
 mod events;
 mod messages;
@@ -9,6 +9,7 @@ mod registry;
 mod replay;
 mod rules;
 mod run;
+mod shadow;
 
 use std::sync::Arc;
 
@@ -42,7 +43,7 @@ use replay::{Kind, KindName, Order, Replay};
 #[derive(utoipa::ToSchema)]
 #[expect(dead_code, reason = "it describes what is read by hand, so that everything wrong is told at once")]
 pub struct NewReplay {
-    /// `feed`: the events again. `rules`: a candidate judges the submissions.
+    /// `feed`: the events again. `rules`: a candidate judges the submissions. `shadow`: read models are built again and compared.
     #[schema(value_type = String)]
     kind: KindName,
     /// The first position; 1 when missing.
@@ -51,6 +52,8 @@ pub struct NewReplay {
     to: Option<u64>,
     /// Of kind `feed`: how many times faster than recorded, 0.001 to 1000000, or `"max"`; 1 when missing.
     speed: Option<Value>,
+    /// Of kind `shadow`: `forms`, `submissions`, `statistics` or `tasks`; all of them when missing.
+    projection: Option<String>,
     /// Of kind `rules`: the form.
     form: Option<String>,
     /// Of kind `rules`: the candidate, a list of rules, or an object with a list `rules`.
@@ -69,7 +72,7 @@ struct ReplayList {
     request_body = NewReplay,
     responses(
         (status = 201, body = answers::Replay, description = "It runs. `Location` is where it is looked at; `Idempotency-Key` finds it again as long as it is remembered."),
-        (status = 403, description = "`feed` takes `admin` or `auditor`, `rules` also `designer`."),
+        (status = 403, description = "`feed` and `shadow` take `admin` or `auditor`, `rules` also `designer`."),
         (status = 422, description = "`replay-invalid`, or `rules-invalid` for a candidate that fits no version of the form; both with `errors[{pointer, message}]`."),
         (status = 429, description = "`too-many-replays` run or are paused."),
     ))]
@@ -91,7 +94,7 @@ pub async fn create(call: Call) -> Result<Response, ApiError> {
     }
     let request = body.request(ledger.head().await?.position)?;
     let order = order(&ledger, context, request).await?;
-    let running = api.replays.begin(&context.tenant)?;
+    let running = api.replays.begin(&context.tenant, order.kind.name())?;
     let subject = Arc::clone(&context.actor.subject);
     let replay = Arc::new(Replay::new(context.tenant.clone(), subject, order, idempotency));
     let kept = api.replays.keep(Arc::clone(&replay))?;
@@ -106,6 +109,7 @@ async fn order(ledger: &TenantLedger, context: &TenantContext, request: Request)
     let Request { what, from, to } = request;
     let kind = match what {
         What::Feed(speed) => Kind::Feed(speed),
+        What::Shadow(read_models) => Kind::Shadow(read_models),
         What::Rules(candidate) => {
             let Candidate { form, rules, .. } = &candidate;
             match compile(ledger, context, form, rules).await {
@@ -219,7 +223,7 @@ async fn direct(
         ("types" = Option<String>, Query, description = "Of kind `feed`: only these types, separated by commas, with or without `.v<n>`."),
     ),
     responses(
-        (status = 200, description = "Server-sent events as in `/v1/feed`, `id` is the position. Of kind `feed` the events; of kind `rules` one `formledger.replay.outcomes-changed.v1` for each submission that is decided otherwise, with `changes[{rule, before, after}]`. Then `formledger.replay.summary.v1`, and the end.", content_type = "text/event-stream"),
+        (status = 200, description = "Server-sent events as in `/v1/feed`, `id` is the position. Of kind `feed` the events; of kind `rules` one `formledger.replay.outcomes-changed.v1` for each submission that is decided otherwise, with `changes[{rule, before, after}]`. Of kind `shadow` one `formledger.replay.difference.v1` for each difference, numbered. Then `formledger.replay.summary.v1`, and the end.", content_type = "text/event-stream"),
         (status = 204, description = "`Last-Event-ID` is the summary's: there is nothing more."),
         (status = 404, description = "There is no such replay on this server (any more)."),
         (status = 503, description = "`too-many-feeds`."),
@@ -230,12 +234,12 @@ pub async fn feed(call: Call, id: String) -> Result<Response, ApiError> {
     let in_query = query.params.parsed::<u64>("after")?.map(Position);
     let filter = match replay.order.kind {
         Kind::Feed(_) => filter(&mut query.params)?,
-        Kind::Rules(_) => EventFilter::default(),
+        Kind::Rules(_) | Kind::Shadow(_) => EventFilter::default(),
     };
     query.finish_params()?;
-    let before = Position(replay.order.from.0 - 1);
+    let before = ReplayFeed::start(&replay);
     let after = last_event_id(&query.head)?.or(in_query).unwrap_or(before).max(before);
-    if after >= ReplayFeed::last_id(&replay) {
+    if ReplayFeed::last_id(&replay).is_some_and(|last| after >= last) {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let place = take_place(&query.api, &query.caller.context.tenant)?;

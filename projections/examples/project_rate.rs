@@ -1,7 +1,8 @@
 //! Measures what projecting costs: events per second and process CPU per event, for one tenant and for many.
 //! Run with `cargo run --release -p formledger-projections --example project_rate [-- SUBMISSIONS TENANTS BATCH_EVENTS INDEXED postgres]`;
-//! with `postgres` the read models are kept by a server of its own, and are built again afterwards. CPU is that of the whole process, read from `/proc/self/stat`, and counts reading the ledger too; elsewhere it shows as 0.
+//! with `postgres` the read models are kept by a server of its own, and are built again afterwards, and as a shadow. CPU is that of the whole process, read from `/proc/self/stat`, and counts reading the ledger too; elsewhere it shows as 0.
 
+use std::path::Path;
 use std::time::Instant;
 
 use chrono::Utc;
@@ -10,7 +11,8 @@ use formledger_domain::{
     SubmissionEvent, SubmissionState, TenantContext,
 };
 use formledger_projections::{
-    ReadModelPlace, ReadModelSettings, ReadModels, RebuildRequest, Runner, RunnerSettings, rebuild,
+    ReadModel, ReadModelPlace, ReadModelSettings, ReadModels, RebuildRequest, Replicas, Runner,
+    RunnerSettings, Shadow, rebuild, shadow_file,
 };
 use formledger_store::{Append, LedgerRange, Store, StoreSettings};
 use formledger_test_cluster::Postgres;
@@ -71,6 +73,31 @@ async fn main() -> Result<(), Failure> {
     let began = Instant::now();
     rebuild(&store, &place, RebuildRequest::default(), |_| {}).await?;
     println!("built again: {:.0} events/s", events as f64 / began.elapsed().as_secs_f64());
+    shadow(
+        &store,
+        Replicas::new(ReadModels::open(place, ReadModelSettings::default()).await?, Vec::new()),
+        directory.path(),
+    )
+    .await
+}
+
+/// Replays the first tenant into a shadow and compares it with the live rows.
+async fn shadow(store: &Store, live: Replicas, folder: &Path) -> Result<(), Failure> {
+    let head =
+        store.heads().await?.into_iter().find(|head| head.tenant.as_str() == "t0").ok_or("no events")?;
+    let mut shadow =
+        Shadow::begin(store, &live, &shadow_file(folder, "rate"), &head.tenant, &ReadModel::ALL).await?;
+    let began = Instant::now();
+    while !shadow.advance(head.position).await?.1 {}
+    let folded = began.elapsed().as_secs_f64();
+    let compared = shadow.compare(&live, 0).await?;
+    println!(
+        "shadow: {:.0} events/s folded, {:.0} with the comparison, {} differences",
+        head.position.0 as f64 / folded,
+        head.position.0 as f64 / began.elapsed().as_secs_f64(),
+        compared.told.len()
+    );
+    shadow.remove().await;
     Ok(())
 }
 

@@ -279,7 +279,26 @@ pub(crate) trait Column<'r>:
 impl<'r, T> Column<'r> for T where T: Decode<'r, Sqlite> + Type<Sqlite> + Decode<'r, Postgres> + Type<Postgres>
 {}
 
+/// What a column holds, whichever database it is in: ids are bytes and flags are numbers, as SQLite keeps them.
+#[derive(Debug, Clone, PartialEq, PartialOrd)]
+pub(crate) enum Cell {
+    Null,
+    Integer(i64),
+    Real(f64),
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
 impl Row {
+    /// All columns, in the order of the statement.
+    pub(crate) fn cells(&self) -> Result<Vec<Cell>, sqlx::Error> {
+        use sqlx::Row as _;
+        match self {
+            Self::Sqlite(row) => (0..row.len()).map(|column| sqlite_cell(row, column)).collect(),
+            Self::Postgres(row) => (0..row.len()).map(|column| postgres_cell(row, column)).collect(),
+        }
+    }
+
     /// A column by its name.
     pub(crate) fn get<'r, T: Column<'r>>(&'r self, name: &str) -> Result<T, sqlx::Error> {
         use sqlx::Row as _;
@@ -297,6 +316,37 @@ impl Row {
             Self::Postgres(row) => row.try_get(0),
         }
     }
+}
+
+fn sqlite_cell(row: &SqliteRow, column: usize) -> Result<Cell, sqlx::Error> {
+    use sqlx::{Row as _, TypeInfo, ValueRef};
+    let raw = row.try_get_raw(column)?;
+    if raw.is_null() {
+        return Ok(Cell::Null);
+    }
+    Ok(match raw.type_info().name() {
+        "INTEGER" => Cell::Integer(row.try_get(column)?),
+        "REAL" => Cell::Real(row.try_get(column)?),
+        // As Postgres would keep it.
+        "TEXT" => Cell::Text(storable(row.try_get(column)?).into_owned()),
+        _ => Cell::Bytes(row.try_get(column)?),
+    })
+}
+
+fn postgres_cell(row: &PgRow, column: usize) -> Result<Cell, sqlx::Error> {
+    use sqlx::{Row as _, TypeInfo, ValueRef};
+    let raw = row.try_get_raw(column)?;
+    if raw.is_null() {
+        return Ok(Cell::Null);
+    }
+    Ok(match raw.type_info().name() {
+        "INT8" => Cell::Integer(row.try_get(column)?),
+        "BOOL" => Cell::Integer(row.try_get::<bool, _>(column)?.into()),
+        "FLOAT8" => Cell::Real(row.try_get(column)?),
+        "TEXT" => Cell::Text(row.try_get(column)?),
+        "UUID" => Cell::Bytes(row.try_get::<Uuid, _>(column)?.into_bytes().to_vec()),
+        _ => Cell::Bytes(row.try_get(column)?),
+    })
 }
 
 /// A connection of one's own.

@@ -27,6 +27,7 @@ mod projection;
 mod projector;
 mod rebuild;
 mod runner;
+mod shadow;
 mod status;
 mod witness;
 
@@ -48,6 +49,10 @@ pub use reader::{Answer, QueryError, TenantReader};
 pub use rebuild::{RebuildError, RebuildProgress, RebuildRequest, rebuild};
 pub use replicas::{ReplicaStatus, Replicas};
 pub use runner::{Runner, RunnerSettings};
+pub use shadow::{
+    ComparedReadModel, SHADOW_DIFFERENCES_TOLD_MAX, Shadow, ShadowComparison, ShadowDifference, ShadowError,
+    remove_stale_shadows, shadow_file,
+};
 pub use statistics::{
     DAYS_MAX, DayCount, OUTCOME_VALUE_BYTES_MAX, OUTCOME_VALUES_MAX, OutcomeCount, StateCount, Statistics,
 };

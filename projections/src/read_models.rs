@@ -236,6 +236,10 @@ impl ReadModels {
         self.inner.writer.lock().await.take();
     }
 
+    pub(crate) fn place(&self) -> &Place {
+        &self.inner.place
+    }
+
     pub(crate) fn readers(&self) -> &ReadPool {
         &self.inner.readers
     }

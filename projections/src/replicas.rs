@@ -52,6 +52,20 @@ impl Replicas {
         Self { all: replicas.into_iter().chain([primary]).collect() }
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.all.len()
+    }
+
+    /// How metrics name one of them, by its place.
+    pub fn label(&self, replica: usize) -> String {
+        self.all[replica].label()
+    }
+
+    pub(crate) fn all(&self) -> &[ReadModels] {
+        &self.all
+    }
+
     /// The read models of the context's tenant, and of no other.
     pub fn reader(&self, context: &TenantContext) -> TenantReader {
         TenantReader::new(context.tenant.clone(), self.all.clone())

@@ -53,6 +53,16 @@ pub async fn tamper(installation: &Installation, statement: &str) {
     database.close().await.expect("the file can be closed");
 }
 
+/// Changes one row of a server's read models.
+pub async fn tamper_rows(installation: &Installation, statement: &str) {
+    let files = files_with(installation, "checkpoints").await;
+    let [file] = files.as_slice() else { panic!("one file holds the read models, not {files:?}") };
+    let mut database = open(file).await;
+    let changed = database.execute(statement).await.expect("the statement is valid").rows_affected();
+    assert_eq!(changed, 1, "`{statement}`");
+    database.close().await.expect("the file can be closed");
+}
+
 /// Removes everything but the ledger: whatever read models there were, they have to be made again.
 pub async fn remove_read_models(installation: &Installation) {
     let ledger = files_with(installation, "events").await;

@@ -78,7 +78,8 @@ impl FeedPages {
 }
 
 impl Page {
-    fn render(events: Vec<RecordedEvent>) -> Self {
+    /// Renders events.
+    pub fn render(events: Vec<RecordedEvent>) -> Self {
         let mut text = Vec::new();
         let events = events
             .into_iter()
@@ -110,17 +111,14 @@ impl Page {
             .any(|said| matches!(said, TenantEvent::ApiKeyRevoked { id } if id == key))
     }
 
-    /// The messages up to a position that a subscriber wants, and how many; all of them without a copy.
-    pub fn wanted(&self, filter: &EventFilter, up_to: Position) -> (Bytes, u64) {
-        let within = self.events.partition_point(|(event, _)| event.position <= up_to);
-        let events = &self.events[..within];
+    /// The messages that a subscriber wants, and how many; without a filter all of them, without a copy.
+    pub fn wanted(&self, filter: &EventFilter) -> (Bytes, u64) {
         if *filter == EventFilter::default() {
-            let end = events.last().map_or(0, |(_, range)| range.end);
-            return (self.chunk.slice(..end), events.len() as u64);
+            return (self.chunk.clone(), self.events.len() as u64);
         }
         let mut wanted = BytesMut::new();
         let mut count = 0;
-        for (_, range) in events.iter().filter(|(event, _)| filter.wants(event)) {
+        for (_, range) in self.events.iter().filter(|(event, _)| filter.wants(event)) {
             wanted.extend_from_slice(&self.chunk[range.clone()]);
             count += 1;
         }

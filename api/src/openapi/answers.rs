@@ -349,7 +349,7 @@ pub struct ApiKey {
 #[derive(ToSchema)]
 pub struct Replay {
     replay_id: Uuid,
-    /// `feed` or `rules`.
+    /// `feed`, `rules` or `shadow`.
     kind: String,
     from: u64,
     to: u64,
@@ -369,12 +369,16 @@ pub struct Replay {
     /// Of kind `rules`: the form.
     #[schema(required = false)]
     form: Option<String>,
+    /// Of kind `shadow`: the read models.
+    #[schema(required = false)]
+    projections: Option<Vec<String>>,
     /// When it will be through; only while it runs, and somebody can say.
     #[schema(required = false)]
     estimated_end: Option<DateTime<Utc>>,
     #[schema(required = false)]
     ended_at: Option<DateTime<Utc>>,
-    /// Of kind `rules`: `{evaluated, changed, refused, not_compared, rules: {"<rule id>": changed}, misfits?}`, so far while it runs.
+    /// Of kind `rules`: `{evaluated, changed, refused, not_compared, rules: {"<rule id>": changed}, misfits?}`, so far while it runs. Of kind
+    /// `shadow`: `{rows, differences, told, compared[{replica, read_models[{read_model, position, rows, differences}]}], unavailable[]}`.
     #[schema(required = false)]
     summary: Option<Value>,
     /// `{code, detail}`, of one that failed.

@@ -16,11 +16,12 @@ use uuid::Uuid;
 
 use super::replay::{Kind, Progress, Replay};
 use super::rules;
+use super::shadow::Found;
 use crate::app::Api;
 use crate::auth::Caller;
 use crate::error::ApiError;
-use crate::feed::{MESSAGE_END, STILL_HERE, begin_message, end};
-use crate::limits::REPLAY_CHUNK_POSITIONS;
+use crate::feed::{MESSAGE_END, Page, STILL_HERE, begin_message, end};
+use crate::limits::{FEED_PAGE_BYTES_MAX, FEED_PAGE_EVENTS, REPLAY_CHUNK_POSITIONS};
 use crate::metrics::Raised;
 use crate::places::Place;
 
@@ -28,6 +29,11 @@ use crate::places::Place;
 const SUMMARY: &str = "formledger.replay.summary.v1";
 /// The type of a message about a submission that the candidate decides otherwise.
 const OUTCOMES_CHANGED: &str = "formledger.replay.outcomes-changed.v1";
+
+/// The type of a message about live and shadow rows that do not agree.
+const DIFFERENCE: &str = "formledger.replay.difference.v1";
+/// Differences that are sent at once.
+const DIFFERENCES_AT_ONCE: usize = 64;
 
 /// One open feed of a replay.
 pub struct ReplayFeed {
@@ -57,23 +63,39 @@ struct Message<'a> {
     time: String,
     datacontenttype: &'static str,
     tenant: &'a str,
-    position: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<String>,
     actor: &'a str,
     correlationid: String,
     data: Value,
 }
 
 /// What all messages of one replay have in common.
-#[derive(Clone)]
 struct Source {
     replay: Arc<Replay>,
 }
 
+/// Where a message stands: the `id` that a client resumes after, and the position in the ledger that it is about, if any.
+struct Spot(Position, Option<Position>);
+
 impl ReplayFeed {
-    /// The `id` of the last message. The summary stands behind the range, so that a client that saw it and comes back is told that it has
-    /// everything.
-    pub fn last_id(replay: &Replay) -> Position {
-        replay.order.to.next()
+    /// Before the `id` of the first message.
+    pub fn start(replay: &Replay) -> Position {
+        match replay.order.kind {
+            Kind::Feed(_) | Kind::Rules(_) => Position(replay.order.from.0 - 1),
+            // Differences have no position; they are counted.
+            Kind::Shadow(_) => Position::START,
+        }
+    }
+
+    /// The `id` of the last message; `None` as long as that is not known. The summary stands behind the range, so that a client that saw it
+    /// and comes back is told that it has everything.
+    pub fn last_id(replay: &Replay) -> Option<Position> {
+        let progress = replay.progress();
+        match replay.order.kind {
+            Kind::Feed(_) | Kind::Rules(_) => Some(replay.order.to.next()),
+            Kind::Shadow(_) => progress.status.has_ended().then(|| told(replay, &progress).next()),
+        }
     }
 
     /// The messages. They end after the summary; before it when the application stops or the credential ends.
@@ -89,11 +111,11 @@ impl ReplayFeed {
             yield Bytes::from(format!(": start after position {}\n\n", self.after));
             loop {
                 let progress = followed.borrow_and_update().clone();
-                while self.after < progress.position {
+                while self.after < told(&self.replay, &progress) {
                     if (&mut end).now_or_never().is_some() || !self.is_let_in().await? {
                         return;
                     }
-                    let chunk = self.read(progress.position).await?;
+                    let chunk = self.read(&progress).await?;
                     if !chunk.is_empty() {
                         yield chunk;
                         sent = Instant::now();
@@ -127,14 +149,18 @@ impl ReplayFeed {
         Ok(tenant.api_key(key).is_some_and(|key| key.is_good_at(Utc::now())))
     }
 
-    /// The messages of the next positions, at most up to `reached`; empty where there is nothing to tell.
-    async fn read(&mut self, reached: Position) -> Result<Bytes, ApiError> {
+    /// The messages of the next positions, as far as the replay has come; empty where there is nothing to tell.
+    async fn read(&mut self, progress: &Progress) -> Result<Bytes, ApiError> {
+        let reached = progress.position;
         match &self.replay.order.kind {
             Kind::Feed(_) => {
-                let page = self.api.feed_pages.after(&self.replay.tenant, &self.ledger, self.after).await?;
-                let (chunk, events) = page.wanted(&self.filter, reached);
+                // Not a page that feeds share: those are for many who read the same, and whole.
+                let wanted = FEED_PAGE_EVENTS.min((reached.0 - self.after.0) as usize);
+                let page = self.ledger.read_page(self.after, wanted, FEED_PAGE_BYTES_MAX).await?;
+                let page = Page::render(page);
+                self.after = page.last().max(self.after);
+                let (chunk, events) = page.wanted(&self.filter);
                 self.api.metrics.feed_events.increment(events);
-                self.after = page.last().min(reached).max(self.after.next());
                 Ok(chunk)
             }
             Kind::Rules(backtest) => {
@@ -142,6 +168,15 @@ impl ReplayFeed {
                 let chunk = self.changes(&Arc::clone(backtest), part).await?;
                 self.after = part.1;
                 Ok(chunk)
+            }
+            Kind::Shadow(_) => {
+                let source = Source { replay: Arc::clone(&self.replay) };
+                let mut text = Vec::new();
+                for found in progress.found.iter().skip(self.after.0 as usize).take(DIFFERENCES_AT_ONCE) {
+                    self.after = self.after.next();
+                    source.write_difference(self.after, found, &mut text);
+                }
+                Ok(text.into())
             }
         }
     }
@@ -161,10 +196,11 @@ impl ReplayFeed {
     fn summary(&self) -> Bytes {
         let shown = self.replay.shown();
         let source = Source { replay: Arc::clone(&self.replay) };
-        let (position, at) = (Self::last_id(&self.replay), self.replay.ended_at().unwrap_or_default());
+        let last = Self::last_id(&self.replay).expect("a summary is told at the end");
+        let (position, at) = (last, self.replay.ended_at().unwrap_or_default());
         let subject = format!("replays/{}", self.replay.id);
         let mut text = Vec::new();
-        source.write(position, at, SUMMARY, subject, shown, &mut text);
+        source.write(Spot(position, None), at, SUMMARY, subject, shown, &mut text);
         text.into()
     }
 }
@@ -175,42 +211,55 @@ impl Source {
             "submission_id": past.submission, "form_version": past.form_version, "changes": changes,
         });
         let subject = format!("submissions/{}", past.submission);
-        self.write(past.position, past.at, OUTCOMES_CHANGED, subject, data, out);
+        self.write(Spot(past.position, Some(past.position)), past.at, OUTCOMES_CHANGED, subject, data, out);
+    }
+
+    fn write_difference(&self, number: Position, found: &Found, out: &mut Vec<u8>) {
+        let subject = format!("replays/{}", self.replay.id);
+        self.write(Spot(number, None), Utc::now(), DIFFERENCE, subject, json!(found), out);
     }
 
     fn write(
         &self,
-        position: Position,
+        Spot(id, position): Spot,
         at: DateTime<Utc>,
         kind: &'static str,
         subject: String,
         data: Value,
         out: &mut Vec<u8>,
     ) {
-        let Replay { id, tenant, created_by, .. } = &*self.replay;
+        let Replay { id: replay, tenant, created_by, .. } = &*self.replay;
         let message = Message {
             specversion: "1.0",
-            id: message_id(id, position),
-            source: format!("urn:formledger:tenant:{tenant}:replay:{id}"),
+            id: message_id(replay, id),
+            source: format!("urn:formledger:tenant:{tenant}:replay:{replay}"),
             kind,
             subject,
             time: at.to_rfc3339_opts(SecondsFormat::Micros, true),
             datacontenttype: "application/json",
             tenant: tenant.as_str(),
-            position: position.to_string(),
+            position: position.map(|position| position.to_string()),
             actor: created_by,
-            correlationid: id.to_string(),
+            correlationid: replay.to_string(),
             data,
         };
-        begin_message(position.0, kind, out);
+        begin_message(id.0, kind, out);
         serde_json::to_writer(&mut *out, &message).expect("strings and JSON go into memory");
         out.extend_from_slice(MESSAGE_END);
     }
 }
 
+/// Up to which `id` there is something to tell.
+fn told(replay: &Replay, progress: &Progress) -> Position {
+    match replay.order.kind {
+        Kind::Feed(_) | Kind::Rules(_) => progress.position,
+        Kind::Shadow(_) => Position(progress.found.len() as u64),
+    }
+}
+
 /// Unique within the source, and the same when the message is sent again.
-fn message_id(replay: &Uuid, position: Position) -> String {
-    format!("{replay}/{position}")
+fn message_id(replay: &Uuid, id: Position) -> String {
+    format!("{replay}/{id}")
 }
 
 /// Ready when the replay has changed.

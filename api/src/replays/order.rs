@@ -2,6 +2,7 @@
 //! Called by the handler, which checks roles by the kind before anything is compiled.
 
 use formledger_domain::{DefinitionProblem, FormId, Position};
+use formledger_projections::ReadModel;
 use serde_json::{Map, Value, json};
 
 use super::pace::Speed;
@@ -28,6 +29,8 @@ pub enum What {
     Feed(Speed),
     /// Candidate rules of a form.
     Rules(Candidate),
+    /// Read models, built again beside the live ones.
+    Shadow(Vec<ReadModel>),
 }
 
 /// Candidate rules, as they came.
@@ -57,7 +60,7 @@ impl Body {
             return Err(refused(vec![problem("", "write an object with a `kind`")]));
         };
         let kind = members.remove("kind").and_then(|kind| serde_json::from_value(kind).ok());
-        let kind = kind.ok_or_else(|| refused(vec![problem("/kind", "is `feed` or `rules`")]))?;
+        let kind = kind.ok_or_else(|| refused(vec![problem("/kind", "is `feed`, `rules` or `shadow`")]))?;
         Ok(Self { kind, members })
     }
 
@@ -76,6 +79,7 @@ impl Body {
         let what = match self.kind {
             KindName::Feed => Some(What::Feed(members.speed())),
             KindName::Rules => members.candidate().map(What::Rules),
+            KindName::Shadow => members.read_models(from).map(What::Shadow),
         };
         members.finish();
         match what {
@@ -174,6 +178,19 @@ impl Members {
         }
     }
 
+    /// The read models of a shadow. They reflect everything from the beginning, so that is where one begins.
+    fn read_models(&mut self, from: Position) -> Option<Vec<ReadModel>> {
+        if from > Position(1) {
+            self.wrong("/from", "is 1 for a shadow: read models reflect the ledger from its beginning");
+        }
+        let named = match self.left.remove("projection") {
+            None => return Some(ReadModel::ALL.to_vec()),
+            Some(Value::String(name)) => name.parse::<ReadModel>().map_err(|error| error.to_string()),
+            Some(_) => Err("is the name of a projection".to_owned()),
+        };
+        named.map(|read_model| vec![read_model]).map_err(|message| self.wrong("/projection", &message)).ok()
+    }
+
     fn finish(&mut self) {
         for name in std::mem::take(&mut self.left).keys() {
             let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
@@ -234,6 +251,8 @@ mod tests {
                 vec!["/form", "/rules/rules"],
             ),
             (json!({"kind": "rules", "form": "expense", "rules": [], "speed": 1}), vec!["/speed"]),
+            (json!({"kind": "shadow", "from": 2, "projection": "task"}), vec!["/from", "/projection"]),
+            (json!({"kind": "shadow", "projection": 1, "form": "expense"}), vec!["/projection", "/form"]),
         ] {
             let ApiError::Refused { code, errors, .. } = read(&body).expect_err("wrong") else {
                 panic!("{body}");

@@ -9,9 +9,11 @@ use formledger_store::Idempotency;
 use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
-use super::replay::{Replay, Status};
+use super::replay::{KindName, Replay, Status};
 use crate::error::ApiError;
-use crate::limits::{Limits, REPLAYS_KEPT_MAX, REPLAYS_KEPT_PER_TENANT_MAX};
+use crate::limits::{
+    Limits, REPLAYS_KEPT_MAX, REPLAYS_KEPT_PER_TENANT_MAX, SHADOWS_MAX, SHADOWS_PER_TENANT_MAX,
+};
 use crate::places::{Place, Places};
 
 /// All replays that this process knows.
@@ -19,6 +21,8 @@ pub struct Replays {
     /// Oldest first.
     kept: Mutex<Vec<Arc<Replay>>>,
     places: Arc<Places>,
+    /// A shadow takes one of these, too: it fills the disk and keeps it busy.
+    shadows: Arc<Places>,
     running: watch::Sender<usize>,
     /// Who computes holds one: fewer than cores, so that requests find one free whatever is replayed.
     pub cores: Arc<Semaphore>,
@@ -26,7 +30,7 @@ pub struct Replays {
 
 /// The right to run a replay; given back when it is dropped.
 pub struct Running {
-    _place: Place,
+    _places: (Place, Option<Place>),
     running: watch::Sender<usize>,
 }
 
@@ -37,23 +41,28 @@ impl Replays {
         Self {
             kept: Mutex::default(),
             places: Places::new(limits.replays_max, limits.replays_per_tenant_max),
+            shadows: Places::new(SHADOWS_MAX, SHADOWS_PER_TENANT_MAX),
             running: watch::Sender::new(0),
             cores: Arc::new(Semaphore::new(cores.saturating_sub(1).max(1))),
         }
     }
 
-    /// The right to run one more of `tenant`.
+    /// The right to run one more of `tenant`, of a kind.
     ///
     /// # Errors
     /// 429 when the tenant has as many as it may, or all have together.
-    pub fn begin(&self, tenant: &TenantId) -> Result<Running, ApiError> {
-        let full = ApiError::OverQuota {
+    pub fn begin(&self, tenant: &TenantId, kind: KindName) -> Result<Running, ApiError> {
+        let full = || ApiError::OverQuota {
             code: "too-many-replays",
             detail: "too many replays are running or paused; wait until one ends, or cancel one",
         };
-        let place = self.places.take(tenant).ok_or(full)?;
+        let place = self.places.take(tenant).ok_or_else(full)?;
+        let shadow = match kind {
+            KindName::Shadow => Some(self.shadows.take(tenant).ok_or_else(full)?),
+            KindName::Feed | KindName::Rules => None,
+        };
         self.running.send_modify(|running| *running += 1);
-        Ok(Running { _place: place, running: self.running.clone() })
+        Ok(Running { _places: (place, shadow), running: self.running.clone() })
     }
 
     /// Remembers a replay, and forgets the one that ended first where there are too many. Answers the replay that an earlier request with
@@ -174,5 +183,19 @@ mod tests {
         assert_eq!(replays.of(&tenant).len(), REPLAYS_KEPT_PER_TENANT_MAX);
         assert_eq!(replays.of(&tenant)[0].id, newest.id);
         assert!(replays.find(&tenant, other.id).is_none(), "another tenant's is not found");
+    }
+
+    #[tokio::test]
+    async fn a_tenant_builds_one_shadow_at_a_time_and_gives_its_place_back() {
+        let replays = Replays::new(&Limits::default());
+        let tenant = "acme".parse().expect("a slug");
+        let shadow = replays.begin(&tenant, KindName::Shadow).expect("free");
+        let refused = replays.begin(&tenant, KindName::Shadow).err().expect("one is enough");
+        assert_eq!(refused.problem().code, "too-many-replays");
+        replays.begin(&tenant, KindName::Feed).expect("another kind is free");
+        drop(shadow);
+        let _again = replays.begin(&tenant, KindName::Shadow).expect("free again");
+        replays.stop(Duration::ZERO).await;
+        assert_eq!(*replays.running.borrow(), 1);
     }
 }

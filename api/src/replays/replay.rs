@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use formledger_domain::{Backtest, Position, TenantId};
+use formledger_projections::ReadModel;
 use formledger_store::Idempotency;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -17,6 +18,7 @@ use crate::auth::role;
 use crate::error::ApiError;
 use crate::limits::REPLAY_PAUSE_MAX;
 use crate::replays::pace::Speed;
+use crate::replays::shadow::Found;
 
 /// What is done with the range.
 #[derive(Debug, Clone)]
@@ -25,6 +27,8 @@ pub enum Kind {
     Feed(Speed),
     /// Candidate rules judge its submissions.
     Rules(Arc<Backtest>),
+    /// These read models are built beside the live ones and compared with them.
+    Shadow(Vec<ReadModel>),
 }
 
 /// The kinds of replays, as bodies and answers name them.
@@ -35,6 +39,8 @@ pub enum KindName {
     Feed,
     /// [`Kind::Rules`]
     Rules,
+    /// [`Kind::Shadow`]
+    Shadow,
 }
 
 impl Kind {
@@ -43,6 +49,7 @@ impl Kind {
         match self {
             Self::Feed(_) => KindName::Feed,
             Self::Rules(_) => KindName::Rules,
+            Self::Shadow(_) => KindName::Shadow,
         }
     }
 }
@@ -51,7 +58,7 @@ impl KindName {
     /// The roles that may begin and direct such replays.
     pub fn roles(self) -> &'static [&'static str] {
         match self {
-            Self::Feed => &[role::ADMIN, role::AUDITOR],
+            Self::Feed | Self::Shadow => &[role::ADMIN, role::AUDITOR],
             Self::Rules => &[role::ADMIN, role::AUDITOR, role::DESIGNER],
         }
     }
@@ -100,6 +107,8 @@ pub struct Progress {
     pub position: Position,
     /// What was found so far, in the shape of its kind.
     pub summary: Option<Arc<Value>>,
+    /// The differences of a shadow, once it was compared.
+    pub found: Arc<[Found]>,
     /// Why it failed: a stable code and a sentence.
     failure: Option<(&'static str, String)>,
     ended_at: Option<DateTime<Utc>>,
@@ -108,6 +117,7 @@ pub struct Progress {
     /// How long it ran before `running_since`.
     ran: Duration,
     running_since: Instant,
+    paused_since: Instant,
 }
 
 /// One replay.
@@ -139,11 +149,13 @@ impl Replay {
             status: Status::Running,
             position: Position(order.from.0 - 1),
             summary: None,
+            found: Arc::default(),
             failure: None,
             ended_at: None,
             due: None,
             ran: Duration::ZERO,
             running_since: Instant::now(),
+            paused_since: Instant::now(),
         };
         Self {
             id: Uuid::now_v7(),
@@ -192,6 +204,14 @@ impl Replay {
             if let Some(summary) = summary {
                 progress.summary = Some(Arc::new(summary));
             }
+        });
+    }
+
+    /// The comparison found this.
+    pub fn tell(&self, found: Vec<Found>, summary: Value) {
+        self.change(|progress| {
+            progress.found = found.into();
+            progress.summary = Some(Arc::new(summary));
         });
     }
 
@@ -262,7 +282,9 @@ impl Replay {
     pub fn shown(&self) -> Value {
         let progress = self.progress();
         let Order { kind, from, to } = &self.order;
-        let (done, total) = (progress.position.0 + 1 - from.0, to.0 + 1 - from.0);
+        let total = to.0 + 1 - from.0;
+        // A shadow goes on to where the live rows are.
+        let done = total.min(progress.position.0 + 1 - from.0);
         let mut shown = json!({
             "replay_id": self.id, "kind": kind.name(), "from": from, "to": to, "status": progress.status,
             "position": progress.position, "progress": {"done": done, "total": total},
@@ -272,6 +294,7 @@ impl Replay {
         match kind {
             Kind::Feed(speed) => drop(members.insert("speed".to_owned(), json!(speed))),
             Kind::Rules(backtest) => drop(members.insert("form".to_owned(), json!(backtest.form()))),
+            Kind::Shadow(read_models) => drop(members.insert("projections".to_owned(), json!(read_models))),
         }
         let mut insert = |name: &str, value: Option<Value>| {
             value.map(|value| members.insert(name.to_owned(), value));
@@ -289,13 +312,17 @@ impl Progress {
         let now = Instant::now();
         match (self.status, status) {
             (Status::Running, Status::Running) => {}
-            (Status::Running, _) => self.ran += now - self.running_since,
-            _ => self.running_since = now,
+            (Status::Running, _) => {
+                self.ran += now - self.running_since;
+                self.paused_since = now;
+            }
+            _ => {
+                // What is to come is due later by as long as nothing went on.
+                self.due = self.due.map(|due| due + (now - self.paused_since));
+                self.running_since = now;
+            }
         }
         self.status = status;
-        if status != Status::Running {
-            self.due = None;
-        }
         if status.has_ended() {
             self.ended_at = Some(Utc::now());
         }

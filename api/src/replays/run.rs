@@ -7,7 +7,7 @@ use formledger_store::{TenantLedger, causes};
 
 use super::registry::Running;
 use super::replay::{Kind, Replay, Status};
-use super::{events, rules};
+use super::{events, rules, shadow};
 use crate::app::Api;
 use crate::error::ApiError;
 use crate::metrics::Raised;
@@ -34,9 +34,10 @@ pub fn start(api: &Arc<Api>, replay: &Arc<Replay>, ledger: TenantLedger, running
     });
 }
 
-async fn run(api: &Api, replay: &Replay, ledger: &TenantLedger) -> Result<(), ApiError> {
+async fn run(api: &Arc<Api>, replay: &Arc<Replay>, ledger: &TenantLedger) -> Result<(), ApiError> {
     match &replay.order.kind {
         Kind::Feed(speed) => events::run(replay, ledger, *speed).await,
         Kind::Rules(backtest) => rules::run(&api.replays.cores, replay, ledger, backtest).await,
+        Kind::Shadow(read_models) => shadow::run(api, replay, read_models).await,
     }
 }

@@ -17,6 +17,7 @@ mod permit;
 mod postgres;
 mod proof;
 mod queries;
+mod replays;
 mod replicas;
 mod schemas;
 mod stats;

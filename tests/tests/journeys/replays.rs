@@ -1,0 +1,130 @@
+//! Replays, seen from outside: history again at a pace, through candidate rules, and into a shadow; on files and on Postgres.
+
+use formledger_tests::definitions::{EXPENSE, expense, expense_claim};
+use formledger_tests::feed::positions;
+use formledger_tests::tampering::tamper_rows;
+use formledger_tests::wait::within;
+use formledger_tests::{Client, Stage};
+use serde_json::{Value, json};
+
+/// Submissions of the journeys, with amounts 0 to 19; two events each behind the form's two and the tenant's one.
+const SUBMISSIONS: u64 = 20;
+
+async fn stage() -> Stage {
+    let stage = Stage::with_form(EXPENSE, &expense_claim()).await;
+    for amount in 0..SUBMISSIONS {
+        stage.admin.submit(EXPENSE, &expense(amount as f64, "DE")).await.expect(201);
+    }
+    stage
+}
+
+/// Begins a replay and waits until it has ended; its path and how it ended.
+async fn replayed(client: &Client, body: &Value) -> (String, Value) {
+    let path = begin(client, body).await;
+    let ended = within("the replay to end", async {
+        loop {
+            let replay = client.get(&path).await.expect(200).json();
+            if replay["ended_at"].is_string() {
+                return replay;
+            }
+        }
+    })
+    .await;
+    (path, ended)
+}
+
+async fn begin(client: &Client, body: &Value) -> String {
+    let begun = client.post("/v1/replays").json(body).await.expect(201);
+    begun.header("location").expect("a location").to_owned()
+}
+
+#[tokio::test]
+async fn history_goes_by_again_for_whoever_follows_and_for_who_comes_back() {
+    let stage = stage().await;
+    let head = stage.head().await;
+    let path = begin(&stage.admin, &json!({ "kind": "feed", "speed": 1000 })).await;
+    let mut feed = stage.admin.feed(&format!("{path}/feed"), None).await;
+    let again = feed.up_to(head).await;
+    let mut live = stage.admin.feed("/v1/feed?after=0", None).await;
+    assert_eq!(again, live.up_to(head).await, "the same messages, each once");
+    let summary = feed.next().await.expect("a summary");
+    assert_eq!((summary.kind.as_str(), summary.position), ("formledger.replay.summary.v1", head + 1));
+    assert_eq!(summary.data["data"]["status"], "done");
+    assert!(feed.next().await.is_none(), "the feed ends by itself");
+
+    let mut resumed = stage.admin.feed(&format!("{path}/feed"), Some(head - 2)).await;
+    assert_eq!(positions(&resumed.up_to(head + 1).await), [head - 1, head, head + 1]);
+    stage.admin.get(&format!("{path}/feed")).header("Last-Event-ID", head + 1).await.expect(204);
+    assert_eq!(stage.head().await, head, "nothing was recorded");
+}
+
+#[tokio::test]
+async fn a_candidate_is_judged_on_what_was_submitted_before_it_is_published() {
+    let stage = stage().await;
+    let designer = stage.somebody("acme", "dora", "designer").await;
+    let root = stage.admin.get("/v1/ledger").await.expect(200).json()["root_hash"].clone();
+    let candidate = json!([{ "id": "route", "kind": "decision", "when": "amount > 14.5",
+        "then": { "route": "committee" }, "otherwise": { "route": "auto" } }]);
+    let (path, ended) =
+        replayed(&designer, &json!({ "kind": "rules", "form": EXPENSE, "rules": candidate })).await;
+    assert_eq!(ended["status"], "done", "{ended}");
+    assert_eq!(
+        (&ended["summary"]["evaluated"], &ended["summary"]["changed"]),
+        (&json!(SUBMISSIONS), &json!(5))
+    );
+    let mut feed = designer.feed(&format!("{path}/feed"), None).await;
+    let mut changed = Vec::new();
+    while let Some(message) = feed.next().await {
+        changed.push(message);
+    }
+    let summary = changed.pop().expect("a summary");
+    assert_eq!(summary.data["data"]["summary"], ended["summary"]);
+    assert!(positions(&changed).is_sorted());
+    for message in &changed {
+        assert_eq!(message.kind, "formledger.replay.outcomes-changed.v1");
+        assert_eq!(message.data["data"]["changes"][0]["after"]["value"], json!({ "route": "committee" }));
+    }
+    assert_eq!(changed.len(), 5);
+    assert_eq!(stage.admin.get("/v1/ledger").await.expect(200).json()["root_hash"], root);
+}
+
+#[tokio::test]
+async fn read_models_built_again_equal_the_live_ones_until_somebody_touches_these() {
+    let stage = stage().await;
+    let auditor = stage.somebody("acme", "otto", "auditor").await;
+    let head = stage.head().await;
+    let (path, ended) = replayed(&auditor, &json!({ "kind": "shadow" })).await;
+    assert_eq!(
+        (&ended["status"], &ended["progress"]),
+        (&json!("done"), &json!({ "done": head, "total": head }))
+    );
+    assert_eq!((&ended["summary"]["differences"], &ended["summary"]["unavailable"]), (&json!(0), &json!([])));
+    let read_models = &ended["summary"]["compared"][0]["read_models"];
+    let submissions = read_models
+        .as_array()
+        .expect("a list")
+        .iter()
+        .find(|read_model| read_model["read_model"] == "submissions");
+    // Each submission with its two indexed fields, and the list of these.
+    assert_eq!(submissions.expect("submissions")["rows"], json!(3 * SUBMISSIONS + 1), "{ended}");
+    let mut feed = auditor.feed(&format!("{path}/feed"), None).await;
+    assert_eq!(feed.next().await.expect("a summary").kind, "formledger.replay.summary.v1");
+    let left = std::fs::read_dir(stage.installation.data()).expect("a folder");
+    let shadows =
+        left.filter(|file| file.as_ref().expect("a file").file_name().to_string_lossy().contains("shadow"));
+    assert_eq!(shadows.count(), 0, "the shadow's file is gone");
+
+    // The read models of a server are a file of its own, wherever the ledger is.
+    tamper_rows(&stage.installation, "update submissions set state = 'approved' where created_position = 4")
+        .await;
+    let (path, ended) = replayed(&auditor, &json!({ "kind": "shadow", "projection": "submissions" })).await;
+    assert_eq!(ended["summary"]["differences"], 1, "{ended}");
+    let mut feed = auditor.feed(&format!("{path}/feed"), None).await;
+    let found = feed.next().await.expect("a difference");
+    assert_eq!((found.kind.as_str(), found.position), ("formledger.replay.difference.v1", 1));
+    let difference = &found.data["data"];
+    assert_eq!((&difference["table"], &difference["field"]), (&json!("submissions"), &json!("state")));
+    assert_eq!((&difference["live"], &difference["shadow"]), (&json!("approved"), &json!("submitted")));
+    assert!(difference["key"]["submission_id"].is_string(), "{difference}");
+    assert_eq!(stage.head().await, head, "nothing was recorded");
+}
