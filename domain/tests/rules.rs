@@ -5,8 +5,9 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use formledger_domain::{
-    Actor, CompiledForm, DefinitionProblem, FormDefinition, FormVersion, LedgerAggregate, Severity,
-    Submission, SubmissionCommand, SubmissionError, SubmissionEvent,
+    Actor, CanonicalJson, CompiledForm, DefinitionProblem, Form, FormCommand, FormDefinition, FormError,
+    FormEvent, FormVersion, LedgerAggregate, Severity, Submission, SubmissionCommand, SubmissionError,
+    SubmissionEvent,
 };
 use serde_json::{Value, json};
 
@@ -235,4 +236,33 @@ fn rules_read_the_time_of_the_submission_as_now() {
     let recorded = fold(events);
     assert_eq!(recorded.data().expect("data")["day"], json!("2026-04-30"));
     assert_eq!(recorded.outcomes().expect("outcomes").to_value()["late"]["value"], json!(0));
+}
+
+#[test]
+fn rows_that_overlap_keep_a_form_from_being_published_but_a_published_one_works() {
+    let definition = definition(json!([{
+        "id": "fee", "kind": "table", "hit": "unique", "inputs": ["amount"],
+        "rows": [{"when": ["<= 100"], "then": 1}, {"when": [">= 100"], "then": 2}]
+    }]));
+    let id = "expense".parse().expect("a form id");
+    let problems = FormDefinition::problems(&definition, &id);
+    assert_eq!(problems.iter().filter(|problem| problem.is_error()).count(), 1, "{problems:#?}");
+    let draft = CanonicalJson::from_value(&definition).expect("exact");
+    let mut state = Form::default();
+    state.apply(FormEvent::DraftSaved { definition: draft.clone(), form: id.clone() });
+    let refused = state.decide(FormCommand::Publish { form: id });
+    assert!(matches!(refused, Err(FormError::Invalid(_))), "{refused:?}");
+
+    // As an earlier version published it, which did not look for overlaps.
+    let published = Arc::new(compile(&definition).expect("it works"));
+    assert_eq!(published.remarks(), problems);
+    for (amount, outcome) in [
+        (99, json!({"matched": true, "value": 1})),
+        (100, json!({"matched": false, "error": "rows 1 and 2 both match, but `hit` is `unique`"})),
+    ] {
+        let events = submit(&published, json!({"amount": amount, "country": "DE"})).expect("accepted");
+        let outcomes = fold(events).outcomes().expect("outcomes").to_value();
+        assert_eq!(outcomes["fee"]["error"], outcome["error"]);
+        assert_eq!(outcomes["fee"]["value"], outcome["value"]);
+    }
 }

@@ -348,7 +348,7 @@ fn slips_that_change_no_meaning_are_mended_and_told() {
             "title": {"type": "string", "title": 5}
         }
     }));
-    let mut places: Vec<_> = form.warnings().iter().map(|warning| warning.pointer.as_str()).collect();
+    let mut places: Vec<_> = form.remarks().iter().map(|warning| warning.pointer.as_str()).collect();
     places.sort_unstable();
     assert_eq!(
         places,
@@ -359,7 +359,7 @@ fn slips_that_change_no_meaning_are_mended_and_told() {
             "/schema/required",
         ]
     );
-    assert!(form.warnings().iter().all(|warning| !warning.is_error()));
+    assert!(form.remarks().iter().all(|warning| !warning.is_error()));
     refuses(&form, json!({"list": [{"x": "c"}]}), &[("/list/0/x", "enum")]);
 }
 

@@ -47,7 +47,7 @@ pub struct RuleSet {
     source: Json,
     /// The form's members that some rule reads.
     plan: Branch,
-    warnings: Vec<RuleProblem>,
+    remarks: Vec<RuleProblem>,
 }
 
 /// One compiled rule.
@@ -74,7 +74,7 @@ impl RuleSet {
     /// Compiles the `rules` array of a form definition (absent or null: no rules) against the form's layout.
     ///
     /// # Errors
-    /// Every problem found, with a pointer such as `/rules/2/when`; at least one is of severity error.
+    /// Every problem found, with a pointer such as `/rules/2/when`; at least one keeps the rules from running.
     pub fn compile(rules: &Json, layout: &Layout) -> Result<RuleSet, Vec<RuleProblem>> {
         compile::compile(rules, layout)
     }
@@ -85,9 +85,10 @@ impl RuleSet {
         &self.layout
     }
 
-    /// What the checker remarked without refusing.
-    pub fn warnings(&self) -> &[RuleProblem] {
-        &self.warnings
+    /// What the checker remarked on rules that can run. One of severity error is a reason not to put them into use; rules that are in
+    /// use already, because an earlier checker did not find it, go on as they are.
+    pub fn remarks(&self) -> &[RuleProblem] {
+        &self.remarks
     }
 
     /// Whether there is no rule.

@@ -62,7 +62,7 @@ fn a_constraint_that_does_not_hold_names_its_place_and_message() {
 #[test]
 fn a_constraint_on_a_missing_optional_field_is_skipped_and_was_warned_of() {
     let rules = compile(json!([{"id": "adult", "kind": "constraint", "assert": "applicant.age >= 18"}]));
-    assert!(rules.warnings()[0].message.contains("has(applicant) && …"), "{:?}", rules.warnings());
+    assert!(rules.remarks()[0].message.contains("has(applicant) && …"), "{:?}", rules.remarks());
     let data = json!({"amount": 1, "country": "DE", "level": "low"});
     let outcome = rules.evaluate(&data, &[], &mut Budget::default());
     assert!(outcome.violations.is_empty());
@@ -72,9 +72,9 @@ fn a_constraint_on_a_missing_optional_field_is_skipped_and_was_warned_of() {
 #[test]
 fn a_guarded_field_gives_no_warning() {
     let guarded = "!has(applicant.age) || applicant.age >= 18";
-    assert!(compile(json!([{"id": "a", "kind": "constraint", "assert": guarded}])).warnings().is_empty());
+    assert!(compile(json!([{"id": "a", "kind": "constraint", "assert": guarded}])).remarks().is_empty());
     let guarded = "has(applicant.age) && applicant.age >= 18 ? has(lines) : true";
-    assert!(compile(json!([{"id": "a", "kind": "constraint", "assert": guarded}])).warnings().is_empty());
+    assert!(compile(json!([{"id": "a", "kind": "constraint", "assert": guarded}])).remarks().is_empty());
 }
 
 #[test]

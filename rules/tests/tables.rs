@@ -28,7 +28,7 @@ fn table(hit: &str, inputs: &[&str], rows: &[&[&str]]) -> Json {
 
 fn problems(rules: &Json) -> Vec<RuleProblem> {
     match RuleSet::compile(rules, &layout()) {
-        Ok(rules) => rules.warnings().to_vec(),
+        Ok(rules) => rules.remarks().to_vec(),
         Err(problems) => problems,
     }
 }

@@ -39,7 +39,11 @@ impl Candidate {
         let checked = validator::check(&definition.schema)?;
         let fields = shape::fields(&checked.schema, checked.draft)
             .map_err(|error| vec![DefinitionProblem::error("/schema", error.to_string())])?;
-        let (rules, _warnings) = FormRules::compile(rules, &rules::layout(&fields))?;
+        let (rules, mut remarks) = FormRules::compile(rules, &rules::layout(&fields))?;
+        remarks.retain(DefinitionProblem::is_error);
+        if !remarks.is_empty() {
+            return Err(remarks);
+        }
         Ok(Self { rules })
     }
 

@@ -11,7 +11,6 @@ use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::compiled::CompiledForm;
 use super::definition::{DEFINITION_BYTES_MAX, FormDefinition};
 use super::event::FormEvent;
 use super::problem::DefinitionProblem;
@@ -157,12 +156,12 @@ impl Form {
             (None, None) => return Err(FormError::Missing),
         };
         let version = self.version().map_or(FormVersion::FIRST, FormVersion::next);
-        // Compiled for its problems only: every node compiles the version once it has read the event.
-        FormDefinition::parse(&definition.to_value())
-            .and_then(|parsed| CompiledForm::compile(&parsed, &form, version))
-            .map_err(|problems| {
-                FormError::Invalid(problems.into_iter().filter(DefinitionProblem::is_error).collect())
-            })?;
+        // Every node compiles the version once it has read the event.
+        let mut problems = FormDefinition::problems(&definition.to_value(), &form);
+        problems.retain(DefinitionProblem::is_error);
+        if !problems.is_empty() {
+            return Err(FormError::Invalid(problems));
+        }
         Ok(vec![FormEvent::Published { definition: definition.clone(), form, version }])
     }
 

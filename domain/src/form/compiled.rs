@@ -29,7 +29,7 @@ pub struct CompiledForm {
     rules: FormRules,
     workflow: Option<Workflow>,
     index: Vec<String>,
-    warnings: Vec<DefinitionProblem>,
+    remarks: Vec<DefinitionProblem>,
 }
 
 /// Why data cannot be accepted.
@@ -40,7 +40,7 @@ pub enum Refusal {
 }
 
 impl CompiledForm {
-    /// Compiles a definition.
+    /// Compiles a definition, one to be published or one that was published by whatever binary: see [`CompiledForm::remarks`].
     ///
     /// # Errors
     /// Everything that stands in the way of publishing it, then warnings, with pointers into the definition.
@@ -57,26 +57,29 @@ impl CompiledForm {
 
         // From here on the parts do not need each other to be right, so all their problems are told at once.
         let mut problems = warnings;
-        let rules = match FormRules::compile(&definition.rules, &layout) {
-            Ok((rules, remarks)) => {
-                problems.extend(remarks);
-                Some(rules)
-            }
+        let (rules, mut remarks) = match FormRules::compile(&definition.rules, &layout) {
+            Ok((rules, remarks)) => (Some(rules), remarks),
             Err(errors) => {
                 problems.extend(errors);
-                None
+                (None, Vec::new())
             }
         };
         let with_computed = rules.as_ref().map_or(&layout, FormRules::layout);
         problems.extend(index_problems(&definition.index, &fields, with_computed));
         let workflow = definition.workflow.as_ref().and_then(|workflow| {
-            let (workflow, remarks) =
-                Workflow::compile(workflow, &fields, rules.as_ref().map(FormRules::set));
-            problems.extend(remarks);
+            let (workflow, found) = Workflow::compile(workflow, &fields, rules.as_ref().map(FormRules::set));
+            if workflow.is_some() {
+                remarks.extend(found)
+            } else {
+                problems.extend(found)
+            }
             workflow
         });
+        let works = !problems.iter().any(DefinitionProblem::is_error);
+        problems.extend(remarks);
+        problems.sort_by_key(|problem| std::cmp::Reverse(problem.severity));
         match rules {
-            Some(rules) if !problems.iter().any(DefinitionProblem::is_error) => Ok(Self {
+            Some(rules) if works => Ok(Self {
                 id: id.clone(),
                 version,
                 title: definition.title.clone(),
@@ -85,12 +88,9 @@ impl CompiledForm {
                 rules,
                 workflow,
                 index: definition.index.clone(),
-                warnings: problems,
+                remarks: problems,
             }),
-            _ => {
-                problems.sort_by_key(|problem| std::cmp::Reverse(problem.severity));
-                Err(problems)
-            }
+            _ => Err(problems),
         }
     }
 
@@ -148,9 +148,10 @@ impl CompiledForm {
             .map_or_else(Vec::new, |workflow| workflow.candidates(transition, self.rules.set(), facts))
     }
 
-    /// What the checker found but does not refuse.
-    pub fn warnings(&self) -> &[DefinitionProblem] {
-        &self.warnings
+    /// What the checker says of it: warnings, and what it refuses to publish today although a version that was published before it
+    /// knew better still works.
+    pub fn remarks(&self) -> &[DefinitionProblem] {
+        &self.remarks
     }
 
     /// Checks data against the form's schema alone.
@@ -187,7 +188,7 @@ impl FormDefinition {
     pub fn problems(definition: &Value, form: &FormId) -> Vec<DefinitionProblem> {
         FormDefinition::parse(definition)
             .and_then(|parsed| CompiledForm::compile(&parsed, form, FormVersion::FIRST))
-            .map_or_else(|problems| problems, |compiled| compiled.warnings)
+            .map_or_else(|problems| problems, |compiled| compiled.remarks)
     }
 }
 

@@ -55,7 +55,7 @@ impl FormRules {
         layout: &Layout,
     ) -> Result<(Self, Vec<DefinitionProblem>), Vec<DefinitionProblem>> {
         let set = RuleSet::compile(rules, layout).map_err(|problems| told(&problems))?;
-        let warnings = told(set.warnings());
+        let remarks = told(set.remarks());
         let now = set.layout().variable(&[NOW]).expect("`layout` declares it");
         let of_kind = |kind: &'static str| {
             let rules = rules.as_array().into_iter().flatten();
@@ -64,7 +64,7 @@ impl FormRules {
         let computes = of_kind("compute").filter_map(|rule| rule["id"].as_str()).map(Arc::from).collect();
         let all = rules.as_array().map_or(0, Vec::len);
         let records = of_kind("constraint").count() < all;
-        Ok((Self { set, now, computes, records }, warnings))
+        Ok((Self { set, now, computes, records }, remarks))
     }
 
     /// The slots of fields, computed ones among them.

@@ -94,8 +94,10 @@ impl Workflow {
         let mut problems = Vec::new();
         let definition = read::read(workflow, &mut problems);
         graph::check(&definition, fields, &mut problems);
+        let restless = graph::restless(&definition);
         let compiled = rules.map(|rules| Self::of(definition, rules, &mut problems));
         let sound = !problems.iter().any(DefinitionProblem::is_error);
+        problems.extend(restless);
         (compiled.filter(|_| sound), problems)
     }
 

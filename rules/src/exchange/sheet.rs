@@ -73,7 +73,7 @@ pub(super) fn result(outputs: &[String], values: &[Option<Json>]) -> Json {
 pub(super) fn of_rules(rules: &Json) -> Result<(Vec<Sheet>, Vec<String>), ExchangeError> {
     let mut problems = Problems::default();
     let definitions = read_definitions(rules, &mut problems);
-    if let Some(problem) = problems.0.first() {
+    if let Some(problem) = problems.found.first() {
         return Err(ExchangeError::new(format!("{}: {}", problem.pointer, problem.message)));
     }
     let mut remarks = Vec::new();

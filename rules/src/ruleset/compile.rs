@@ -35,8 +35,8 @@ pub(super) fn compile(source: &Json, layout: &Layout) -> Result<RuleSet, Vec<Rul
             action,
         }));
     }
-    if compiler.problems.has_error() {
-        return Err(compiler.problems.0);
+    if compiler.problems.broken {
+        return Err(compiler.problems.found);
     }
     let plan = compiler.layout.root().pruned(&compiler.uses);
     let read = compiler.layout.variables().pruned(&compiler.uses);
@@ -49,7 +49,7 @@ pub(super) fn compile(source: &Json, layout: &Layout) -> Result<RuleSet, Vec<Rul
         layout: compiler.layout,
         source: source.clone(),
         plan,
-        warnings: compiler.problems.0,
+        remarks: compiler.problems.found,
     })
 }
 
@@ -227,12 +227,21 @@ impl Compiler {
     }
 
     pub fn warn(&mut self, definition: &Definition, member: &str, message: &str) {
-        self.problems.push(RuleProblem {
+        self.remark(definition, member, message.to_owned(), Severity::Warning);
+    }
+
+    /// Refuses what was found by analysis. Rules published by a binary that did not find it go on running.
+    pub fn refuse(&mut self, definition: &Definition, member: &str, message: String) {
+        self.remark(definition, member, message, Severity::Error);
+    }
+
+    fn remark(&mut self, definition: &Definition, member: &str, message: String, severity: Severity) {
+        self.problems.remark(RuleProblem {
             pointer: format!("/rules/{}/{member}", definition.place),
             rule: Some(definition.id.clone()),
-            message: message.to_owned(),
+            message,
             span: None,
-            severity: Severity::Warning,
+            severity,
         });
     }
 

@@ -67,7 +67,11 @@ pub(crate) enum Collect {
 
 /// Problems as they are found, bounded.
 #[derive(Default)]
-pub(crate) struct Problems(pub Vec<RuleProblem>);
+pub(crate) struct Problems {
+    pub found: Vec<RuleProblem>,
+    /// Whether something found keeps the rules from running at all.
+    pub broken: bool,
+}
 
 impl Problems {
     pub fn error(&mut self, pointer: String, rule: Option<&Arc<str>>, message: impl Into<String>) {
@@ -75,14 +79,17 @@ impl Problems {
         self.push(RuleProblem { pointer, rule, message, span: None, severity: Severity::Error });
     }
 
+    /// A problem; an error keeps the rules from running.
     pub fn push(&mut self, problem: RuleProblem) {
-        if self.0.len() < PROBLEMS_MAX {
-            self.0.push(problem);
-        }
+        self.broken |= problem.severity == Severity::Error;
+        self.remark(problem);
     }
 
-    pub fn has_error(&self) -> bool {
-        self.0.iter().any(|problem| problem.severity == Severity::Error)
+    /// A problem that leaves the rules able to run, whatever its severity.
+    pub fn remark(&mut self, problem: RuleProblem) {
+        if self.found.len() < PROBLEMS_MAX {
+            self.found.push(problem);
+        }
     }
 }
 

@@ -20,7 +20,7 @@ pub struct RuleProblem {
     pub message: String,
     /// Which bytes of the expression at `pointer`, when the problem is inside an expression.
     pub span: Option<Range<usize>>,
-    /// Whether it refuses the rule set.
+    /// Whether it speaks against the rule set or only of it.
     pub severity: Severity,
 }
 

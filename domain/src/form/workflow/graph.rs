@@ -58,13 +58,18 @@ fn names(definition: &Definition, problems: &mut Vec<DefinitionProblem>) {
 
 /// Every way from a state to another.
 fn ways(definition: &Definition) -> impl Iterator<Item = (&str, &str)> {
-    let auto = definition.auto.iter().flat_map(|auto| auto.from.iter().map(|from| (from, &auto.to)));
     let manual = definition
         .transitions
         .iter()
-        .flat_map(|transition| transition.from.iter().map(|from| (from, &transition.to)));
+        .flat_map(|transition| transition.from.iter().map(|from| (from.as_str(), transition.to.as_str())));
+    by_itself(definition).chain(manual)
+}
+
+/// The ways that nobody needs to take.
+fn by_itself(definition: &Definition) -> impl Iterator<Item = (&str, &str)> {
+    let auto = definition.auto.iter().flat_map(|auto| auto.from.iter().map(|from| (from, &auto.to)));
     let late = definition.states.iter().filter_map(|(from, state)| Some((from, state.escalate_to.as_ref()?)));
-    auto.chain(manual).chain(late).map(|(from, to)| (from.as_str(), to.as_str()))
+    auto.chain(late).map(|(from, to)| (from.as_str(), to.as_str()))
 }
 
 fn reach(definition: &Definition, problems: &mut Vec<DefinitionProblem>) {
@@ -116,6 +121,24 @@ fn circles(definition: &Definition, problems: &mut Vec<DefinitionProblem>) {
             problems.push(DefinitionProblem::error(format!("/workflow/auto/{place}"), message));
         }
     }
+}
+
+/// Where time and automatic transitions alone lead back to the same state: a submission that nobody touches would move for ever.
+pub(super) fn restless(definition: &Definition) -> Vec<DefinitionProblem> {
+    let mut ways: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (from, to) in by_itself(definition) {
+        ways.entry(from).or_default().push(to);
+    }
+    let turns = |(name, state): &(&String, &State)| {
+        let to = state.escalate_to.as_deref();
+        to.is_some_and(|to| closure([to], &ways).contains(name.as_str()))
+    };
+    let told = |(name, _): (&String, &State)| {
+        let message = "from here escalations and automatic transitions lead back here, so a submission that nobody touches would go \
+                       round for ever; let one of these states wait without `escalate`";
+        DefinitionProblem::error(pointer::child(&at_state(name), "escalate"), message)
+    };
+    definition.states.iter().filter(turns).map(told).collect()
 }
 
 fn states(definition: &Definition, fields: &Field, problems: &mut Vec<DefinitionProblem>) {

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::super::{DefinitionProblem, FormDefinition, Severity};
+use super::super::{CompiledForm, DefinitionProblem, FormDefinition, Severity};
+use crate::ids::FormVersion;
 
 /// The expense claim of the public contract, with the workflow changed.
 fn definition(change: impl FnOnce(&mut Value)) -> Value {
@@ -272,4 +273,18 @@ fn a_workflow_is_bounded() {
         w["states"] = (0..201).map(|n| (format!("s{n}"), json!({}))).collect();
     });
     assert!(told.contains(&"/workflow/states".to_owned()), "{told:?}");
+}
+
+#[test]
+fn escalations_that_go_round_are_refused_but_what_is_published_works() {
+    let round = |w: &mut Value| {
+        w["states"]["overdue"] = json!({"due": "P1D", "escalate": {"to": "review"}});
+    };
+    assert_eq!(errors(round), ["/workflow/states/overdue/escalate", "/workflow/states/review/escalate"]);
+    let back = |w: &mut Value| w["states"]["review"]["escalate"] = json!({"to": "submitted"});
+    assert_eq!(errors(back), ["/workflow/states/overdue", "/workflow/states/review/escalate"]);
+    let definition = FormDefinition::parse(&definition(round)).expect("a definition");
+    let form = "expense".parse().expect("a form id");
+    let published = CompiledForm::compile(&definition, &form, FormVersion::FIRST).expect("it works");
+    assert_eq!(published.remarks().iter().filter(|remark| remark.is_error()).count(), 2);
 }

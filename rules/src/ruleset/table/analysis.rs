@@ -120,7 +120,7 @@ impl Grid {
                     second + 1,
                     self.example(&regions)
                 );
-                compiler.error(definition, &format!("rows/{second}"), message);
+                compiler.refuse(definition, &format!("rows/{second}"), message);
                 shown += 1;
                 if shown == OVERLAPS_SHOWN {
                     return;
