@@ -16,7 +16,7 @@ use crate::limits::WHERE_CONDITIONS_MAX;
 use crate::openapi::answers;
 use crate::params::invalid;
 use crate::query::{QueryCall, answer, answer_one};
-use crate::submissions::{fold, readable, submission_id};
+use crate::submissions::{ensure_readable, fold, submission_id};
 
 /// Submissions, filtered, sorted, page by page.
 #[utoipa::path(get, path = "/v1/submissions", tag = "submissions", security(("bearer" = []), ("api-key" = [])),
@@ -75,7 +75,7 @@ pub async fn one(call: Call, id: String) -> Result<Response, ApiError> {
     if !query.reads_all() && *row.submitter != *query.caller.context.actor.subject {
         // Somebody with a part in its workflow: the stream says who that is now, also when it is asked for as it was.
         let events = query.ledger.load(&query.caller.context.stream::<Submission>(id)).await?;
-        readable(&query.api, &query.ledger, &query.caller, &fold(&events)?).await?;
+        ensure_readable(&query.api, &query.ledger, &query.caller, &fold(&events)?).await?;
     }
     answer_one(position, row.sequence, &row)
 }
@@ -104,7 +104,7 @@ pub async fn timeline(call: Call, id: String) -> Result<Response, ApiError> {
     let position = query.reach_ledger().await?;
     let events = query.ledger.load(&query.caller.context.stream::<Submission>(id)).await?;
     let submission = fold(&events)?;
-    readable(&query.api, &query.ledger, &query.caller, &submission).await?;
+    ensure_readable(&query.api, &query.ledger, &query.caller, &submission).await?;
     let form = match submission.pin() {
         // A version that cannot be read any more explains nothing; what happened is told all the same.
         Some(pin) => query.api.catalogue.pinned(&query.ledger, &query.caller.context, pin).await.ok(),

@@ -88,7 +88,10 @@ pub async fn submit(call: Call, form: String) -> Result<Response, ApiError> {
 pub async fn patch(call: Call, id: String) -> Result<Response, ApiError> {
     let call = CommandCall::read_merge_patch(call).await?;
     let patch = Arc::new(parse(&call.body)?);
-    let Pinned { id, form, is_draft } = pinned(&call, &id).await?;
+    let Pinned { id, form, is_draft } = match pinned(&call, &id).await {
+        Ok(pinned) => pinned,
+        Err(refusal) => return call.first_or(refusal).await,
+    };
     if is_draft {
         call.caller.require(SUBMITTERS)?;
     }
@@ -109,7 +112,10 @@ pub async fn patch(call: Call, id: String) -> Result<Response, ApiError> {
     ))]
 pub async fn submit_draft(call: Call, id: String) -> Result<Response, ApiError> {
     let call = CommandCall::read_optional(call).await?;
-    let Pinned { id, form, .. } = pinned(&call, &id).await?;
+    let Pinned { id, form, .. } = match pinned(&call, &id).await {
+        Ok(pinned) => pinned,
+        Err(refusal) => return call.first_or(refusal).await,
+    };
     // A retirement that is recorded between this look and the append is not seen: forms and submissions are different streams.
     if let Err(refusal) = call.api.catalogue.open(&call.ledger, &call.caller.context, form.id()).await {
         return call.first_or(refusal).await;
@@ -193,31 +199,35 @@ pub struct Pinned {
 /// and state are.
 ///
 /// # Errors
-/// 404 when it is missing, also to this caller alone.
+/// 404 when it is missing, also to this caller alone; [`CommandCall::first_or`] says whether that was so when the request came first.
 pub async fn pinned(call: &CommandCall, id: &str) -> Result<Pinned, ApiError> {
     let id = submission_id(id)?;
     let events = call.ledger.load(&call.caller.context.stream::<Submission>(id)).await?;
     let submission = fold(&events)?;
-    let form = readable(&call.api, &call.ledger, &call.caller, &submission).await?;
+    ensure_readable(&call.api, &call.ledger, &call.caller, &submission).await?;
+    let pin = submission.pin().ok_or(ApiError::NotFound("submission"))?;
+    let form = call.api.catalogue.pinned(&call.ledger, &call.caller.context, pin).await?;
     Ok(Pinned { id, form, is_draft: submission.state() == Some(&SubmissionState::DRAFT) })
 }
 
-/// The form version that a submission is pinned to, for somebody who may read the submission: who made it, who reads everything, and
-/// whom its workflow concerns; of those, whoever's credential reaches the form.
+/// Refuses those who may not read a submission: who made it, who reads everything, and whom its workflow concerns may; of those,
+/// whoever's credential reaches the form.
 ///
 /// # Errors
 /// 404.
-pub async fn readable(
+pub async fn ensure_readable(
     api: &Api,
     ledger: &TenantLedger,
     caller: &Caller,
     submission: &Submission,
-) -> Result<Arc<CompiledForm>, ApiError> {
+) -> Result<(), ApiError> {
     let pin = submission.pin().filter(|pin| caller.reaches(pin.form.as_str()));
     let pin = pin.ok_or(ApiError::NotFound("submission"))?;
-    let form = api.catalogue.pinned(ledger, &caller.context, pin).await?;
-    if caller.has_any(role::READERS) || submission.concerns(&form, &caller.context.actor) {
-        return Ok(form);
+    let actor = &caller.context.actor;
+    // Without its form where that is possible: the record can be read even if its form cannot be understood any more.
+    if caller.has_any(role::READERS) || submission.submitter() == Some(&actor.subject) {
+        return Ok(());
     }
-    Err(ApiError::NotFound("submission"))
+    let form = api.catalogue.pinned(ledger, &caller.context, pin).await?;
+    if submission.concerns(&form, actor) { Ok(()) } else { Err(ApiError::NotFound("submission")) }
 }

@@ -50,8 +50,10 @@ pub struct Assignment {
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Delegation {
-    /// The subject who may act for the caller on this submission; null ends the caller's delegations.
+    /// The subject who may act for the caller on this submission; null ends delegations.
     to: Option<String>,
+    /// Whose delegations end; the caller's own when missing. Others' only for an `admin`.
+    from: Option<String>,
     /// Since when; at once when missing.
     starts_at: Option<DateTime<Utc>>,
     /// Until when, exclusive; until it is ended when missing.
@@ -164,10 +166,14 @@ pub async fn release(call: Call, id: String) -> Result<Response, ApiError> {
     ))]
 pub async fn delegate(call: Call, id: String) -> Result<Response, ApiError> {
     let call = CommandCall::read_optional(call).await?;
-    let Delegation { to, starts_at, ends_at, reason } = members(&call.body)?;
+    let Delegation { from, to, starts_at, ends_at, reason } = members(&call.body)?;
     let act = match to {
+        Some(_) if from.is_some() => {
+            let detail = "`from` says whose delegations end; send `\"to\": null` with it".to_owned();
+            return Err(ApiError::Malformed { code: "body-invalid", detail });
+        }
         Some(to) => Act::Delegate { to, starts_at, ends_at, reason },
-        None => Act::EndDelegation,
+        None => Act::EndDelegation { from },
     };
     run(&call, &id, act).await
 }
@@ -189,7 +195,11 @@ pub async fn withdraw(call: Call, id: String) -> Result<Response, ApiError> {
 }
 
 async fn run(call: &CommandCall, id: &str, act: Act) -> Result<Response, ApiError> {
-    let Pinned { id, form, .. } = pinned(call, id).await?;
+    let Pinned { id, form, .. } = match pinned(call, id).await {
+        Ok(pinned) => pinned,
+        // Whoever did their part may have none any more when they repeat the request.
+        Err(refusal) => return call.first_or(refusal).await,
+    };
     let (by, now) = (call.caller.context.actor.clone(), call.caller.context.now);
     let topic = topic(form.id());
     let command = SubmissionCommand::Act { form, act, by, now };

@@ -26,7 +26,8 @@ pub struct PastSubmission {
     pub submission: String,
     /// Where the data were recorded.
     pub position: Position,
-    /// When; rules read it as `now`.
+    /// When they were recorded; a back-test gives it to rules as `now`. The recorded outcome saw the moment at which the request was
+    /// decided, a little earlier: a rule with a deadline in between differs although nothing changed.
     pub at: DateTime<Utc>,
     /// The version whose rules ran.
     pub form_version: FormVersion,

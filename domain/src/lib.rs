@@ -29,8 +29,9 @@ pub use json::{CanonicalJson, INTEGER_MAX, InexactNumber, NESTING_MAX, Unreadabl
 pub use json::{DIFFERENCES_MAX, FieldDifference, differences};
 pub use submission::{
     Act, Action, Approval, Approvals, Audience, COMMENT_BYTES_MAX, DELEGATIONS_MAX, Delegation, FormPin,
-    NOTES_MAX, OpenTransition, REASON_BYTES_MAX, Reason, SUBMISSION_BYTES_MAX, Submission, SubmissionCommand,
-    SubmissionError, SubmissionEvent, SubmissionState, Task, Waiting, Work, WorkflowFact, place_computed,
+    HISTORY_BYTES_MAX, NOTES_MAX, OpenTransition, REASON_BYTES_MAX, Reason, SUBMISSION_BYTES_MAX, Submission,
+    SubmissionCommand, SubmissionError, SubmissionEvent, SubmissionState, Task, Waiting, Work, WorkflowFact,
+    place_computed,
 };
 pub use tenant::{
     API_KEY_FORMS_MAX, API_KEY_ROLES_MAX, API_KEYS_MAX, ApiKey, SecretHash, Tenant, TenantCommand,

@@ -104,6 +104,7 @@ fn submission_events() -> Vec<SubmissionEvent> {
             form_version,
             state: SubmissionState::SUBMITTED,
             submitter: "ada@example.org".into(),
+            by: None,
         },
         SubmissionEvent::RulesEvaluated {
             computed: canonical(json!({"/total": "12.50"})),
@@ -117,6 +118,7 @@ fn submission_events() -> Vec<SubmissionEvent> {
             form: form(),
             form_version,
             patch: canonical(json!({"note": null})),
+            by: None,
         },
     ]
     .into_iter()
@@ -136,6 +138,7 @@ fn task() -> Task {
     Task {
         state: state("review"),
         submitter: "ada@example.org".into(),
+        authors: Vec::new(),
         actions: vec![Action {
             transition: "approve".into(),
             roles: vec!["reviewer".to_owned()],

@@ -122,6 +122,7 @@ fn submission_event() -> impl Strategy<Value = SubmissionEvent> {
                 form_version,
                 state: SubmissionState::SUBMITTED,
                 submitter,
+                by: None,
             },
             2 => SubmissionEvent::RulesEvaluated {
                 computed: data.clone(),
@@ -130,7 +131,7 @@ fn submission_event() -> impl Strategy<Value = SubmissionEvent> {
                 outcomes: data,
                 why: None,
             },
-            _ => SubmissionEvent::Amended { patch: data.clone(), data, form, form_version },
+            _ => SubmissionEvent::Amended { patch: data.clone(), data, form, form_version, by: None },
         }
     })
 }

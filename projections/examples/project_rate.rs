@@ -142,6 +142,7 @@ async fn submit(store: &Store, context: &TenantContext, number: usize) -> Result
             form_version: FormVersion::FIRST,
             state: SubmissionState::SUBMITTED,
             submitter: "load".into(),
+            by: None,
         },
         SubmissionEvent::RulesEvaluated {
             computed: CanonicalJson::from_value(&json!({}))?,

@@ -70,6 +70,7 @@ async fn fill(ledger: &TenantLedger, context: &TenantContext) {
             form_version,
             state: state.clone(),
             submitter,
+            by: None,
         };
         let action = |name: &str, role: &str| Action {
             transition: name.into(),
@@ -82,6 +83,7 @@ async fn fill(ledger: &TenantLedger, context: &TenantContext) {
         let opened = WorkflowFact::TaskOpened(Task {
             state: state.clone(),
             submitter: "ann".into(),
+            authors: Vec::new(),
             actions: vec![action("approve", "everybody"), action("check", role)],
             due_at: Some(context.now + TimeDelta::seconds(n * 7919 % TASKS)),
             escalate_to: None,

@@ -69,6 +69,7 @@ fn history() -> Result<Vec<SubmissionEvent>, Failure> {
             form: "claim".parse()?,
             form_version: FormVersion::FIRST,
             patch: CanonicalJson::from_value(&patch)?,
+            by: None,
         });
     }
     Ok(events)

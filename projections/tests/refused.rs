@@ -33,6 +33,7 @@ fn waiting_for(candidate: &str) -> SubmissionEvent {
     let fact = WorkflowFact::TaskOpened(Task {
         state: SubmissionState::SUBMITTED,
         submitter: "ann".into(),
+        authors: Vec::new(),
         actions: vec![sign],
         due_at: None,
         escalate_to: None,

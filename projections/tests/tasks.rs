@@ -47,6 +47,7 @@ fn opened(due_in_days: Option<i64>) -> SubmissionEvent {
     fact(WorkflowFact::TaskOpened(Task {
         state: state("review"),
         submitter: "ann".into(),
+        authors: Vec::new(),
         actions: vec![action("approve", &["reviewer"], &[], 2), action("sign", &[], &["mia", "ann"], 1)],
         due_at: due_in_days.map(|days| now() + TimeDelta::days(days)),
         escalate_to: None,

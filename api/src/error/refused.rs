@@ -73,7 +73,9 @@ impl From<SubmissionError> for ApiError {
             SubmissionError::GuardNotMet { .. } => Self::Conflict { code: "guard-not-met", detail },
             SubmissionError::AlreadyApproved { .. } => Self::Conflict { code: "already-approved", detail },
             SubmissionError::AlreadyClaimed { .. } => Self::Conflict { code: "already-claimed", detail },
-            SubmissionError::TooManyNotes => Self::Conflict { code: "submission-full", detail },
+            SubmissionError::TooManyNotes | SubmissionError::TooMuchHistory => {
+                Self::Conflict { code: "submission-full", detail }
+            }
             SubmissionError::ReasonRequired { .. } => refused("reason-required", detail),
             SubmissionError::TextTooLong { .. } => refused("text-too-long", detail),
             SubmissionError::EmptyText(_) => refused("text-empty", detail),

@@ -110,6 +110,9 @@ pub enum Act {
         /// Why.
         reason: Option<String>,
     },
-    /// Ends all delegations of one's own right.
-    EndDelegation,
+    /// Ends all delegations of somebody's right.
+    EndDelegation {
+        /// Whose; `None`: one's own.
+        from: Option<String>,
+    },
 }

@@ -1,6 +1,7 @@
 //! The course of one command in a workflow: events are decided one after the other, each on the state that the ones before it make.
 //! Used by the decisions of people and of time. The state that it sees is folded from its own events, so replay cannot differ.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -25,14 +26,25 @@ pub(super) struct Course<'a> {
     pub(super) now: DateTime<Utc>,
     pub(super) submission: Submission,
     events: Vec<SubmissionEvent>,
+    /// Data and outcomes as trees, once somebody asked; they are large, and each transition asks.
+    documents: OnceCell<Documents>,
+}
+
+/// What expressions of the workflow read of a submission.
+struct Documents {
+    data: Value,
+    outcomes: Value,
 }
 
 impl<'a> Course<'a> {
     pub(super) fn new(submission: &Submission, form: &'a CompiledForm, now: DateTime<Utc>) -> Self {
-        Self { form, now, submission: submission.clone(), events: Vec::new() }
+        Self { form, now, submission: submission.clone(), events: Vec::new(), documents: OnceCell::new() }
     }
 
     pub(super) fn push(&mut self, event: SubmissionEvent) {
+        if !matches!(event, SubmissionEvent::Worked { .. }) {
+            self.documents.take();
+        }
         self.submission.fold(event.clone());
         self.events.push(event);
     }
@@ -63,10 +75,11 @@ impl<'a> Course<'a> {
         if !places.is_empty() {
             return Err(SubmissionError::NotEditable { state: self.state(), pointers: places });
         }
+        let patch = CanonicalJson::from_value(patch)?;
+        self.submission.leaves_room_for(&data, &patch)?;
         let verdict = self.form.judge(&value, self.now)?;
         let (form, form_version) = (self.form.id().clone(), self.form.version());
-        let patch = CanonicalJson::from_value(patch)?;
-        self.push(SubmissionEvent::Amended { data, form: form.clone(), form_version, patch });
+        self.push(SubmissionEvent::Amended { data, form: form.clone(), form_version, patch, by: None });
         if let Some(Verdict { computed, outcomes, why }) = verdict {
             self.push(SubmissionEvent::RulesEvaluated { computed, form, form_version, outcomes, why });
         }
@@ -75,11 +88,15 @@ impl<'a> Course<'a> {
 
     /// Asks something that depends on the facts of the moment.
     pub(super) fn ask<T>(&self, actor: Option<&Actor>, question: impl FnOnce(&Facts<'_>) -> T) -> T {
-        let nothing = || Value::Object(Map::new());
-        let data = self.submission.data().unwrap_or_else(nothing);
-        let outcomes = self.submission.outcomes().map_or_else(nothing, CanonicalJson::to_value);
+        let Documents { data, outcomes } = self.documents.get_or_init(|| {
+            let nothing = || Value::Object(Map::new());
+            Documents {
+                data: self.submission.data().unwrap_or_else(nothing),
+                outcomes: self.submission.outcomes().map_or_else(nothing, CanonicalJson::to_value),
+            }
+        });
         let submitter = self.submission.submitter().map_or("", |submitter| submitter);
-        question(&Facts { data: &data, outcomes: &outcomes, submitter, actor, now: self.now })
+        question(&Facts { data, outcomes, submitter, actor, now: self.now })
     }
 
     /// Goes where the submission goes by itself, then opens the task that waits there.
@@ -138,6 +155,7 @@ impl<'a> Course<'a> {
             escalate_to: state.escalate_to.as_deref().map(SubmissionState::named),
             state: name,
             submitter: self.submission.submitter().cloned().unwrap_or_default(),
+            authors: self.submission.authors().cloned().collect(),
         }
     }
 

@@ -11,16 +11,19 @@ use super::command::SubmissionCommand;
 use super::course::{Course, patched};
 use super::event::SubmissionEvent;
 use super::people::{NOTES_MAX, Person, escalate};
+use super::rights::ADMIN;
 use super::state::{FormPin, Submission, SubmissionState};
 use crate::context::Actor;
 use crate::form::{CompiledForm, Refusal, Verdict, Violation};
 use crate::json::{CanonicalJson, InexactNumber};
 
-/// The role that may edit and submit other people's drafts.
-const ADMIN: &str = "admin";
 /// The largest data of an amended draft, in bytes of canonical JSON; a patch that makes them larger is refused. As much as one request
 /// may bring: without it, many patches would make a draft that no request could, and every further event would hold all of it.
 pub const SUBMISSION_BYTES_MAX: usize = 1024 * 1024;
+
+/// The most bytes of documents in one submission's events: each amendment holds all data, and every command reads the stream whole.
+/// At the limit amendments are refused; whatever else can be done with the submission can be done.
+pub const HISTORY_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Why a submission's command was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -111,6 +114,11 @@ pub enum SubmissionError {
         "the submission has {NOTES_MAX} comments, amendments and changes of hands; only transitions are taken now"
     )]
     TooManyNotes,
+    /// All its amendments together hold more than [`HISTORY_BYTES_MAX`].
+    #[error(
+        "the submission was amended until its history holds {HISTORY_BYTES_MAX} bytes; it is not amended any more"
+    )]
+    TooMuchHistory,
     /// This person may not do this.
     #[error("only {who} may do this")]
     NotPermitted {
@@ -197,7 +205,8 @@ impl Submission {
                 submitter: by.subject.clone(),
             }]);
         }
-        let accepted = accept(form, data, CanonicalJson::from_value, by.subject.clone(), now)?;
+        let submitter = (by.subject.clone(), None);
+        let accepted = accept(form, data, CanonicalJson::from_value, submitter, now)?;
         Ok(self.enter(form, accepted, now))
     }
 
@@ -230,11 +239,14 @@ impl Submission {
         }
         let before = self.draft_of(form, by)?;
         let Some((data, _)) = patched(before, patch)? else { return Ok(Vec::new()) };
+        let patch = CanonicalJson::from_value(patch)?;
+        self.leaves_room_for(&data, &patch)?;
         Ok(vec![SubmissionEvent::Amended {
             data,
             form: form.id().clone(),
             form_version: form.version(),
-            patch: CanonicalJson::from_value(patch)?,
+            patch,
+            by: self.unless_submitter(by),
         }])
     }
 
@@ -246,6 +258,7 @@ impl Submission {
     ) -> Result<Vec<SubmissionEvent>, SubmissionError> {
         let draft = self.draft_of(form, by)?;
         let submitter = self.submitter().ok_or(SubmissionError::Missing)?.clone();
+        let submitter = (submitter, self.unless_submitter(by));
         let accepted = accept(form, &draft.to_value(), |_| Ok(draft.clone()), submitter, now)?;
         Ok(self.enter(form, accepted, now))
     }
@@ -270,6 +283,21 @@ impl Submission {
         Ok(data)
     }
 
+    /// Somebody else than the submitter, who works in the submitter's name.
+    fn unless_submitter(&self, by: &Actor) -> Option<Arc<str>> {
+        (self.submitter() != Some(&by.subject)).then(|| by.subject.clone())
+    }
+
+    /// That an amendment keeps the submission's stream small enough to be read whole.
+    pub(super) fn leaves_room_for(
+        &self,
+        data: &CanonicalJson,
+        patch: &CanonicalJson,
+    ) -> Result<(), SubmissionError> {
+        let bytes = self.documents_bytes() + data.as_str().len() + patch.as_str().len();
+        if bytes > HISTORY_BYTES_MAX { Err(SubmissionError::TooMuchHistory) } else { Ok(()) }
+    }
+
     /// That the submission exists and the command brought the form version that it is pinned to.
     pub(super) fn made_under(&self, form: &CompiledForm) -> Result<(), SubmissionError> {
         let pinned = self.pin().ok_or(SubmissionError::Missing)?;
@@ -282,12 +310,13 @@ impl Submission {
     }
 }
 
-/// Checks the data, asks the rules, and records both: the outcome stands in the same append as the submission.
+/// Checks the data, asks the rules, and records both: the outcome stands in the same append as the submission. Beside the submitter
+/// stands who submits in their name, if somebody does.
 fn accept(
     form: &CompiledForm,
     data: &Value,
     canonical: impl FnOnce(&Value) -> Result<CanonicalJson, InexactNumber>,
-    submitter: Arc<str>,
+    (submitter, by): (Arc<str>, Option<Arc<str>>),
     now: DateTime<Utc>,
 ) -> Result<Vec<SubmissionEvent>, SubmissionError> {
     let verdict = form.judge(data, now)?;
@@ -298,6 +327,7 @@ fn accept(
         form_version,
         state: form.workflow().map_or(SubmissionState::SUBMITTED, |it| SubmissionState::named(it.initial())),
         submitter,
+        by,
     };
     let evaluated = verdict.map(|Verdict { computed, outcomes, why }| SubmissionEvent::RulesEvaluated {
         computed,

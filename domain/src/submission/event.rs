@@ -39,6 +39,8 @@ pub enum SubmissionEvent {
         state: SubmissionState,
         /// The subject who made it.
         submitter: Arc<str>,
+        /// Who submitted it in the submitter's name; `None` where that was the submitter.
+        by: Option<Arc<str>>,
     },
     /// `formledger.submission.rules-evaluated`: what the rules said, recorded so that replay never asks them again.
     RulesEvaluated {
@@ -63,6 +65,8 @@ pub enum SubmissionEvent {
         form_version: FormVersion,
         /// The JSON merge patch that was applied (RFC 7396).
         patch: CanonicalJson,
+        /// Who wrote a draft in the submitter's name; `None` where that was the submitter, and outside of drafts.
+        by: Option<Arc<str>>,
     },
     /// Something happened to it in its workflow; each kind of fact has an event type of its own.
     Worked {
@@ -118,8 +122,9 @@ impl SubmissionEvent {
                 .text("kind", "drafted")
                 .text("submitter", submitter)
                 .finish(),
-            Self::Submitted { data, form, form_version, state, submitter } => {
+            Self::Submitted { data, form, form_version, state, submitter, by } => {
                 PayloadWriter::new(data.as_str().len())
+                    .optional_text("by", by.as_deref())
                     .json("data", data)
                     .text("form", form.as_str())
                     .number("form_version", form_version.0)
@@ -139,8 +144,9 @@ impl SubmissionEvent {
                     .optional_json("why", why.as_ref())
                     .finish()
             }
-            Self::Amended { data, form, form_version, patch } => {
+            Self::Amended { data, form, form_version, patch, by } => {
                 PayloadWriter::new(data.as_str().len() + patch.as_str().len())
+                    .optional_text("by", by.as_deref())
                     .json("data", data)
                     .text("form", form.as_str())
                     .number("form_version", form_version.0)
@@ -211,6 +217,7 @@ struct Stored<J> {
     kind: Kind,
     form: FormId,
     form_version: FormVersion,
+    by: Option<Arc<str>>,
     #[serde(default, deserialize_with = "payload::present")]
     computed: Option<J>,
     #[serde(default, deserialize_with = "payload::present")]
@@ -251,6 +258,7 @@ impl<J: Into<CanonicalJson>> Stored<J> {
                 form_version,
                 state: self.state.ok_or("`state` is missing")?,
                 submitter: self.submitter.ok_or("`submitter` is missing")?,
+                by: self.by,
             },
             Kind::RulesEvaluated => SubmissionEvent::RulesEvaluated {
                 computed: json(self.computed, "`computed` is missing")?,
@@ -264,6 +272,7 @@ impl<J: Into<CanonicalJson>> Stored<J> {
                 form,
                 form_version,
                 patch: json(self.patch, "`patch` is missing")?,
+                by: self.by,
             },
         })
     }

@@ -11,6 +11,7 @@ use super::course::Course;
 use super::decide::SubmissionError;
 use super::event::SubmissionEvent;
 use super::fact::WorkflowFact;
+use super::rights::ADMIN;
 use super::state::{Submission, SubmissionState};
 use super::task::Delegation;
 use super::work::Work;
@@ -44,6 +45,9 @@ impl Person<'_> {
             return Err(not_permitted("somebody who has to do with this submission"));
         }
         match act {
+            Act::Take { data: Some(_), .. } if self.submission.notes() >= NOTES_MAX => {
+                Err(SubmissionError::TooManyNotes)
+            }
             Act::Take { transition, reason, data, on_behalf_of } => {
                 self.take(transition, reason.as_deref(), data.as_deref(), on_behalf_of.as_deref())
             }
@@ -56,7 +60,7 @@ impl Person<'_> {
             Act::Delegate { to, starts_at, ends_at, reason } => {
                 self.delegate(to, *starts_at, *ends_at, reason.as_deref())
             }
-            Act::EndDelegation => self.end_delegations(|delegation| delegation.from == self.by.subject),
+            Act::EndDelegation { from } => self.end_delegations_of(from.as_deref()),
         }
     }
 
@@ -198,13 +202,18 @@ impl Person<'_> {
     }
 
     fn release(&self) -> Decision {
+        // A delegate who does not want to act gives the right back, whoever has the task meanwhile.
+        let is_delegate = self.work()?.delegations().iter().any(|held| held.to == self.by.subject);
         match self.work()?.assignee() {
-            Some(assignee) if *assignee == self.by.subject || self.by.has_role(ADMIN) => {
+            Some(assignee) if *assignee == self.by.subject => {
+                self.one(WorkflowFact::Released { assignee: assignee.clone() })
+            }
+            _ if is_delegate => self.end_delegations(|delegation| delegation.to == self.by.subject),
+            Some(assignee) if self.by.has_role(ADMIN) => {
                 self.one(WorkflowFact::Released { assignee: assignee.clone() })
             }
             Some(_) => Err(not_permitted("whoever took it on, or an `admin`,")),
-            // A delegate who does not want to act gives the right back.
-            None => self.end_delegations(|delegation| delegation.to == self.by.subject),
+            None => Ok(Vec::new()),
         }
     }
 
@@ -232,7 +241,10 @@ impl Person<'_> {
         if known.contains(&delegation) {
             return Ok(Vec::new());
         }
-        let others = known.iter().filter(|held| held.from != delegation.from || held.to != delegation.to);
+        let is_over = |held: &Delegation| held.ends_at.is_some_and(|end| end <= self.now);
+        let others = known
+            .iter()
+            .filter(|held| !is_over(held) && (held.from != delegation.from || held.to != delegation.to));
         if others.count() >= DELEGATIONS_MAX {
             return Err(SubmissionError::DelegationInvalid("too many delegations hold on this submission"));
         }
@@ -251,6 +263,14 @@ impl Person<'_> {
             return Err(not_permitted("somebody who may act by their own right"));
         }
         Ok(roles)
+    }
+
+    fn end_delegations_of(&self, owner: Option<&str>) -> Decision {
+        let owner = owner.unwrap_or(&self.by.subject);
+        if *owner != *self.by.subject && !self.by.has_role(ADMIN) {
+            return Err(not_permitted("its owner, or an `admin`,"));
+        }
+        self.end_delegations(|delegation| *delegation.from == *owner)
     }
 
     fn end_delegations(&self, ends: impl Fn(&Delegation) -> bool) -> Decision {
@@ -312,8 +332,6 @@ pub(super) fn escalate(submission: &Submission, form: &CompiledForm, now: DateTi
     }
     Ok(course.finish())
 }
-
-const ADMIN: &str = "admin";
 
 fn not_permitted(who: &str) -> SubmissionError {
     SubmissionError::NotPermitted { who: who.to_owned() }

@@ -12,8 +12,10 @@ use super::work::Work;
 use crate::context::Actor;
 use crate::form::{CompiledForm, SUBMITTER_ROLE, State, Workflow};
 
+/// The role that may also do what others may do with what is theirs: edit and submit drafts, release tasks, end delegations.
+pub(super) const ADMIN: &str = "admin";
 /// Roles that have to do with every submission of their tenant.
-const EVERYWHERE: [&str; 3] = ["admin", "designer", "reviewer"];
+const EVERYWHERE: [&str; 3] = [ADMIN, "designer", "reviewer"];
 
 /// By what right somebody acts: their own, or that of the person named.
 pub(super) type OnBehalfOf = Option<Arc<str>>;
@@ -35,12 +37,16 @@ impl Submission {
         let by_role = |workflow: &Workflow| {
             actor.roles.iter().any(|role| role != SUBMITTER_ROLE && workflow.names_role(role))
         };
-        made.submitter == actor.subject || form.workflow().is_some_and(by_role) || by_name()
+        // A draft is nobody else's business yet.
+        let is_out = self.state() != Some(&SubmissionState::DRAFT);
+        made.submitter == actor.subject || is_out && (form.workflow().is_some_and(by_role) || by_name())
     }
 
-    /// The same, or a role that has to do with everything.
+    /// The same, or a role that has to do with everything; with drafts only an `admin` has.
     pub(super) fn open_to(&self, form: &CompiledForm, actor: &Actor) -> bool {
-        EVERYWHERE.iter().any(|role| actor.has_role(role)) || self.concerns(form, actor)
+        let is_draft = self.state() == Some(&SubmissionState::DRAFT);
+        let roles = if is_draft { &[ADMIN][..] } else { &EVERYWHERE };
+        roles.iter().any(|role| actor.has_role(role)) || self.concerns(form, actor)
     }
 
     /// Whether `by` may edit in the state it is in.
@@ -96,8 +102,8 @@ impl Work {
         Err(refused)
     }
 
-    /// Neither the person who acts nor the one they act for may be the submitter, where that is excluded, nor stand behind an approval
-    /// already: a person who acts for another one is still one and the same pair of eyes.
+    /// Neither the person who acts nor the one they act for may be one whose submission it is, where those are excluded, nor stand
+    /// behind an approval already: a person who acts for another one is still one and the same pair of eyes.
     fn keeps_four_eyes(
         &self,
         action: &Action,
@@ -105,10 +111,10 @@ impl Work {
         on_behalf_of: Option<&str>,
     ) -> Result<(), SubmissionError> {
         let people = || std::iter::once(by).chain(on_behalf_of);
-        let is_submitter = |person: &str| self.task().is_some_and(|task| *task.submitter == *person);
-        if action.exclude_submitter && people().any(is_submitter) {
+        let is_own = |person: &str| self.task().is_some_and(|task| task.is_own(person));
+        if action.exclude_submitter && people().any(is_own) {
             return Err(SubmissionError::NotPermitted {
-                who: "somebody other than its submitter".to_owned(),
+                who: "somebody other than its submitter, and other than who wrote it for them,".to_owned(),
             });
         }
         let mut standing = self.approvals_of(&action.transition);

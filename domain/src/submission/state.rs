@@ -1,6 +1,7 @@
 //! A submission folded from its stream: what the next decision needs, and what reads "as of then" show.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -82,9 +83,15 @@ pub(super) struct Made {
     rules: Option<RuleRecord>,
     #[serde(default)]
     pub(super) work: Work,
+    /// Who wrote or submitted the draft in the submitter's name.
+    #[serde(default)]
+    authors: BTreeSet<Arc<str>>,
     /// Facts of its life outside of a draft that did not move it.
     #[serde(default)]
     notes: u32,
+    /// Bytes of the documents in its events so far.
+    #[serde(default)]
+    documents_bytes: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,6 +151,16 @@ impl Submission {
         self.work()?.task()
     }
 
+    /// Who wrote or submitted it in the submitter's name.
+    pub(super) fn authors(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.made.iter().flat_map(|made| &made.authors)
+    }
+
+    /// Bytes of the documents in its events so far: what loading it costs, about.
+    pub(super) fn documents_bytes(&self) -> usize {
+        self.made.as_ref().map_or(0, |made| made.documents_bytes)
+    }
+
     /// How many facts of its life did not move it.
     pub(super) fn notes(&self) -> u32 {
         self.made.as_ref().map_or(0, |made| made.notes)
@@ -154,29 +171,30 @@ impl Submission {
         match event {
             SubmissionEvent::Drafted { data, form, form_version, submitter } => {
                 let pin = FormPin { form, version: form_version };
-                self.made = Some(Made {
-                    pin,
-                    state: SubmissionState::DRAFT,
-                    submitter,
-                    data,
-                    rules: None,
-                    work: Work::default(),
-                    notes: 0,
-                });
+                self.made = Some(Made::new(pin, SubmissionState::DRAFT, submitter, data));
             }
-            SubmissionEvent::Submitted { data, form, form_version, state, submitter } => {
+            SubmissionEvent::Submitted { data, form, form_version, state, submitter, by } => {
+                let draft = self.made.take();
                 let pin = FormPin { form, version: form_version };
-                self.made =
-                    Some(Made { pin, state, submitter, data, rules: None, work: Work::default(), notes: 0 });
+                let mut made = Made::new(pin, state, submitter, data);
+                if let Some(draft) = draft {
+                    made.authors = draft.authors;
+                    made.documents_bytes += draft.documents_bytes;
+                }
+                made.authors.extend(by);
+                self.made = Some(made);
             }
             SubmissionEvent::RulesEvaluated { computed, outcomes, .. } => {
                 if let Some(made) = &mut self.made {
+                    made.documents_bytes += computed.as_str().len() + outcomes.as_str().len();
                     made.rules = Some(RuleRecord { computed, outcomes });
                 }
             }
-            SubmissionEvent::Amended { data, .. } => {
+            SubmissionEvent::Amended { data, patch, by, .. } => {
                 if let Some(made) = &mut self.made {
+                    made.documents_bytes += data.as_str().len() + patch.as_str().len();
                     made.data = data;
+                    made.authors.extend(by);
                     made.work.fold_amendment();
                     made.notes = made.notes.saturating_add(u32::from(made.state != SubmissionState::DRAFT));
                 }
@@ -191,6 +209,20 @@ impl Submission {
 }
 
 impl Made {
+    fn new(pin: FormPin, state: SubmissionState, submitter: Arc<str>, data: CanonicalJson) -> Self {
+        Self {
+            pin,
+            state,
+            submitter,
+            documents_bytes: data.as_str().len(),
+            data,
+            rules: None,
+            work: Work::default(),
+            authors: BTreeSet::new(),
+            notes: 0,
+        }
+    }
+
     fn fold(&mut self, fact: &WorkflowFact) {
         match fact.state_after() {
             Some(state) => self.state = state.clone(),

@@ -17,6 +17,9 @@ pub struct Task {
     pub state: SubmissionState,
     /// Who made the submission.
     pub submitter: Arc<str>,
+    /// Who else wrote or submitted it, in the submitter's name; where the submitter is excluded, so are they.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub authors: Vec<Arc<str>>,
     /// The transitions that lead from here.
     pub actions: Vec<Action>,
     /// Until when it should be done.
@@ -39,7 +42,7 @@ pub struct Action {
     pub candidates: Vec<String>,
     /// How many different people must take it.
     pub need: u32,
-    /// Whether the submitter may not, in no role and on nobody's behalf.
+    /// Whether those whose submission it is may not ([`Task::is_own`]), in no role and on nobody's behalf.
     pub exclude_submitter: bool,
 }
 
@@ -53,6 +56,13 @@ impl Action {
     pub fn admits(&self, subject: &str, roles: &[String]) -> bool {
         self.candidates.iter().any(|person| person == subject)
             || self.roles.iter().any(|role| roles.contains(role))
+    }
+}
+
+impl Task {
+    /// Whether the submission is somebody's own: they made it, or wrote it for the one who did.
+    pub fn is_own(&self, subject: &str) -> bool {
+        *self.submitter == *subject || self.authors.iter().any(|author| **author == *subject)
     }
 }
 

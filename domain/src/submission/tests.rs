@@ -83,6 +83,7 @@ fn submitted(data: Value) -> SubmissionEvent {
         form_version: FormVersion(1),
         state: SubmissionState::SUBMITTED,
         submitter: "ada".into(),
+        by: None,
     }
 }
 
@@ -92,6 +93,7 @@ fn amended(data: Value, patch: Value) -> SubmissionEvent {
         form: expense(),
         form_version: FormVersion(1),
         patch: canonical(&patch),
+        by: None,
     }
 }
 
@@ -187,7 +189,14 @@ fn a_draft_belongs_to_its_submitter_and_the_admin() {
     let refused = Given::with(()).given(given()).when(by_other).inspect_result();
     assert!(matches!(&refused, Err(SubmissionError::NotPermitted { .. })), "{refused:?}");
     let by_admin = submit_draft(person("root", &["admin"]));
-    Given::with(()).given(given()).when(by_admin).then_expect_events(vec![submitted(json!({"amount": 1}))]);
+    let SubmissionEvent::Submitted { data, form, form_version, state, submitter, .. } =
+        submitted(json!({"amount": 1}))
+    else {
+        unreachable!()
+    };
+    let by = Some("root".into());
+    let expected = SubmissionEvent::Submitted { data, form, form_version, state, submitter, by };
+    Given::with(()).given(given()).when(by_admin).then_expect_events(vec![expected]);
 }
 
 #[test]

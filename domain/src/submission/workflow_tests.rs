@@ -8,7 +8,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use cqrs_es::Aggregate;
 use serde_json::{Value, json};
 
-use super::{Act, NOTES_MAX, Submission, SubmissionCommand, SubmissionError, SubmissionEvent, Work};
+use super::{
+    Act, DELEGATIONS_MAX, HISTORY_BYTES_MAX, NOTES_MAX, Submission, SubmissionCommand, SubmissionError,
+    SubmissionEvent, Work,
+};
+use crate::aggregate::LedgerAggregate;
 use crate::context::{Actor, SUBJECT_BYTES_MAX};
 use crate::form::{CompiledForm, FormDefinition};
 use crate::ids::FormVersion;
@@ -86,6 +90,20 @@ impl Case {
         let submit = SubmissionCommand::Submit { form, data: Arc::new(data), draft: false, by, now };
         case.run(submit).expect("accepted");
         case
+    }
+
+    fn drafted(by: &Actor, data: Value) -> Self {
+        let mut case = Self::new();
+        let (form, now) = (case.form.clone(), case.now);
+        let draft =
+            SubmissionCommand::Submit { form, data: Arc::new(data), draft: true, by: by.clone(), now };
+        case.run(draft).expect("kept");
+        case
+    }
+
+    fn submit_draft(&mut self, by: &Actor) -> Decided {
+        let (form, now) = (self.form.clone(), self.now);
+        self.run(SubmissionCommand::SubmitDraft { form, by: by.clone(), now })
     }
 
     fn run(&mut self, command: SubmissionCommand) -> Decided {
@@ -372,7 +390,7 @@ fn a_delegation_holds_in_its_time_and_returns_to_its_owner() {
     returned.act(&dora, Act::Release).expect("given back");
     refused_as_not_permitted(returned.take(&dora, "approve"));
     returned.act(&reviewer("rita"), delegate("dora")).expect("delegated again");
-    returned.act(&reviewer("rita"), Act::EndDelegation).expect("taken back");
+    returned.act(&reviewer("rita"), Act::EndDelegation { from: None }).expect("taken back");
     refused_as_not_permitted(returned.take(&dora, "approve"));
 }
 
@@ -425,5 +443,72 @@ fn comments_are_for_those_whom_it_concerns_and_bounded() {
         case.act(&sam(), comment("again")).expect("still room");
     }
     assert_eq!(case.act(&sam(), comment("again")), Err(SubmissionError::TooManyNotes));
+    let with_data = Act::Take {
+        transition: "sign".to_owned(),
+        reason: None,
+        data: Some(Arc::new(json!({"extra": {"a": "x"}}))),
+        on_behalf_of: None,
+    };
+    assert_eq!(case.act(&person("mia", &[]), with_data), Err(SubmissionError::TooManyNotes));
     case.take(&reviewer("rita"), "approve").expect("transitions are still taken");
+}
+
+#[test]
+fn a_delegate_gives_the_right_back_whoever_has_the_task() {
+    let mut case = Case::in_review();
+    case.act(&reviewer("rita"), delegate("dora")).expect("delegated");
+    case.act(&reviewer("rolf"), Act::Claim).expect("claimed by another one");
+    let stranger = case.act(&reviewer("otto"), Act::Release);
+    assert!(matches!(stranger, Err(SubmissionError::NotPermitted { .. })), "{stranger:?}");
+    case.act(&person("dora", &["admin"]), Act::Release).expect("given back");
+    assert!(case.work().delegations().is_empty());
+    assert_eq!(case.work().assignee().map(|assignee| &**assignee), Some("rolf"), "who keeps the task");
+}
+
+#[test]
+fn delegations_that_are_over_leave_room_for_new_ones() {
+    let mut case = Case::in_review();
+    let for_a_day = |to: String, now: DateTime<Utc>| Act::Delegate {
+        to,
+        starts_at: None,
+        ends_at: Some(now + TimeDelta::days(1)),
+        reason: None,
+    };
+    for delegate in 0..DELEGATIONS_MAX {
+        case.act(&reviewer("rita"), for_a_day(format!("d{delegate}"), case.now)).expect("delegated");
+    }
+    let one_more = case.act(&reviewer("rita"), for_a_day("dora".to_owned(), case.now));
+    assert!(matches!(one_more, Err(SubmissionError::DelegationInvalid(_))), "{one_more:?}");
+    case.now += TimeDelta::days(1);
+    case.act(&reviewer("rita"), for_a_day("dora".to_owned(), case.now)).expect("the others are over");
+}
+
+#[test]
+fn amendments_end_where_the_history_would_be_too_large_to_be_read() {
+    let mut case = Case::drafted(&sam(), json!({"amount": 5000}));
+    let note = "x".repeat(500_000);
+    let mut amended = 0;
+    let refused = loop {
+        match case.patch(&sam(), json!({"note": format!("{note}{amended}")})) {
+            Ok(_) => amended += 1,
+            Err(refused) => break refused,
+        }
+    };
+    assert!(matches!(refused, SubmissionError::TooMuchHistory), "{refused}");
+    assert_eq!(amended, HISTORY_BYTES_MAX / 1_000_000);
+    case.submit_draft(&sam()).expect("it can still be submitted");
+    let patch = case.patch(&sam(), json!({"note": note}));
+    assert!(matches!(patch, Err(SubmissionError::TooMuchHistory)), "{patch:?}");
+    case.take(&reviewer("rita"), "approve").expect("and worked on");
+}
+
+#[test]
+fn a_draft_is_nobody_elses_business() {
+    let mut case = Case::drafted(&sam(), json!({"amount": 5000}));
+    let comment = || Act::Comment { text: "hurry up".to_owned() };
+    refused_as_not_permitted(case.act(&reviewer("rita"), comment()));
+    assert!(!case.state.concerns(&case.form, &reviewer("rita")));
+    case.submit_draft(&sam()).expect("submitted");
+    assert!(case.state.concerns(&case.form, &reviewer("rita")));
+    case.act(&reviewer("rita"), comment()).expect("heard");
 }

@@ -46,7 +46,7 @@ impl StoredSubmission {
             SubmissionEvent::Drafted { data, form, form_version, submitter } => {
                 (data, form, form_version, &SubmissionState::DRAFT, submitter)
             }
-            SubmissionEvent::Submitted { data, form, form_version, state, submitter } => {
+            SubmissionEvent::Submitted { data, form, form_version, state, submitter, by: _ } => {
                 (data, form, form_version, state, submitter)
             }
             SubmissionEvent::RulesEvaluated { .. }

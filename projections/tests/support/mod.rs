@@ -297,6 +297,7 @@ pub fn submitted_by(form: &str, data: &Value, submitter: &str) -> SubmissionEven
         form_version: FormVersion(1),
         state: SubmissionState::SUBMITTED,
         submitter: submitter.into(),
+        by: None,
     }
 }
 
@@ -306,6 +307,7 @@ pub fn amended(form: &str, data: &Value, patch: &Value) -> SubmissionEvent {
         form: form_id(form),
         form_version: FormVersion(1),
         patch: canonical(patch),
+        by: None,
     }
 }
 
@@ -331,6 +333,7 @@ pub fn task_opened(form: &str) -> SubmissionEvent {
     let fact = WorkflowFact::TaskOpened(Task {
         state: SubmissionState::SUBMITTED,
         submitter: "ann".into(),
+        authors: Vec::new(),
         actions: vec![action],
         due_at: None,
         escalate_to: None,

@@ -168,6 +168,33 @@ async fn an_approval_after_the_role_was_removed_is_refused_and_an_earlier_one_st
 }
 
 #[tokio::test]
+async fn a_repeated_request_is_answered_as_it_was_although_nothing_is_left_to_do() {
+    let office = Office::open().await;
+    let path = office.claim().await;
+    let dora = office.stage.somebody("acme", "dora", "clerk").await;
+    let release = || dora.post(&format!("{path}/release")).header("Idempotency-Key", "k1").json(&json!({}));
+    release().await.expect_problem(404, "not-found");
+    office.rita.post(&format!("{path}/delegate")).json(&json!({ "to": "dora" })).await.expect(200);
+    let first = release().await.expect(200);
+    assert_eq!(release().await.expect(200).text(), first.text());
+    dora.get(&path).await.expect_problem(404, "not-found");
+}
+
+#[tokio::test]
+async fn an_admin_ends_the_delegations_of_somebody_who_left() {
+    let office = Office::open().await;
+    let path = office.claim().await;
+    let dora = office.stage.somebody("acme", "dora", "clerk").await;
+    let delegate = |client: &Client, body: Value| client.post(&format!("{path}/delegate")).json(&body);
+    delegate(&office.rita, json!({ "to": "dora" })).await.expect(200);
+    delegate(&office.rob, json!({ "from": "rita", "to": null })).await.expect_problem(403, "not-permitted");
+    let both = json!({ "from": "rita", "to": "dan" });
+    delegate(&office.stage.admin, both).await.expect_problem(400, "body-invalid");
+    delegate(&office.stage.admin, json!({ "from": "rita", "to": null })).await.expect(200);
+    approve(&dora, &path).await.expect_problem(404, "not-found");
+}
+
+#[tokio::test]
 async fn a_stale_sequence_is_412_and_an_unknown_transition_404() {
     let office = Office::open().await;
     let path = office.claim().await;

@@ -31,6 +31,30 @@ fn the_submitter_does_not_approve_in_any_role() {
 }
 
 #[test]
+fn who_writes_or_submits_a_draft_for_somebody_does_not_approve_it() {
+    let admin = |subject| person(subject, &["admin", "reviewer"]);
+    let data = json!({"amount": 5000, "manager": "mia"});
+    for writes in [true, false] {
+        let mut case = Case::drafted(&sam(), json!({}));
+        let (writer, submitter) = if writes { (admin("ada"), sam()) } else { (sam(), admin("ada")) };
+        case.patch(&writer, data.clone()).expect("written");
+        case.submit_draft(&submitter).expect("submitted");
+        assert_eq!(case.state.submitter().map(|submitter| &**submitter), Some("sam"));
+        refused_as_not_permitted(case.take(&admin("ada"), "approve"));
+        case.act(&admin("ada"), delegate("dora")).expect("recorded; it gives no right");
+        refused_as_not_permitted(case.take(&person("dora", &[]), "approve"));
+        case.take(&reviewer("rita"), "approve").expect("anybody else");
+        let replayed = case.history.iter().cloned().fold(Submission::default(), |mut state, event| {
+            let stored = Submission::encode(&event);
+            let event = Submission::decode(stored.event_type, stored.event_version, &stored.payload);
+            state.apply(event.expect("as it was written"));
+            state
+        });
+        assert_eq!(replayed, case.state);
+    }
+}
+
+#[test]
 fn a_delegate_of_an_approver_who_approved_already_adds_nothing() {
     let mut case = Case::in_review();
     case.act(&reviewer("rita"), delegate("dora")).expect("delegated");
