@@ -32,9 +32,6 @@ const TARGET_BYTES_MAX: usize = 512;
 /// The statuses that refuse somebody who was understood.
 const REFUSALS: [u16; 5] = [403, 404, 409, 412, 422];
 
-/// How old what is known of a tenant's wishes may be where another server may have changed them: every query asks.
-const SETTINGS_AGE_MAX: Duration = Duration::from_secs(10);
-
 /// What is counted and not recorded yet.
 pub struct AuditLog {
     folding: Mutex<Folding>,
@@ -149,8 +146,7 @@ async fn settings(
     ledger: &TenantLedger,
     context: &TenantContext,
 ) -> Result<AuditSettings, ApiError> {
-    let tenant = api.tenant_states.not_older_than(SETTINGS_AGE_MAX, ledger, context).await?;
-    Ok(tenant.audit_settings())
+    Ok(api.tenant_states.lately(ledger, context).await?.audit_settings())
 }
 
 fn action(rule: &Rule) -> Arc<str> {

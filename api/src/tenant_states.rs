@@ -1,6 +1,6 @@
 //! Tenants as their own streams say they are: API keys, and what is audited. Asked with every use of a key.
 //! Filled from the ledger; what this process changes is read again before it is acknowledged, what another one changes within
-//! [`POLL_INTERVAL`], so that a revoked key is not good for longer than that anywhere.
+//! [`POLL_INTERVAL`], so that a revoked key is not good for longer than that anywhere. What is audited may be older, see [`LATELY`].
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -18,6 +18,11 @@ use crate::limits::KNOWN_TENANTS_MAX;
 /// Loads that may run at once, chosen by tenant: a flood of keys that name tenants at random waits for itself, not for everybody.
 const LOADERS: usize = 8;
 
+/// How old what is known of a tenant may be where it decides nothing but what is audited.
+const LATELY: Duration = Duration::from_secs(10);
+/// How long such a question waits for the ledger when something older is known.
+const PATIENCE: Duration = Duration::from_millis(250);
+
 /// The tenants in use, folded from their streams.
 pub struct TenantStates {
     known: BoundedMap<TenantId, Known>,
@@ -28,6 +33,14 @@ pub struct TenantStates {
 struct Known {
     tenant: Arc<Tenant>,
     loaded: Instant,
+    /// When it was last tried to load it.
+    asked: Instant,
+}
+
+impl Known {
+    fn is_fresh(&self) -> bool {
+        self.loaded.elapsed() < POLL_INTERVAL
+    }
 }
 
 impl TenantStates {
@@ -41,26 +54,38 @@ impl TenantStates {
     /// # Errors
     /// When the ledger cannot be read: what is not known to be good is not taken for it.
     pub async fn of(&self, ledger: &TenantLedger, context: &TenantContext) -> Result<Arc<Tenant>, ApiError> {
-        self.not_older_than(POLL_INTERVAL, ledger, context).await
+        if let Some(known) = self.known.get(&context.tenant).filter(Known::is_fresh) {
+            return Ok(known.tenant);
+        }
+        let _loading = self.loader(&context.tenant).lock().await;
+        match self.known.get(&context.tenant).filter(Known::is_fresh) {
+            Some(known) => Ok(known.tenant),
+            None => self.load(ledger, context).await,
+        }
     }
 
-    /// The tenant of `context`, as it was recorded at most `age_max` ago, or later; empty when it does not exist.
+    /// The tenant of `context` as it was recorded at most [`LATELY`] ago; older where the ledger does not say more within [`PATIENCE`], so
+    /// that queries, which all ask, go on without the ledger as they would otherwise. Not for credentials.
     ///
     /// # Errors
-    /// When the ledger cannot be read.
-    pub async fn not_older_than(
+    /// When nothing is known yet and the ledger cannot be read.
+    pub async fn lately(
         &self,
-        age_max: Duration,
         ledger: &TenantLedger,
         context: &TenantContext,
     ) -> Result<Arc<Tenant>, ApiError> {
-        if let Some(fresh) = self.fresh(age_max, &context.tenant) {
-            return Ok(fresh);
+        let Some(known) = self.known.get(&context.tenant) else { return self.of(ledger, context).await };
+        if known.asked.elapsed() < LATELY {
+            return Ok(known.tenant);
         }
-        let _loading = self.loader(&context.tenant).lock().await;
-        match self.fresh(age_max, &context.tenant) {
-            Some(fresh) => Ok(fresh),
-            None => self.load(ledger, context).await,
+        match tokio::time::timeout(PATIENCE, self.of(ledger, context)).await {
+            Ok(Ok(tenant)) => Ok(tenant),
+            Ok(Err(_)) | Err(_) => {
+                // It stays as old as it is to credentials; only nobody else waits for the same again soon.
+                let asked = Instant::now();
+                self.known.insert(context.tenant.clone(), Known { asked, ..known.clone() });
+                Ok(known.tenant)
+            }
         }
     }
 
@@ -77,17 +102,13 @@ impl TenantStates {
         }
     }
 
-    fn fresh(&self, age_max: Duration, tenant: &TenantId) -> Option<Arc<Tenant>> {
-        let known = self.known.get(tenant)?;
-        (known.loaded.elapsed() < age_max).then_some(known.tenant)
-    }
-
     async fn load(&self, ledger: &TenantLedger, context: &TenantContext) -> Result<Arc<Tenant>, ApiError> {
         let loaded = Instant::now();
         let tenant = Arc::new(fold(&ledger.load(&context.stream::<Tenant>(&context.tenant)).await?)?);
         // Of a tenant that does not exist nothing is kept, so that names made up by strangers displace nobody.
         if tenant.is_registered() {
-            self.known.insert(context.tenant.clone(), Known { tenant: Arc::clone(&tenant), loaded });
+            self.known
+                .insert(context.tenant.clone(), Known { tenant: Arc::clone(&tenant), loaded, asked: loaded });
         }
         Ok(tenant)
     }
@@ -107,4 +128,43 @@ fn fold(events: &[RecordedEvent]) -> Result<Tenant, ApiError> {
         tenant.apply(decoded.map_err(ApiError::internal)?);
     }
     Ok(tenant)
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::Utc;
+    use formledger_domain::TenantCommand;
+    use formledger_store::{ExecuteOptions, Expectation, Store, StoreSettings};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn without_the_ledger_no_credential_is_good_and_what_is_audited_stays_as_it_was() {
+        let data = tempfile::tempdir().expect("a directory");
+        let store = Store::open_sqlite(&data.path().join("ledger.db"), StoreSettings::default())
+            .await
+            .expect("opens");
+        let tenant: TenantId = "acme".parse().expect("a slug");
+        let context = TenantContext::system(tenant.clone(), "test", Utc::now());
+        let ledger = store.ledger(&context);
+        let options = ExecuteOptions {
+            expectation: Expectation::NoStream,
+            idempotency: None,
+            topic: None,
+            outcome: &|_, _| String::new(),
+        };
+        let stream = context.stream::<Tenant>(&tenant);
+        let command = TenantCommand::Register { tenant: tenant.clone() };
+        ledger.execute::<Tenant>(&stream, command, &(), options).await.expect("registers");
+        let states = TenantStates::new();
+        states.of(&ledger, &context).await.expect("known now");
+        store.close().await;
+        let long_ago = Instant::now().checked_sub(2 * LATELY).expect("the machine runs for longer");
+        let known = states.known.get(&tenant).expect("remembered");
+        states.known.insert(tenant.clone(), Known { loaded: long_ago, asked: long_ago, ..known });
+        assert!(states.lately(&ledger, &context).await.expect("as it was").is_registered());
+        assert!(states.of(&ledger, &context).await.is_err());
+        let known = states.known.get(&tenant).expect("remembered");
+        assert!(known.asked.elapsed() < LATELY && !known.is_fresh());
+    }
 }
