@@ -193,6 +193,11 @@ pub(crate) trait Backend: Send + 'static {
     /// After any error: leaves no transaction behind, so that the next batch starts clean.
     fn recover(&mut self) -> impl Future<Output = ()> + Send;
 
+    /// After [`StoreError::Refused`]: as [`Backend::recover`], where it is known that nothing was recorded.
+    fn undo(&mut self) -> impl Future<Output = ()> + Send {
+        self.recover()
+    }
+
     /// Whether anyone else wrote since this was last asked; the ledgers' newest positions if so.
     fn moved_elsewhere(
         &mut self,

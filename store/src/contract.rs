@@ -44,6 +44,9 @@ pub(crate) trait Database: Sized + Send + Sync + 'static {
     /// As [`Database::sql`], by someone who first took away what refuses to change the past.
     fn tamper(&self, statement: &str) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
+    /// A statement that makes the database refuse events of a stream, by the stream's `aggregate_id`.
+    fn refusing(&self, aggregate_id: &str) -> String;
+
     /// Leaves `backend` no room to write, or gives it room again.
     fn set_full(backend: &mut Self::Backend, full: bool) -> impl Future<Output = ()> + Send;
 
@@ -81,6 +84,7 @@ macro_rules! contract_suite {
             conflict::an_append_fails_when_the_stream_is_elsewhere,
             conflict::a_conflict_in_a_batch_fails_its_own_command_only,
             conflict::the_second_of_one_batch_sees_the_first,
+            conflict::a_command_that_the_database_refuses_fails_alone,
             conflict::a_ledger_moved_by_another_process_is_retried_alone,
             conflict::a_batch_is_what_queued_meanwhile_and_no_more_than_its_limit,
             idempotency::a_repeated_request_gets_the_first_outcome,

@@ -12,6 +12,9 @@ pub enum StoreError {
     /// The database refused or failed.
     #[error("the ledger's database failed")]
     Database(#[source] Arc<sqlx::Error>),
+    /// The database does not take what was to be recorded, and would not the next time either; what others record is not concerned.
+    #[error("the ledger's database refuses what was to be recorded")]
+    Refused(#[source] Arc<sqlx::Error>),
     /// The database's server does not answer or does not let us in; try again after a moment.
     #[error("the ledger's database cannot be reached")]
     Unreachable(#[source] Arc<sqlx::Error>),
@@ -57,6 +60,7 @@ impl From<sqlx::Error> for StoreError {
         match error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok()) {
             Some(code) if primary(code) == SQLITE_FULL || SQLITE_NO_ROOM.contains(&code) => Self::StorageFull,
             Some(code) if primary(code) == SQLITE_BUSY => Self::Busy,
+            Some(code) if SQLITE_REFUSES.contains(&primary(code)) => Self::Refused(Arc::new(error)),
             _ if matches!(error, sqlx::Error::PoolTimedOut) => Self::ReadersBusy,
             _ => Self::Database(Arc::new(error)),
         }
@@ -67,6 +71,8 @@ impl From<sqlx::Error> for StoreError {
 const SQLITE_BUSY: i32 = 5;
 /// The same list: a write could not complete because the disk is full.
 const SQLITE_FULL: i32 = 13;
+/// The same list: a value is too big, violates a constraint or has the wrong type.
+const SQLITE_REFUSES: [i32; 3] = [18, 19, 20];
 /// The same list: the file system would not let a file grow (`SQLITE_IOERR_WRITE`, `SQLITE_IOERR_SHMSIZE`), which is what a quota and a
 /// limit on file sizes look like.
 const SQLITE_NO_ROOM: [i32; 2] = [778, 4874];

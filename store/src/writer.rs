@@ -70,7 +70,7 @@ impl<B: Backend> Writer<B> {
         metrics::describe_counter!("formledger_appended_events_total", "Events recorded");
         metrics::describe_counter!(
             "formledger_append_rejections_total",
-            "Appends refused for a sequence conflict or a reused idempotency key, by reason"
+            "Appends refused for a sequence conflict, a reused idempotency key or by the database itself, by reason"
         );
         metrics::describe_counter!(
             "formledger_append_failures_total",
@@ -111,18 +111,35 @@ impl<B: Backend> Writer<B> {
     }
 
     /// Records a batch and answers all of it, whatever happens.
-    async fn record(&mut self, mut commands: Vec<Command>) {
+    ///
+    /// A batch with something in it that the database refuses is halved until that command is alone: one among n costs about 2 log n
+    /// transactions, and nobody else an answer.
+    async fn record(&mut self, commands: Vec<Command>) {
         metrics::gauge!("formledger_append_queue_depth").set(self.queue.len() as f64);
         metrics::histogram!("formledger_append_batch_commands").record(commands.len() as f64);
-        if let Err(error) = self.try_record(&mut commands).await {
-            // What the database did is unknown: forget what was believed about it, and let every client ask again.
-            tracing::error!(error = causes(&error), commands = commands.len(), "append failed");
-            metrics::counter!("formledger_append_failures_total").increment(1);
-            self.heads.clear();
-            self.contended.clear();
-            self.backend.recover().await;
-            for command in commands {
-                answer(command, Err(error.clone().into()));
+        // The last one comes next.
+        let mut waiting = vec![commands];
+        while let Some(mut commands) = waiting.pop() {
+            match self.try_record(&mut commands).await {
+                Ok(()) => {}
+                Err(StoreError::Refused(_)) if commands.len() > 1 => {
+                    self.backend.undo().await;
+                    let second = commands.split_off(commands.len() / 2);
+                    waiting.extend([second, commands]);
+                }
+                Err(error @ StoreError::Refused(_)) => {
+                    self.backend.undo().await;
+                    fail(commands, &error);
+                }
+                Err(error) => {
+                    // What the database did is unknown: forget what was believed about it, and let every client ask again.
+                    metrics::counter!("formledger_append_failures_total").increment(1);
+                    self.heads.clear();
+                    self.contended.clear();
+                    self.backend.recover().await;
+                    waiting.push(commands);
+                    fail(waiting.drain(..).flatten().collect(), &error);
+                }
             }
         }
     }
@@ -318,13 +335,18 @@ impl<B: Backend> Writer<B> {
     }
 }
 
-/// Answers and removes the commands of one tenant, whose ledger is damaged.
-fn refuse(commands: &mut Vec<Command>, tenant: &TenantId, what: &str) {
-    let error = StoreError::Damaged(what.to_owned());
-    tracing::error!(error = causes(&error), "append failed");
-    for command in commands.extract_if(.., |command| command.stream.tenant() == tenant) {
+/// Answers commands that could not be recorded.
+fn fail(commands: Vec<Command>, error: &StoreError) {
+    tracing::error!(error = causes(error), commands = commands.len(), "append failed");
+    for command in commands {
         answer(command, Err(error.clone().into()));
     }
+}
+
+/// Answers and removes the commands of one tenant, whose ledger is damaged.
+fn refuse(commands: &mut Vec<Command>, tenant: &TenantId, what: &str) {
+    let of_tenant = commands.extract_if(.., |command| command.stream.tenant() == tenant).collect();
+    fail(of_tenant, &StoreError::Damaged(what.to_owned()));
 }
 
 /// Answers every command but those of `moved` tenants, which stay for another attempt.
@@ -346,6 +368,7 @@ fn answer(command: Command, verdict: Result<Appended, AppendError>) {
     let rejection = match &verdict {
         Err(AppendError::Conflict { .. }) => Some("conflict"),
         Err(AppendError::KeyReused) => Some("key-reused"),
+        Err(AppendError::Store(StoreError::Refused(_))) => Some("refused"),
         Err(AppendError::Store(_)) | Ok(_) => None,
     };
     if let Some(reason) = rejection {

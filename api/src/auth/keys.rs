@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use formledger_domain::TenantId;
+use formledger_domain::{SUBJECT_BYTES_MAX, TenantId};
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
@@ -72,7 +72,7 @@ impl Keys {
         let header = jsonwebtoken::decode_header(token).ok()?;
         let key = self.find(header.alg, header.kid.as_deref())?;
         let data = jsonwebtoken::decode::<Claims>(token, &key.decoding, &key.validation).ok()?;
-        (!data.claims.sub.is_empty()).then_some(data.claims)
+        is_subject(&data.claims.sub).then_some(data.claims)
     }
 
     /// The key for an algorithm and key id. Without a key id the only key of that algorithm is meant, when there is only one.
@@ -103,7 +103,15 @@ impl Key {
     }
 }
 
+/// Whether a text can be somebody: it stands in keys, logs and header fields.
+fn is_subject(text: &str) -> bool {
+    (1..=SUBJECT_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
 /// Signs a token with the secret.
+///
+/// # Errors
+/// For a subject that no request would be answered to.
 pub fn mint(
     secret: &str,
     tenant: &TenantId,
@@ -111,6 +119,10 @@ pub fn mint(
     roles: &[String],
     ttl: Duration,
 ) -> Result<String, ConfigError> {
+    if !is_subject(subject) {
+        let what = format!("a subject is 1 to {SUBJECT_BYTES_MAX} bytes without control characters");
+        return Err(ConfigError(what));
+    }
     let claims = Claims {
         tenant: tenant.to_string(),
         sub: subject.to_owned(),

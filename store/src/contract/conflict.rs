@@ -2,8 +2,8 @@
 
 use formledger_domain::{Position, Sequence};
 
-use super::{Database, append, context, events, stream};
-use crate::{AppendError, Appended, StoreSettings};
+use super::{Database, append, context, events, keyed, positions, stream};
+use crate::{AppendError, Appended, StoreError, StoreSettings};
 
 fn conflict(answer: &Result<Appended, AppendError>) -> (u64, u64) {
     match answer {
@@ -50,6 +50,33 @@ pub(crate) async fn a_conflict_in_a_batch_fails_its_own_command_only(database: &
     assert_eq!(position(&answers[2]), Position(5));
     assert_eq!(conflict(&answers[3]), (5, 2));
     assert_eq!(position(&answers[4]), Position(1));
+}
+
+pub(crate) async fn a_command_that_the_database_refuses_fails_alone(database: &impl Database) {
+    let (store, faults) = database.open_faulty(StoreSettings::default()).await;
+    append(&store, events(&stream("acme", "before"), 0, 1)).await;
+    database.sql(&database.refusing("acme/refused")).await.expect("refuses from now on");
+    let appends = vec![
+        events(&stream("acme", "left"), 0, 1),
+        events(&stream("acme", "refused"), 0, 2),
+        events(&stream("acme", "left"), 1, 1),
+        keyed(&stream("other", "right"), 0, "key", 1),
+        events(&stream("acme", "refused"), 0, 1),
+    ];
+    let answers = faults.while_busy(&store, appends).await;
+    for (answer, recorded) in answers.iter().zip([Some(2), None, Some(3), Some(1), None]) {
+        match recorded {
+            Some(recorded) => assert_eq!(position(answer), Position(recorded)),
+            None => {
+                let refused = matches!(answer, Err(AppendError::Store(StoreError::Refused(_))));
+                assert!(refused, "{answer:?}");
+            }
+        }
+    }
+    assert_eq!(positions(&store, "acme").await, [1, 2, 3]);
+    assert_eq!(append(&store, events(&stream("acme", "after"), 0, 1)).await, Position(4));
+    let report = store.verify(&"acme".parse().expect("slug"), |_| {}).await.expect("verifies");
+    assert_eq!(report.differences, []);
 }
 
 pub(crate) async fn the_second_of_one_batch_sees_the_first(database: &impl Database) {

@@ -175,6 +175,10 @@ impl<D: Database> Backend for Faulty<D> {
         self.inner.recover().await;
     }
 
+    async fn undo(&mut self) {
+        self.inner.undo().await;
+    }
+
     async fn moved_elsewhere(&mut self) -> Result<Vec<(TenantId, Position)>, StoreError> {
         self.inner.moved_elsewhere().await
     }

@@ -5,6 +5,7 @@ mod hammer;
 mod lost;
 mod opening;
 mod outage;
+mod refused;
 mod stock;
 
 use formledger_test_cluster as cluster;
@@ -61,6 +62,10 @@ impl Database for SharedDatabase {
     async fn tamper(&self, statement: &str) -> Result<(), sqlx::Error> {
         // As on a standby that applies changes: no trigger is asked.
         self.sql(&format!("SET session_replication_role = replica; {statement}")).await
+    }
+
+    fn refusing(&self, aggregate_id: &str) -> String {
+        format!("ALTER TABLE events ADD CONSTRAINT refuses CHECK (aggregate_id <> '{aggregate_id}')")
     }
 
     async fn set_full(backend: &mut PostgresBackend, full: bool) {

@@ -27,6 +27,9 @@ const PROTOCOL_VIOLATION: &str = "08P01";
 /// Class 08, connection exceptions; 57P01 to 57P05, shutting down, crashed or starting up; class 28 and 3D000, nobody may log in.
 const NOT_SERVING: [&str; 4] = ["08", "57P", "28", "3D"];
 
+/// Data exceptions, violated constraints, exceeded limits of the program (an index entry, an array, a message).
+const REFUSES: [&str; 3] = ["22", "23", "54"];
+
 fn code(error: &Error) -> Option<String> {
     Some(error.as_database_error()?.code()?.into_owned())
 }
@@ -42,6 +45,9 @@ pub(super) fn failed(error: Error) -> StoreError {
         }
         Some(UNDEFINED_TABLE | DUPLICATE_TABLE) => {
             StoreError::Unusable(format!("it holds other tables than a ledger's: {message}"))
+        }
+        Some(code) if REFUSES.iter().any(|class| code.starts_with(class)) => {
+            StoreError::Refused(Arc::new(error))
         }
         _ if is_lost(&error) => StoreError::Unreachable(Arc::new(error)),
         _ if matches!(error, Error::PoolTimedOut) => StoreError::ReadersBusy,

@@ -301,6 +301,12 @@ impl Backend for PostgresBackend {
         self.bell.forget();
     }
 
+    async fn undo(&mut self) {
+        if self.roll_back().await.is_err() {
+            self.recover().await;
+        }
+    }
+
     /// Nothing: the bell hears and polls on its own connections, so that looking around never holds up a batch.
     async fn moved_elsewhere(&mut self) -> Result<Vec<(TenantId, Position)>, StoreError> {
         Ok(Vec::new())

@@ -45,6 +45,13 @@ impl Database for SqliteFile {
         self.sql(&format!("{drops} {statement}")).await
     }
 
+    fn refusing(&self, aggregate_id: &str) -> String {
+        format!(
+            "CREATE TRIGGER refuses BEFORE INSERT ON events WHEN new.aggregate_id = '{aggregate_id}' \
+             BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        )
+    }
+
     async fn set_full(backend: &mut SqliteBackend, full: bool) {
         // SQLite reads a limit below the present size as the present size.
         let pages = if full { 1 } else { u32::MAX - 1 };

@@ -10,6 +10,7 @@ use sqlx::Executor;
 async fn a_mistake_in_the_configuration_is_one_line_and_exit_status_2() {
     let installation = Installation::fresh();
     let bare = Installation::without_credentials();
+    let long_subject = "s".repeat(257);
     let file = installation.scratch().join("a-file");
     std::fs::write(&file, "in the way").expect("a file can be written");
     let in_the_way = file.to_str().expect("a plain path");
@@ -23,6 +24,7 @@ async fn a_mistake_in_the_configuration_is_one_line_and_exit_status_2() {
         (&installation, [&listen[..], &["--jwks", in_the_way]].concat()),
         (&bare, listen.to_vec()),
         (&bare, vec!["token", "--tenant", "acme", "--subject", "s", "--roles", "admin"]),
+        (&installation, vec!["token", "--tenant", "acme", "--subject", &long_subject, "--roles", "admin"]),
         (&installation, vec!["token", "--tenant", "Not A Slug", "--subject", "s", "--roles", "admin"]),
         (
             &installation,
