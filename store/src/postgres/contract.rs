@@ -2,6 +2,7 @@
 
 mod access;
 mod hammer;
+mod late;
 mod lost;
 mod opening;
 mod outage;

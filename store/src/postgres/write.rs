@@ -1,7 +1,7 @@
 //! The writing side: one connection, one transaction per batch: one statement, or through a pooler begin, statement, commit.
 //! Driven by `writer`; holds SQL and nothing else. Every statement also runs on tables that Citus distributes by tenant.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
 
 use formledger_domain::{Position, Sequence, StreamId, TenantId};
@@ -110,6 +110,28 @@ impl PostgresBackend {
     fn era_changed(&mut self) -> bool {
         let era = self.lineage.era();
         std::mem::replace(&mut self.era, era) != era
+    }
+
+    /// Records a batch that was lost and is nowhere, as after a restart while nothing was asked. It may have been on its way still, where no
+    /// lock tells of it; but when it came between, these heads moved, and now it can be found out for good.
+    async fn record_again(&mut self, batch: &Batch<'_>, lost: &StoreError) -> Result<Applied, StoreError> {
+        let answer = answered(apply(batch).fetch_all(self.link.connection().await?)).await;
+        let is_collision = answer.as_ref().is_err_and(collided);
+        let rows = if is_collision { Vec::new() } else { answer.map_err(failed)? };
+        let (_, moved) = won_and_moved(batch, &rows)?;
+        let mut elsewhere = proofs(batch);
+        elsewhere.retain(|proof| moved.contains(&proof.tenant));
+        let found = match &*elsewhere {
+            [] => HashSet::new(),
+            elsewhere => self.find_out(elsewhere, lost).await?,
+        };
+        if is_collision && found.is_empty() {
+            return Ok(Applied::Collided);
+        }
+        let is_moved = |tenant: &str| moved.iter().any(|moved| moved.as_str() == tenant);
+        let (ends, moved) = split(batch, |tenant| found.contains(tenant) || !is_moved(tenant));
+        self.bell.ring(ends);
+        Ok(Applied::Open { moved })
     }
 
     async fn positions(&mut self, tenants: &[&str]) -> Result<Vec<(String, i64)>, StoreError> {
@@ -269,10 +291,11 @@ impl Backend for PostgresBackend {
             }
             return Ok(applied);
         }
-        let applied = match answered(apply(batch).fetch_all(self.link.connection().await?)).await {
+        let rows = match answered(apply(batch).fetch_all(self.link.connection().await?)).await {
             Err(error) if is_lost(&error) => {
                 self.abandon();
-                let found = self.find_out(&proofs(batch), &failed(error)).await?;
+                let lost = failed(error);
+                let found = self.find_out(&proofs(batch), &lost).await?;
                 if !found.is_empty() {
                     let (ends, moved) = split(batch, |tenant| found.contains(tenant));
                     self.bell.ring(ends);
@@ -281,14 +304,10 @@ impl Backend for PostgresBackend {
                 if self.era_changed() {
                     return Ok(Applied::Collided);
                 }
-                // It is nowhere and never will be, as after a restart while nothing was asked: as if it had not been tried.
-                answered(apply(batch).fetch_all(self.link.connection().await?)).await
+                return self.record_again(batch, &lost).await;
             }
-            applied => applied,
-        };
-        let rows = match applied {
             Err(error) if collided(&error) => return Ok(Applied::Collided),
-            applied => applied.map_err(failed)?,
+            recorded => recorded.map_err(failed)?,
         };
         let (ends, moved) = won_and_moved(batch, &rows)?;
         self.bell.ring(ends);
