@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use formledger_domain::{Position, StreamId, TenantId};
+use futures_util::TryStreamExt;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
 use sqlx::query::Query;
@@ -23,7 +24,7 @@ use crate::store::{PoolStatus, StoreSettings};
 use crate::stored::{self, EventColumns, StreamPlace, StreamSpan, event_columns};
 use crate::tail::EVENT_BYTES;
 
-/// Rows of one page: sqlx reads an answer to its end, so a page that is bounded in bytes must be bounded in rows first.
+/// Rows of one page: sqlx reads an answer to its end, also what nobody takes, so a page that is bounded in bytes must be bounded in rows first.
 const PAGE_ROWS: usize = 512;
 
 /// Leaf hashes of the events before ranges.
@@ -105,12 +106,30 @@ impl PostgresReader {
         self.pool.close().await;
     }
 
-    /// The rows of one question. A connection that broke while nobody used it, as all of them do when a server restarts, is replaced.
+    /// The rows of one question.
     async fn fetch(
         &self,
         access: Access<'_>,
         query: Query<'_, Postgres, PgArguments>,
     ) -> Result<Vec<PgRow>, StoreError> {
+        let mut rows = Vec::new();
+        let take = |row| {
+            rows.push(row);
+            Ok(true)
+        };
+        self.fetch_while(access, query, take).await?;
+        Ok(rows)
+    }
+
+    /// Gives one question's rows to `take` as they arrive, for as long as it wants more. The rest of the answer is read and thrown away
+    /// before the connection is used again. A connection that broke while nobody used it, as all of them do when a server restarts, is
+    /// replaced.
+    async fn fetch_while(
+        &self,
+        access: Access<'_>,
+        query: Query<'_, Postgres, PgArguments>,
+        mut take: impl FnMut(PgRow) -> Result<bool, StoreError> + Send,
+    ) -> Result<(), StoreError> {
         let begin = access.begin();
         let mut stale_max = self.pool.size();
         loop {
@@ -119,7 +138,13 @@ impl PostgresReader {
                 // Without a commit: the rollback travels with the pool's next message, and there is nothing to keep. The pool itself
                 // closes a connection that broke meanwhile.
                 Ok(mut transaction) => {
-                    return answered(query.fetch_all(&mut *transaction)).await.map_err(failed);
+                    let mut rows = query.fetch(&mut *transaction);
+                    while let Some(row) = answered(rows.try_next()).await.map_err(failed)? {
+                        if !take(row)? {
+                            break;
+                        }
+                    }
+                    return Ok(());
                 }
                 Err(error) => error,
             };
@@ -160,26 +185,34 @@ impl PostgresReader {
         limit: usize,
         bytes_max: usize,
     ) -> Result<Vec<StoredEvent>, StoreError> {
+        // What is stored is no larger than the text, so the server never leaves out what belongs to the page.
         const SQL: &str = concat!(
             "SELECT ",
             event_columns!(),
-            " FROM events WHERE tenant_id = $1 AND position > $2 ORDER BY position LIMIT $3"
+            " FROM (SELECT *, sum(pg_column_size(payload)) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) \
+                        - pg_column_size(payload) AS before \
+                    FROM (SELECT * FROM events WHERE tenant_id = $1 AND position > $2 ORDER BY position LIMIT $3) AS page) AS page \
+             WHERE before < $4 ORDER BY position"
         );
         let (mut events, mut bytes, mut after) = (Vec::new(), 0, after);
         loop {
             let rows_max = PAGE_ROWS.min(limit - events.len());
-            let query = sqlx::query(SQL).bind(tenant.as_str()).bind(after.0 as i64).bind(rows_max as i64);
-            let rows = self.fetch(Access::Tenant(tenant), query).await?;
-            for row in &rows {
-                if bytes >= bytes_max {
-                    return Ok(events);
-                }
-                let event = event_from_row(row, tenant)?;
+            let query = sqlx::query(SQL)
+                .bind(tenant.as_str())
+                .bind(after.0 as i64)
+                .bind(rows_max as i64)
+                .bind(i64::try_from(bytes_max - bytes).unwrap_or(i64::MAX));
+            let mut rows = 0;
+            let take = |row: PgRow| {
+                let event = event_from_row(&row, tenant)?;
+                rows += 1;
                 bytes += EVENT_BYTES + event.payload.as_str().len();
                 after = event.position;
                 events.push(event);
-            }
-            if rows.len() < PAGE_ROWS {
+                Ok(bytes < bytes_max)
+            };
+            self.fetch_while(Access::Tenant(tenant), query, take).await?;
+            if rows < PAGE_ROWS || bytes >= bytes_max {
                 return Ok(events);
             }
         }
