@@ -6,6 +6,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use formledger_domain::{EncodedEvent, Position, Sequence, StreamId};
 
+use crate::tail::EVENT_BYTES;
+
 /// What the caller knows of a stream before it appends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expectation {
@@ -50,6 +52,15 @@ pub struct Append {
     pub topic: Option<Arc<str>>,
     /// The client's key and the outcome to remember under it, where it gave one.
     pub idempotency: Option<(Idempotency, String)>,
+}
+
+impl Append {
+    /// What it takes in memory and in a transaction, about.
+    pub(crate) fn bytes(&self) -> usize {
+        let payloads = self.events.iter().map(|event| EVENT_BYTES + event.payload.as_str().len());
+        let outcome = self.idempotency.as_ref().map_or(0, |(key, outcome)| key.key.len() + outcome.len());
+        payloads.sum::<usize>() + outcome
+    }
 }
 
 /// What the ledger answers to an append.

@@ -110,9 +110,9 @@ impl TenantLedger {
             topic: append.topic.clone(),
         };
         // A full queue is said before the work of hashing, and at once: waiting here would only hide the overload.
-        let place = self.store.queue_place()?;
+        let (place, share) = self.store.queue_place(&self.tenant, append.bytes())?;
         let (sender, answer) = oneshot::channel();
-        place.send(Command::new(append, seen_in, origin, sender));
+        place.send(Command::new(append, seen_in, origin, share, sender));
         answer.await.unwrap_or(Err(StoreError::Closed.into()))
     }
 

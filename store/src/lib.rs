@@ -8,6 +8,7 @@ mod execute;
 mod filter;
 mod followers;
 mod ledger;
+mod room;
 mod store;
 mod tail;
 mod verify;

@@ -18,15 +18,21 @@ use crate::followers::Followers;
 use crate::ledger::{LedgerHead, LedgerRange, LinkedRanges, TenantLedger, recorded};
 use crate::postgres::{PostgresBackend, PostgresOptions, PostgresReader};
 use crate::reader::Reader;
+use crate::room::{self, Room, Share};
 use crate::sqlite::{SqliteBackend, SqliteReader};
 use crate::wake::Moved;
-use crate::writer::{Command, Confirmation, Writer};
+use crate::writer::{BatchLimits, Command, Confirmation, Writer};
 
 /// Limits of a store.
 #[derive(Debug, Clone)]
 pub struct StoreSettings {
     /// Commands that may wait for the writer, at least 1; at the limit an append fails with [`StoreError::QueueFull`].
     pub append_queue_max: usize,
+    /// Bytes of what waits and of what is being recorded; at the limit an append fails with [`StoreError::QueueFull`]. Of commands and
+    /// of bytes a tenant holds no more than remains free, so that others find room.
+    pub append_queue_bytes_max: usize,
+    /// Bytes after which a transaction takes no further command.
+    pub append_batch_bytes_max: usize,
     /// Commands per transaction, at least 1; 1 gives one transaction per command, for comparison.
     pub append_batch_max: usize,
     /// Connections that read streams and ranges.
@@ -39,6 +45,8 @@ impl Default for StoreSettings {
     fn default() -> Self {
         Self {
             append_queue_max: 8192,
+            append_queue_bytes_max: 256 << 20,
+            append_batch_bytes_max: 16 << 20,
             append_batch_max: 512,
             read_connections_max: 4,
             acquire_timeout: Duration::from_secs(5),
@@ -69,6 +77,7 @@ pub struct Store {
 #[derive(Debug)]
 pub(crate) struct Inner {
     queue: mpsc::Sender<Command>,
+    room: Arc<Room>,
     confirmations: mpsc::Sender<Confirmation>,
     pub(crate) reader: Reader,
     pub(crate) followers: Followers,
@@ -77,9 +86,18 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
-    /// A place in the writer's queue, or why there is none.
-    pub(crate) fn queue_place(&self) -> Result<mpsc::Permit<'_, Command>, StoreError> {
-        self.queue.try_reserve().map_err(refused)
+    /// A place in the writer's queue for so many bytes of a tenant, or why there is none.
+    pub(crate) fn queue_place(
+        &self,
+        tenant: &TenantId,
+        bytes: usize,
+    ) -> Result<(mpsc::Permit<'_, Command>, Share), StoreError> {
+        let share = self.room.take(tenant, bytes)?;
+        let place = self.queue.try_reserve().map_err(|error| match error {
+            TrySendError::Full(()) => room::full("commands"),
+            TrySendError::Closed(()) => StoreError::Closed,
+        })?;
+        Ok((place, share))
     }
 
     /// Waits until what was read of a tenant's ledger is durable wherever a commit has to be.
@@ -177,10 +195,20 @@ impl Store {
         let (queue, commands) = mpsc::channel(queue_max);
         let (confirmations, confirming) = mpsc::channel(queue_max);
         let (followers, stop) = (Followers::default(), Arc::<Notify>::default());
-        let batch_max = settings.append_batch_max.max(1);
-        let writer = Writer::new(backend, (commands, confirming), stop.clone(), followers.clone(), batch_max);
+        let batch = BatchLimits {
+            commands_max: settings.append_batch_max.max(1),
+            bytes_max: settings.append_batch_bytes_max,
+        };
+        let room = Room::new(queue_max + batch.commands_max, settings.append_queue_bytes_max);
+        let writer = Writer::new(
+            backend,
+            (commands, confirming),
+            stop.clone(),
+            followers.clone(),
+            (batch, room.clone()),
+        );
         let writer = Mutex::new(Some(tokio::spawn(writer.run())));
-        Self { inner: Arc::new(Inner { queue, confirmations, reader, followers, stop, writer }) }
+        Self { inner: Arc::new(Inner { queue, room, confirmations, reader, followers, stop, writer }) }
     }
 
     /// The ledger of the context's tenant, and of no other.

@@ -23,6 +23,7 @@ use crate::append::Appended;
 use crate::backend::{Applied, Backend, Batch, EventRow, Head, StoredHead};
 use crate::error::{AppendError, StoreError, causes};
 use crate::followers::Followers;
+use crate::room::Room;
 
 /// How often the writer looks for appends of other processes, and forgets followers that left.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(500);
@@ -31,6 +32,14 @@ const BATCH_ATTEMPTS_MAX: usize = 16;
 /// Ledgers whose heads are kept in memory, about 1 KB each; at the limit all are forgotten and read again when needed.
 const HEADS_CACHED_MAX: usize = 65_536;
 
+/// Limits of one transaction.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BatchLimits {
+    pub(crate) commands_max: usize,
+    /// Reached by the last command: a larger one is a transaction of its own.
+    pub(crate) bytes_max: usize,
+}
+
 /// Owns the writing connection and the newest known heads.
 pub(crate) struct Writer<B> {
     backend: B,
@@ -38,7 +47,8 @@ pub(crate) struct Writer<B> {
     confirmations: mpsc::Receiver<Confirmation>,
     stop: Arc<Notify>,
     followers: Followers,
-    batch_max: usize,
+    batch: BatchLimits,
+    room: Arc<Room>,
     /// Heads as of this process's last commit or read. A wrong one is found by compare-and-set.
     heads: HashMap<TenantId, Head>,
     /// Ledgers that another process moved since this one last appended. Their heads are held while a batch is planned, because to plan on
@@ -52,10 +62,10 @@ impl<B: Backend> Writer<B> {
         (queue, confirmations): (mpsc::Receiver<Command>, mpsc::Receiver<Confirmation>),
         stop: Arc<Notify>,
         followers: Followers,
-        batch_max: usize,
+        (batch, room): (BatchLimits, Arc<Room>),
     ) -> Self {
         let (heads, contended) = (HashMap::new(), HashSet::new());
-        Self { backend, queue, confirmations, stop, followers, batch_max, heads, contended }
+        Self { backend, queue, confirmations, stop, followers, batch, room, heads, contended }
     }
 
     /// Tells a metrics recorder, where one is installed, what this module counts.
@@ -85,11 +95,11 @@ impl<B: Backend> Writer<B> {
         let mut next_poll = Instant::now() + POLL_INTERVAL;
         let stop = self.stop.clone();
         loop {
-            let mut commands = Vec::with_capacity(self.batch_max.min(self.queue.len().max(1)));
+            let mut commands = Vec::with_capacity(self.batch.commands_max.min(self.queue.len().max(1)));
             tokio::select! {
                 biased;
                 () = stop.notified() => self.queue.close(),
-                taken = timeout_at(next_poll, self.queue.recv_many(&mut commands, self.batch_max)) => match taken {
+                taken = timeout_at(next_poll, self.queue.recv_many(&mut commands, self.batch.commands_max)) => match taken {
                     Ok(0) => break,
                     Ok(_) => self.record(commands).await,
                     Err(_idle) => {}
@@ -116,10 +126,11 @@ impl<B: Backend> Writer<B> {
     /// transactions, and nobody else an answer.
     async fn record(&mut self, commands: Vec<Command>) {
         metrics::gauge!("formledger_append_queue_depth").set(self.queue.len() as f64);
-        metrics::histogram!("formledger_append_batch_commands").record(commands.len() as f64);
+        self.room.report();
         // The last one comes next.
-        let mut waiting = vec![commands];
+        let mut waiting = by_bytes(commands, self.batch.bytes_max);
         while let Some(mut commands) = waiting.pop() {
+            metrics::histogram!("formledger_append_batch_commands").record(commands.len() as f64);
             match self.try_record(&mut commands).await {
                 Ok(()) => {}
                 Err(StoreError::Refused(_)) if commands.len() > 1 => {
@@ -319,6 +330,7 @@ impl<B: Backend> Writer<B> {
     /// Notices what other processes appended, so that followers here wake up.
     async fn poll(&mut self) {
         self.followers.wake.sweep();
+        self.room.report();
         match self.backend.moved_elsewhere().await {
             Ok(heads) => {
                 let known = |(tenant, position): &(TenantId, Position)| {
@@ -333,6 +345,26 @@ impl<B: Backend> Writer<B> {
             }
         }
     }
+}
+
+/// Commands cut where they reach `bytes_max`, the first ones last; nearly always all of them are one batch.
+fn by_bytes(commands: Vec<Command>, bytes_max: usize) -> Vec<Vec<Command>> {
+    let mut batches = vec![commands];
+    while let Some(rest) = batches.first_mut() {
+        let mut bytes = 0;
+        let reaches = rest.iter().position(|command| {
+            bytes += command.share.bytes();
+            bytes >= bytes_max
+        });
+        match reaches {
+            Some(last) if last + 1 < rest.len() => {
+                let next = rest.split_off(last + 1);
+                batches.insert(0, next);
+            }
+            _ => break,
+        }
+    }
+    batches
 }
 
 /// Answers commands that could not be recorded.

@@ -108,6 +108,19 @@ pub(crate) async fn a_ledger_moved_by_another_process_is_retried_alone(database:
     assert_eq!(faults.batches()[tried_before..], [1, 3, 1], "the opener, the batch, the moved ledger alone");
 }
 
+pub(crate) async fn a_batch_ends_where_it_reaches_its_bytes(database: &impl Database) {
+    // Each of the appends takes a little more than 500.
+    let settings = StoreSettings { append_batch_bytes_max: 600, ..StoreSettings::default() };
+    let (store, faults) = database.open_faulty(settings).await;
+    let mut appends: Vec<_> = (0..4).map(|n| events(&stream("acme", &format!("{n}")), 0, 1)).collect();
+    appends.push(events(&stream("acme", "large"), 0, 9));
+    appends.push(events(&stream("acme", "0"), 1, 1));
+    let answers = faults.while_busy(&store, appends).await;
+    let recorded: Vec<_> = answers.iter().map(|answer| position(answer).0).collect();
+    assert_eq!(recorded, [1, 2, 3, 4, 13, 14]);
+    assert_eq!(faults.batches(), [1, 2, 2, 9, 1]);
+}
+
 pub(crate) async fn a_batch_is_what_queued_meanwhile_and_no_more_than_its_limit(database: &impl Database) {
     let settings = StoreSettings { append_batch_max: 4, ..StoreSettings::default() };
     let (store, faults) = database.open_faulty(settings).await;

@@ -8,6 +8,7 @@ use formledger_domain::{Position, Sequence, StreamId, TenantId};
 use futures_util::future::join_all;
 use tokio::sync::Notify;
 use tokio::time::timeout;
+use uuid::Uuid;
 
 use super::wakeup::PATIENCE;
 use super::{Database, append, context, events, keyed, positions, stream};
@@ -85,7 +86,7 @@ impl Faults {
     ) -> Vec<Result<Appended, AppendError>> {
         self.next(Fault::HoldBeforeStatements);
         let tenant = "busy";
-        let opener = stream(tenant, &format!("opener-{}", self.batches().len()));
+        let opener = stream(tenant, &format!("opener-{}", Uuid::now_v7()));
         let queue_all = async {
             self.held().await;
             let answers = appends.into_iter().map(|append| {
@@ -280,6 +281,29 @@ pub(crate) async fn a_full_queue_refuses_at_once(database: &impl Database) {
         assert!(matches!(refused, Err(AppendError::Store(StoreError::QueueFull))), "{refused:?}");
     }
     assert_eq!(positions(&store, "acme").await, [1, 2, 3]);
+}
+
+pub(crate) async fn a_tenant_leaves_room_in_the_queue_for_others(database: &impl Database) {
+    let by_commands = StoreSettings { append_queue_max: 7, append_batch_max: 1, ..StoreSettings::default() };
+    // Each of the appends takes a little more than 500.
+    let by_bytes = StoreSettings { append_queue_bytes_max: 8 * 535, ..StoreSettings::default() };
+    for (round, settings) in [by_commands, by_bytes].into_iter().enumerate() {
+        let (store, faults) = database.open_faulty(settings).await;
+        let of_one = (0..5).map(|n| events(&stream("acme", &format!("{round}-{n}")), 0, 1));
+        let of_another = [events(&stream("other", &format!("{round}")), 0, 1)];
+        let answers = faults.while_busy(&store, of_one.chain(of_another).collect()).await;
+        for (n, answer) in answers.iter().enumerate() {
+            // One is being recorded, so three leave four for others; a fourth one would leave fewer than it is.
+            let refused = matches!(answer, Err(AppendError::Store(StoreError::QueueFull)));
+            assert_eq!(
+                (refused, answer.is_ok()),
+                ([3, 4].contains(&n), ![3, 4].contains(&n)),
+                "{n}: {answer:?}"
+            );
+        }
+        store.close().await;
+    }
+    assert_eq!(positions(&database.open().await, "acme").await, [1, 2, 3, 4, 5, 6]);
 }
 
 pub(crate) async fn closing_records_what_waits_and_refuses_the_rest(database: &impl Database) {

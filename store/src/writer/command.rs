@@ -10,6 +10,7 @@ use crate::append::{Append, Appended, Idempotency};
 use crate::envelope::{OpenLeaf, Opening, hex};
 use crate::error::AppendError;
 use crate::event::Metadata;
+use crate::room::Share;
 
 /// Where a command's answer goes.
 pub(crate) type Answer = oneshot::Sender<Result<Appended, AppendError>>;
@@ -29,6 +30,8 @@ pub(crate) struct Command {
     pub(crate) metadata: Box<RawValue>,
     pub(crate) events: Vec<PreparedEvent>,
     pub(crate) idempotency: Option<(Idempotency, String)>,
+    /// What it holds of the queue until it is answered.
+    pub(crate) share: Share,
     pub(crate) answer: Answer,
 }
 
@@ -43,12 +46,18 @@ pub(crate) struct PreparedEvent {
 }
 
 impl Command {
-    pub(crate) fn new(append: Append, seen_in: Option<u64>, origin: Metadata, answer: Answer) -> Self {
+    pub(crate) fn new(
+        append: Append,
+        seen_in: Option<u64>,
+        origin: Metadata,
+        share: Share,
+        answer: Answer,
+    ) -> Self {
         let metadata = serde_json::value::to_raw_value(&origin).expect("metadata holds only strings");
         let Append { stream, expected, events, topic: _, idempotency } = append;
         let events = events.into_iter().map(|event| prepare(&stream, event, &metadata)).collect();
         let aggregate_id = stream.aggregate_id();
-        Self { stream, aggregate_id, expected, seen_in, origin, metadata, events, idempotency, answer }
+        Self { stream, aggregate_id, expected, seen_in, origin, metadata, events, idempotency, share, answer }
     }
 
     /// The tenant's idempotency key, where the client gave one.
