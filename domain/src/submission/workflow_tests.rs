@@ -1,5 +1,6 @@
 //! Given / when / then for submissions in a workflow.
 
+mod delegation;
 mod four_eyes;
 
 use std::sync::Arc;
@@ -9,8 +10,7 @@ use cqrs_es::Aggregate;
 use serde_json::{Value, json};
 
 use super::{
-    Act, DELEGATIONS_MAX, HISTORY_BYTES_MAX, NOTES_MAX, Submission, SubmissionCommand, SubmissionError,
-    SubmissionEvent, Work,
+    Act, HISTORY_BYTES_MAX, NOTES_MAX, Submission, SubmissionCommand, SubmissionError, SubmissionEvent, Work,
 };
 use crate::aggregate::LedgerAggregate;
 use crate::context::{Actor, SUBJECT_BYTES_MAX};
@@ -371,30 +371,6 @@ fn a_task_is_claimed_by_one_and_released_by_them_or_an_admin() {
 }
 
 #[test]
-fn a_delegation_holds_in_its_time_and_returns_to_its_owner() {
-    let mut case = Case::in_review();
-    let day = TimeDelta::days(1);
-    let (starts_at, ends_at) = (Some(case.now + day), Some(case.now + day * 2));
-    let ranged =
-        Act::Delegate { to: "dora".to_owned(), starts_at, ends_at, reason: Some("holiday".to_owned()) };
-    case.act(&reviewer("rita"), ranged).expect("delegated");
-    let dora = person("dora", &[]);
-    refused_as_not_permitted(case.take(&dora, "approve"));
-    case.now += day * 2;
-    refused_as_not_permitted(case.take(&dora, "approve"));
-    case.now -= TimeDelta::seconds(1);
-    case.take(&dora, "approve").expect("within its time");
-
-    let mut returned = Case::in_review();
-    returned.act(&reviewer("rita"), delegate("dora")).expect("delegated");
-    returned.act(&dora, Act::Release).expect("given back");
-    refused_as_not_permitted(returned.take(&dora, "approve"));
-    returned.act(&reviewer("rita"), delegate("dora")).expect("delegated again");
-    returned.act(&reviewer("rita"), Act::EndDelegation { from: None }).expect("taken back");
-    refused_as_not_permitted(returned.take(&dora, "approve"));
-}
-
-#[test]
 fn what_is_late_escalates_once() {
     let mut case = Case::in_review();
     assert_eq!(case.escalate(), Ok(vec![]), "not yet");
@@ -451,36 +427,6 @@ fn comments_are_for_those_whom_it_concerns_and_bounded() {
     };
     assert_eq!(case.act(&person("mia", &[]), with_data), Err(SubmissionError::TooManyNotes));
     case.take(&reviewer("rita"), "approve").expect("transitions are still taken");
-}
-
-#[test]
-fn a_delegate_gives_the_right_back_whoever_has_the_task() {
-    let mut case = Case::in_review();
-    case.act(&reviewer("rita"), delegate("dora")).expect("delegated");
-    case.act(&reviewer("rolf"), Act::Claim).expect("claimed by another one");
-    let stranger = case.act(&reviewer("otto"), Act::Release);
-    assert!(matches!(stranger, Err(SubmissionError::NotPermitted { .. })), "{stranger:?}");
-    case.act(&person("dora", &["admin"]), Act::Release).expect("given back");
-    assert!(case.work().delegations().is_empty());
-    assert_eq!(case.work().assignee().map(|assignee| &**assignee), Some("rolf"), "who keeps the task");
-}
-
-#[test]
-fn delegations_that_are_over_leave_room_for_new_ones() {
-    let mut case = Case::in_review();
-    let for_a_day = |to: String, now: DateTime<Utc>| Act::Delegate {
-        to,
-        starts_at: None,
-        ends_at: Some(now + TimeDelta::days(1)),
-        reason: None,
-    };
-    for delegate in 0..DELEGATIONS_MAX {
-        case.act(&reviewer("rita"), for_a_day(format!("d{delegate}"), case.now)).expect("delegated");
-    }
-    let one_more = case.act(&reviewer("rita"), for_a_day("dora".to_owned(), case.now));
-    assert!(matches!(one_more, Err(SubmissionError::DelegationInvalid(_))), "{one_more:?}");
-    case.now += TimeDelta::days(1);
-    case.act(&reviewer("rita"), for_a_day("dora".to_owned(), case.now)).expect("the others are over");
 }
 
 #[test]
