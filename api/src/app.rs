@@ -36,6 +36,8 @@ use crate::timers;
 const LEDGER_FILE: &str = "ledger.db";
 /// File of the read models there; losing it costs a rebuild, no fact.
 const READ_MODELS_FILE: &str = "read-models.db";
+/// Connections of a node that answer queries, to each Postgres database that holds read models.
+const READ_CONNECTIONS_MAX: u32 = 16;
 /// How long a query waits for a connection to a replica before another one is asked.
 const REPLICA_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -125,8 +127,9 @@ impl App {
         if let Err(error) = remove_stale_shadows(&settings.storage.data) {
             tracing::warn!(%error, "files of a replay that was killed could not be removed");
         }
-        let own = open_read_models(&settings.storage.data).await?;
-        let read_models = Replicas::new(own, open_replicas(&settings.replicas).await?);
+        let own = open_read_models(&settings.storage).await?;
+        let replicas = open_replicas(&own, &settings.replicas).await?;
+        let read_models = Replicas::new(own, replicas);
         if settings.auth.has_weak_secret() {
             tracing::warn!("the secret has fewer than 32 bytes, so tokens could be forged by trying");
         }
@@ -221,7 +224,7 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartE
 /// # Errors
 /// When the directory cannot be made or the database cannot be opened.
 pub async fn open_ledger(storage: &Storage, append_batch_max: usize) -> Result<Store, StartError> {
-    let Storage { data, database } = storage;
+    let Storage { data, database, .. } = storage;
     std::fs::create_dir_all(data)
         .map_err(|source| StartError::DataDirectory { path: data.display().to_string(), source })?;
     let limits = StoreSettings { append_batch_max, ..StoreSettings::default() };
@@ -239,29 +242,53 @@ pub fn ledger_file(directory: &Path) -> PathBuf {
 /// Opens the read models beside the ledger.
 ///
 /// # Errors
-/// When the file cannot be opened, or a newer program wrote it.
-pub async fn open_read_models(directory: &Path) -> Result<ReadModels, StartError> {
-    Ok(ReadModels::open_sqlite(&read_models_file(directory), ReadModelSettings::default()).await?)
+/// When they cannot be opened, or a newer program wrote them.
+pub async fn open_read_models(storage: &Storage) -> Result<ReadModels, StartError> {
+    let place = read_model_place(storage).await?;
+    let settings = if place.is_file() {
+        ReadModelSettings::default()
+    } else {
+        ReadModelSettings { read_connections_max: READ_CONNECTIONS_MAX, ..ReadModelSettings::default() }
+    };
+    Ok(ReadModels::open(place, settings).await?)
 }
 
-/// Opens the databases that answer queries before the ledger's own.
+/// Where read models are kept beside the ledger: in its own database, or in a file where it has none, or none whose sessions can hold a lock.
+///
+/// # Errors
+/// When the database does not let us in.
+pub async fn read_model_place(storage: &Storage) -> Result<ReadModelPlace, StartError> {
+    if let Some(place) = &storage.read_models {
+        if place.has_own_sessions().await? {
+            return Ok(place.clone());
+        }
+        tracing::warn!(
+            "`--database-url` leads through a pooler, so read models are kept in `{}` and not in the database: state \
+             `--database-listen-url` as well",
+            storage.data.display()
+        );
+    }
+    Ok(ReadModelPlace::file(&storage.data.join(READ_MODELS_FILE)))
+}
+
+/// Opens the databases that answer queries before the ledger's `own`, unless one is that.
 ///
 /// # Errors
 /// When one does not let us in, or holds something else.
-pub async fn open_replicas(places: &[ReadModelPlace]) -> Result<Vec<ReadModels>, StartError> {
+pub async fn open_replicas(
+    own: &ReadModels,
+    places: &[ReadModelPlace],
+) -> Result<Vec<ReadModels>, StartError> {
     let mut replicas = Vec::with_capacity(places.len());
-    for place in places {
+    for place in places.iter().filter(|place| place.name() != own.name()) {
         // Another replica answers sooner than a pool that waits for a server which is gone.
-        let settings =
-            ReadModelSettings { read_connections_max: 16, acquire_timeout: REPLICA_ACQUIRE_TIMEOUT };
+        let settings = ReadModelSettings {
+            read_connections_max: READ_CONNECTIONS_MAX,
+            acquire_timeout: REPLICA_ACQUIRE_TIMEOUT,
+        };
         replicas.push(ReadModels::open(place.clone(), settings).await.map_err(StartError::Replica)?);
     }
     Ok(replicas)
-}
-
-/// Where the read models are.
-pub fn read_models_file(directory: &Path) -> PathBuf {
-    directory.join(READ_MODELS_FILE)
 }
 
 fn runners(api: &Api) -> Vec<Runner> {

@@ -81,6 +81,7 @@ fn is_configuration(error: &anyhow::Error) -> bool {
                 StartError::Config(_)
                     | StartError::DataDirectory { .. }
                     | StartError::Listen { .. }
+                    | StartError::ReadModels(_)
                     | StartError::Replica(_)
             )
         )

@@ -49,13 +49,13 @@ pub enum Command {
 /// Where the ledger is.
 #[derive(Debug, Clone, Args)]
 pub struct StorageArgs {
-    /// Directory of the embedded database; with `--database-url`, of the read models
+    /// Directory of the embedded database
     #[arg(long, env = "FORMLEDGER_DATA", default_value = "./data")]
     pub data: PathBuf,
     /// A Postgres database for the ledger instead of the embedded one
     #[arg(long, env = "FORMLEDGER_DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
-    /// The same database without a pooler in between, to hear of other servers' appends at once
+    /// The same database without a pooler in between, to hear of other servers' appends at once and to keep read models there
     #[arg(long, env = "FORMLEDGER_DATABASE_LISTEN_URL", hide_env_values = true, requires = "database_url")]
     pub database_listen_url: Option<String>,
     /// A Postgres database that answers queries: fed from the ledger, or a standby of one that is; give it once for each
@@ -249,16 +249,18 @@ impl AuthSettings {
 /// Where the ledger is, and what is made from it.
 #[derive(Debug, Clone)]
 pub struct Storage {
-    /// Directory of the files: read models, and the ledger unless it is in `database`.
+    /// Directory of the files, for what is not in a database.
     pub data: PathBuf,
     /// The Postgres database of the ledger.
     pub database: Option<PostgresOptions>,
+    /// The same for the read models, without a pooler where an address without one is known.
+    pub read_models: Option<ReadModelPlace>,
 }
 
 impl Storage {
     /// All of it in the files of one directory.
     pub fn embedded(data: impl Into<PathBuf>) -> Self {
-        Self { data: data.into(), database: None }
+        Self { data: data.into(), database: None, read_models: None }
     }
 }
 
@@ -310,7 +312,10 @@ impl StorageArgs {
         if let Some(url) = &self.database_listen_url {
             database = database.listen_at(url).map_err(refused("--database-listen-url"))?;
         }
-        Ok(Storage { data: self.data.clone(), database: Some(database) })
+        let direct = self.database_listen_url.as_ref().unwrap_or(url);
+        let read_models = ReadModelPlace::postgres(direct)
+            .map_err(|error| ConfigError(format!("`--database-url`: {error}")))?;
+        Ok(Storage { data: self.data.clone(), database: Some(database), read_models: Some(read_models) })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where a set of read models is kept, and how one connects there: a SQLite file, or a schema of a Postgres database.
 //! Used by whatever opens read models. No statement of a read model is here.
 
+use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -25,6 +26,8 @@ const LOG_PAGES: u32 = 8192;
 const SCHEMA: &str = "read_models";
 /// The schema that a rebuild makes fresh rows in.
 const FRESH_SCHEMA: &str = "read_models_rebuild";
+/// How PgBouncer refuses settings of a session.
+const PROTOCOL_VIOLATION: &str = "08P01";
 /// How long a server may take to let one in. A machine that hangs accepts connections and says nothing.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -45,6 +48,37 @@ pub(crate) struct PostgresPlace {
 }
 
 impl ReadModelPlace {
+    /// What people call it: the file, or server and database without user and password.
+    pub fn name(&self) -> String {
+        self.0.name()
+    }
+
+    /// Whether it is a file.
+    pub fn is_file(&self) -> bool {
+        matches!(self.0, Place::Sqlite(_))
+    }
+
+    /// Whether connections to it are sessions of their own, which who keeps read models needs, for the lock that says so. They are not where a
+    /// pooler hands each transaction another one: such a pooler takes no settings of a session, or ignores them.
+    ///
+    /// # Errors
+    /// [`OpenError::Unreachable`].
+    pub async fn has_own_sessions(&self) -> Result<bool, OpenError> {
+        let Place::Postgres(place) = &self.0 else { return Ok(true) };
+        let unreachable = |source| OpenError::Unreachable { place: place.name(), source };
+        let options = place.options.clone().options([("search_path", place.schema)]);
+        let mut session = match within(PgConnection::connect_with(&options)).await {
+            Err(sqlx::Error::Database(refused)) if refused.code().as_deref() == Some(PROTOCOL_VIOLATION) => {
+                return Ok(false);
+            }
+            session => session.map_err(unreachable)?,
+        };
+        let set: String =
+            sqlx::query_scalar("SHOW search_path").fetch_one(&mut session).await.map_err(unreachable)?;
+        session.close().await.map_err(unreachable)?;
+        Ok(set == place.schema)
+    }
+
     /// The file `path`; it need not be there yet.
     pub fn file(path: &Path) -> Self {
         Self(Place::Sqlite(path.to_owned()))
@@ -77,7 +111,10 @@ impl Place {
             Self::Postgres(place) => {
                 let mut connection = place.connect().await?;
                 let schema = place.schema;
-                let enter = format!("SET ROLE formledger_projector; SET search_path TO {schema}");
+                // A crash may lose the last commits, rows and checkpoints alike, as in a file; and no batch waits for a standby that is away.
+                let enter = format!(
+                    "SET ROLE formledger_projector; SET search_path TO {schema}; SET synchronous_commit TO off"
+                );
                 connection.execute(&*enter).await?;
                 Ok(OwnConnection::Postgres(connection))
             }
@@ -103,9 +140,15 @@ impl PostgresPlace {
 
     /// A connection with the rights of the URL's user.
     pub(crate) async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
-        let connecting = tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&self.options));
-        connecting.await.unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
+        within(PgConnection::connect_with(&self.options)).await
     }
+}
+
+async fn within(
+    connecting: impl Future<Output = Result<PgConnection, sqlx::Error>>,
+) -> Result<PgConnection, sqlx::Error> {
+    let connected = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await;
+    connected.unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
 }
 
 /// A connection that writes; the file is made when it is missing.

@@ -65,6 +65,16 @@ pub enum OpenError {
         /// Why.
         source: sqlx::Error,
     },
+    /// The login may not make the schema.
+    #[error(
+        "the login may not make or change the read models at `{place}`: run `formledger migrate` as the database's owner first"
+    )]
+    MissingPrivilege {
+        /// Server and database.
+        place: String,
+        /// What the server says.
+        source: sqlx::Error,
+    },
     /// The Postgres server is too old.
     #[error("the read-model database is Postgres {found}: use {least} or newer")]
     PostgresTooOld {

@@ -36,6 +36,8 @@ struct Migration {
 const APPLICATION_ID: i64 = 0x464C_726D;
 /// The oldest Postgres that the statements are written for.
 const POSTGRES_VERSION_MIN: i32 = 14;
+/// How Postgres says that a login may not do something.
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
 /// How long a fresh standby may take to receive the read models' schema from its primary.
 const STANDBY_PATIENCE: Duration = Duration::from_secs(10);
 const STANDBY_LOOK: Duration = Duration::from_millis(50);
@@ -57,7 +59,7 @@ pub(crate) async fn migrate(place: &Place) -> Result<(), OpenError> {
             if is_standby(&mut connection).await? {
                 wait_for_schema(&mut connection, place).await?;
             } else if !is_current(&mut connection, place).await? {
-                migrate_postgres(&mut connection, place).await?;
+                migrate_postgres(&mut connection, place).await.map_err(|error| explained(error, place))?;
             }
             Ok(connection.close().await?)
         }
@@ -118,6 +120,18 @@ async fn migrate_postgres(connection: &mut PgConnection, place: &PostgresPlace) 
         .await?;
     transaction.commit().await?;
     Ok(())
+}
+
+fn explained(error: OpenError, place: &PostgresPlace) -> OpenError {
+    match error {
+        OpenError::Database(source @ sqlx::Error::Database(_))
+            if source.as_database_error().and_then(|error| error.code()).as_deref()
+                == Some(INSUFFICIENT_PRIVILEGE) =>
+        {
+            OpenError::MissingPrivilege { place: place.name(), source }
+        }
+        error => error,
+    }
 }
 
 /// Whether there is nothing to apply: finding that out takes no privilege to change the schema, which who serves need not have.

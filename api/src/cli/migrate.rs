@@ -13,15 +13,16 @@ pub fn migrate(arguments: &StorageArgs) -> anyhow::Result<ExitCode> {
     logging::start(&arguments.log)?;
     runtime()?.block_on(async {
         let store = open_ledger(&storage, 1).await?;
-        open_read_models(&storage.data).await?.close().await;
+        let own = open_read_models(&storage).await?;
         store.close().await;
-        println!("`{}` is up to date", storage.data.display());
-        if let Some(database) = &storage.database {
-            println!("`{database:?}` is up to date");
+        match &storage.database {
+            Some(database) => println!("`{database:?}` is up to date"),
+            None => println!("`{}` is up to date", storage.data.display()),
         }
-        for replica in open_replicas(&replicas).await? {
+        for replica in open_replicas(&own, &replicas).await? {
             replica.close().await;
         }
+        own.close().await;
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -3,13 +3,11 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use formledger_projections::{
-    ReadModel, ReadModelPlace, RebuildProgress, RebuildRequest, rebuild as rebuild_read_models,
-};
+use formledger_projections::{ReadModel, RebuildProgress, RebuildRequest, rebuild as rebuild_read_models};
 
 use super::existing_ledger;
 use super::serve::runtime;
-use crate::app::read_models_file;
+use crate::app::read_model_place;
 use crate::config::{ConfigError, RebuildArgs};
 use crate::logging;
 
@@ -40,7 +38,7 @@ pub fn rebuild(arguments: &RebuildArgs) -> anyhow::Result<ExitCode> {
                 println!("{tenant}: rebuilt up to position {position}")
             }
         };
-        let live = ReadModelPlace::file(&read_models_file(&storage.data));
+        let live = read_model_place(&storage).await?;
         rebuild_read_models(&store, &live, request, progress).await?;
         store.close().await;
         Ok(ExitCode::SUCCESS)

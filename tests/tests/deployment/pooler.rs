@@ -91,6 +91,28 @@ async fn pooled(primary: &Primary, pooler: &Pooler) -> Installation {
     node.with("DATABASE_URL", url).with("DATABASE_LISTEN_URL", primary.url("formledger_app"))
 }
 
+/// The lock of who keeps read models is a session's, and through the pooler there is none.
+#[tokio::test]
+async fn without_an_address_behind_the_pooler_read_models_are_kept_in_a_file() {
+    let primary = Primary::start().await;
+    let pooler = Pooler::start(&primary, free_port()).await;
+    let node = migrated(&primary, pooler.port).await;
+    let url = format!("postgres://formledger_app@127.0.0.1:{}/ledger", pooler.port);
+    let node = node.with(
+        "DATABASE_URL",
+        if pooler.prepares { url } else { format!("{url}?statement-cache-capacity=0") },
+    );
+    let server = node.serve().await;
+    assert_serves(&node, &server).await;
+    assert!(node.data().join("read-models.db").is_file());
+    let ask = "SELECT count(*) FROM read_models.submissions";
+    let mut connection = primary.server.connect("ledger").await;
+    assert_eq!(sqlx::query_scalar::<_, i64>(ask).fetch_one(&mut connection).await.expect("is there"), 0);
+    let log = server.stderr();
+    assert!(log.contains("state `--database-listen-url`"), "{log}");
+    assert!(server.stop().await.success());
+}
+
 #[tokio::test]
 async fn a_node_serves_through_the_pooler_and_goes_on_when_that_was_killed() {
     let primary = Primary::start().await;

@@ -100,21 +100,34 @@ async fn every_login_needs_its_password_and_reaches_its_own_database_only() {
     }
 }
 
+#[tokio::test]
+async fn a_node_whose_read_models_nobody_migrated_says_who_has_to() {
+    let primary = Primary::start().await;
+    let node = migrated(&primary, primary.server.port()).await;
+    let mut connection = primary.server.connect("ledger").await;
+    connection.execute("DROP SCHEMA read_models CASCADE").await.expect("a superuser may");
+    let refused = node.run(&["serve", "--listen", "127.0.0.1:0"]).await.expect(2);
+    assert!(
+        refused.stderr.contains("run `formledger migrate` as the database's owner"),
+        "{}",
+        refused.stderr
+    );
+}
+
 /// A node as the deployment sets it up, but for the pooler: it feeds the replica and the ledger's own database, and the standby has what that has.
 #[tokio::test]
 async fn a_node_feeds_the_replica_and_the_primary_and_any_of_three_answers() {
     let (primary, replica) = (Primary::start().await, Primary::start_replica().await);
     let standby = primary.server.standby().await;
-    let urls = |role| format!("{} {}", replica.url(role), primary.url(role));
     let owner = Installation::fresh()
         .with("DATABASE_URL", primary.url("formledger_owner"))
-        .with("REPLICA_URL", urls("formledger_owner"))
+        .with("REPLICA_URL", replica.url("formledger_owner"))
         .with_variable("PGPASSWORD", PASSWORDS[0].1);
     owner.run(&["migrate"]).await.expect(0);
     let standby_url = standby.url_as("formledger_app", "ledger");
     let node = Installation::fresh()
         .with("DATABASE_URL", primary.url("formledger_app"))
-        .with("REPLICA_URL", format!("{} {standby_url}", urls("formledger_app")))
+        .with("REPLICA_URL", format!("{} {standby_url}", replica.url("formledger_app")))
         .with_variable("PGPASSWORD", app_password());
     let server = node.serve().await;
     assert_serves(&node, &server).await;
