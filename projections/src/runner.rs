@@ -190,6 +190,15 @@ impl Runner {
 
     /// Asks the ledger where it ends, and looks whether parked tenants were freed.
     async fn poll(&mut self) -> Result<(), ProjectError> {
+        let polled = self.look().await;
+        if let Err(ProjectError::Database(_)) = &polled {
+            // The next one takes a fresh connection: this one may be gone with its server, and nothing else would ever replace it.
+            self.projector.read_models().forget_writer().await;
+        }
+        polled
+    }
+
+    async fn look(&mut self) -> Result<(), ProjectError> {
         if !self.lead().await? {
             return Ok(());
         }
