@@ -73,6 +73,11 @@ impl Installation {
         Self::fresh().with("DATABASE_URL", database.url())
     }
 
+    /// The Postgres database of its own, which holds ledger and read models, where it has one.
+    pub fn database(&self) -> Option<&Database> {
+        self.database.as_ref()
+    }
+
     /// An empty data folder and no way to check a credential yet.
     pub fn without_credentials() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");

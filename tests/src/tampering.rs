@@ -53,8 +53,15 @@ pub async fn tamper(installation: &Installation, statement: &str) {
     database.close().await.expect("the file can be closed");
 }
 
-/// Changes one row of a server's read models.
+/// Changes one row of a server's read models, which lie beside the ledger.
 pub async fn tamper_rows(installation: &Installation, statement: &str) {
+    if let Some(database) = installation.database() {
+        let mut connection = database.connect().await;
+        connection.execute("set search_path to read_models").await.expect("a superuser may");
+        let changed = connection.execute(statement).await.expect("the statement is valid").rows_affected();
+        assert_eq!(changed, 1, "`{statement}`");
+        return;
+    }
     let files = files_with(installation, "checkpoints").await;
     let [file] = files.as_slice() else { panic!("one file holds the read models, not {files:?}") };
     let mut database = open(file).await;
@@ -65,6 +72,11 @@ pub async fn tamper_rows(installation: &Installation, statement: &str) {
 
 /// Removes everything but the ledger: whatever read models there were, they have to be made again.
 pub async fn remove_read_models(installation: &Installation) {
+    if let Some(database) = installation.database() {
+        let mut connection = database.connect().await;
+        connection.execute("drop schema if exists read_models cascade").await.expect("a superuser may");
+        return;
+    }
     let ledger = files_with(installation, "events").await;
     for entry in fs::read_dir(installation.data()).expect("the data folder is there") {
         let path = entry.expect("the data folder can be read").path();

@@ -114,7 +114,6 @@ async fn read_models_built_again_equal_the_live_ones_until_somebody_touches_thes
         left.filter(|file| file.as_ref().expect("a file").file_name().to_string_lossy().contains("shadow"));
     assert_eq!(shadows.count(), 0, "the shadow's file is gone");
 
-    // The read models of a server are a file of its own, wherever the ledger is.
     tamper_rows(&stage.installation, "update submissions set state = 'approved' where created_position = 4")
         .await;
     let (path, ended) = replayed(&auditor, &json!({ "kind": "shadow", "projection": "submissions" })).await;
