@@ -163,6 +163,10 @@ impl From<QueryError> for ApiError {
             QueryError::Behind(behind) => {
                 Self::ReplicaBehind { position: behind.position, wanted: behind.position.next() }
             }
+            QueryError::Slow => Self::Overloaded {
+                code: "query-slow",
+                detail: "the query took too long; ask for less at once",
+            },
             QueryError::Busy => {
                 Self::Overloaded { code: "readers-busy", detail: "too many queries are waiting" }
             }

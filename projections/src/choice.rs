@@ -1,15 +1,17 @@
 //! Which replica answers a query: one that answers at all, is new enough for this reader, and has the least to do. Used by the reader only.
 
+use std::io::ErrorKind;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use formledger_domain::Position;
+use tokio::time::timeout;
 
 use crate::checkpoint;
 use crate::database::{Connection, Transaction};
 use crate::health::{is_outage, is_recovery_conflict};
 use crate::position::{Behind, ReadModel};
 use crate::read_models::ReadModels;
-use crate::reader::{QueryError, TenantReader};
+use crate::reader::{QUERY_TIMEOUT, QueryError, TenantReader};
 
 /// Replicas that are this many events apart are as good as one another; what a slower one is behind beyond that counts against it before
 /// its load does.
@@ -116,7 +118,12 @@ impl<'a> Attempt<'a> {
     async fn snapshot(&self, replica: &ReadModels) -> Result<(Transaction<'static>, Position), sqlx::Error> {
         let tenant = &self.reader.tenant;
         let mut transaction = replica.readers().snapshot(tenant).await?;
-        let position = checkpoint::position(&mut transaction.connection(), tenant, self.read_model).await?;
+        let mut connection = transaction.connection();
+        let asked = checkpoint::position(&mut connection, tenant, self.read_model);
+        let position = timeout(QUERY_TIMEOUT, asked)
+            .await
+            .map_err(|_| sqlx::Error::Io(ErrorKind::TimedOut.into()))??;
+        drop(connection);
         replica.applied().saw(tenant, self.read_model, position);
         Ok((transaction, position))
     }

@@ -1,5 +1,6 @@
 //! Connections that answer queries and cannot write: all that a [`TenantReader`](crate::TenantReader) holds of a database.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use crate::database::{Transaction, sql};
 use crate::place::{Place, PostgresPlace, sqlite_reading};
 use crate::read_models::ReadModelSettings;
 
-/// How long a database that was taken out may take to answer before it stays out.
+/// How long a database may take to begin a transaction, or, once it was taken out, to answer: one that is paused or cut off says nothing,
+/// not even that it is.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Connections of one set of read models.
@@ -63,9 +65,13 @@ impl ReadPool {
                     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path TO {schema}; \
                      SET LOCAL ROLE {role}{further}"
                 );
+                let limit = pool.options().get_acquire_timeout() + ANSWER_TIMEOUT;
                 let mut tries = 0;
                 loop {
-                    match pool.begin_with(begin.clone()).await {
+                    let Ok(begun) = timeout(limit, pool.begin_with(begin.clone())).await else {
+                        return Err(sqlx::Error::Io(ErrorKind::TimedOut.into()));
+                    };
+                    match begun {
                         Ok(transaction) => break Transaction::Postgres(transaction),
                         // The pool hands out connections that a server which was restarted no longer knows.
                         Err(sqlx::Error::Io(_)) if tries < pool.options().get_max_connections() => tries += 1,

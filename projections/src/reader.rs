@@ -23,8 +23,8 @@ use crate::tasks::{self, TaskPage, TaskQuery};
 const WAIT_POLL: Duration = Duration::from_millis(100);
 /// The same for a database that another process keeps, which says nothing when it commits.
 const WAIT_POLL_ELSEWHERE: Duration = Duration::from_millis(20);
-/// How long a query may run before its replica is taken for stuck.
-const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a query may run.
+pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Rows and the position their read model had reached in the same database snapshot.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,16 +67,12 @@ pub enum QueryError {
     /// No replica holds what this reader has waited for or seen already, as after a rebuild has gone back; try again after a moment.
     #[error(transparent)]
     Behind(#[from] Behind),
+    /// The query took longer than [`QUERY_TIMEOUT`]. Another replica is not asked: it would have as much to do.
+    #[error("the query took longer than {} s; ask for less at once", QUERY_TIMEOUT.as_secs())]
+    Slow,
     /// Every connection stayed in use for as long as a query waits for one; try again after a moment.
     #[error("every connection that reads the read models is in use")]
     Busy,
-}
-
-impl QueryError {
-    /// A query that did not end in time.
-    fn stuck() -> Self {
-        Self::Database(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
-    }
 }
 
 impl From<sqlx::Error> for QueryError {
@@ -113,7 +109,7 @@ macro_rules! ask {
             match asked.await {
                 Ok(Ok(answer)) => break Ok(answer),
                 Ok(Err(error)) => attempt.failed(&snapshot, QueryError::from(error))?,
-                Err(_) => attempt.failed(&snapshot, QueryError::stuck())?,
+                Err(_) => break Err(QueryError::Slow),
             }
         }
     }};

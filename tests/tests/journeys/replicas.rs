@@ -54,6 +54,14 @@ async fn replicas_answer_with_what_was_written_and_are_left_out_while_they_fail(
     })
     .await;
     assert_eq!(listed(submit().await).await, 9);
+
+    postgres.pause();
+    for count in 10..=12 {
+        let answer =
+            within("an answer although the replica hangs", async { listed(submit().await).await }).await;
+        assert_eq!(answer, count);
+    }
+    postgres.resume();
     assert!(server.stop().await.success());
 }
 
