@@ -123,7 +123,6 @@ impl<'a> Attempt<'a> {
         let position = timeout(QUERY_TIMEOUT, asked)
             .await
             .map_err(|_| sqlx::Error::Io(ErrorKind::TimedOut.into()))??;
-        drop(connection);
         replica.applied().saw(tenant, self.read_model, position);
         Ok((transaction, position))
     }

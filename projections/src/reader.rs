@@ -67,7 +67,7 @@ pub enum QueryError {
     /// No replica holds what this reader has waited for or seen already, as after a rebuild has gone back; try again after a moment.
     #[error(transparent)]
     Behind(#[from] Behind),
-    /// The query took longer than [`QUERY_TIMEOUT`]. Another replica is not asked: it would have as much to do.
+    /// The query took longer than ten seconds. Another replica is not asked: it would have as much to do.
     #[error("the query took longer than {} s; ask for less at once", QUERY_TIMEOUT.as_secs())]
     Slow,
     /// Every connection stayed in use for as long as a query waits for one; try again after a moment.
