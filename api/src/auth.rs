@@ -178,7 +178,7 @@ const INVALID_KEY: ApiError = ApiError::Unauthenticated("the API key is not vali
 /// The program behind a key. Its secret costs one hash, so nothing is remembered but the tenant's keys.
 async fn by_api_key(api: &Api, head: &Head, key: &str) -> Result<Caller, ApiError> {
     let sent = SentKey::read(key).ok_or(INVALID_KEY)?;
-    let subject = format!("key:{}", sent.id).into();
+    let subject = Actor::key_subject(sent.id);
     let mut context = context(head, sent.tenant, Actor { subject, roles: Arc::default() });
     let tenant = api.tenant_states.of(&api.store.ledger(&context), &context).await?;
     let good = |key: &&ApiKey| key.secret_sha256 == sent.secret_sha256 && key.is_good_at(context.now);

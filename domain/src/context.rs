@@ -22,10 +22,25 @@ pub struct Actor {
     pub roles: Arc<[String]>,
 }
 
+/// The product's own name in the record.
+const SYSTEM: &str = "system";
+/// What the names of API keys begin with, before the key's id.
+const KEY_PREFIX: &str = "key:";
+
 impl Actor {
     /// The product itself: projectors, timers, command line tools. It holds no role.
     pub fn system() -> Self {
-        Self { subject: "system".into(), roles: Arc::new([]) }
+        Self { subject: SYSTEM.into(), roles: Arc::new([]) }
+    }
+
+    /// The name in which a program acts that came with the API key `id`.
+    pub fn key_subject(id: impl fmt::Display) -> Arc<str> {
+        format!("{KEY_PREFIX}{id}").into()
+    }
+
+    /// Whether a subject is not to be had by a token: the record must not say that the product or an API key did what a person did.
+    pub fn is_reserved(subject: &str) -> bool {
+        subject == SYSTEM || subject.starts_with(KEY_PREFIX)
     }
 
     /// Whether the credential granted `role`.

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use formledger_domain::{SUBJECT_BYTES_MAX, TenantId};
+use formledger_domain::{Actor, SUBJECT_BYTES_MAX, TenantId};
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
@@ -103,9 +103,11 @@ impl Key {
     }
 }
 
-/// Whether a text can be somebody: it stands in keys, logs and header fields.
+/// Whether a text can be somebody: it stands in keys, logs and header fields, and for nobody else in the record.
 fn is_subject(text: &str) -> bool {
-    (1..=SUBJECT_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
+    (1..=SUBJECT_BYTES_MAX).contains(&text.len())
+        && !text.chars().any(char::is_control)
+        && !Actor::is_reserved(text)
 }
 
 /// Signs a token with the secret.
@@ -120,7 +122,9 @@ pub fn mint(
     ttl: Duration,
 ) -> Result<String, ConfigError> {
     if !is_subject(subject) {
-        let what = format!("a subject is 1 to {SUBJECT_BYTES_MAX} bytes without control characters");
+        let what = format!(
+            "a subject is 1 to {SUBJECT_BYTES_MAX} bytes without control characters, and neither `system` nor `key:…`"
+        );
         return Err(ConfigError(what));
     }
     let claims = Claims {

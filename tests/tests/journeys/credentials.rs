@@ -61,6 +61,8 @@ async fn tokens_that_prove_nothing_are_refused() {
         ("without subject", sign(&without("sub"))),
         ("for an empty subject", sign(&with("sub", json!("")))),
         ("for a subject that fits into no key", sign(&with("sub", json!("s".repeat(257))))),
+        ("in the product's name", sign(&with("sub", json!("system")))),
+        ("in the name of an API key", sign(&with("sub", json!("key:01a205ee-ec42-7257-b82e-33d9267efd6d")))),
         ("for a subject that no log could show", sign(&with("sub", json!("s\u{0}")))),
         ("for a tenant that is no slug", sign(&with("tenant", json!("Acme/../globex")))),
         ("for an empty tenant", sign(&with("tenant", json!("")))),
