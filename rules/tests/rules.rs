@@ -100,6 +100,31 @@ fn a_null_is_a_missing_value_except_in_comparisons_with_null() {
 }
 
 #[test]
+fn a_macro_that_is_written_wrongly_is_answered_with_how_it_is_written() {
+    let layout = Layout::new(Arc::new(ObjectType::new([], false)));
+    let problem = |source: &str| Program::compile(source, &layout).expect_err(source)[0].message.clone();
+    assert!(
+        problem("[1].map(x.y, 2)").contains("`map` is written `list.map(name, expression)`"),
+        "{}",
+        problem("[1].map(x.y, 2)")
+    );
+    assert!(
+        problem("[1].exists()").contains("`list.exists(name, condition)`"),
+        "{}",
+        problem("[1].exists()")
+    );
+    assert!(problem("has()").contains("`has(path.to.field)`"), "{}", problem("has()"));
+}
+
+#[test]
+fn an_index_outside_a_list_is_named_as_people_write_it() {
+    let rules = json!([{"id": "third", "kind": "constraint", "assert": "[1, 2][int(amount)] > 0"}]);
+    let said =
+        run(rules, json!({"amount": 2, "country": "DE", "level": "low"})).violations[0].message.clone();
+    assert!(said.ends_with("index `2` is outside a list of 2 elements"), "{said}");
+}
+
+#[test]
 fn any_other_failure_of_a_constraint_is_a_violation_that_says_why() {
     let rules = json!([{"id": "ratio", "kind": "constraint", "assert": "100 / (applicant.age - 17) > 1"}]);
     assert_eq!(run(rules, data()).violations[0].message, "`ratio` could not be evaluated: division by zero");

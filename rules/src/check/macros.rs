@@ -9,21 +9,21 @@ use crate::node::{Fold, FoldKind, Node};
 use crate::syntax::{Expr, ExprKind};
 use crate::types::Type;
 
-/// The macros' names, for suggestions.
-pub(super) const NAMES: [&str; 13] = [
-    "has",
-    "all",
-    "exists",
-    "exists_one",
-    "existsOne",
-    "map",
-    "filter",
-    "transformList",
-    "transformMap",
-    "sortBy",
-    "optMap",
-    "optFlatMap",
-    "bind",
+/// The macros' names, for suggestions, and how each is written.
+pub(super) const USAGE: [(&str, &str); 13] = [
+    ("has", "has(path.to.field)"),
+    ("all", "list.all(name, condition)"),
+    ("exists", "list.exists(name, condition)"),
+    ("exists_one", "list.exists_one(name, condition)"),
+    ("existsOne", "list.existsOne(name, condition)"),
+    ("map", "list.map(name, expression)"),
+    ("filter", "list.filter(name, condition)"),
+    ("transformList", "list.transformList(name, other, expression)"),
+    ("transformMap", "map.transformMap(key, value, expression)"),
+    ("sortBy", "list.sortBy(name, expression)"),
+    ("optMap", "optional.optMap(name, expression)"),
+    ("optFlatMap", "optional.optFlatMap(name, expression)"),
+    ("bind", "cel.bind(name, value, expression)"),
 ];
 
 /// Whether `name` is a macro that is called like a function.

@@ -32,7 +32,12 @@ impl Checker<'_, '_> {
             let right = if method { format!("{name}(…)") } else { format!("….{name}()") };
             return format!("there is no {what} `{name}`; it is written `{right}`");
         }
-        let mut known: Vec<&str> = overload::names(style).chain(super::macros::NAMES).collect();
+        let macros = super::macros::USAGE;
+        if let Some((_, usage)) = macros.iter().find(|(known, _)| *known == name) {
+            return format!("`{name}` is written `{usage}`, with a plain name where that says one");
+        }
+        let macros = macros.iter().map(|(name, _)| *name);
+        let mut known: Vec<&str> = overload::names(style).chain(macros).collect();
         if !method {
             known.extend(self.layout.function_names());
         }

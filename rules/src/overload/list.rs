@@ -78,7 +78,7 @@ fn index<'a>(a: &Value<'a>, b: &Value<'a>) -> Ran<'a> {
         Some(value) => Ok(value),
         None => Err(match a {
             Value::List(list) => {
-                out_of_range(format!("index {b:?} is outside a list of {} elements", list.len()))
+                out_of_range(format!("index {} is outside a list of {} elements", key_text(b), list.len()))
             }
             _ => EvalError::new(ErrorKind::Missing, format!("the map has no key {}", key_text(b))),
         }),
