@@ -14,7 +14,7 @@ use clap::Args;
 
 use crate::check::{Bounds, SAMPLES_MIN_DEFAULT};
 use crate::compare::{self, ComparePlan};
-use crate::contestant::{Contestant, Kind};
+use crate::contestant::{Contestant, Kind, Storage};
 use crate::figures::{self, FiguresPlan};
 use crate::floor;
 use crate::load::{self, LoadPlan, Pace};
@@ -71,6 +71,9 @@ pub struct LoadArguments {
     /// The server's process: its CPU (children included) is divided by the answers.
     #[arg(long)]
     pid: Option<u32>,
+    /// The first process of the server's database, where that is another: its CPU (children included) is divided by the answers.
+    #[arg(long)]
+    database_pid: Option<u32>,
     /// Write every sample as CSV.
     #[arg(long)]
     csv: Option<PathBuf>,
@@ -106,6 +109,7 @@ pub fn load(arguments: LoadArguments) -> Result<ExitCode> {
         length,
         grace: seconds(arguments.grace)?,
         server_pid: arguments.pid,
+        database_pid: arguments.database_pid,
     })?;
     let summary = Summary::of(&run);
     println!("{summary}");
@@ -194,9 +198,25 @@ pub fn check(arguments: CheckArguments) -> Result<ExitCode> {
 /// `compare`: who takes part and for how long.
 #[derive(Debug, Args)]
 pub struct CompareArguments {
-    /// The `formledger` program; it takes part twice, as it is and with one transaction for each command.
+    /// The `formledger` program; it takes part on each of `--storage`.
     #[arg(long)]
     formledger: Option<PathBuf>,
+    /// What Formledger stands on. On `embedded` it takes part twice, as it is and with one transaction for each command; on `postgres`,
+    /// ledger and read models are in one database of a server of its own, made for each round.
+    #[arg(long, value_delimiter = ',', default_value = "embedded")]
+    storage: Vec<Storage>,
+    /// The stock path, `formledger-bench-stock`: cqrs-es and postgres-es behind the same HTTP libraries, form and rules.
+    #[arg(long)]
+    stock: Option<PathBuf>,
+    /// Tenants that Formledger's submissions are spread over, each with a form of its own.
+    #[arg(long, default_value_t = 1)]
+    tenants: usize,
+    /// Submissions that Formledger has recorded in them before each measurement.
+    #[arg(long, default_value_t = 0)]
+    recorded: u64,
+    /// Formledger takes part once more, with so many tenants and submissions recorded before: what growth costs.
+    #[arg(long, value_name = "TENANTS:SUBMISSIONS", value_parser = tenants_and_submissions)]
+    grown: Option<(usize, u64)>,
     /// The comparison program built by `bench/go/build.sh`.
     #[arg(long)]
     go: Option<PathBuf>,
@@ -229,7 +249,8 @@ pub struct CompareArguments {
 impl CompareArguments {
     fn plan(&self) -> Result<ComparePlan> {
         let contestants = self.contestants()?;
-        ensure!(!contestants.is_empty(), "nobody takes part: give `--formledger` or `--go`");
+        ensure!(!contestants.is_empty(), "nobody takes part: give `--formledger`, `--stock` or `--go`");
+        ensure!(self.tenants > 0, "`--tenants 0` leaves nobody to submit");
         ensure!(
             self.rounds > 0 && !self.connections.is_empty(),
             "without rounds there is nothing to compare"
@@ -246,14 +267,32 @@ impl CompareArguments {
 
     fn contestants(&self) -> Result<Vec<Contestant>> {
         let mut contestants = Vec::new();
-        if let Some(program) = &self.formledger {
-            contestants.push(self.formledger("formledger", program, &[]));
-            let single = ["--append-batch-max", "1"];
-            contestants.push(self.formledger("one transaction per command", program, &single));
+        for storage in self.formledger.iter().flat_map(|_| &self.storage) {
+            match storage {
+                Storage::Embedded => {
+                    contestants.extend(self.formledger("formledger", Storage::Embedded, &[]));
+                    let single = ["--append-batch-max", "1"];
+                    contestants.extend(self.formledger(
+                        "one transaction per command",
+                        Storage::Embedded,
+                        &single,
+                    ));
+                }
+                Storage::Postgres => {
+                    contestants.extend(self.formledger("formledger on Postgres", Storage::Postgres, &[]))
+                }
+            }
+        }
+        if let (Some((tenants, recorded)), Some(first)) = (self.grown, contestants.first()) {
+            let (name, kind) = (format!("{}, grown", first.name), Kind::Formledger { tenants });
+            contestants.push(Contestant { name, kind, recorded, ..first.clone() });
+        }
+        if let Some(program) = &self.stock {
+            let stock = Contestant::bare("stock cqrs-es on Postgres", program);
+            contestants.push(Contestant { storage: Storage::Postgres, ..stock });
         }
         if let Some(program) = &self.go {
-            let (name, program) = ("Go, in memory".to_owned(), program.clone());
-            contestants.push(Contestant { name, program, arguments: Vec::new(), kind: Kind::Bare });
+            contestants.push(Contestant::bare("Go, in memory", program));
         }
         if !self.no_floor {
             contestants.push(noise_floor()?);
@@ -261,18 +300,29 @@ impl CompareArguments {
         Ok(contestants)
     }
 
-    fn formledger(&self, name: &str, program: &Path, more: &[&str]) -> Contestant {
+    fn formledger(&self, name: &str, storage: Storage, more: &[&str]) -> Option<Contestant> {
         let mut arguments = vec!["serve".to_owned()];
         arguments.extend(self.serve_arguments.iter().cloned());
         arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
-        Contestant { name: name.into(), program: program.into(), arguments, kind: Kind::Formledger }
+        let program = self.formledger.clone()?;
+        let kind = Kind::Formledger { tenants: self.tenants };
+        Some(Contestant { name: name.into(), program, arguments, kind, storage, recorded: self.recorded })
     }
+}
+
+fn tenants_and_submissions(text: &str) -> Result<(usize, u64)> {
+    let (tenants, submissions) = text.split_once(':').context("write it as `TENANTS:SUBMISSIONS`")?;
+    let tenants: usize = tenants.parse().with_context(|| format!("`{tenants}` is no number of tenants"))?;
+    ensure!(tenants > 0, "no tenants leave nobody to submit");
+    let submissions =
+        submissions.parse().with_context(|| format!("`{submissions}` is no number of submissions"))?;
+    Ok((tenants, submissions))
 }
 
 fn noise_floor() -> Result<Contestant> {
     let program = std::env::current_exe().context("where this program is")?;
-    let arguments = vec!["floor".to_owned()];
-    Ok(Contestant { name: "noise floor".into(), program, arguments, kind: Kind::Bare })
+    let floor = Contestant::bare("noise floor", &program);
+    Ok(Contestant { arguments: vec!["floor".to_owned()], ..floor })
 }
 
 /// Runs the comparison and prints its table.

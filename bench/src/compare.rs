@@ -5,12 +5,12 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
-use crate::contestant::Contestant;
+use crate::contestant::{Contestant, Running};
 use crate::load::{self, LoadPlan, Pace};
 use crate::pacer::Length;
 use crate::percentile::median;
@@ -18,6 +18,8 @@ use crate::report::Summary;
 
 /// How long answers may still arrive after a round's end.
 const GRACE: Duration = Duration::from_secs(30);
+/// Connections over which submissions are recorded before a measurement.
+const GROWING_CONNECTIONS: usize = 1_200;
 
 /// What to compare, and for how long.
 #[derive(Debug, Clone)]
@@ -70,8 +72,10 @@ pub struct Line {
     /// Answers a second.
     pub rate_per_second: f64,
     /// Server CPU for each answer.
-    pub cpu_us: f64,
-    /// Server CPU for each answer, spent after the run on work put off.
+    pub server_cpu_us: f64,
+    /// CPU of the server's database for each answer, where that is a process of its own.
+    pub database_cpu_us: Option<f64>,
+    /// CPU of both for each answer, spent after the run on work put off.
     pub afterwards_cpu_us: f64,
     /// Generator CPU for each answer.
     pub generator_cpu_us: f64,
@@ -83,7 +87,7 @@ pub struct Line {
     pub cores_delivered: f64,
     /// The first contestant's rate over this one's: median of each round's ratio.
     pub rate_ratio: f64,
-    /// This contestant's CPU for each answer over the first one's: median of each round's ratio.
+    /// This contestant's CPU for each answer, database included, over the first one's: median of each round's ratio.
     pub cpu_ratio: f64,
     /// Requests in all rounds that were not answered 201.
     pub failed: usize,
@@ -115,6 +119,7 @@ pub fn run(plan: &ComparePlan) -> Result<Comparison> {
 
 fn one(plan: &ComparePlan, contestant: &Contestant, connections: usize, round: usize) -> Result<Round> {
     let running = contestant.start(&plan.data_root)?;
+    grow(&running, contestant.recorded)?;
     running.settle()?;
     let run = load::run(LoadPlan {
         target: running.target(),
@@ -125,10 +130,34 @@ fn one(plan: &ComparePlan, contestant: &Contestant, connections: usize, round: u
         length: Length::Time(plan.duration),
         grace: GRACE,
         server_pid: Some(running.pid()),
+        database_pid: running.database_pid(),
     })?;
     let afterwards_cpu_us = running.settle()?.busy_us() as f64 / run.answered.max(1) as f64;
     let (summary, contestant) = (Summary::of(&run), contestant.name.clone());
     Ok(Round { round, connections, contestant, summary, afterwards_cpu_us })
+}
+
+/// Sends the submissions that a contestant is to have recorded before.
+fn grow(running: &Running, submissions: u64) -> Result<()> {
+    if submissions == 0 {
+        return Ok(());
+    }
+    let began = Instant::now();
+    let run = load::run(LoadPlan {
+        target: running.target(),
+        request: running.submission()?,
+        pace: Pace::Closed,
+        connections: GROWING_CONNECTIONS,
+        warmup: Duration::ZERO,
+        length: Length::Requests(submissions),
+        grace: GRACE,
+        server_pid: None,
+        database_pid: None,
+    })?;
+    let refused = Summary::of(&run).others_than(CREATED);
+    ensure!(refused == 0, "{refused} of {submissions} submissions were not recorded before the measurement");
+    eprintln!("-- {submissions} submissions recorded before, in {:.0} s", began.elapsed().as_secs_f64());
+    Ok(())
 }
 
 fn lines(plan: &ComparePlan, rounds: &[Round]) -> Vec<Line> {
@@ -156,7 +185,8 @@ fn line(first: &[&Round], rounds: &[&Round]) -> Line {
         connections: rounds.first().map_or(0, |round| round.connections),
         contestant: rounds.first().map(|round| round.contestant.clone()).unwrap_or_default(),
         rate_per_second: of_rounds(&|round| round.summary.rate_per_second),
-        cpu_us: of_rounds(&Round::cpu_us),
+        server_cpu_us: of_rounds(&Round::server_cpu_us),
+        database_cpu_us: median(rounds.iter().filter_map(|round| round.database_cpu_us()).collect()),
         afterwards_cpu_us: of_rounds(&|round| round.afterwards_cpu_us),
         generator_cpu_us: of_rounds(&|round| round.summary.generator_cpu.total_us),
         p50_ms: of_rounds(&|round| round.summary.latencies.p50_us as f64 / 1_000.0),
@@ -169,8 +199,17 @@ fn line(first: &[&Round], rounds: &[&Round]) -> Line {
 }
 
 impl Round {
-    fn cpu_us(&self) -> f64 {
+    fn server_cpu_us(&self) -> f64 {
         self.summary.server_cpu.map_or(f64::NAN, |cpu| cpu.total_us)
+    }
+
+    fn database_cpu_us(&self) -> Option<f64> {
+        self.summary.database_cpu.map(|cpu| cpu.total_us)
+    }
+
+    /// Server and database.
+    fn cpu_us(&self) -> f64 {
+        self.server_cpu_us() + self.database_cpu_us().unwrap_or(0.0)
     }
 }
 
@@ -189,17 +228,20 @@ impl fmt::Display for Comparison {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             formatter,
-            "| connections | contestant | answers/s | server CPU µs | + afterwards | generator CPU µs | p50 ms | p99 ms | cores given | \
-             rate: first ÷ this | CPU: this ÷ first | failed |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+            "| connections | contestant | answers/s | server CPU µs | + database | + afterwards | generator CPU µs | p50 ms | p99 ms | cores given | \
+             rate: first ÷ this | CPU: this ÷ first | failed |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
         )?;
         for line in &self.lines {
-            let Line { connections, contestant, rate_per_second, cpu_us, afterwards_cpu_us, .. } = line;
+            let Line { connections, contestant, rate_per_second, server_cpu_us, afterwards_cpu_us, .. } =
+                line;
+            let database_cpu_us =
+                line.database_cpu_us.map_or("–".to_owned(), |cpu_us| format!("{cpu_us:.1}"));
             let Line {
                 generator_cpu_us, p50_ms, p99_ms, cores_delivered, rate_ratio, cpu_ratio, failed, ..
             } = line;
             writeln!(
                 formatter,
-                "| {connections} | {contestant} | {rate_per_second:.0} | {cpu_us:.1} | {afterwards_cpu_us:.1} | {generator_cpu_us:.1} | \
+                "| {connections} | {contestant} | {rate_per_second:.0} | {server_cpu_us:.1} | {database_cpu_us} | {afterwards_cpu_us:.1} | {generator_cpu_us:.1} | \
                  {p50_ms:.1} | {p99_ms:.1} | {cores_delivered:.2} | {rate_ratio:.2} | {cpu_ratio:.2} | {failed} |"
             )?;
         }

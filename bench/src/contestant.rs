@@ -11,14 +11,16 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::connection::Connection;
+use crate::database::Database;
 use crate::process_cpu::ProcessCpu;
 use crate::request::RequestTemplate;
 use crate::template::{Random, Template};
+use crate::token;
 
 /// The line that every contestant prints once it accepts connections.
 const READY_LINE: &str = "listening on http://";
@@ -37,6 +39,7 @@ const FORM: &str = include_str!("../data/form.json");
 /// A submission to it, 1 KB, with placeholders.
 const SUBMISSION: &str = include_str!("../data/submission.json");
 const FORM_PATH: &str = "/v1/forms/benchmark";
+/// Further ones are `benchmark-1`, `benchmark-2`, …
 const TENANT: &str = "benchmark";
 
 /// A program that can be started.
@@ -50,15 +53,31 @@ pub struct Contestant {
     pub arguments: Vec<String>,
     /// What it needs to be ready.
     pub kind: Kind,
+    /// Where it keeps what it is sent.
+    pub storage: Storage,
+    /// Submissions that it has taken before anything is measured, as with every one later.
+    pub recorded: u64,
 }
 
 /// What a contestant needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Formledger: data folder, secret, token, and the published form.
-    Formledger,
+    /// Formledger: data folder, secret, and for each tenant a token and the published form.
+    Formledger {
+        /// That submissions are spread over, evenly by chance.
+        tenants: usize,
+    },
     /// Anything that takes `--listen` and answers every POST.
     Bare,
+}
+
+/// Where a contestant keeps what it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Storage {
+    /// In itself: memory, or files in its data folder.
+    Embedded,
+    /// In a database of a Postgres server of its own, named by `--database-url`.
+    Postgres,
 }
 
 /// A started contestant. Dropping it stops the process and deletes its data.
@@ -67,10 +86,25 @@ pub struct Running {
     child: Child,
     target: SocketAddr,
     headers: Vec<(String, String)>,
+    // The process is stopped in `drop`, before its database and its files go.
+    database: Option<Database>,
     _data: TempDir,
 }
 
 impl Contestant {
+    /// A program that needs nothing and keeps nothing.
+    pub fn bare(name: &str, program: &Path) -> Self {
+        let (name, program) = (name.to_owned(), program.to_owned());
+        Self {
+            name,
+            program,
+            arguments: Vec::new(),
+            kind: Kind::Bare,
+            storage: Storage::Embedded,
+            recorded: 0,
+        }
+    }
+
     /// Starts it with fresh data under `data_root` and waits until it takes submissions.
     ///
     /// # Errors
@@ -81,7 +115,14 @@ impl Contestant {
         let errors = data.path().join("stderr.log");
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).args(["--listen", "127.0.0.1:0"]);
-        if self.kind == Kind::Formledger {
+        let database = match self.storage {
+            Storage::Embedded => None,
+            Storage::Postgres => Some(Database::start()?),
+        };
+        if let Some(database) = &database {
+            command.args(["--database-url", database.url()]);
+        }
+        if let Kind::Formledger { .. } = self.kind {
             command.arg("--data").arg(data.path().join("ledger")).args(["--jwt-secret", &secret]);
         }
         let child = command
@@ -91,7 +132,7 @@ impl Contestant {
             .spawn()
             .with_context(|| format!("starting {}", self.program.display()))?;
         let mut running =
-            Running { child, target: ([127, 0, 0, 1], 0).into(), headers: Vec::new(), _data: data };
+            Running { child, target: ([127, 0, 0, 1], 0).into(), headers: Vec::new(), database, _data: data };
         self.make_ready(&mut running, &secret)
             .with_context(|| format!("{} said:\n{}", self.name, last_words(&errors)))?;
         Ok(running)
@@ -99,27 +140,26 @@ impl Contestant {
 
     fn make_ready(&self, running: &mut Running, secret: &str) -> Result<()> {
         running.target = running.listening_on()?;
-        if self.kind == Kind::Formledger {
-            let token = self.token(secret)?;
-            running.headers.push(("Authorization".into(), format!("Bearer {token}")));
-            running.once("PUT", FORM_PATH, Some(FORM), 200)?;
-            running.once("POST", &format!("{FORM_PATH}/publish"), None, 201)?;
+        if let Kind::Formledger { tenants } = self.kind {
+            let tokens: Vec<String> =
+                tenant_names(tenants).map(|tenant| token::mint(secret, &tenant)).collect::<Result<_>>()?;
+            for token in &tokens {
+                running.headers = vec![authorization(token)];
+                running.once("PUT", FORM_PATH, Some(FORM), 200)?;
+                running.once("POST", &format!("{FORM_PATH}/publish"), None, 201)?;
+            }
+            running.headers = vec![authorization(&format!("{{{{pick:{}}}}}", tokens.join("|")))];
         }
         Ok(())
     }
+}
 
-    fn token(&self, secret: &str) -> Result<String> {
-        let roles = "admin,designer,submitter";
-        let minted = Command::new(&self.program)
-            .args(["token", "--tenant", TENANT, "--subject", "bench", "--roles", roles, "--ttl", "12h"])
-            .env("FORMLEDGER_JWT_SECRET", secret)
-            .output()
-            .context("minting a token")?;
-        let said = String::from_utf8_lossy(&minted.stderr);
-        ensure!(minted.status.success(), "`token` failed with {}: {said}", minted.status);
-        let token = String::from_utf8(minted.stdout).context("the token is not text")?;
-        Ok(token.trim().to_owned())
-    }
+fn tenant_names(count: usize) -> impl Iterator<Item = String> {
+    (0..count).map(|n| if n == 0 { TENANT.to_owned() } else { format!("{TENANT}-{n}") })
+}
+
+fn authorization(token: &str) -> (String, String) {
+    ("Authorization".into(), format!("Bearer {token}"))
 }
 
 impl Running {
@@ -131,6 +171,20 @@ impl Running {
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The first process of its database, if it has one.
+    pub fn database_pid(&self) -> Option<u32> {
+        self.database.as_ref().map(Database::pid)
+    }
+
+    /// CPU so far, its database's included.
+    fn cpu(&self) -> Result<ProcessCpu> {
+        let own = ProcessCpu::of_tree(self.pid())?;
+        Ok(match self.database_pid() {
+            Some(database) => own + ProcessCpu::of_tree(database)?,
+            None => own,
+        })
     }
 
     /// What the load sends it: a different submission every time.
@@ -147,11 +201,11 @@ impl Running {
     /// The process is gone.
     pub fn settle(&self) -> Result<ProcessCpu> {
         let start = Instant::now();
-        let before = ProcessCpu::of_tree(self.pid())?;
+        let before = self.cpu()?;
         let mut last = before;
         loop {
             std::thread::sleep(SETTLE_STEP);
-            let now = ProcessCpu::of_tree(self.pid())?;
+            let now = self.cpu()?;
             if (now - last).busy_us() <= SETTLED_CPU_US || start.elapsed() > SETTLE_MAX {
                 return Ok(now - before);
             }
@@ -277,6 +331,8 @@ mod tests {
             program: "sh".into(),
             arguments: vec!["-c".into(), "echo out of order >&2".into(), "ignored".into()],
             kind: Kind::Bare,
+            storage: Storage::Embedded,
+            recorded: 0,
         };
         let error = format!("{:#}", contestant.start(&std::env::temp_dir()).unwrap_err());
         assert!(error.contains("out of order"), "{error}");

@@ -94,6 +94,7 @@ fn open_loop(plan: &FiguresPlan, contestant: &Contestant) -> Result<OpenLoop> {
         length: Length::Time(least.max(plan.compare.duration)),
         grace: GRACE,
         server_pid: Some(running.pid()),
+        database_pid: running.database_pid(),
     })?;
     let csv = plan.out.join(format!("open-{}-{rate}.csv", file_name(&contestant.name)));
     sample::write_csv(&run.samples, &mut BufWriter::new(File::create(&csv)?))?;

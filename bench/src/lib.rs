@@ -2,7 +2,7 @@
 //!
 //! Read in this order: what is sent (`template`, `request`, `connection`), when (`schedule`, `pacer`), what came of it
 //! (`load`, `sample`, `percentile`, `check`), what it cost (`process_cpu`, `cores`), and who is compared
-//! (`contestant`, `compare`, `figures`, `floor`). `cli` maps arguments onto these.
+//! (`contestant` with its `database` and `token`s, `compare`, `figures`, `floor`). `cli` maps arguments onto these.
 //!
 //! Nothing here is a timed test: the tests check the arithmetic, never the speed of the machine.
 
@@ -31,6 +31,10 @@ pub mod machine;
 pub mod load;
 
 pub mod report;
+
+pub mod database;
+
+pub mod token;
 
 pub mod contestant;
 

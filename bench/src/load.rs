@@ -55,6 +55,8 @@ pub struct LoadPlan {
     pub grace: Duration,
     /// The server's process, for its CPU time.
     pub server_pid: Option<u32>,
+    /// Its database's first process, where that is another, for its CPU time.
+    pub database_pid: Option<u32>,
 }
 
 /// What came of a run.
@@ -68,6 +70,8 @@ pub struct LoadRun {
     pub answered: u64,
     /// What the server cost in that time.
     pub server_cpu: Option<ProcessCpu>,
+    /// What its database cost in that time: all its processes, also those that ended.
+    pub database_cpu: Option<ProcessCpu>,
     /// What this generator cost in that time, without the core probe.
     pub generator_cpu: ProcessCpu,
     /// What the machine gave in that time.
@@ -101,21 +105,32 @@ async fn measure(plan: Arc<LoadPlan>) -> Result<LoadRun> {
     });
 
     tokio::time::sleep_until(pacer.origin().into()).await;
-    let before = Costs::now(plan.server_pid)?;
+    let before = Costs::now(&plan)?;
     let probe = CoreProbe::start()?;
     let workers = workers.join_all().await;
     let measured_for = pacer.origin().elapsed();
     let cores = probe.finish();
-    let after = Costs::now(plan.server_pid)?;
+    let after = Costs::now(&plan)?;
     releasing.await??;
 
     let mut generator_cpu = after.generator - before.generator;
     generator_cpu.user_us = generator_cpu.user_us.saturating_sub(cores.probe_cpu_us);
-    let server_cpu = after.server.zip(before.server).map(|(after, before)| after - before);
+    let between = |after: Option<ProcessCpu>, before| after.zip(before).map(|(after, before)| after - before);
+    let server_cpu = between(after.server, before.server);
+    let database_cpu = between(after.database, before.database);
     let answered = workers.iter().map(|worker| worker.answered).sum();
     let first_error = workers.iter().find_map(|worker| worker.first_error.clone());
     let samples = in_order(workers, &pacer);
-    Ok(LoadRun { samples, measured_for, answered, server_cpu, generator_cpu, cores, first_error })
+    Ok(LoadRun {
+        samples,
+        measured_for,
+        answered,
+        server_cpu,
+        database_cpu,
+        generator_cpu,
+        cores,
+        first_error,
+    })
 }
 
 fn pacer(plan: &LoadPlan) -> Pacer {
@@ -153,13 +168,15 @@ fn in_order(workers: Vec<Worker>, pacer: &Pacer) -> Vec<Sample> {
 
 struct Costs {
     server: Option<ProcessCpu>,
+    database: Option<ProcessCpu>,
     generator: ProcessCpu,
 }
 
 impl Costs {
-    fn now(server_pid: Option<u32>) -> Result<Self> {
+    fn now(plan: &LoadPlan) -> Result<Self> {
         Ok(Self {
-            server: server_pid.map(ProcessCpu::of_tree).transpose()?,
+            server: plan.server_pid.map(ProcessCpu::of_tree).transpose()?,
+            database: plan.database_pid.map(ProcessCpu::of_tree).transpose()?,
             generator: ProcessCpu::of_self()?,
         })
     }

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::ops::Sub;
+use std::ops::{Add, Sub};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -58,6 +58,19 @@ impl ProcessCpu {
         let text = fs::read_to_string("/proc/self/stat").context("/proc/self/stat")?;
         let stat = parse_stat(&text, ticks_per_second()).context("/proc/self/stat has another form")?;
         Ok(Self { user_us: stat.user_us, system_us: stat.system_us, queued_us: queued_us(pid) })
+    }
+}
+
+impl Add for ProcessCpu {
+    type Output = Self;
+
+    /// Of two trees of processes together.
+    fn add(self, other: Self) -> Self {
+        Self {
+            user_us: self.user_us + other.user_us,
+            system_us: self.system_us + other.system_us,
+            queued_us: self.queued_us + other.queued_us,
+        }
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Summary {
     pub by_status: BTreeMap<u16, usize>,
     /// What the server spent on each answer, if its process was named.
     pub server_cpu: Option<CpuPerRequest>,
+    /// What its database spent on each answer, where that is a process of its own.
+    pub database_cpu: Option<CpuPerRequest>,
     /// What the generator spent on each answer.
     pub generator_cpu: CpuPerRequest,
     /// What the machine gave.
@@ -63,6 +65,7 @@ impl Summary {
             latencies: Latencies::of(run.samples.iter().map(|sample| sample.latency_us).collect()),
             by_status,
             server_cpu: run.server_cpu.map(per_request),
+            database_cpu: run.database_cpu.map(per_request),
             generator_cpu: per_request(run.generator_cpu),
             cores: run.cores,
             first_error: run.first_error.clone(),
@@ -114,6 +117,9 @@ impl fmt::Display for Summary {
         }
         if let Some(cpu) = &self.server_cpu {
             writeln!(formatter, "server     {cpu}")?;
+        }
+        if let Some(cpu) = &self.database_cpu {
+            writeln!(formatter, "database   {cpu}")?;
         }
         writeln!(formatter, "generator  {}", self.generator_cpu)?;
         write!(

@@ -81,6 +81,7 @@ fn plan(target: SocketAddr, pace: Pace, connections: usize, length: Length) -> L
         length,
         grace: Duration::from_secs(60),
         server_pid: Some(std::process::id()),
+        database_pid: None,
     }
 }
 

@@ -235,12 +235,21 @@ impl Postgres {
         self.execute("SELECT pg_reload_conf()").await;
     }
 
+    /// What the server logged.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.log_path()).unwrap_or_default()).into_owned()
+    }
+
     /// What the server logged, its last lines.
     pub fn log_tail(&self) -> String {
-        let text = fs::read(self.log_path()).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
+        let text = self.log();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
+    }
+
+    /// Its first process, which starts all others and waits for them.
+    pub fn process_id(&self) -> u32 {
+        self.process.as_ref().expect("the server runs").id()
     }
 
     pub(crate) fn pid(&self) -> Pid {
