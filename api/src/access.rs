@@ -62,28 +62,39 @@ pub enum Reach {
     Submission,
     /// The parameter `form`, which such a credential must give.
     FormFilter,
+    /// Each line of the body, once it is read; what runs the line compares its form.
+    Lines,
 }
 
 impl Rule {
-    /// Lets a caller in, or not; whether a workflow or a submission of one's own lets them is said later, by what knows it.
+    /// Lets a caller in, or not; whether a workflow or a submission of one's own lets them is said later, by what knows it. The caller that
+    /// comes out holds the roles that it holds for the form that the request names, where it names one.
     ///
     /// # Errors
     /// 403.
-    pub fn admit(&self, caller: &Caller, head: &Head) -> Result<(), ApiError> {
-        if let Who::Roles(roles) = self.who {
-            caller.require(roles)?;
-        }
-        if caller.forms.is_none() {
-            return Ok(());
-        }
+    pub fn admit(&self, caller: Caller, head: &Head) -> Result<Caller, ApiError> {
+        let matters = caller.forms.is_some() || caller.has_roles_for_forms();
         let form = match self.reach {
-            Reach::Submission => return Ok(()),
+            _ if !matters => None,
             Reach::Form => self.parameter("form", head.uri.path()),
             Reach::FormFilter => Params::read(head)?.one("form")?,
-            Reach::Tenant => None,
+            Reach::Submission | Reach::Lines | Reach::Tenant => None,
         };
-        match form {
-            Some(form) if caller.reaches(&form) => Ok(()),
+        let named = form.as_deref().and_then(|form| form.parse().ok());
+        let caller = match named {
+            Some(form) => caller.on(&form),
+            None => caller,
+        };
+        match (self.who, self.reach) {
+            // What the submission or the line is about says which roles count, and asks again.
+            (Who::Roles(roles), Reach::Submission | Reach::Lines) => caller.require_somewhere(roles)?,
+            (Who::Roles(roles), _) => caller.require(roles)?,
+            _ => {}
+        }
+        match (self.reach, form) {
+            (Reach::Submission | Reach::Lines, _) => Ok(caller),
+            _ if caller.forms.is_none() => Ok(caller),
+            (_, Some(form)) if caller.reaches(&form) => Ok(caller),
             _ => Err(caller.out_of_reach()),
         }
     }
@@ -136,7 +147,7 @@ pub fn matrix(rules: impl IntoIterator<Item = Rule>) -> String {
             }
             text += match rule.reach {
                 Reach::Tenant => " – |",
-                Reach::Form | Reach::Submission => " its forms |",
+                Reach::Form | Reach::Submission | Reach::Lines => " its forms |",
                 Reach::FormFilter => " with `form=` |",
             };
         }

@@ -100,6 +100,8 @@ pub struct Api {
     pub feed_pages: FeedPages,
     /// Feeds that may still be opened.
     pub feeds: Arc<Places>,
+    /// Requests with many commands that may still begin.
+    pub bulks: Arc<Places>,
     /// Replays that run, and those that ended lately.
     pub replays: Replays,
     /// Turns true when the application stops, so that feeds end.
@@ -142,6 +144,7 @@ impl App {
             checked_forms: CheckedForms::new(),
             feed_pages: FeedPages::new(),
             feeds: Places::new(settings.limits.feeds_max, settings.limits.feeds_per_tenant_max),
+            bulks: Places::new(settings.limits.bulks_max, settings.limits.bulks_per_tenant_max),
             replays: Replays::new(&settings.limits),
             metrics: ServerMetrics::new(),
             settings,

@@ -54,12 +54,15 @@ pub fn worth(rule: &Rule, handled: &Result<Response, ApiError>) -> Option<Kind> 
     match handled {
         _ if rule.who == Who::Anybody => None,
         Ok(_) => rule.discloses().then_some(Kind::Read),
-        Err(error) => {
-            let problem = error.problem();
-            let status = problem.status.as_u16();
-            REFUSALS.contains(&status).then_some(Kind::Refused { code: problem.code, status })
-        }
+        Err(error) => refusal(error),
     }
+}
+
+/// What there is to record of a refusal of somebody who was understood.
+pub fn refusal(error: &ApiError) -> Option<Kind> {
+    let problem = error.problem();
+    let status = problem.status.as_u16();
+    REFUSALS.contains(&status).then_some(Kind::Refused { code: problem.code, status })
 }
 
 impl Rule {
@@ -73,6 +76,21 @@ impl Rule {
 
 /// Records what an answer is about, where its tenant wants that: a refusal now, a read soon.
 pub async fn note(api: &Api, head: &Head, rule: &Rule, kind: Kind) {
+    let submission_id = match rule.reach {
+        Reach::Submission => rule.parameter("id", head.uri.path()).and_then(|id| id.parse().ok()),
+        _ => None,
+    };
+    note_about(api, head, rule, kind, submission_id).await;
+}
+
+/// As [`note`], of a request that does not name its submission in its path.
+pub async fn note_about(
+    api: &Api,
+    head: &Head,
+    rule: &Rule,
+    kind: Kind,
+    submission_id: Option<SubmissionId>,
+) {
     // Without a tenant the credential was not good, and nobody is known to have done anything.
     let Some(tenant) = head.tenant.get() else { return };
     let system = TenantContext::system(tenant.clone(), Arc::clone(&head.correlation_id), Utc::now());
@@ -87,10 +105,6 @@ pub async fn note(api: &Api, head: &Head, rule: &Rule, kind: Kind) {
     let context = &caller.context;
     let path = head.uri.path();
     let (action, target) = (action(rule), Some(path[..path.floor_char_boundary(TARGET_BYTES_MAX)].into()));
-    let submission_id = match rule.reach {
-        Reach::Submission => rule.parameter("id", path).and_then(|id| id.parse().ok()),
-        _ => None,
-    };
     let noted = Noted { kind, action, target, submission_id };
     let fate = api.audit.folding().note(context, noted.clone(), !is_read, Instant::now());
     match fate {

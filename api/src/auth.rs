@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use formledger_domain::{Actor, ApiKey, ApiKeyId, FormId, TenantContext, TenantId};
+use formledger_domain::{Actor, ApiKey, ApiKeyId, FormId, TenantContext, TenantId, role_scope};
 use http::header::{AUTHORIZATION, HeaderName};
 use sha2::{Digest, Sha256};
 
@@ -62,6 +62,8 @@ pub struct Caller {
     pub api_key: Option<ApiKeyId>,
     /// The forms that the credential is limited to; all of the tenant when `None`.
     pub forms: Option<Arc<[FormId]>>,
+    /// The roles as the credential grants them, also where `context` speaks for one form.
+    granted: Arc<[String]>,
 }
 
 impl Caller {
@@ -70,15 +72,52 @@ impl Caller {
         roles.iter().any(|role| self.context.actor.has_role(role))
     }
 
+    /// The same caller where something of `form` is in question: with the roles that it holds there.
+    pub fn on(mut self, form: &FormId) -> Self {
+        self.context.actor = self.context.actor.on(form);
+        self
+    }
+
+    /// Whether the caller holds one of `roles` for `form`.
+    pub fn has_any_on(&self, form: &FormId, roles: &[&str]) -> bool {
+        let actor = self.context.actor.on(form);
+        roles.iter().any(|role| actor.has_role(role))
+    }
+
+    /// Whether the credential grants a role for one form.
+    pub fn has_roles_for_forms(&self) -> bool {
+        self.granted.iter().any(|role| role_scope(role).is_some())
+    }
+
+    /// Whether the caller holds one of `roles` for all of the tenant, whatever form is in question.
+    pub fn has_any_everywhere(&self, roles: &[&str]) -> bool {
+        self.granted.iter().any(|role| roles.contains(&role.as_str()))
+    }
+
+    /// Refuses a caller that holds none of `roles` for `form`.
+    ///
+    /// # Errors
+    /// As [`Caller::require`].
+    pub fn require_on(&self, form: &FormId, roles: &[&str]) -> Result<(), ApiError> {
+        if self.has_any_on(form, roles) { Ok(()) } else { Err(missing(roles)) }
+    }
+
+    /// Refuses a caller that holds none of `roles` for any form.
+    ///
+    /// # Errors
+    /// As [`Caller::require`].
+    pub fn require_somewhere(&self, roles: &[&str]) -> Result<(), ApiError> {
+        let name = |role: &str| role_scope(role).map_or(role, |(name, _)| name).to_owned();
+        let held = self.granted.iter().any(|role| roles.contains(&&*name(role)));
+        if held { Ok(()) } else { Err(missing(roles)) }
+    }
+
     /// Refuses a caller that holds none of `roles`.
     ///
     /// # Errors
     /// 403 that names the roles that would do.
     pub fn require(&self, roles: &[&str]) -> Result<(), ApiError> {
-        if self.has_any(roles) {
-            return Ok(());
-        }
-        Err(ApiError::NotPermitted(format!("this takes one of the roles `{}`", roles.join("`, `"))))
+        if self.has_any(roles) { Ok(()) } else { Err(missing(roles)) }
     }
 
     /// How long the credential lasts from now on.
@@ -107,6 +146,10 @@ impl Caller {
         self.context.tenant = tenant;
         Ok(self)
     }
+}
+
+fn missing(roles: &[&str]) -> ApiError {
+    ApiError::NotPermitted(format!("this takes one of the roles `{}`", roles.join("`, `")))
 }
 
 /// Checks credentials, and remembers the good ones: a signature costs more than everything else before the ledger.
@@ -155,7 +198,8 @@ impl Authenticator {
         if verified.expires <= context.now {
             return Err(INVALID);
         }
-        Ok(Caller { context, expires: verified.expires, api_key: None, forms: None })
+        let granted = Arc::clone(&context.actor.roles);
+        Ok(Caller { context, expires: verified.expires, api_key: None, forms: None, granted })
     }
 
     fn verify(&self, token: &str, digest: [u8; 32]) -> Result<Verified, ApiError> {
@@ -189,6 +233,7 @@ async fn by_api_key(api: &Api, head: &Head, key: &str) -> Result<Caller, ApiErro
         expires: key.expires_at.unwrap_or(DateTime::<Utc>::MAX_UTC),
         api_key: Some(sent.id),
         forms: key.forms.clone(),
+        granted: Arc::clone(&key.roles),
     })
 }
 

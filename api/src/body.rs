@@ -67,7 +67,11 @@ impl Body {
         Err(ApiError::BodyTooLarge { limit_bytes })
     }
 
-    async fn chunk(&mut self) -> Result<Option<Bytes>, ApiError> {
+    /// The next piece; `None` at the end.
+    ///
+    /// # Errors
+    /// 400 when the body breaks off.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, ApiError> {
         self.0.next().await.transpose().map_err(|error| ApiError::Malformed {
             code: "body-incomplete",
             detail: format!("the body broke off: {error}"),

@@ -22,6 +22,9 @@ const X_CONTENT_TYPE_OPTIONS: HeaderName = HeaderName::from_static("x-content-ty
 /// The media types that are read as a JSON merge patch; the first is its own, the second what most clients send.
 pub const MERGE_PATCH_TYPES: [&str; 2] = ["application/merge-patch+json", "application/json"];
 
+/// The media types that are read as lines of JSON; none is registered, the first is what most clients send.
+const NDJSON_TYPES: [&str; 3] = ["application/x-ndjson", "application/ndjson", "application/jsonl"];
+
 /// A request at its handler.
 pub struct Call {
     /// The application.
@@ -48,8 +51,7 @@ impl Call {
         let Self { api, head, rule, .. } = self;
         async move {
             let caller = api.authenticator.authenticate(api, head).await?;
-            rule.admit(&caller, head)?;
-            Ok(caller)
+            rule.admit(caller, head)
         }
     }
 
@@ -74,6 +76,18 @@ impl Call {
         }
         let body = self.body.read(&self.api.settings.limits).await?;
         Ok((self.api, self.head, body))
+    }
+
+    /// The body to be read line by line, which must be NDJSON by its media type.
+    ///
+    /// # Errors
+    /// 415 for another media type.
+    pub fn lines_body(self) -> Result<(Arc<Api>, Arc<Head>, Body), ApiError> {
+        let fits = |given: &str| NDJSON_TYPES.iter().any(|known| given.eq_ignore_ascii_case(known));
+        if !media_type(&self.head)?.is_some_and(fits) {
+            return Err(ApiError::UnsupportedMediaType("`application/x-ndjson`, one JSON object a line"));
+        }
+        Ok((self.api, self.head, self.body))
     }
 
     /// Reads a body that may be missing; when it is not, it must be JSON.
@@ -123,7 +137,8 @@ pub fn answer(head: &Head, route: &Arc<RouteMetrics>, result: Result<Response, A
     response
 }
 
-fn log(head: &Head, error: &ApiError) {
+/// Tells the log of a refusal, and of the cause of a failure of ours.
+pub fn log(head: &Head, error: &ApiError) {
     let (tenant, request_id, path) = (head.tenant_name(), &*head.request_id, head.uri.path());
     match error {
         ApiError::Internal(cause) => {

@@ -15,7 +15,6 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
 use warp::reply::Response;
 
 use crate::app::Api;
@@ -24,12 +23,11 @@ use crate::body::whole;
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::head::Head;
-use crate::limits::IDEMPOTENCY_KEY_BYTES_MAX;
+use crate::idempotency::idempotency;
 use crate::precondition::IfMatch;
 
 /// How far the ledger reached when the answer was made.
 pub const LEDGER_POSITION: HeaderName = HeaderName::from_static("ledger-position");
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// A command's request: allowed by role, in a tenant that exists, with its body read.
 pub struct CommandCall {
@@ -73,11 +71,15 @@ impl Outcome {
         Self { status: StatusCode::CREATED.as_u16(), ..Self::ok(body) }
     }
 
-    fn answer(&self, position: Position, sequence: Sequence) -> Response {
+    /// The body with where the ledger and the stream are after it.
+    fn text(&self, position: Position, sequence: Sequence) -> String {
         let object = self.body.get().strip_suffix('}').unwrap_or_default();
         let comma = if object == "{" { "" } else { "," };
-        let text = format!(r#"{object}{comma}"position":{position},"sequence":{sequence}}}"#);
-        let mut response = whole("application/json", text);
+        format!(r#"{object}{comma}"position":{position},"sequence":{sequence}}}"#)
+    }
+
+    fn answer(&self, position: Position, sequence: Sequence) -> Response {
+        let mut response = whole("application/json", self.text(position, sequence));
         *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::OK);
         let headers = response.headers_mut();
         headers.insert(LEDGER_POSITION, HeaderValue::from(position.0));
@@ -146,6 +148,18 @@ impl CommandCall {
         Ok(Self { api, caller, body, ledger, if_match, idempotency })
     }
 
+    /// A command that is one line of a request with many; `body` is the line.
+    pub fn for_line(
+        api: Arc<Api>,
+        caller: Caller,
+        body: Bytes,
+        if_match: Option<IfMatch>,
+        idempotency: Option<Idempotency>,
+    ) -> Self {
+        let ledger = api.store.ledger(&caller.context);
+        Self { api, caller, body, ledger, if_match, idempotency }
+    }
+
     /// Runs a command on the stream of `A` with identifier `id`, and answers what `outcome` makes of its effect.
     ///
     /// # Errors
@@ -191,13 +205,13 @@ impl CommandCall {
     ///
     /// # Errors
     /// As [`CommandCall::execute`]; any `If-Match` is 412, because there is nothing yet that could match.
-    pub async fn create<A>(
+    pub async fn begin<A>(
         &self,
         id: impl fmt::Display,
         command: A::Command,
         topic: Option<Arc<str>>,
         outcome: impl Fn(&A, &[A::Event]) -> Outcome + Send + Sync,
-    ) -> Result<Response, ApiError>
+    ) -> Result<Settled, ApiError>
     where
         A: LedgerAggregate<Services = ()>,
         ApiError: From<A::Error>,
@@ -206,7 +220,7 @@ impl CommandCall {
             return Err(given.failed(Sequence::START));
         }
         let stream = self.caller.context.stream::<A>(id);
-        Ok(self.run(&stream, command, topic, Expectation::NoStream, outcome).await?.answer())
+        self.run(&stream, command, topic, Expectation::NoStream, outcome).await
     }
 
     async fn run<A>(
@@ -246,9 +260,17 @@ impl CommandCall {
     /// # Errors
     /// `refusal`, or 422 when the key was used for another request.
     pub async fn first_or(&self, refusal: ApiError) -> Result<Response, ApiError> {
+        Ok(self.settled_or(refusal).await?.answer())
+    }
+
+    /// As [`CommandCall::first_or`], for a line of a request with many.
+    ///
+    /// # Errors
+    /// As [`CommandCall::first_or`].
+    pub async fn settled_or(&self, refusal: ApiError) -> Result<Settled, ApiError> {
         let Some(idempotency) = &self.idempotency else { return Err(refusal) };
         match self.ledger.first_outcome(idempotency).await? {
-            Some(first) => Ok(Settled::again(&first)?.answer()),
+            Some(first) => Settled::again(&first),
             None => Err(refusal),
         }
     }
@@ -278,6 +300,14 @@ impl Settled {
     /// The answer that leaves.
     pub fn answer(&self) -> Response {
         self.outcome.answer(self.position, self.sequence)
+    }
+
+    /// The answer as the result of line `number` of a request with many.
+    pub fn line(&self, number: u64) -> String {
+        let (status, text) = (self.outcome.status, self.outcome.text(self.position, self.sequence));
+        // It is an object, and never an empty one.
+        let members = text.strip_prefix('{').unwrap_or_default();
+        format!(r#"{{"line":{number},"status":{status},{members}"#)
     }
 }
 
@@ -320,64 +350,10 @@ pub fn required_members<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError>
 #[serde(deny_unknown_fields)]
 pub struct Empty {}
 
-/// The request's idempotency key, which is the caller's own: the same key of another person is another key.
-///
-/// # Errors
-/// 400 for a key that is too long or not visible.
-pub fn idempotency(head: &Head, subject: &str, body: &[u8]) -> Result<Option<Idempotency>, ApiError> {
-    let Some(key) = head.text(&IDEMPOTENCY_KEY)? else { return Ok(None) };
-    let length_fits = (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len());
-    if !length_fits || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(ApiError::Malformed {
-            code: "idempotency-key-invalid",
-            detail: format!(
-                "an `Idempotency-Key` is 1 to {IDEMPOTENCY_KEY_BYTES_MAX} visible ASCII characters"
-            ),
-        });
-    }
-    let mut hash = Sha256::new();
-    hash.update(head.method.as_str());
-    hash.update([0]);
-    hash.update(head.uri.path());
-    hash.update([0]);
-    hash.update(body);
-    // A key holds no space, so the first one ends it, whatever characters the subject has.
-    Ok(Some(Idempotency { key: format!("{key} {subject}"), request_hash: hash.finalize().into() }))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::{HeaderMap, Method, Uri};
     use serde_json::json;
-
-    fn head(name: HeaderName, value: &str) -> Head {
-        let mut headers = HeaderMap::new();
-        headers.insert(name, value.parse().expect("a header value"));
-        Head::new(Method::POST, Uri::from_static("/v1/forms/expense"), headers)
-    }
-
-    #[test]
-    fn an_idempotency_key_is_visible_ascii_of_bounded_length_and_bound_to_the_request() {
-        for bad in ["", "two words", &"k".repeat(256)] {
-            assert!(idempotency(&head(IDEMPOTENCY_KEY, bad), "sam", b"").is_err(), "{bad}");
-        }
-        let key = head(IDEMPOTENCY_KEY, &"k".repeat(255));
-        let hash = |body| idempotency(&key, "sam", body).expect("valid").expect("given").request_hash;
-        assert_eq!(hash(b"1"), hash(b"1"));
-        assert_ne!(hash(b"1"), hash(b"2"));
-    }
-
-    #[test]
-    fn no_other_key_and_subject_make_the_same_stored_key() {
-        let stored = |key: &str, subject: &str| {
-            idempotency(&head(IDEMPOTENCY_KEY, key), subject, b"").expect("valid").expect("given").key
-        };
-        assert_eq!(stored("k", "sam"), stored("k", "sam"));
-        assert_ne!(stored("k", "sam"), stored("k", "eve"));
-        assert_ne!(stored("k", "s am"), stored("ks", "am"));
-        assert_ne!(stored("k", ""), stored("k", " "));
-    }
 
     #[tokio::test]
     async fn position_and_sequence_join_the_body_that_the_resource_made() {

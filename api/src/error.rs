@@ -98,6 +98,12 @@ pub enum ApiError {
         /// The limit.
         limit_bytes: usize,
     },
+    /// The body has more lines than a request may have.
+    #[error("a request has at most {lines_max} lines; this and the following ones are not begun")]
+    TooManyLines {
+        /// The limit.
+        lines_max: u64,
+    },
     /// The body's media type is not one that this resource reads.
     #[error("send the body as {0}")]
     UnsupportedMediaType(&'static str),
@@ -205,6 +211,10 @@ impl ApiError {
             Self::BodyTooLarge { limit_bytes } => {
                 problem(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "Body over the limit")
                     .with("limit_bytes", json!(limit_bytes))
+            }
+            Self::TooManyLines { lines_max } => {
+                problem(StatusCode::PAYLOAD_TOO_LARGE, "too-many-lines", "Too many lines")
+                    .with("lines_max", json!(lines_max))
             }
             Self::UnsupportedMediaType(_) | Self::UnsupportedPatch => problem(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,

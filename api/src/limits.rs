@@ -27,6 +27,11 @@ pub struct Limits {
     pub feeds_per_tenant_max: usize,
     /// How long a feed may be silent before it sends a comment, so that proxies keep it open.
     pub feed_heartbeat: Duration,
+    /// Requests with many commands, a line each, that run at once; the next one gets 429. With [`BULK_IN_FLIGHT_BYTES_MAX`] it bounds what
+    /// they hold in memory.
+    pub bulks_max: usize,
+    /// Of these, requests of one tenant; the next one gets 429.
+    pub bulks_per_tenant_max: usize,
     /// Replays that run or pause at once; the next one gets 429.
     pub replays_max: usize,
     /// Of these, replays of one tenant; the next one gets 429.
@@ -46,6 +51,8 @@ impl Default for Limits {
             feeds_max: 8_000,
             feeds_per_tenant_max: 6_000,
             feed_heartbeat: Duration::from_secs(15),
+            bulks_max: 32,
+            bulks_per_tenant_max: 8,
             replays_max: 32,
             replays_per_tenant_max: 4,
         }
@@ -114,3 +121,13 @@ pub const REPLAY_CHUNK_POSITIONS: u64 = 1_024;
 pub const SHADOWS_MAX: usize = 2;
 /// Of these, of one tenant.
 pub const SHADOWS_PER_TENANT_MAX: usize = 1;
+/// Bytes of a body with many commands; a larger one is 413, where its length is not stated once that is seen, and what came before is done.
+pub const BULK_BODY_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// Submissions of an import; the next line is 413 `too-many-lines`, and it and those behind it are not begun.
+pub const IMPORT_LINES_MAX: u64 = 1_000_000;
+/// Decisions of a request; the next line is 413 `too-many-lines`, and it and those behind it are not begun.
+pub const DECISIONS_MAX: u64 = 1_000;
+/// Lines of a request that are begun and not answered; at the limit its body is not read on. So many commands can share a commit.
+pub const BULK_LINES_IN_FLIGHT: usize = 256;
+/// Bytes of lines that are begun and not answered; at the limit the body is not read on. At least a line of the largest size.
+pub const BULK_IN_FLIGHT_BYTES_MAX: usize = 4 * 1024 * 1024;

@@ -12,8 +12,8 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::openapi::{ContentBuilder, Object, OpenApi, Ref, Required, Response, ResponseBuilder};
 
 use crate::{
-    api_keys, audit_settings, events, exports, feed, form_queries, forms, ledger, operations, replays, stats,
-    submission_queries, submissions, tasks, tenants, workflow,
+    api_keys, audit_settings, bulk, events, exports, feed, form_queries, forms, ledger, operations, replays,
+    stats, submission_queries, submissions, tasks, tenants, workflow,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -22,6 +22,7 @@ use crate::{
     paths(
         forms::save_draft, forms::publish, forms::retire,
         form_queries::list, form_queries::one, form_queries::version,
+        bulk::import::import, bulk::decisions::transition,
         submissions::submit, submissions::patch, submissions::submit_draft,
         workflow::transition, workflow::comment, workflow::claim, workflow::assign, workflow::release,
         workflow::delegate, workflow::withdraw, tasks::list,

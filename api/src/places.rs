@@ -1,5 +1,5 @@
 //! How much of something goes on at once, in all and for each tenant: one tenant must not take every place.
-//! Asked by `feed` for each subscriber and by `replays` for each run; a place is given back when it is dropped.
+//! Asked by `feed` for each subscriber, by `replays` for each run and by `bulk` for each request; a place is given back when it is dropped.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

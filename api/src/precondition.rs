@@ -41,6 +41,11 @@ impl IfMatch {
         Ok(Some(Self { given: given.to_owned(), tags }))
     }
 
+    /// That it must be at exactly this sequence, as the body of a request says it.
+    pub fn at(sequence: Sequence) -> Self {
+        Self { given: sequence.to_string(), tags: Tags::OneOf(vec![sequence]) }
+    }
+
     /// What the append is to expect of `stream`. One tag is left to the append to compare; for several, and for `*`, the stream
     /// is looked at first, and a command that is faster afterwards is a conflict like any other.
     ///

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use formledger_domain::{Position, Sequence};
+use formledger_domain::{FormId, Position, Sequence};
 use formledger_projections::{QueryError, ReadModel, TenantReader};
 use formledger_store::TenantLedger;
 use http::header::{ETAG, HeaderName, HeaderValue};
@@ -68,9 +68,15 @@ impl QueryCall {
         self.params.finish()
     }
 
-    /// Whether the caller may read everything of the tenant; otherwise only what is its own.
+    /// Whether the caller may read everything that the request selects: all of the tenant, or of the form that its `form` names; otherwise
+    /// only what is its own.
     pub fn reads_all(&self) -> bool {
         self.caller.has_any(role::READERS)
+    }
+
+    /// Whether the caller may read everything of `form`.
+    pub fn reads_all_of(&self, form: &FormId) -> bool {
+        self.caller.has_any_on(form, role::READERS)
     }
 
     /// Records that what was asked for is taken away, where the tenant wants that.

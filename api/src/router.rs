@@ -9,7 +9,7 @@ use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
-use crate::access::Reach::{Form, FormFilter, Submission, Tenant};
+use crate::access::Reach::{Form, FormFilter, Lines, Submission, Tenant};
 use crate::access::Who::{Anybody, Member, Own, Roles, Workflow};
 use crate::access::{ADMINS, AUDITORS, DESIGNERS, OPERATORS, REPLAYERS, Rule, SUBMITTERS};
 use crate::app::Api;
@@ -20,8 +20,8 @@ use crate::error::ApiError;
 use crate::head::Head;
 use crate::metrics::RouteMetrics;
 use crate::{
-    api_keys, audit, audit_settings, events, exports, feed, form_queries, forms, ledger, operations, replays,
-    stats, submission_queries, submissions, tasks, tenants, workflow,
+    api_keys, audit, audit_settings, bulk, events, exports, feed, form_queries, forms, ledger, operations,
+    replays, stats, submission_queries, submissions, tasks, tenants, workflow,
 };
 
 /// One route: the rule under which it is documented, measured and found for `Allow`, and what makes its filter.
@@ -105,6 +105,8 @@ const TABLE: &[Route] = &[
     route!(POST / "v1" / "submissions" / id / "release" => workflow::release, id; Workflow, Submission),
     route!(POST / "v1" / "submissions" / id / "delegate" => workflow::delegate, id; Workflow, Submission),
     route!(POST / "v1" / "submissions" / id / "withdraw" => workflow::withdraw, id; Workflow, Submission),
+    route!(POST / "v1" / "submissions:import" => bulk::import; Roles(SUBMITTERS), Lines),
+    route!(POST / "v1" / "submissions:transition" => bulk::transition; Workflow, Lines),
     route!(GET / "v1" / "tasks" => tasks::list; Member, FormFilter),
     route!(GET / "v1" / "feed" => feed::subscribe; Roles(role::READERS), FormFilter),
     route!(GET / "v1" / "events" => events::list; Roles(role::READERS), FormFilter),

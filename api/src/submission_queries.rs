@@ -72,7 +72,7 @@ pub async fn one(call: Call, id: String) -> Result<Response, ApiError> {
     };
     let row = row.filter(|row| query.caller.reaches(row.form.as_str()));
     let row = row.ok_or(ApiError::NotFound("submission"))?;
-    if !query.reads_all() && *row.submitter != *query.caller.context.actor.subject {
+    if !query.reads_all_of(&row.form) && *row.submitter != *query.caller.context.actor.subject {
         // Somebody with a part in its workflow: the stream says who that is now, also when it is asked for as it was.
         let events = query.ledger.load(&query.caller.context.stream::<Submission>(id)).await?;
         ensure_readable(&query.api, &query.ledger, &query.caller, &fold(&events)?).await?;
@@ -114,7 +114,7 @@ pub async fn timeline(call: Call, id: String) -> Result<Response, ApiError> {
         form.as_ref().map(|form| form.explain(outcomes, why, data))
     };
     let mut items = timeline::fold(&events, explain).map_err(ApiError::internal)?;
-    if query.reads_all() {
+    if submission.pin().is_some_and(|pin| query.reads_all_of(&pin.form)) {
         let audited = query.ledger.load(&query.caller.context.stream::<Audit>(id)).await?;
         timeline::add_refusals(&mut items, &audited).map_err(ApiError::internal)?;
     }

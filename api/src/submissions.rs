@@ -10,7 +10,7 @@ use formledger_domain::{
 };
 use formledger_store::{RecordedEvent, TenantLedger};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 use warp::reply::Response;
 
@@ -18,7 +18,7 @@ use crate::access::SUBMITTERS;
 use crate::app::Api;
 use crate::auth::{Caller, role};
 use crate::call::Call;
-use crate::command::{CommandCall, Outcome, parse};
+use crate::command::{CommandCall, Outcome, Settled, parse};
 use crate::error::ApiError;
 use crate::forms::{existing_form_id, topic};
 use crate::openapi::answers;
@@ -57,17 +57,26 @@ pub struct Effect<'a> {
     ))]
 pub async fn submit(call: Call, form: String) -> Result<Response, ApiError> {
     let call = CommandCall::read(call).await?;
-    let NewSubmission { data, draft } = NewSubmission::read(&call.body)?;
-    let form = existing_form_id(&form)?;
+    let new = NewSubmission::read(&call.body)?;
+    Ok(make(&call, &form, new).await?.answer())
+}
+
+/// Makes a submission of a form; a request of its own and a line of an import come here.
+///
+/// # Errors
+/// As the route documents them.
+pub async fn make(call: &CommandCall, form: &str, new: NewSubmission) -> Result<Settled, ApiError> {
+    let NewSubmission { data, draft } = new;
+    let form = existing_form_id(form)?;
     let form = match call.api.catalogue.open(&call.ledger, &call.caller.context, &form).await {
         Ok(form) => form,
-        Err(refusal) => return call.first_or(refusal).await,
+        Err(refusal) => return call.settled_or(refusal).await,
     };
     let id = SubmissionId(Uuid::now_v7());
     let topic = topic(form.id());
     let (by, now) = (call.caller.context.actor.clone(), call.caller.context.now);
     let command = SubmissionCommand::Submit { form, data: Arc::new(data), draft, by, now };
-    call.create::<Submission>(id, command, topic, |state, _| {
+    call.begin::<Submission>(id, command, topic, |state, _| {
         Outcome::created(format!("/v1/submissions/{id}"), &Effect::of(id, state))
     })
     .await
@@ -93,7 +102,7 @@ pub async fn patch(call: Call, id: String) -> Result<Response, ApiError> {
         Err(refusal) => return call.first_or(refusal).await,
     };
     if is_draft {
-        call.caller.require(SUBMITTERS)?;
+        call.caller.require_on(form.id(), SUBMITTERS)?;
     }
     let (by, now) = (call.caller.context.actor.clone(), call.caller.context.now);
     let topic = topic(form.id());
@@ -116,6 +125,7 @@ pub async fn submit_draft(call: Call, id: String) -> Result<Response, ApiError> 
         Ok(pinned) => pinned,
         Err(refusal) => return call.first_or(refusal).await,
     };
+    call.caller.require_on(form.id(), SUBMITTERS)?;
     // A retirement that is recorded between this look and the append is not seen: forms and submissions are different streams.
     if let Err(refusal) = call.api.catalogue.open(&call.ledger, &call.caller.context, form.id()).await {
         return call.first_or(refusal).await;
@@ -133,6 +143,19 @@ impl NewSubmission {
         let Value::Object(mut members) = parse(body)? else {
             return Err(invalid("send an object `{\"data\": …}`"));
         };
+        let new = Self::take(&mut members)?;
+        match members.keys().next() {
+            None => Ok(new),
+            Some(name) => Err(invalid(&format!("`{name}` is unknown; a submission has `data` and `draft`"))),
+        }
+    }
+
+    /// Takes them out of an object that may have more.
+    ///
+    /// # Errors
+    /// 400 `body-invalid`.
+    pub fn take(members: &mut Map<String, Value>) -> Result<Self, ApiError> {
+        let invalid = |detail: &str| ApiError::Malformed { code: "body-invalid", detail: detail.to_owned() };
         let data = members
             .remove("data")
             .ok_or_else(|| invalid("`data` is missing; it holds what was filled in"))?;
@@ -141,10 +164,7 @@ impl NewSubmission {
             Some(Value::Bool(draft)) => draft,
             Some(_) => return Err(invalid("`draft` is `true` or `false`")),
         };
-        match members.keys().next() {
-            None => Ok(Self { data, draft }),
-            Some(name) => Err(invalid(&format!("`{name}` is unknown; a submission has `data` and `draft`"))),
-        }
+        Ok(Self { data, draft })
     }
 }
 
@@ -225,7 +245,7 @@ pub async fn ensure_readable(
     let pin = pin.ok_or(ApiError::NotFound("submission"))?;
     let actor = &caller.context.actor;
     // Without its form where that is possible: the record can be read even if its form cannot be understood any more.
-    if caller.has_any(role::READERS) || submission.submitter() == Some(&actor.subject) {
+    if caller.has_any_on(&pin.form, role::READERS) || submission.submitter() == Some(&actor.subject) {
         return Ok(());
     }
     let form = api.catalogue.pinned(ledger, &caller.context, pin).await?;

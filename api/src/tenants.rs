@@ -49,7 +49,7 @@ impl Tenants {
         if self.exists(&ledger, &caller.context.tenant).await? {
             return Ok(ledger);
         }
-        if self.provisioned || !caller.has_any(&[role::ADMIN]) {
+        if self.provisioned || !caller.has_any_everywhere(&[role::ADMIN]) {
             return Err(ApiError::TenantUnknown);
         }
         let era = ledger.era();

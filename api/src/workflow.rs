@@ -10,7 +10,7 @@ use serde_json::Value;
 use warp::reply::Response;
 
 use crate::call::Call;
-use crate::command::{CommandCall, Empty, Outcome, members};
+use crate::command::{CommandCall, Empty, Outcome, Settled, members};
 use crate::error::ApiError;
 use crate::forms::topic;
 use crate::openapi::answers;
@@ -195,15 +195,23 @@ pub async fn withdraw(call: Call, id: String) -> Result<Response, ApiError> {
 }
 
 async fn run(call: &CommandCall, id: &str, act: Act) -> Result<Response, ApiError> {
+    Ok(perform(call, id, act).await?.answer())
+}
+
+/// Does something with a submission in its workflow; a request of its own and a line of many come here.
+///
+/// # Errors
+/// As the act's route documents them.
+pub async fn perform(call: &CommandCall, id: &str, act: Act) -> Result<Settled, ApiError> {
     let Pinned { id, form, .. } = match pinned(call, id).await {
         Ok(pinned) => pinned,
         // Whoever did their part may have none any more when they repeat the request.
-        Err(refusal) => return call.first_or(refusal).await,
+        Err(refusal) => return call.settled_or(refusal).await,
     };
     let (by, now) = (call.caller.context.actor.clone(), call.caller.context.now);
     let topic = topic(form.id());
     let command = SubmissionCommand::Act { form, act, by, now };
-    call.execute::<Submission>(id, command, topic, |state, events| {
+    call.settle::<Submission>(id, command, topic, |state, events| {
         Outcome::ok(&Effect::of(id, state).with_approvals(approvals(events)))
     })
     .await

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 
-use crate::ids::TenantId;
+use crate::ids::{FormId, TenantId};
 
 /// The longest subject of a credential, in bytes, so that it fits into every key of every database; credentials with longer ones are
 /// refused, and longer names in data name nobody. OpenID Connect Core 1.0 section 2 allows a `sub` 255 characters.
@@ -43,10 +43,30 @@ impl Actor {
         subject == SYSTEM || subject.starts_with(KEY_PREFIX)
     }
 
-    /// Whether the credential granted `role`.
+    /// The same person where something of `form` is in question: a role that the credential grants for this form (`reviewer@claim`) is the role
+    /// there, and one for another form is none.
+    pub fn on(&self, form: &FormId) -> Self {
+        if self.roles.iter().all(|role| role_scope(role).is_none()) {
+            return self.clone();
+        }
+        let held = self.roles.iter().filter_map(|role| match role_scope(role) {
+            None => Some(role.clone()),
+            Some((name, scope)) if scope == form.as_str() => Some(name.to_owned()),
+            Some(_) => None,
+        });
+        Self { subject: Arc::clone(&self.subject), roles: held.collect() }
+    }
+
+    /// Whether the credential granted `role` for all of the tenant, or for the form that is in question ([`Actor::on`]).
     pub fn has_role(&self, role: &str) -> bool {
         self.roles.iter().any(|held| held == role)
     }
+}
+
+/// A role and the form that it is limited to, as `role@form` says it; `None` for a role without limit. What stands behind the last `@` is the
+/// form, whether there is one of that name or not, so that a misspelt one grants nothing.
+pub fn role_scope(role: &str) -> Option<(&str, &str)> {
+    role.rsplit_once('@')
 }
 
 /// One unit of work for exactly one tenant.
@@ -119,5 +139,22 @@ impl StreamId {
     /// The value of the `aggregate_id` column, `<tenant>/<id>`; built here and nowhere else.
     pub fn aggregate_id(&self) -> String {
         format!("{}/{}", self.tenant, self.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_for_a_form_is_the_role_there_and_none_elsewhere() {
+        let roles = ["auditor", "reviewer@claim", "admin@permit", "a@b@claim", "clerk@"].map(str::to_owned);
+        let actor = Actor { subject: "rita".into(), roles: Arc::new(roles) };
+        let on = |form: &str| actor.on(&form.parse().expect("an id"));
+        assert_eq!(*on("claim").roles, ["auditor", "reviewer", "a@b"]);
+        assert_eq!(*on("permit").roles, ["auditor", "admin"]);
+        assert_eq!(*on("claims").roles, ["auditor"], "a name that begins alike is another name");
+        assert_eq!(on("claim").on(&"claim".parse().expect("an id")).roles[..2], ["auditor", "reviewer"]);
+        assert!(!actor.has_role("reviewer") && !actor.has_role("admin"), "nowhere in particular");
     }
 }

@@ -16,7 +16,7 @@ mod upcast;
 pub use aggregate::{EncodedEvent, LedgerAggregate, UndecodableEvent};
 pub use audit::{Audit, AuditCommand, AuditEvent, AuditSettings, Use};
 pub use backtest::{Backtest, BacktestSummary, History, PastSubmission};
-pub use context::{Actor, SUBJECT_BYTES_MAX, StreamId, TenantContext};
+pub use context::{Actor, SUBJECT_BYTES_MAX, StreamId, TenantContext, role_scope};
 pub use form::{
     ANY_ITEM, CompiledForm, Constraints, DefinitionProblem, Field, FieldKind, Form, FormCommand,
     FormDefinition, FormError, FormEvent, OutcomeDifference, Refusal, Severity, SourceSpan, VIOLATIONS_MAX,

@@ -26,6 +26,37 @@ pub struct SubmissionRecorded {
     position: u64,
 }
 
+/// A line of an import; `bulk::import` reads it.
+#[derive(ToSchema)]
+pub struct ImportLine {
+    /// The form.
+    form: String,
+    /// What was filled in; the form's schema says what it may be.
+    data: Value,
+    /// Keep it as a draft, unchecked, until it is submitted.
+    #[schema(required = false)]
+    draft: bool,
+    /// This line's own key; without it the request's `Idempotency-Key` and the line's number are one together.
+    idempotency_key: Option<String>,
+}
+
+/// What became of one line of a request with many: what a request of its own would be answered, or its problem.
+#[derive(ToSchema)]
+pub struct LineResult {
+    /// The line's number, from 1.
+    line: u64,
+    /// The HTTP status that a request of its own would get.
+    status: u16,
+    /// Of a problem: its stable code, beside its other members.
+    code: Option<String>,
+    /// The submission, where the line was accepted; the other members are those of `SubmissionRecorded`.
+    submission_id: Option<Uuid>,
+    /// Its place in its stream.
+    sequence: Option<u64>,
+    /// The ledger's position.
+    position: Option<u64>,
+}
+
 /// A draft that was saved.
 #[derive(ToSchema)]
 pub struct DraftSaved {

@@ -8,7 +8,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::audit::{configure, entries};
-use crate::support::{Server, admin, token};
+use crate::support::{Server, admin, bearer, token};
 
 /// Stands in what people send, and may not stand in what is recorded of it.
 const SENT: &str = "classified";
@@ -31,6 +31,8 @@ struct Attempt {
     subject: String,
     role: &'static str,
     if_match: Option<&'static str>,
+    /// The body is one line of many, and refused as such.
+    is_line: bool,
     body: Value,
     status: u16,
     code: &'static str,
@@ -121,6 +123,7 @@ impl Scene {
         let mut all = self.about_forms();
         all.extend(self.about_drafts_and_data());
         all.extend(self.about_workflow());
+        all.extend(self.about_lines());
         all.extend(about_the_tenant());
         all.extend(self.about_replays());
         all
@@ -239,6 +242,22 @@ impl Scene {
 }
 
 impl Scene {
+    /// Many commands in one request: refused as a whole, and line by line.
+    fn about_lines(&self) -> Vec<Attempt> {
+        let import = "POST /v1/submissions:import";
+        let new = json!({"form": "claim", "data": {"amount": 1, "note": SENT}});
+        let take = "POST /v1/submissions:transition";
+        let decision = json!({"submission_id": self.open, "transition": "approve", "reason": SENT});
+        let missing = json!({"form": "claim", "data": {"note": SENT}});
+        vec![
+            try_to(import, &[], "clerk", &new, 403, "not-permitted"),
+            try_to(import, &[], "submitter", &new, 412, "precondition-failed"),
+            try_to(import, &[], "submitter", &missing, 422, "submission-invalid").in_a_line(),
+            try_to(take, &[], "reviewer", &decision, 412, "precondition-failed"),
+            try_to(take, &[], "designer", &decision, 403, "not-permitted").in_a_line(),
+        ]
+    }
+
     fn about_replays(&self) -> Vec<Attempt> {
         let begin = "POST /v1/replays";
         let (replay, feed) = (&*self.replay, json!({"kind": "feed"}));
@@ -297,6 +316,7 @@ fn try_to(
         subject: String::new(),
         role,
         if_match: (status == 412).then_some("\"4711\""),
+        is_line: false,
         body: body.clone(),
         status,
         code,
@@ -304,6 +324,25 @@ fn try_to(
 }
 
 impl Attempt {
+    fn in_a_line(self) -> Self {
+        Self { is_line: true, if_match: None, ..self }
+    }
+
+    async fn make(&self, server: &Server) -> (String, Value) {
+        let (method, path) = self.method_and_path();
+        let somebody = token("acme", &self.subject, &[self.role]);
+        let answer = if self.is_line {
+            let fields = [("authorization", &*bearer(&somebody)), ("content-type", "application/x-ndjson")];
+            server.call(method, &path, &fields, &self.body.to_string()).await.expect(200)
+        } else {
+            let headers: Vec<_> = self.if_match.iter().map(|tag| ("if-match", *tag)).collect();
+            let answer = server.send_with(&somebody, method, &path, &headers, &self.body).await;
+            assert_eq!(answer.status.as_u16(), self.status, "{}: {}", self.route, answer.text());
+            answer
+        };
+        (path, answer.json())
+    }
+
     fn by(self, subject: &str) -> Self {
         Self { subject: subject.to_owned(), ..self }
     }
@@ -364,13 +403,10 @@ async fn every_refusal_of_every_command_is_found_in_the_ledger() {
         if attempt.subject.is_empty() {
             attempt.subject = format!("person-{number}");
         }
-        let (method, path) = attempt.method_and_path();
-        let headers: Vec<_> = attempt.if_match.iter().map(|tag| ("if-match", *tag)).collect();
-        let somebody = token("acme", &attempt.subject, &[attempt.role]);
-        let answer = server.send_with(&somebody, method, &path, &headers, &attempt.body).await;
         let what = format!("{} as {}: {} {}", attempt.route, attempt.role, attempt.status, attempt.code);
-        assert_eq!(answer.status.as_u16(), attempt.status, "{what}: {}", answer.text());
-        assert_eq!(answer.json()["code"], attempt.code, "{what}: {}", answer.text());
+        let (path, answer) = attempt.make(server).await;
+        assert_eq!(answer["status"], attempt.status, "{what}: {answer}");
+        assert_eq!(answer["code"], attempt.code, "{what}: {answer}");
         let found = entries(server, 0, &attempt.subject).await;
         let entry = found.iter().find(|entry| {
             entry["data"]["attempt"]["action"] == attempt.route && entry["data"]["code"] == attempt.code

@@ -16,6 +16,8 @@ struct Row {
     template: String,
     /// By role, in the order of the heading.
     cells: Vec<String>,
+    /// What a credential for some forms reaches.
+    for_forms: String,
 }
 
 impl Row {
@@ -41,7 +43,8 @@ fn matrix() -> (Vec<String>, Vec<Row>) {
     let row = |cells: Vec<String>| {
         let (method, template) = cells[0].trim_matches('`').split_once(' ').expect("a method and a path");
         let method = method.parse().expect("a method");
-        Row { method, template: template.to_owned(), cells: cells[1..].to_vec() }
+        let (for_forms, by_role) = cells[1..].split_last().expect("cells");
+        Row { method, template: template.to_owned(), cells: by_role.to_vec(), for_forms: for_forms.clone() }
     };
     (heading[1..heading.len() - 1].to_vec(), lines.skip(1).map(row).collect())
 }
@@ -109,6 +112,8 @@ async fn every_route_lets_in_whom_the_matrix_lets_in_and_nobody_else() {
                 "–" => at_the_door,
                 // It is not hers: missing where it is one, left out where it is a list.
                 "own" => status == if about_hers { 404 } else { 200 },
+                // Where each line names its submission, each is answered by itself.
+                "workflow" if !row.template.contains("{id}") => !at_the_door && status != 401,
                 "workflow" => (status == 404) != reads_all,
                 other => panic!("{what}: `{other}` means nothing"),
             };
@@ -121,4 +126,117 @@ async fn every_route_lets_in_whom_the_matrix_lets_in_and_nobody_else() {
             assert!(missing.contains(&(status, code.as_str())), "{what} as another tenant: {status} {code}");
         }
     }
+}
+
+/// Every route as somebody with a role for one form: there like the role, elsewhere like somebody with no role of the product.
+#[tokio::test]
+async fn a_role_for_one_form_is_the_role_there_and_reaches_nothing_of_another() {
+    let (roles, rows) = matrix();
+    for role in ["admin", "designer", "submitter", "reviewer", "auditor", "operator"] {
+        let server = Server::start().await;
+        let mut ids = Vec::new();
+        let mut position = json!(0);
+        for form in ["claim", "permit"] {
+            server.publish(&admin("acme"), form).await;
+            let recorded = server.submit(&admin("acme"), form, 1.0).await.expect(201).json();
+            ids.push(recorded["submission_id"].as_str().expect("text").to_owned());
+            position = recorded["position"].clone();
+        }
+        server.get(&admin("acme"), &format!("/v1/submissions?min_position={position}")).await.expect(200);
+        let (eve, place) = (token("acme", "eve", &[&format!("{role}@claim")]), column(&roles, role));
+        let nobody = column(&roles, "any other");
+        for row in rows.iter().filter(|row| !row.is_open()) {
+            for (form, id) in ["claim", "permit"].into_iter().zip(&ids) {
+                let mut path = row.path(form, id);
+                if row.for_forms == "with `form=`" {
+                    path += &format!("?form={form}");
+                }
+                let (status, code) = visit(&server, row, &path, Some(&eve)).await;
+                let what = format!("{} {path} as `{role}@claim`: {status} {code}", row.method);
+                let at_the_door = (status, code.as_str()) == (403, "not-permitted");
+                let counts = form == "claim" && row.for_forms != "–";
+                let cell = row.cells[if counts { place } else { nobody }].as_str();
+                let about_one = row.template.contains("{id}");
+                let reads_there = counts && ["admin", "designer", "reviewer", "auditor"].contains(&role);
+                let fits = match cell {
+                    "yes" => !at_the_door && status != 401,
+                    // Which form it is about, a submission says first: of another form, it is missing to her.
+                    "–" if about_one && row.for_forms == "its forms" => at_the_door || status == 404,
+                    // Each line says which form it is about.
+                    "–" if row.template == "/v1/submissions:import" => true,
+                    "–" => at_the_door,
+                    "own" => status == if about_one { 404 } else { 200 },
+                    "workflow" if !about_one => !at_the_door && status != 401,
+                    "workflow" => (status == 404) != reads_there,
+                    other => panic!("{what}: `{other}` means nothing"),
+                };
+                assert!(fits, "{what}, the matrix says `{cell}`");
+            }
+        }
+        // Of others': what the visits let her submit is hers to see.
+        let seen = async |path: &str| {
+            let items = server.get(&eve, path).await.expect(200).json()["items"].clone();
+            items.as_array().expect("items").iter().filter(|item| item["submitter"] != "eve").count()
+        };
+        let reads = ["admin", "designer", "reviewer", "auditor"].contains(&role);
+        let all_of_claim = seen("/v1/submissions?form=claim").await;
+        assert_eq!(all_of_claim, usize::from(reads), "{role}");
+        assert_eq!(seen("/v1/submissions?form=permit").await, 0, "{role}");
+        assert_eq!(seen("/v1/submissions").await, 0, "{role}: a list of all forms is of one's own");
+    }
+}
+
+fn column(roles: &[String], role: &str) -> usize {
+    roles.iter().position(|listed| listed == role).expect("a column")
+}
+
+/// Where a line names its form, the role is asked for that form; a tenant begins with nobody's role for one form.
+#[tokio::test]
+async fn lines_and_new_tenants_ask_for_the_role_where_it_counts() {
+    let server = Server::start().await;
+    for form in ["claim", "permit"] {
+        server.publish(&admin("acme"), form).await;
+    }
+    let sam = token("acme", "sam", &["submitter@claim"]);
+    let fields = [("authorization", &*bearer(&sam)), ("content-type", "application/x-ndjson")];
+    let line = |form: &str| format!("{}\n", json!({"form": form, "data": {"amount": 1}}));
+    let body = line("claim") + &line("permit");
+    let answer = server.call(Method::POST, "/v1/submissions:import", &fields, &body).await.expect(200).text();
+    let statuses: Vec<_> = answer
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON")["status"].clone())
+        .collect();
+    assert_eq!(statuses, [201, 403], "{answer}");
+    server.submit(&sam, "claim", 1.0).await.expect(201);
+    server.submit(&sam, "permit", 1.0).await.expect_problem(403, "not-permitted");
+    let ada = token("newcomer", "ada", &["admin@claim"]);
+    let definition = json!({"title": "T", "schema": {"type": "object"}});
+    let begun = server.send(&ada, Method::PUT, "/v1/forms/claim", &definition).await;
+    begun.expect_problem(404, "tenant-unknown");
+}
+
+/// A key may hold roles for forms as a token may, and be limited to forms besides.
+#[tokio::test]
+async fn an_api_key_holds_roles_for_forms() {
+    let server = Server::start().await;
+    for form in ["claim", "permit"] {
+        server.publish(&admin("acme"), form).await;
+    }
+    let make = async |body: serde_json::Value| {
+        server.send(&admin("acme"), Method::POST, "/v1/api-keys", &body).await
+    };
+    make(json!({"name": "k", "roles": ["operator@claim"]})).await.expect_problem(422, "api-key-invalid");
+    make(json!({"name": "k", "roles": ["reviewer@no form"]})).await.expect_problem(422, "api-key-invalid");
+    let made = make(json!({"name": "k", "roles": ["submitter@claim", "auditor@permit"]})).await.expect(201);
+    let secret = made.json()["secret"].as_str().expect("a secret").to_owned();
+    let fields = [("x-api-key", secret.as_str()), ("content-type", "application/json")];
+    let body = json!({"data": {"amount": 1}}).to_string();
+    for (form, status) in [("claim", 201), ("permit", 403)] {
+        let path = format!("/v1/forms/{form}/submissions");
+        server.call(Method::POST, &path, &fields, &body).await.expect(status);
+    }
+    for (form, status) in [("claim", 403), ("permit", 200)] {
+        server.call(Method::GET, &format!("/v1/events?form={form}"), &fields, "").await.expect(status);
+    }
+    server.call(Method::GET, "/v1/events", &fields, "").await.expect_problem(403, "not-permitted");
 }

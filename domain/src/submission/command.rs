@@ -64,6 +64,20 @@ pub enum SubmissionCommand {
     },
 }
 
+impl SubmissionCommand {
+    /// The same by somebody with the roles that they hold for the command's form.
+    pub(super) fn on_its_form(mut self) -> Self {
+        match &mut self {
+            Self::Submit { form, by, .. }
+            | Self::Patch { form, by, .. }
+            | Self::SubmitDraft { form, by, .. }
+            | Self::Act { form, by, .. } => *by = by.on(form.id()),
+            Self::Escalate { .. } => {}
+        }
+        self
+    }
+}
+
 /// What a person may do with a submission in its workflow.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Act {

@@ -173,7 +173,7 @@ impl Submission {
     /// # Errors
     /// The reason for the refusal; nothing is recorded then.
     pub fn decide(&self, command: SubmissionCommand) -> Result<Vec<SubmissionEvent>, SubmissionError> {
-        match command {
+        match command.on_its_form() {
             SubmissionCommand::Submit { form, data, draft, by, now } => {
                 self.submit(&form, &data, draft, &by, now)
             }

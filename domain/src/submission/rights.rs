@@ -25,6 +25,7 @@ impl Submission {
     /// theirs, or it waits for them by name, as the one who took it on or as a delegate.
     pub fn concerns(&self, form: &CompiledForm, actor: &Actor) -> bool {
         let Some(made) = &self.made else { return false };
+        let actor = &actor.on(form.id());
         let work = &made.work;
         let by_name = || {
             let candidates =

@@ -1,6 +1,7 @@
 //! Given / when / then for submissions in a workflow.
 
 mod delegation;
+mod form_roles;
 mod four_eyes;
 
 use std::sync::Arc;

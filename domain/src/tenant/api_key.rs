@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
+use crate::context::role_scope;
 use crate::ids::FormId;
 
 /// The longest name of a key, in bytes.
@@ -53,13 +54,15 @@ impl ApiKey {
             return Err(format!("`name` has 1 to {API_KEY_NAME_BYTES_MAX} bytes and no control characters"));
         }
         if !(1..=API_KEY_ROLES_MAX).contains(&self.roles.len())
-            || !self.roles.iter().all(|role| is_label(role, ROLE_BYTES_MAX))
+            || !self.roles.iter().all(|role| is_role(role))
         {
             return Err(format!(
-                "`roles` has 1 to {API_KEY_ROLES_MAX} roles of at most {ROLE_BYTES_MAX} bytes each"
+                "`roles` has 1 to {API_KEY_ROLES_MAX} roles of at most {ROLE_BYTES_MAX} bytes each, with `@` and a form's id behind it where \
+                 one is limited to that form"
             ));
         }
-        if self.roles.iter().any(|role| role == ACROSS_TENANTS) {
+        if self.roles.iter().any(|role| role_scope(role).map_or(&**role, |(name, _)| name) == ACROSS_TENANTS)
+        {
             return Err(format!(
                 "an API key belongs to one tenant and cannot hold the role `{ACROSS_TENANTS}`"
             ));
@@ -74,6 +77,14 @@ impl ApiKey {
             return Err("`expires_at` is over already".to_owned());
         }
         Ok(())
+    }
+}
+
+/// A role, alone or for one form.
+fn is_role(role: &str) -> bool {
+    match role_scope(role) {
+        None => is_label(role, ROLE_BYTES_MAX),
+        Some((name, form)) => is_label(name, ROLE_BYTES_MAX) && form.parse::<FormId>().is_ok(),
     }
 }
 

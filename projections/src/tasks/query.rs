@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use chrono::{DateTime, Utc};
 use formledger_domain::{
     Actor, FormId, FormPin, FormVersion, Position, SubmissionId, SubmissionState, TenantId, Waiting,
+    role_scope,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -155,10 +156,12 @@ pub(crate) async fn page(
 }
 
 fn audiences(actor: &Actor) -> Vec<String> {
-    let mut roles: Vec<&String> = actor.roles.iter().collect();
+    // A role for one form is looked for like any other; whether a task is of that form is seen when it is read.
+    let name = |role: &'_ String| role_scope(role).map_or(role.as_str(), |(name, _)| name).to_owned();
+    let mut roles: Vec<String> = actor.roles.iter().map(name).collect();
     roles.sort();
     roles.dedup();
-    let roles = roles.into_iter().take(ROLES_MAX).map(|role| for_role(role));
+    let roles = roles.iter().take(ROLES_MAX).map(|role| for_role(role));
     roles.chain([for_person(&actor.subject)]).collect()
 }
 
@@ -233,8 +236,8 @@ fn row(entry: TaskEntry, query: &TaskQuery) -> Result<Option<TaskRow>, sqlx::Err
     if query.form.as_ref().is_some_and(|form| *form != entry.form) {
         return Ok(None);
     }
-    let (Some(waiting), Some(task)) = (entry.work.waits_for(&query.actor, query.now), entry.work.task())
-    else {
+    let actor = query.actor.on(&entry.form);
+    let (Some(waiting), Some(task)) = (entry.work.waits_for(&actor, query.now), entry.work.task()) else {
         return Ok(None);
     };
     Ok(Some(TaskRow {

@@ -3,12 +3,14 @@
 
 mod audit;
 mod bad_input;
+mod bulk;
 mod cli;
 mod credentials;
 mod demo;
 mod drafts;
 mod exports;
 mod feed;
+mod form_roles;
 mod forms;
 mod idempotency;
 mod isolation;

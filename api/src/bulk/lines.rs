@@ -1,0 +1,230 @@
+//! The lines of a body, read one by one with limits: one that is too long is passed over, and what ends the body early is said as a last line.
+//! Called by `bulk`; nothing here knows what a line means.
+
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use futures_util::FutureExt;
+use tokio::sync::watch;
+
+use crate::body::Body;
+use crate::error::ApiError;
+use crate::limits::{BULK_BODY_BYTES_MAX, Limits};
+
+/// One line that is not blank.
+#[derive(Debug)]
+pub struct Line {
+    /// Its number, from 1; blank lines count, so that it is the number that an editor shows.
+    pub number: u64,
+    /// Its text without its end, or why there is none.
+    pub text: Result<Bytes, ApiError>,
+}
+
+/// A body, line by line.
+pub struct Lines {
+    body: Body,
+    /// The first piece of the body, when it was there early.
+    early: Option<Result<Option<Bytes>, ApiError>>,
+    /// What was read and not handed out.
+    held: BytesMut,
+    /// Up to where `held` is known to hold no end of a line.
+    searched: usize,
+    /// The line that comes next.
+    number: u64,
+    /// Bytes of the body so far.
+    read: u64,
+    /// The rest of a line that is too long is not kept.
+    is_passing_over: bool,
+    is_over: bool,
+    line_bytes_max: usize,
+    lines_max: u64,
+    /// How long the next piece of the body may take.
+    patience: Duration,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Lines {
+    /// Nothing is read yet. A line may be as long as the body of a request of its own.
+    pub fn new(body: Body, limits: &Limits, lines_max: u64, stopping: watch::Receiver<bool>) -> Self {
+        Self {
+            body,
+            early: None,
+            held: BytesMut::new(),
+            searched: 0,
+            number: 1,
+            read: 0,
+            is_passing_over: false,
+            is_over: false,
+            line_bytes_max: limits.body_bytes_max,
+            lines_max,
+            patience: limits.body_read_timeout,
+            stopping,
+        }
+    }
+
+    /// Lets the client know that its body is wanted, without waiting for any of it: one that asked first (`Expect: 100-continue`, RFC 9110
+    /// section 10.1.1) is told to go on when its body is read, and an answer that begins before would look like the end.
+    pub fn ask(&mut self) {
+        self.early = self.body.chunk().now_or_never();
+    }
+
+    /// The next line that is not blank; `None` at the end. A line that says why the body ends early is the last.
+    ///
+    /// A part of a line before the end of a body that broke off is not handed out: nobody knows how it would go on.
+    pub async fn next(&mut self) -> Option<Line> {
+        while !self.is_over {
+            if *self.stopping.borrow() {
+                return self.last(ApiError::Overloaded { code: "closing", detail: "the server is stopping" });
+            }
+            if let Some(end) = self.held[self.searched..].iter().position(|byte| *byte == b'\n') {
+                let text = self.held.split_to(self.searched + end).freeze();
+                self.held.advance(1);
+                if let Some(line) = self.ended(text) {
+                    return Some(line);
+                }
+                continue;
+            }
+            self.searched = self.held.len();
+            if self.searched > self.line_bytes_max {
+                self.is_passing_over = true;
+            }
+            if self.is_passing_over {
+                self.held.clear();
+                self.searched = 0;
+            }
+            match self.more().await {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.is_over = true;
+                    let text = self.held.split().freeze();
+                    return self.ended(text);
+                }
+                Err(error) => return self.last(error),
+            }
+        }
+        None
+    }
+
+    /// A line that has ended with `text`; `None` for a blank one.
+    fn ended(&mut self, text: Bytes) -> Option<Line> {
+        let number = self.number;
+        (self.number, self.searched) = (number + 1, 0);
+        if std::mem::take(&mut self.is_passing_over) || text.len() > self.line_bytes_max {
+            let text = Err(ApiError::BodyTooLarge { limit_bytes: self.line_bytes_max });
+            return Some(Line { number, text });
+        }
+        if text.trim_ascii().is_empty() {
+            return None;
+        }
+        if number > self.lines_max {
+            self.number = number;
+            return self.last(ApiError::TooManyLines { lines_max: self.lines_max });
+        }
+        Some(Line { number, text: Ok(text) })
+    }
+
+    /// Says why nothing follows.
+    fn last(&mut self, error: ApiError) -> Option<Line> {
+        self.is_over = true;
+        Some(Line { number: self.number, text: Err(error) })
+    }
+
+    /// Reads on; `false` at the end of the body.
+    async fn more(&mut self) -> Result<bool, ApiError> {
+        let chunk = match self.early.take() {
+            Some(early) => early,
+            None => tokio::time::timeout(self.patience, self.body.chunk())
+                .await
+                .map_err(|_| ApiError::BodyTimeout)?,
+        };
+        let Some(chunk) = chunk? else { return Ok(false) };
+        self.read += chunk.len() as u64;
+        if self.read > BULK_BODY_BYTES_MAX {
+            return Err(ApiError::BodyTooLarge { limit_bytes: BULK_BODY_BYTES_MAX as usize });
+        }
+        self.held.extend_from_slice(&chunk);
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::stream::iter;
+
+    /// The lines of a body that arrives in these pieces: numbers with texts or codes.
+    async fn lines(pieces: &[&'static str], line_bytes_max: usize, lines_max: u64) -> Vec<(u64, String)> {
+        let pieces: Vec<_> = pieces.iter().map(|piece| Ok(Bytes::from(*piece))).collect();
+        let limits = Limits { body_bytes_max: line_bytes_max, ..Limits::default() };
+        let (_open, stopping) = watch::channel(false);
+        let mut lines = Lines::new(Body::new(iter(pieces)), &limits, lines_max, stopping);
+        lines.ask();
+        let mut all = Vec::new();
+        while let Some(Line { number, text }) = lines.next().await {
+            let text = match text {
+                Ok(text) => String::from_utf8(text.to_vec()).expect("text"),
+                Err(error) => error.problem().code.to_owned(),
+            };
+            all.push((number, text));
+        }
+        all
+    }
+
+    fn expected(lines: &[(u64, &str)]) -> Vec<(u64, String)> {
+        lines.iter().map(|(number, text)| (*number, (*text).to_owned())).collect()
+    }
+
+    #[tokio::test]
+    async fn lines_are_the_same_however_the_body_is_cut() {
+        let whole = "{}\n\n[1]\r\n  \nlast";
+        let want = expected(&[(1, "{}"), (3, "[1]\r"), (5, "last")]);
+        assert_eq!(lines(&[whole], 10, 10).await, want);
+        for cut in 0..=whole.len() {
+            let (head, tail) = whole.split_at(cut);
+            assert_eq!(lines(&[head, tail], 10, 10).await, want, "{cut}");
+        }
+        assert_eq!(lines(&[], 10, 10).await, expected(&[]));
+        assert_eq!(lines(&["a\n"], 10, 10).await, expected(&[(1, "a")]));
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_too_long_fails_alone_and_its_rest_is_no_line() {
+        let want = expected(&[(1, "1234"), (2, "body-too-large"), (3, "ok")]);
+        assert_eq!(lines(&["1234\n12345\nok\n"], 4, 10).await, want);
+        assert_eq!(lines(&["1234\n12345", "6789", "0\nok"], 4, 10).await, want);
+        assert_eq!(lines(&["12345678", "9"], 4, 10).await, expected(&[(1, "body-too-large")]));
+    }
+
+    #[tokio::test]
+    async fn what_is_over_the_number_of_lines_is_said_once_and_the_rest_passed_over() {
+        let want = expected(&[(1, "a"), (2, "b"), (3, "too-many-lines")]);
+        assert_eq!(lines(&["a\nb\nc\nd\n"], 10, 2).await, want);
+        assert_eq!(lines(&["a\nb\n\n \n"], 10, 2).await, expected(&[(1, "a"), (2, "b")]));
+    }
+
+    #[tokio::test]
+    async fn part_of_a_line_is_not_a_line_when_the_body_breaks_off() {
+        let pieces = futures_util::stream::iter([Ok(Bytes::from("a\n{\"form\""))])
+            .chain(futures_util::stream::pending::<Result<Bytes, warp::Error>>());
+        use futures_util::StreamExt;
+        let limits = Limits { body_read_timeout: Duration::from_millis(5), ..Limits::default() };
+        let (_open, stopping) = watch::channel(false);
+        let mut lines = Lines::new(Body::new(pieces), &limits, 10, stopping);
+        assert!(lines.next().await.expect("a line").text.is_ok());
+        let last = lines.next().await.expect("why it ends");
+        assert_eq!((last.number, last.text.expect_err("broken").problem().code), (2, "body-timeout"));
+        assert!(lines.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_begun_when_the_server_stops() {
+        let (stop, stopping) = watch::channel(false);
+        let body = Body::new(iter([Ok(Bytes::from("a\nb\n"))]));
+        let mut lines = Lines::new(body, &Limits::default(), 10, stopping);
+        assert!(lines.next().await.expect("a line").text.is_ok());
+        stop.send_replace(true);
+        let last = lines.next().await.expect("why it ends");
+        assert_eq!((last.number, last.text.expect_err("closing").problem().code), (2, "closing"));
+        assert!(lines.next().await.is_none());
+    }
+}
