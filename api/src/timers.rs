@@ -1,4 +1,4 @@
-//! The timer: finds tasks whose time is over and asks their submissions what follows. Run by `app` on every node.
+//! The timer: finds tasks that are to be reminded of, or whose time is over, and asks their submissions what follows. Run by `app` on every node.
 //! It decides nothing: the submission does, from its own stream, so that of many nodes that ask at the same time one is heard and the
 //! others find nothing left to do. It remembers only what it tried in vain, so a restart loses nothing.
 
@@ -38,7 +38,7 @@ pub struct Look {
     pub due: usize,
     /// Those of them that this look tried; the others wait, because they were tried in vain.
     pub tried: usize,
-    /// Those of them that this look escalated.
+    /// Those of them of which this look reminded, or that it escalated.
     pub escalated: usize,
     /// Since when the oldest one that it did not escalate is due.
     pub left_since: Option<DateTime<Utc>>,

@@ -27,7 +27,7 @@ pub use event::FormEvent;
 pub use problem::{DefinitionProblem, Severity, SourceSpan};
 pub use rules::Verdict;
 pub use violation::{VIOLATIONS_MAX, Violation};
-pub use workflow::{Facts, GuardFailed, SUBMITTER_ROLE, State, Transition, Workflow};
+pub use workflow::{Facts, GuardFailed, SUBMITTER_ROLE, State, Transition, Workflow, moments};
 
 #[cfg(test)]
 mod tests;

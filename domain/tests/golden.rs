@@ -148,6 +148,7 @@ fn task() -> Task {
         }],
         due_at: Some(time("2026-03-01T10:00:00Z")),
         escalate_to: Some(state("overdue")),
+        remind_at: Vec::new(),
     }
 }
 
@@ -182,6 +183,12 @@ fn workflow_facts() -> Vec<WorkflowFact> {
         },
         WorkflowFact::TaskOpened(task()),
         WorkflowFact::Escalated { state: state("review"), due_at: time("2026-03-01T10:00:00Z") },
+        WorkflowFact::Reminded {
+            state: state("review"),
+            remind_at: time("2026-02-28T10:00:00Z"),
+            due_at: Some(time("2026-03-01T10:00:00Z")),
+            assignee: Some(rita.into()),
+        },
         WorkflowFact::Claimed { by: rita.into() },
         WorkflowFact::Assigned { to: dora.into(), reason: Some("knows it".into()) },
         WorkflowFact::Released { assignee: rita.into() },
@@ -269,6 +276,7 @@ fn no_golden_file_was_removed() {
         "formledger.submission.drafted.v1",
         "formledger.submission.escalated.v1",
         "formledger.submission.released.v1",
+        "formledger.submission.reminded.v1",
         "formledger.submission.rules-evaluated.v1",
         "formledger.submission.submitted.v1",
         "formledger.submission.task-opened.v1",

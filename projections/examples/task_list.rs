@@ -86,6 +86,7 @@ async fn fill(ledger: &TenantLedger, context: &TenantContext) {
             authors: Vec::new(),
             actions: vec![action("approve", "everybody"), action("check", role)],
             due_at: Some(context.now + TimeDelta::seconds(n * 7919 % TASKS)),
+            remind_at: Vec::new(),
             escalate_to: None,
         });
         let opened = SubmissionEvent::Worked { form, form_version, fact: opened };

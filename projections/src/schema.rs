@@ -24,6 +24,10 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../../migrations/sqlite/read-models/0003_tasks.sql"),
         postgres: include_str!("../../migrations/postgres/read-models/0003_tasks.sql"),
     },
+    Migration {
+        sqlite: include_str!("../../migrations/sqlite/read-models/0004_reminders.sql"),
+        postgres: include_str!("../../migrations/postgres/read-models/0004_reminders.sql"),
+    },
 ];
 
 /// One step, for each database.

@@ -96,6 +96,7 @@ impl Step {
             }
             WorkflowFact::TaskOpened(task) => Self { due_at: task.due_at, ..nothing },
             WorkflowFact::Escalated { due_at, .. } => Self { due_at: Some(due_at), ..nothing },
+            WorkflowFact::Reminded { due_at, assignee, .. } => Self { due_at, person: assignee, ..nothing },
             WorkflowFact::Claimed { by: person }
             | WorkflowFact::Assigned { to: person, .. }
             | WorkflowFact::Released { assignee: person } => Self { person: Some(person), ..nothing },

@@ -36,6 +36,7 @@ fn waiting_for(candidate: &str) -> SubmissionEvent {
         authors: Vec::new(),
         actions: vec![sign],
         due_at: None,
+        remind_at: Vec::new(),
         escalate_to: None,
     });
     SubmissionEvent::Worked { form: form_id("claim"), form_version: FormVersion(1), fact }

@@ -50,6 +50,7 @@ fn opened(due_in_days: Option<i64>) -> SubmissionEvent {
         authors: Vec::new(),
         actions: vec![action("approve", &["reviewer"], &[], 2), action("sign", &[], &["mia", "ann"], 1)],
         due_at: due_in_days.map(|days| now() + TimeDelta::days(days)),
+        remind_at: Vec::new(),
         escalate_to: None,
     }))
 }

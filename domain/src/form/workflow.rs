@@ -5,6 +5,7 @@ mod expression;
 mod graph;
 mod period;
 mod read;
+mod reminder;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,7 @@ use expression::{Candidates, Guard, Scope};
 
 pub use expression::{Facts, GuardFailed};
 pub use period::Period;
+pub use reminder::{REMINDERS_MAX, Reminder, moments};
 
 /// The role of transitions that name neither roles nor candidates.
 pub const DEFAULT_ROLE: &str = "reviewer";
@@ -48,6 +50,8 @@ pub struct State {
     pub due: Option<Period>,
     /// Where it goes when it waited longer.
     pub escalate_to: Option<String>,
+    /// When it is told that it still waits.
+    pub remind: Vec<Reminder>,
 }
 
 /// A way that people take.

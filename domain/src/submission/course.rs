@@ -14,7 +14,7 @@ use super::state::{Submission, SubmissionState};
 use super::task::{Action, Task};
 use super::work::Work;
 use crate::context::Actor;
-use crate::form::{CompiledForm, Facts, SUBMITTER_ROLE, State, Transition, Verdict};
+use crate::form::{CompiledForm, Facts, SUBMITTER_ROLE, State, Transition, Verdict, moments};
 use crate::json::{CanonicalJson, merge, pointer};
 
 /// The most places told of a patch that changes what may not be edited.
@@ -143,15 +143,19 @@ impl<'a> Course<'a> {
     }
 
     fn task(&self, name: SubmissionState, state: &State, arrived: bool) -> Task {
-        let due_at = match self.submission.task() {
-            Some(open) if !arrived => open.due_at,
-            _ => state.due.and_then(|period| period.after(self.now)),
+        let (due_at, remind_at) = match self.submission.task() {
+            Some(open) if !arrived => (open.due_at, open.remind_at.clone()),
+            _ => {
+                let due_at = state.due.and_then(|period| period.after(self.now));
+                (due_at, moments(&state.remind, self.now, due_at))
+            }
         };
         let workflow = self.form.workflow();
         let transitions = workflow.into_iter().flat_map(|workflow| workflow.transitions_from(name.as_str()));
         Task {
             actions: transitions.map(|transition| self.action(transition)).collect(),
             due_at,
+            remind_at,
             escalate_to: state.escalate_to.as_deref().map(SubmissionState::named),
             state: name,
             submitter: self.submission.submitter().cloned().unwrap_or_default(),

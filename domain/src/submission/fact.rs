@@ -58,6 +58,19 @@ pub enum WorkflowFact {
         /// Until when it should have been done.
         due_at: DateTime<Utc>,
     },
+    /// `formledger.submission.reminded`: it still waits, and those for whom are to be told.
+    Reminded {
+        /// The state it waits in.
+        state: SubmissionState,
+        /// The moment that the workflow names; where several had passed unnoticed, the last of them.
+        remind_at: DateTime<Utc>,
+        /// Until when it should be done.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        due_at: Option<DateTime<Utc>>,
+        /// Who took it on, or was asked to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        assignee: Option<Arc<str>>,
+    },
     /// `formledger.submission.claimed`: somebody took it on.
     Claimed {
         /// Who.
@@ -114,6 +127,7 @@ impl WorkflowFact {
             Self::Approved { .. } => "formledger.submission.approved",
             Self::TaskOpened(_) => "formledger.submission.task-opened",
             Self::Escalated { .. } => "formledger.submission.escalated",
+            Self::Reminded { .. } => "formledger.submission.reminded",
             Self::Claimed { .. } => "formledger.submission.claimed",
             Self::Assigned { .. } => "formledger.submission.assigned",
             Self::Released { .. } => "formledger.submission.released",
@@ -149,6 +163,7 @@ impl WorkflowFact {
             | Self::Approved { .. }
             | Self::TaskOpened(_)
             | Self::Escalated { .. }
+            | Self::Reminded { .. }
             | Self::Withdrawn { .. } => false,
             Self::Claimed { .. }
             | Self::Assigned { .. }

@@ -315,7 +315,9 @@ impl Person<'_> {
 pub(super) fn escalate(submission: &Submission, form: &CompiledForm, now: DateTime<Utc>) -> Decision {
     submission.made_under(form)?;
     let Some(task) = submission.task() else { return Ok(Vec::new()) };
-    let Some(due_at) = task.due_at.filter(|due_at| *due_at <= now) else { return Ok(Vec::new()) };
+    let Some(due_at) = task.due_at.filter(|due_at| *due_at <= now) else {
+        return Ok(remind(submission, form, now));
+    };
     let (state, to) = (task.state.clone(), task.escalate_to.clone());
     let mut course = Course::new(submission, form, now);
     course.fact(WorkflowFact::Escalated { state: state.clone(), due_at });
@@ -331,6 +333,18 @@ pub(super) fn escalate(submission: &Submission, form: &CompiledForm, now: DateTi
         course.settle(true);
     }
     Ok(course.finish())
+}
+
+/// Says once that a submission still waits, however many moments for that have passed.
+fn remind(submission: &Submission, form: &CompiledForm, now: DateTime<Utc>) -> Vec<SubmissionEvent> {
+    let mut course = Course::new(submission, form, now);
+    let passed = submission.task().and_then(|task| {
+        let remind_at = task.remind_at.iter().copied().filter(|at| *at <= now).max()?;
+        let assignee = submission.work().and_then(|work| work.assignee()).cloned();
+        Some(WorkflowFact::Reminded { state: task.state.clone(), remind_at, due_at: task.due_at, assignee })
+    });
+    passed.into_iter().for_each(|fact| course.fact(fact));
+    course.finish()
 }
 
 fn not_permitted(who: &str) -> SubmissionError {

@@ -28,6 +28,9 @@ pub struct Task {
     /// The state that it goes to when it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub escalate_to: Option<SubmissionState>,
+    /// When it is told that it still waits; in order, what has passed is gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remind_at: Vec<DateTime<Utc>>,
 }
 
 /// A transition that can be taken, and who may take it: holders of a role, and people by name.
@@ -60,6 +63,11 @@ impl Action {
 }
 
 impl Task {
+    /// When time does something next: tells that it waits, or ends the waiting.
+    pub fn next_at(&self) -> Option<DateTime<Utc>> {
+        self.remind_at.iter().copied().chain(self.due_at).min()
+    }
+
     /// Whether the submission is somebody's own: they made it, or wrote it for the one who did.
     pub fn is_own(&self, subject: &str) -> bool {
         *self.submitter == *subject || self.authors.iter().any(|author| **author == *subject)

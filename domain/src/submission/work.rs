@@ -110,6 +110,13 @@ impl Work {
             WorkflowFact::Escalated { .. } => {
                 if let Some(task) = &mut self.task {
                     task.due_at = None;
+                    // Reminders lie before the due date, so that they have passed.
+                    task.remind_at.clear();
+                }
+            }
+            WorkflowFact::Reminded { remind_at, .. } => {
+                if let Some(task) = &mut self.task {
+                    task.remind_at.retain(|at| at > remind_at);
                 }
             }
             WorkflowFact::Claimed { by: assignee } | WorkflowFact::Assigned { to: assignee, .. } => {

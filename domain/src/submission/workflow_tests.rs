@@ -3,6 +3,7 @@
 mod delegation;
 mod form_roles;
 mod four_eyes;
+mod reminders;
 
 use std::sync::Arc;
 

@@ -85,7 +85,7 @@ pub struct TaskPage {
     pub position: Position,
 }
 
-/// A task whose time is over.
+/// A task that time does something with: it is to be told that it waits, or its time is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DueTask {
     /// Since when.
@@ -255,10 +255,10 @@ fn row(entry: TaskEntry, query: &TaskQuery) -> Result<Option<TaskRow>, sqlx::Err
 }
 
 /// What is due at `$1`. Of a tenant that is parked nothing: its rows stay as they are, whatever its submissions do.
-const DUE: &str = "FROM tasks AS t WHERE t.due_at IS NOT NULL AND t.due_at <= $1 AND NOT EXISTS (SELECT 1 FROM checkpoints AS c \
+const DUE: &str = "FROM tasks AS t WHERE t.next_at IS NOT NULL AND t.next_at <= $1 AND NOT EXISTS (SELECT 1 FROM checkpoints AS c \
      WHERE c.tenant_id = t.tenant_id AND c.projection = $2 AND c.version = $3 AND c.status = 'parked')";
-const DUE_COLUMNS: &str = "t.due_at, t.tenant_id, t.submission_id, t.form, t.form_version";
-const DUE_ORDER: &str = "ORDER BY t.due_at, t.tenant_id, t.submission_id";
+const DUE_COLUMNS: &str = "t.next_at, t.tenant_id, t.submission_id, t.form, t.form_version";
+const DUE_ORDER: &str = "ORDER BY t.next_at, t.tenant_id, t.submission_id";
 
 fn due_statement(text: String, now: DateTime<Utc>) -> Sql<'static> {
     sql(text).bind(micros(now)).bind(ReadModel::Tasks.name()).bind(ReadModel::Tasks.version())
@@ -274,7 +274,7 @@ pub(crate) async fn due(
     let (due_at, tenant, submission) = after.map_or((i64::MIN, "", Uuid::nil()), |task| {
         (micros(task.due_at), task.tenant.as_str(), task.submission_id.0)
     });
-    let behind = "(t.due_at, t.tenant_id, t.submission_id) > ($4, $5, $6)";
+    let behind = "(t.next_at, t.tenant_id, t.submission_id) > ($4, $5, $6)";
     let rows = due_statement(format!("SELECT {DUE_COLUMNS} {DUE} AND {behind} {DUE_ORDER} LIMIT $7"), now)
         .bind(due_at)
         .bind(tenant.to_owned())
@@ -305,7 +305,7 @@ pub(crate) async fn any_due(
 fn due_task(row: &Row) -> Result<DueTask, sqlx::Error> {
     let version = columns::version(row.get("form_version")?)?;
     Ok(DueTask {
-        due_at: columns::time(row.get("due_at")?)?,
+        due_at: columns::time(row.get("next_at")?)?,
         tenant: columns::tenant(row.get("tenant_id")?)?,
         submission_id: SubmissionId(row.get("submission_id")?),
         form: FormPin { form: columns::form(row.get("form")?)?, version },

@@ -33,6 +33,11 @@ impl TaskEntry {
         self.work.task()?.due_at.map(micros)
     }
 
+    /// When the timer asks its submission what follows.
+    fn next_at(&self) -> Option<i64> {
+        self.work.task()?.next_at().map(micros)
+    }
+
     /// The keys of its rows in `task_audience`, without the tenant. A name that is too long for a key is nobody's.
     fn audience(&self) -> BTreeSet<(String, i64, i64)> {
         let (audience, due) = (self.work.audience(), self.due_at().unwrap_or(NEVER));
@@ -134,10 +139,10 @@ pub(super) async fn write(connection: &mut Connection<'_>, touched: Touched<'_>)
 
 static PUT: LazyLock<ManyRows> = LazyLock::new(|| {
     ManyRows::insert(
-        "INSERT INTO tasks (tenant_id, submission_id, form, form_version, work, opened_at, opened_position, due_at)",
-        &[Text, Uuid, Text, Integer, Text, Integer, Integer, Integer],
+        "INSERT INTO tasks (tenant_id, submission_id, form, form_version, work, opened_at, opened_position, due_at, next_at)",
+        &[Text, Uuid, Text, Integer, Text, Integer, Integer, Integer, Integer],
         "ON CONFLICT (tenant_id, submission_id) DO UPDATE SET work = excluded.work, opened_at = excluded.opened_at, \
-         opened_position = excluded.opened_position, due_at = excluded.due_at",
+         opened_position = excluded.opened_position, due_at = excluded.due_at, next_at = excluded.next_at",
     )
 });
 
@@ -151,6 +156,7 @@ async fn put(connection: &mut Connection<'_>, rows: Vec<(String, TaskEntry)>) ->
         values.integer(entry.opened_at);
         values.integer(entry.opened_position);
         values.integer_or_null(entry.due_at());
+        values.integer_or_null(entry.next_at());
     })
     .await?;
     Ok(())

@@ -336,6 +336,7 @@ pub fn task_opened(form: &str) -> SubmissionEvent {
         authors: Vec::new(),
         actions: vec![action],
         due_at: None,
+        remind_at: Vec::new(),
         escalate_to: None,
     });
     SubmissionEvent::Worked { form: form_id(form), form_version: FormVersion(1), fact }

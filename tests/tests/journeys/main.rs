@@ -19,6 +19,7 @@ mod permit;
 mod postgres;
 mod proof;
 mod queries;
+mod reminders;
 mod replays;
 mod replicas;
 mod schemas;

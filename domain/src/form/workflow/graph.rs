@@ -146,7 +146,7 @@ fn states(definition: &Definition, fields: &Field, problems: &mut Vec<Definition
     for (name, state) in &definition.states {
         let at = at_state(name);
         let mut problem = |message: &str| problems.push(DefinitionProblem::error(&*at, message));
-        let State { is_final, edit, due, .. } = state;
+        let State { is_final, edit, due, remind, .. } = state;
         if name == DRAFT {
             problem("`draft` is the state of what is not submitted yet; give this state another name");
         }
@@ -155,6 +155,9 @@ fn states(definition: &Definition, fields: &Field, problems: &mut Vec<Definition
         }
         if *is_final && (due.is_some() || !edit.is_empty()) {
             problem("nothing is edited or due in a final state");
+        }
+        if *is_final && !remind.is_empty() {
+            problem("nobody is reminded of a final state");
         }
         if *is_final && ways(definition).any(|(from, _)| from == name) {
             problem("a final state is the end; no transition leads from it");

@@ -1,5 +1,5 @@
 //! ISO 8601 durations as people mean them: a month after 31 January is the end of February.
-//! Used for due dates; the time to start from is handed in.
+//! Used for due dates and reminders; the time to start from is handed in.
 
 use chrono::{DateTime, Days, Months, TimeDelta, Utc};
 
@@ -37,6 +37,15 @@ impl Period {
             days: u32::try_from(days).ok()?,
             seconds: u32::try_from(seconds).ok()?,
         })
+    }
+
+    /// The time that lies this long before `end`, in whole seconds; `None` beyond the beginning of the calendar.
+    pub fn before(self, end: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let start = end
+            .checked_sub_months(Months::new(self.months))?
+            .checked_sub_days(Days::new(u64::from(self.days)))?
+            .checked_sub_signed(TimeDelta::seconds(i64::from(self.seconds)))?;
+        DateTime::from_timestamp(start.timestamp(), 0)
     }
 
     /// The time that lies this long after `start`, in whole seconds; `None` beyond the end of the calendar.

@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 
 use super::super::problem::DefinitionProblem;
 use super::expression::{Candidates, Guard};
-use super::{DEFAULT_ROLE, Period, State, Transition};
+use super::reminder::never_in_time;
+use super::{DEFAULT_ROLE, Period, REMINDERS_MAX, Reminder, State, Transition};
 use crate::json::pointer;
 
 /// The most states of a workflow.
@@ -89,8 +90,15 @@ pub(super) fn read(workflow: &Value, problems: &mut Vec<DefinitionProblem>) -> D
 }
 
 fn state(value: &Value, at: String, problems: &mut Vec<DefinitionProblem>) -> State {
-    let members = ["title", "final", "edit", "editors", "due", "escalate"];
-    let mut state = State { is_final: false, edit: Vec::new(), editors: None, due: None, escalate_to: None };
+    let members = ["title", "final", "edit", "editors", "due", "escalate", "remind"];
+    let mut state = State {
+        is_final: false,
+        edit: Vec::new(),
+        editors: None,
+        due: None,
+        escalate_to: None,
+        remind: Vec::new(),
+    };
     let Some(mut given) = Members::of(value, at, "a state", &members, problems) else { return state };
     given.title();
     state.is_final = given.flag("final");
@@ -98,6 +106,7 @@ fn state(value: &Value, at: String, problems: &mut Vec<DefinitionProblem>) -> St
     state.editors = given.has("editors").then(|| given.names("editors"));
     state.due = given.period("due");
     state.escalate_to = given.escalation();
+    state.remind = given.reminders(state.due);
     state
 }
 
@@ -284,6 +293,29 @@ impl<'a> Members<'a> {
             );
         }
         period
+    }
+
+    /// A list of periods, with `-` in front of those before the due date.
+    fn reminders(&mut self, due: Option<Period>) -> Vec<Reminder> {
+        let rule = "a reminder is an ISO 8601 duration such as `P2D`, counted from when it begins to wait, or with `-` in front (`-P1D`) back \
+                    from when it is due";
+        let before = self.problems.len();
+        let reminders: Vec<Reminder> = self
+            .texts("remind", |text| Reminder::parse(text).is_some(), rule)
+            .iter()
+            .filter_map(|text| Reminder::parse(text))
+            .collect();
+        if reminders.len() > REMINDERS_MAX {
+            self.problem("remind", format!("at most {REMINDERS_MAX} reminders"));
+        }
+        // With some of them missing, the places would be those of others.
+        if self.problems.len() == before {
+            for (place, message) in never_in_time(&reminders, due) {
+                let at = format!("{}/remind/{place}", self.at);
+                self.problems.push(DefinitionProblem::error(at, message));
+            }
+        }
+        reminders
     }
 
     /// `{"to": "<state>"}`.

@@ -180,3 +180,21 @@ fn a_transition_takes_as_many_people_as_it_needs() {
         ("approved", vec!["approved".to_owned(), "transitioned".to_owned()])
     );
 }
+
+#[test]
+fn a_clock_that_goes_backwards_loses_no_approval_and_lets_nobody_act_who_may_not() {
+    let mut case = Case::in_review();
+    let from = case.now + TimeDelta::days(1);
+    let later = Act::Delegate { to: "dora".to_owned(), starts_at: Some(from), ends_at: None, reason: None };
+    case.act(&reviewer("rob"), later).expect("his own right");
+    case.now = from;
+    case.take(&reviewer("rita"), "approve").expect("the first");
+    // Another node, whose clock is behind.
+    case.now -= TimeDelta::days(2);
+    assert_eq!(case.have(), 1, "what was approved is approved");
+    refused_as_approved_already(case.take(&reviewer("rita"), "approve"));
+    refused_as_not_permitted(case.take(&person("dora", &[]), "approve"));
+    case.now = from;
+    case.take(&person("dora", &[]), "approve").expect("for rob, in her time");
+    assert_eq!(case.state(), "approved");
+}
