@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use formledger_domain::TenantId;
 use formledger_projections::{
     OpenError, ProjectError, ReadModelPlace, ReadModelSettings, ReadModels, Replicas, Runner, RunnerSettings,
     remove_stale_shadows,
 };
-use formledger_store::{Store, StoreError, StoreSettings};
+use formledger_store::{Restoration, Store, StoreError, StoreSettings};
 use futures_util::FutureExt;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
@@ -234,6 +235,20 @@ pub async fn open_ledger(storage: &Storage, append_batch_max: usize) -> Result<S
     Ok(match database {
         Some(postgres) => Store::open_postgres(postgres, limits).await?,
         None => Store::open_sqlite(&ledger_file(data), limits).await?,
+    })
+}
+
+/// Opens the ledger to put a tenant's exported events into it; as [`open_ledger`] otherwise.
+///
+/// # Errors
+/// As [`open_ledger`].
+pub async fn open_restoration(storage: &Storage, tenant: TenantId) -> Result<Restoration, StartError> {
+    let Storage { data, database, .. } = storage;
+    std::fs::create_dir_all(data)
+        .map_err(|source| StartError::DataDirectory { path: data.display().to_string(), source })?;
+    Ok(match database {
+        Some(postgres) => Restoration::open_postgres(postgres, tenant).await?,
+        None => Restoration::open_sqlite(&ledger_file(data), tenant).await?,
     })
 }
 

@@ -1,11 +1,13 @@
 //! The command line's commands, one file each; this one picks, and turns failures into one line and an exit status.
-//! Called by `main.rs`. Exit 0: done. 1: it failed, or `verify` found a difference. 2: the command line or configuration is wrong.
+//! Called by `main.rs`. Exit 0: done. 1: it failed, or `verify` or `replay --shadow` found a difference. 2: the command line or configuration is wrong.
 
 mod backtest;
 mod demo;
 mod export;
+mod import;
 mod migrate;
 mod rebuild;
+mod replay;
 mod rules;
 mod serve;
 mod token;
@@ -43,6 +45,8 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Backtest(arguments) => backtest::backtest(&arguments),
         Command::Migrate(arguments) => migrate::migrate(&arguments),
         Command::Export(arguments) => export::export(&arguments),
+        Command::Import(arguments) => import::import(&arguments),
+        Command::Replay(arguments) => replay::replay(&arguments),
         Command::Token(arguments) => token::token(&arguments),
     }
 }

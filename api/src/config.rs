@@ -1,6 +1,8 @@
 //! The command line and the environment, and the settings that come of them; nothing else reads the environment.
 //! Called by `cli`. Every option is also `FORMLEDGER_<OPTION>`; what contradicts itself is one line and exit status 2.
 
+mod history;
+
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,6 +14,7 @@ use formledger_projections::ReadModelPlace;
 use formledger_store::{PostgresOptions, StoreError};
 
 use crate::limits::Limits;
+pub use history::{ImportArgs, ReplayArgs};
 
 /// Formledger records what happened to forms that have consequences.
 #[derive(Debug, Parser)]
@@ -39,6 +42,10 @@ pub enum Command {
     Verify(TenantsArgs),
     /// Write a tenant's whole ledger as NDJSON
     Export(ExportArgs),
+    /// Put an exported ledger into an empty tenant: positions, times and hashes stay
+    Import(ImportArgs),
+    /// Let a range of a tenant's ledger go by again as NDJSON, or compare shadow read models with the live ones
+    Replay(ReplayArgs),
     /// Check or evaluate rules
     #[command(subcommand)]
     Rules(RulesCommand),

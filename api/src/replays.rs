@@ -23,6 +23,7 @@ use uuid::Uuid;
 use warp::Reply;
 use warp::reply::Response;
 
+pub use pace::{Pace, Speed};
 pub use registry::Replays;
 
 use crate::auth::Caller;

@@ -45,8 +45,8 @@ pub(crate) struct EventRow<'a> {
     /// [`StreamId::aggregate_id`], built once per command.
     pub(crate) aggregate_id: &'a str,
     pub(crate) sequence: Sequence,
-    pub(crate) event_type: &'static str,
-    pub(crate) event_version: &'static str,
+    pub(crate) event_type: &'a str,
+    pub(crate) event_version: &'a str,
     pub(crate) payload: &'a CanonicalJson,
     /// The stored text of `origin`.
     pub(crate) metadata: &'a str,

@@ -12,6 +12,7 @@ mod exports;
 mod feed;
 mod form_roles;
 mod forms;
+mod history;
 mod idempotency;
 mod isolation;
 mod operations;

@@ -1,0 +1,242 @@
+//! `formledger import`: a ledger that `formledger export` wrote, put into an empty tenant as it was: positions, sequences, times, hashes.
+//! Every line is checked before the first one is recorded, so a file that was changed is refused as a whole. An import that was
+//! interrupted goes on where it stopped when it is begun again.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, IsTerminal};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
+use formledger_domain::{
+    Audit, CanonicalJson, EventId, Form, LedgerAggregate, Position, Sequence, StreamId, Submission, Tenant,
+    TenantContext, TenantId, UndecodableEvent,
+};
+use formledger_store::{Chain, Metadata, RecordedEvent, Restoration};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::serve::runtime;
+use crate::app::open_restoration;
+use crate::config::{ConfigError, ImportArgs};
+use crate::hex;
+use crate::logging;
+
+/// Bytes of a line; a larger one is refused. Far above the largest event, whose submission has at most 1 MiB.
+const LINE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Events of a transaction.
+const BATCH_EVENTS: usize = 512;
+/// Bytes of payloads after which a transaction takes no further event.
+const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// How often progress is told.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Imports the file. Exit 1 when a line is not as it was recorded, 2 when the file cannot be read or the tenant is not empty.
+pub fn import(arguments: &ImportArgs) -> anyhow::Result<ExitCode> {
+    let storage = arguments.storage.storage()?;
+    logging::start(&arguments.storage.log)?;
+    let path = &arguments.file;
+    let tenant =
+        Reader::open(path)?.next()?.ok_or_else(|| anyhow!("`{}` holds no events", path.display()))?.tenant;
+    runtime()?.block_on(async {
+        let mut restoration = open_restoration(&storage, tenant.clone()).await?;
+        let done = run(&mut restoration, path, &tenant, arguments.root.as_deref()).await;
+        restoration.close().await;
+        let (imported, chain) = done?;
+        let (end, root) = (chain.position(), hex::encode(&chain.root_hash()));
+        println!("{tenant}: {imported} events imported, up to position {end}, root {root}");
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// Checks the whole file, then records what is not there yet; answers how many events those were.
+async fn run(
+    restoration: &mut Restoration,
+    path: &Path,
+    tenant: &TenantId,
+    root: Option<&str>,
+) -> anyhow::Result<(u64, Chain)> {
+    let there = restoration.position();
+    let mut progress = Progress::new("checked");
+    let (mut reader, mut chain) = (Reader::open(path)?, Chain::new(tenant.clone()));
+    // An empty ledger is the beginning of every other.
+    let mut goes_on = there == Position::START;
+    while let Some(event) = reader.next()? {
+        readable(&event).map_err(|what| reader.refuse(&what))?;
+        chain.add(&event).map_err(|what| reader.refuse(&what))?;
+        goes_on |= chain.is_where(restoration);
+        progress.tell(tenant, chain.position());
+    }
+    let computed = hex::encode(&chain.root_hash());
+    if let Some(root) = root.filter(|root| !root.eq_ignore_ascii_case(&computed)) {
+        return Err(anyhow!("`{}` has root {computed}, not {root}", path.display()));
+    }
+    if !goes_on || there >= chain.position() {
+        let what = format!(
+            "`{tenant}` is not empty, its ledger ends at position {there}; import into a tenant without events"
+        );
+        return Err(ConfigError(what).into());
+    }
+    let chain = record(restoration, path, tenant).await?;
+    Ok((chain.position().0 - there.0, chain))
+}
+
+/// Records the file's events behind those that are there, checking each again: it is another reading.
+async fn record(restoration: &mut Restoration, path: &Path, tenant: &TenantId) -> anyhow::Result<Chain> {
+    let (mut reader, mut chain) = (Reader::open(path)?, Chain::new(tenant.clone()));
+    let context = TenantContext::system(tenant.clone(), "import", Utc::now());
+    let mut progress = Progress::new("imported");
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    while let Some(event) = reader.next()? {
+        chain.add(&event).map_err(|what| reader.refuse(&what))?;
+        if event.position <= restoration.position() {
+            continue;
+        }
+        bytes += event.payload.as_str().len();
+        let stream = stream(&context, &event).ok_or_else(|| reader.refuse("it belongs to no aggregate"))?;
+        batch.push((stream, event));
+        if batch.len() >= BATCH_EVENTS || bytes >= BATCH_BYTES_MAX {
+            restoration.append(&batch, &chain).await?;
+            (batch, bytes) = (Vec::new(), 0);
+            progress.tell(tenant, chain.position());
+        }
+    }
+    if !batch.is_empty() {
+        restoration.append(&batch, &chain).await?;
+    }
+    Ok(chain)
+}
+
+/// The stream that an event belongs to; `None` for an aggregate that this program does not know.
+fn stream(context: &TenantContext, event: &RecordedEvent) -> Option<StreamId> {
+    let id = &event.aggregate_id;
+    match event.aggregate_type.as_str() {
+        Tenant::TYPE => Some(context.stream::<Tenant>(id)),
+        Form::TYPE => Some(context.stream::<Form>(id)),
+        Submission::TYPE => Some(context.stream::<Submission>(id)),
+        Audit::TYPE => Some(context.stream::<Audit>(id)),
+        _ => None,
+    }
+}
+
+/// Whether this program understands an event: one that it does not would stop the tenant's read models later.
+fn readable(event: &RecordedEvent) -> Result<(), String> {
+    fn of<A: LedgerAggregate>(event: &RecordedEvent) -> Result<(), UndecodableEvent> {
+        A::decode(&event.event_type, &event.event_version, &event.payload).map(drop)
+    }
+    let read = match event.aggregate_type.as_str() {
+        Tenant::TYPE => of::<Tenant>(event),
+        Form::TYPE => of::<Form>(event),
+        Submission::TYPE => of::<Submission>(event),
+        Audit::TYPE => of::<Audit>(event),
+        other => return Err(format!("this program knows no aggregate `{other}`")),
+    };
+    read.map_err(|error| error.to_string())
+}
+
+/// A line as `export` writes it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line<'a> {
+    tenant: TenantId,
+    position: Position,
+    aggregate_type: String,
+    aggregate_id: String,
+    sequence: Sequence,
+    event_id: EventId,
+    event_type: String,
+    event_version: String,
+    recorded_at: DateTime<Utc>,
+    metadata: Metadata,
+    #[serde(borrow)]
+    payload: &'a RawValue,
+    leaf_hash: String,
+}
+
+/// The file, event by event.
+struct Reader<'a> {
+    path: &'a Path,
+    lines: BufReader<File>,
+    number: u64,
+    line: Vec<u8>,
+}
+
+impl<'a> Reader<'a> {
+    fn open(path: &'a Path) -> anyhow::Result<Self> {
+        let unreadable = |error| ConfigError(format!("`{}`: {error}", path.display()));
+        let file = File::open(path).map_err(unreadable)?;
+        if !file.metadata().map_err(unreadable)?.is_file() {
+            return Err(ConfigError(format!("`{}` is no file; it is read twice", path.display())).into());
+        }
+        Ok(Self { path, lines: BufReader::new(file), number: 0, line: Vec::new() })
+    }
+
+    /// The next event; `None` at the end.
+    fn next(&mut self) -> anyhow::Result<Option<RecordedEvent>> {
+        use std::io::Read;
+        self.line.clear();
+        self.number += 1;
+        let read = (&mut self.lines).take(LINE_BYTES_MAX).read_until(b'\n', &mut self.line)?;
+        if read == 0 {
+            return Ok(None);
+        }
+        if self.line.pop() != Some(b'\n') {
+            return Err(self.refuse("it does not end; the file was cut off, or the line is too long"));
+        }
+        let line: Line<'_> =
+            serde_json::from_slice(&self.line).map_err(|error| self.refuse(&error.to_string()))?;
+        let leaf_hash =
+            hash(&line.leaf_hash).ok_or_else(|| self.refuse("`leaf_hash` is not 64 hexadecimal digits"))?;
+        Ok(Some(RecordedEvent {
+            tenant: line.tenant,
+            position: line.position,
+            aggregate_type: line.aggregate_type,
+            aggregate_id: line.aggregate_id,
+            sequence: line.sequence,
+            event_id: line.event_id,
+            event_type: line.event_type,
+            event_version: line.event_version,
+            recorded_at: line.recorded_at,
+            metadata: line.metadata,
+            // Its hash is part of what is checked, so it is the text that was recorded, or the line is refused.
+            payload: CanonicalJson::from_stored(line.payload.get()),
+            leaf_hash,
+        }))
+    }
+
+    /// Why the line that was read last is not taken.
+    fn refuse(&self, what: &str) -> anyhow::Error {
+        anyhow!("`{}` line {}: {what}; nothing of it is imported", self.path.display(), self.number)
+    }
+}
+
+fn hash(text: &str) -> Option<[u8; 32]> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let byte = |pair: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    let bytes: Vec<u8> = pairs.iter().map(byte).collect::<Option<_>>()?;
+    bytes.try_into().ok().filter(|_| rest.is_empty())
+}
+
+/// Progress on standard error: lines that overwrite each other for people, lines for logs.
+struct Progress {
+    what: &'static str,
+    told: Instant,
+    end: char,
+}
+
+impl Progress {
+    fn new(what: &'static str) -> Self {
+        let end = if std::io::stderr().is_terminal() { '\r' } else { '\n' };
+        Self { what, told: Instant::now(), end }
+    }
+
+    fn tell(&mut self, tenant: &TenantId, at: Position) {
+        if self.told.elapsed() >= PROGRESS_INTERVAL {
+            self.told = Instant::now();
+            eprint!("{tenant}: {} up to position {at}{}", self.what, self.end);
+        }
+    }
+}
