@@ -1,5 +1,7 @@
 //! Longer ways: a building permit that asks three people and comes back for changes, and a published benefit form in a workflow.
 
+use std::time::Duration;
+
 use formledger_tests::definitions::building_permit;
 use formledger_tests::va_forms::all;
 use formledger_tests::{Answer, Client, Stage};
@@ -63,18 +65,21 @@ async fn a_building_permit_is_completed_endorsed_by_three_and_granted() {
 }
 
 #[tokio::test]
-async fn a_benefit_form_comes_back_for_changes_and_is_decided_by_a_delegate() {
+async fn a_benefit_form_comes_back_for_changes_escalates_and_is_decided_by_a_delegate() {
     let stage = Stage::set().await;
     let form = all().into_iter().find(|form| !form.examples.is_empty()).expect("a form with an example");
     let mut definition = form.definition();
     definition["workflow"] = json!({
         "initial": "received",
-        "states": { "received": {"due": "P10D"}, "changes": {"edit": [""]}, "granted": {"final": true}, "denied": {"final": true} },
+        "states": {
+            "received": {"due": "P10D", "remind": ["P7D"]}, "changes": {"edit": [""]},
+            "second-look": {"due": "PT1S", "escalate": {"to": "supervision"}}, "supervision": {},
+            "granted": {"final": true}, "denied": {"final": true} },
         "transitions": [
             { "name": "request-changes", "from": ["received"], "to": "changes", "roles": ["rater"], "reason": "required" },
-            { "name": "resubmit", "from": ["changes"], "to": "received", "roles": ["submitter"] },
-            { "name": "grant", "from": ["received"], "to": "granted", "roles": ["rater"], "exclude_submitter": true },
-            { "name": "deny", "from": ["received"], "to": "denied", "roles": ["rater"], "reason": "required" } ]
+            { "name": "resubmit", "from": ["changes"], "to": "second-look", "roles": ["submitter"] },
+            { "name": "grant", "from": ["received", "second-look", "supervision"], "to": "granted", "roles": ["rater"], "exclude_submitter": true },
+            { "name": "deny", "from": ["received", "second-look", "supervision"], "to": "denied", "roles": ["rater"], "reason": "required" } ]
     });
     stage.admin.publish(&form.name, &definition).await;
     let vera = stage.somebody("acme", "vera", "submitter").await;
@@ -86,8 +91,20 @@ async fn a_benefit_form_comes_back_for_changes_and_is_decided_by_a_delegate() {
     take(&rater, &path, "request-changes", json!({ "reason": "please check the address" })).await.expect(200);
     let other = stage.somebody("acme", "eve", "submitter").await;
     take(&other, &path, "resubmit", json!({})).await.expect_problem(404, "not-found");
-    take(&vera, &path, "resubmit", json!({})).await.expect(200);
+    let corrected = patch(&vera, &path, form.examples[0].clone()).await.expect(200).json();
+    assert_eq!(corrected["state"], "changes", "the same data again change nothing");
+    assert_eq!(take(&vera, &path, "resubmit", json!({})).await.expect(200).json()["state"], "second-look");
 
+    // Nobody looks in time.
+    let mut state = Value::Null;
+    for _ in 0..200 {
+        state = stage.admin.get(&path).await.expect(200).json()["state"].clone();
+        if state == "supervision" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(state, "supervision");
     let over = json!({ "to": "dora", "ends_at": "2020-01-01T00:00:00Z" });
     rater.post(&format!("{path}/delegate")).json(&over).await.expect_problem(422, "delegation-invalid");
     let holiday = json!({ "to": "dora", "ends_at": "2999-01-01T00:00:00Z", "reason": "holiday" });
@@ -100,6 +117,12 @@ async fn a_benefit_form_comes_back_for_changes_and_is_decided_by_a_delegate() {
     let granted = take(&stand_in, &path, "grant", json!({})).await.expect(200).json();
     assert_eq!(granted["state"], "granted");
     let timeline = vera.get(&format!("{path}/timeline")).await.expect(200).json();
+    let states: Vec<&str> =
+        timeline["items"].as_array().expect("items").iter().filter_map(|it| it["state"].as_str()).collect();
+    assert_eq!(states, ["received", "changes", "second-look", "supervision", "granted"]);
+    let late = |item: &&Value| item["type"] == "formledger.submission.escalated.v1";
+    let escalated: Vec<_> = timeline["items"].as_array().expect("items").iter().filter(late).collect();
+    assert_eq!((escalated.len(), &escalated[0]["actor"]), (1, &json!("system")));
     let last = timeline["items"].as_array().and_then(|items| items.last()).expect("items").clone();
     assert_eq!((&last["actor"], &last["on_behalf_of"]), (&json!("dora"), &json!("ralf")));
 }
