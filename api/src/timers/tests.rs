@@ -49,10 +49,16 @@ async fn app(data: &Path) -> App {
 
 /// A tenant with so many submissions that are due so long after [`start`].
 async fn seed(app: &App, slug: &str, due: &str, submissions: usize) {
+    seed_in(app, slug, json!({"due": due, "escalate": {"to": "late"}}), submissions).await;
+}
+
+/// A tenant with so many submissions that wait in `review`, which is like this.
+async fn seed_in(app: &App, slug: &str, review: Value, submissions: usize) {
     let api = app.api();
     let definition: Value = json!({"title": "Claim", "schema": {"type": "object"}, "workflow": {
-        "initial": "review", "transitions": [{"name": "close", "from": ["review", "late"], "to": "closed"}],
-        "states": {"review": {"due": due, "escalate": {"to": "late"}}, "late": {}, "closed": {"final": true}},
+        "initial": "review", "transitions": [{"name": "close", "from": ["review", "late"], "to": "closed"},
+                                                 {"name": "leave", "from": "review", "to": "late"}],
+        "states": {"review": review, "late": {}, "closed": {"final": true}},
     }});
     let tenant: TenantId = slug.parse().expect("a slug");
     execute::<Tenant>(api, slug, slug, TenantCommand::Register { tenant }).await;
@@ -113,4 +119,27 @@ async fn a_tenant_with_more_that_cannot_be_escalated_than_a_page_holds_delays_no
     // From here on the read model goes on to call all of them due, and longer overdue than the other tenant's.
     let look = first_look(api, next_day + TimeDelta::days(1)).await;
     assert_eq!((look.due, look.escalated, look.left_since), (STUCK + 1, 1, Some(next_day)));
+}
+
+#[tokio::test]
+async fn of_three_timers_at_the_same_moment_each_reminder_is_told_once_and_the_escalation_still_comes() {
+    const TASKS: usize = 200;
+    let data = tempfile::tempdir().expect("a directory");
+    let app = app(data.path()).await;
+    let review = json!({"due": "P3D", "remind": ["P1D", "-P1D"], "escalate": {"to": "late"}});
+    seed_in(&app, "acme", review, TASKS).await;
+    app.catch_up().await.expect("read models");
+    let api = app.api();
+    assert_eq!(first_look(api, start()).await, Look::default(), "nothing is to be told yet");
+    for days in 1..=3 {
+        let now = start() + TimeDelta::days(days);
+        let looks = futures_util::future::join_all((0..3).map(|_| first_look(api, now))).await;
+        assert_eq!(looks.iter().map(|look| look.escalated).sum::<usize>(), TASKS, "day {days}");
+        app.catch_up().await.expect("read models");
+        assert_eq!(first_look(api, now).await, Look::default(), "day {days}");
+    }
+    let context = context("acme");
+    let events = api.store.ledger(&context).read_after(Default::default(), 10_000).await.expect("reads");
+    let told = |name: &str| events.iter().filter(|event| event.event_type.ends_with(name)).count();
+    assert_eq!((told(".reminded"), told(".escalated")), (2 * TASKS, TASKS));
 }

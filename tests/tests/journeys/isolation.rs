@@ -112,6 +112,8 @@ async fn the_description_names_every_route_of_the_contract() {
         "POST /v1/submissions/S/release",
         "POST /v1/submissions/S/delegate",
         "POST /v1/submissions/S/withdraw",
+        "POST /v1/submissions:import",
+        "POST /v1/submissions:transition",
         "GET /v1/tasks",
         "GET /v1/stats",
         "GET /v1/audit",
