@@ -1,6 +1,7 @@
 //! The ledger on SQLite: one file, WAL, `synchronous=FULL`. Opened by `Store::open_sqlite`.
 //! Holds the only SQL of the log for this database; what to write is decided by `writer`.
 
+mod error;
 mod read;
 mod schema;
 mod write;
@@ -11,6 +12,7 @@ mod contract;
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::Connection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
 pub(crate) use read::SqliteReader;
@@ -26,9 +28,12 @@ const WRITER_CACHE_KIB: u32 = 32 * 1024;
 const READER_CACHE_KIB: u32 = 4 * 1024;
 /// Pages in the WAL after which a commit copies them into the database file.
 const CHECKPOINT_PAGES: u32 = 2000;
+/// Statements that stay prepared on the writing connection: one for each size of chunk of each table, and a dozen others.
+const WRITER_STATEMENTS_MAX: usize = 64;
 /// Results that may wait between SQLite's thread and the task that asked, in rows.
 const ROW_CHANNEL_ROWS: usize = 512;
 
+/// A connection that may change the schema, which makes the file where there is none.
 fn writer_options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
@@ -37,11 +42,20 @@ fn writer_options(path: &Path) -> SqliteConnectOptions {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY_TIMEOUT)
-        .row_buffer_size(ROW_CHANNEL_ROWS)
-        .pragma("cache_size", format!("-{WRITER_CACHE_KIB}"))
-        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES.to_string())
-        // Without it `INSERT OR REPLACE` would delete an event without asking the trigger that refuses.
-        .pragma("recursive_triggers", "ON")
+}
+
+/// The connection that appends, to a file that is there.
+fn open_writer(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(WRITER_STATEMENTS_MAX);
+    // Without recursive triggers, `INSERT OR REPLACE` would delete an event without asking the trigger that refuses. What a statement over many
+    // rows keeps until it is done stays in memory: a file for it costs more than the rows.
+    connection.execute_batch(&format!(
+        "PRAGMA synchronous = FULL; PRAGMA cache_size = -{WRITER_CACHE_KIB}; PRAGMA temp_store = MEMORY; \
+         PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}; PRAGMA recursive_triggers = ON"
+    ))?;
+    Ok(connection)
 }
 
 fn reader_options(path: &Path) -> SqliteConnectOptions {

@@ -55,8 +55,8 @@ impl Database for SqliteFile {
     async fn set_full(backend: &mut SqliteBackend, full: bool) {
         // SQLite reads a limit below the present size as the present size.
         let pages = if full { 1 } else { u32::MAX - 1 };
-        let connection = backend.connection().await.expect("opens");
-        connection.execute(format!("PRAGMA max_page_count = {pages}").as_str()).await.expect("limits");
+        let connection = backend.connection().expect("opens");
+        connection.execute_batch(&format!("PRAGMA max_page_count = {pages}")).expect("limits");
     }
 }
 
@@ -65,13 +65,11 @@ contract_suite!(SqliteFile);
 #[tokio::test]
 async fn a_commit_waits_for_the_disk() {
     let mut backend = SqliteFile::create().await.backend().await;
-    let connection = backend.connection().await.expect("opens");
+    let connection = backend.connection().expect("opens");
     // https://www.sqlite.org/pragma.html: synchronous 2 is FULL, which in WAL mode syncs at every commit.
     for (pragma, value) in [("journal_mode", "wal"), ("synchronous", "2"), ("page_size", "8192")] {
-        let set: String = sqlx::query_scalar(&format!("SELECT CAST({pragma} AS TEXT) FROM pragma_{pragma}"))
-            .fetch_one(&mut *connection)
-            .await
-            .expect("reads");
+        let asked = format!("SELECT CAST({pragma} AS TEXT) FROM pragma_{pragma}");
+        let set: String = connection.query_row(&asked, [], |row| row.get(0)).expect("reads");
         assert_eq!(set, value, "{pragma}");
     }
 }
@@ -84,7 +82,7 @@ async fn replacing_an_event_is_refused_like_removing_it() {
     // SQLite asks delete triggers about a REPLACE only on connections with recursive triggers, as ours have.
     let mut ours = database.backend().await;
     let replace = "INSERT OR REPLACE INTO events SELECT * FROM events";
-    let refused = ours.connection().await.expect("opens").execute(replace).await;
+    let refused = ours.connection().expect("opens").execute(replace, []);
     assert!(refused.expect_err("is refused").to_string().contains("immutable"));
 }
 

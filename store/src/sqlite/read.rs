@@ -181,7 +181,7 @@ impl SqliteReader {
         .bind(&idempotency.key)
         .fetch_optional(&self.pool)
         .await?;
-        Ok(row.map(|row| remembered_from_row(&row)).transpose()?.flatten())
+        row.map(|row| remembered_from_row(&row)).transpose()
     }
 }
 
@@ -202,16 +202,12 @@ fn event_from_row(row: &SqliteRow, tenant: &TenantId) -> Result<StoredEvent, Sto
     columns.event(tenant)
 }
 
-pub(super) fn head_from_row(row: &SqliteRow) -> Result<(TenantId, Head), StoreError> {
+fn head_from_row(row: &SqliteRow) -> Result<(TenantId, Head), StoreError> {
     let tenant = stored::tenant(row.try_get(0)?)?;
     let head = stored::head(&tenant, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)?;
     Ok((tenant, head))
 }
 
-/// `None` when the row is the empty side of a left join.
-pub(super) fn remembered_from_row(row: &SqliteRow) -> Result<Option<Remembered>, StoreError> {
-    let Some(request_hash): Option<&[u8]> = row.try_get(0)? else {
-        return Ok(None);
-    };
-    stored::remembered(request_hash, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?).map(Some)
+fn remembered_from_row(row: &SqliteRow) -> Result<Remembered, StoreError> {
+    stored::remembered(row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)
 }

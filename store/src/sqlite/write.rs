@@ -1,20 +1,21 @@
 //! The writing side: one connection, one transaction per batch, rows in chunks whose statements stay prepared.
-//! Driven by `writer`; holds SQL and nothing else.
+//! Driven by `writer`; holds SQL and nothing else. It speaks to SQLite itself rather than through sqlx, which would copy every value twice and
+//! cross to a thread of its own and back for every statement: see docs/adr/0002.
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use formledger_domain::{Position, Sequence, StreamId, TenantId};
-use futures_util::TryStreamExt;
-use sqlx::query::Query;
-use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
-use sqlx::{Connection, Either, Executor, Row, Sqlite};
+use rusqlite::{CachedStatement, Connection, Row, ToSql, params};
+use sqlx::Connection as _;
+use sqlx::sqlite::SqliteConnection;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::{block_in_place, yield_now};
 
-use super::read::{head_from_row, remembered_from_row};
-use super::{schema, writer_options};
-use crate::backend::{Applied, Backend, Batch, EventRow, HeadMove, OutcomeRow, Remembered, StoredHead};
+use super::{open_writer, schema, writer_options};
+use crate::backend::{Applied, Backend, Batch, EventRow, Head, HeadMove, OutcomeRow, Remembered, StoredHead};
 use crate::error::{StoreError, causes};
-use crate::stored::{position, sequence, tenant};
+use crate::stored;
 
 /// Rows per statement are powers of two up to this, so that a handful of prepared statements serves every batch.
 const CHUNK_ROWS_MAX: usize = 64;
@@ -25,7 +26,7 @@ const CHUNK_SIZES: usize = CHUNK_ROWS_MAX.ilog2() as usize + 1;
 pub(crate) struct SqliteBackend {
     path: PathBuf,
     /// `None` after a failure that may have left a transaction behind; opened again on next use.
-    connection: Option<SqliteConnection>,
+    connection: Option<Connection>,
     /// `PRAGMA data_version`: changes when another connection writes, and not when this one does. Each connection counts for itself, so
     /// it is forgotten with the connection; the commit whose answer was lost counts as someone else's from then on.
     data_version: Option<i64>,
@@ -34,150 +35,196 @@ pub(crate) struct SqliteBackend {
 impl SqliteBackend {
     /// Opens or creates the file and brings its schema up to date.
     pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
+        let mut migrating = SqliteConnection::connect_with(&writer_options(path)).await?;
+        schema::migrate(&mut migrating).await?;
+        migrating.close().await?;
         let mut backend = Self { path: path.to_owned(), connection: None, data_version: None };
-        schema::migrate(backend.connection().await?).await?;
         backend.moved_elsewhere().await?;
         Ok(backend)
     }
 
-    pub(super) async fn connection(&mut self) -> Result<&mut SqliteConnection, StoreError> {
+    pub(super) fn connection(&mut self) -> Result<&mut Connection, StoreError> {
         let connection = match self.connection.take() {
             Some(open) => open,
-            None => SqliteConnection::connect_with(&writer_options(&self.path)).await?,
+            None => open_writer(&self.path)?,
         };
         Ok(self.connection.insert(connection))
     }
 
-    async fn disconnect(&mut self) {
+    fn disconnect(&mut self) {
         self.data_version = None;
         if let Some(connection) = self.connection.take()
-            && let Err(error) = connection.close().await
+            && let Err((_still_open, error)) = connection.close()
         {
             tracing::warn!(error = causes(&error), "cannot close the database in good order");
         }
     }
+
+    /// All rows of a query, read by `read`.
+    fn rows<T>(
+        &mut self,
+        statement: &str,
+        parameters: impl rusqlite::Params,
+        read: impl Fn(&Row<'_>) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut statement = self.connection()?.prepare_cached(statement)?;
+        let mut rows = statement.query(parameters)?;
+        let mut all = Vec::new();
+        while let Some(row) = rows.next()? {
+            all.push(read(row)?);
+        }
+        Ok(all)
+    }
+
+    fn write(&mut self, batch: &Batch<'_>) -> Result<Applied, StoreError> {
+        let connection = self.connection()?;
+        run(connection, "BEGIN IMMEDIATE")?;
+        let moved = move_heads(connection, &batch.heads)?;
+        let events: Vec<&EventRow<'_>> =
+            batch.events.iter().filter(|event| !moved.contains(event.stream.tenant())).collect();
+        let outcomes: Vec<&OutcomeRow<'_>> =
+            batch.outcomes.iter().filter(|outcome| !moved.contains(outcome.tenant)).collect();
+        let inserted = insert(connection, &INSERT_EVENTS, &events, bind_event)?
+            && insert(connection, &INSERT_OUTCOMES, &outcomes, bind_outcome)?;
+        if inserted {
+            return Ok(Applied::Open { moved });
+        }
+        run(connection, "ROLLBACK")?;
+        Ok(Applied::Collided)
+    }
+
+    fn make_durable(&mut self) -> Result<(), StoreError> {
+        Ok(run(self.connection()?, "COMMIT")?)
+    }
+}
+
+/// Does what waits for SQLite or the disk. Where the runtime has other threads, they take over meanwhile what else this one had to do.
+async fn blocking<T>(work: impl FnOnce() -> T + Send) -> T {
+    if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+        return work();
+    }
+    let done = block_in_place(work);
+    // Back to a thread that runs tasks: whoever is woken from here on is then queued there, without a lock for each of them.
+    yield_now().await;
+    done
 }
 
 impl Backend for SqliteBackend {
     async fn heads(&mut self, tenants: &[TenantId]) -> Result<Vec<(TenantId, StoredHead)>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT tenant_id, position, recorded_at, frontier FROM ledgers \
-             WHERE tenant_id IN (SELECT value FROM json_each(?))",
-        )
-        .bind(json(tenants))
-        .fetch_all(self.connection().await?)
-        .await?;
-        let head = |row: &SqliteRow| {
-            let head = match head_from_row(row) {
-                Err(StoreError::Damaged(what)) => Err(what),
-                read => Ok(read?.1),
-            };
-            Ok((tenant(row.try_get(0)?)?, head))
-        };
-        rows.iter().map(head).collect()
+        const SQL: &str = "SELECT tenant_id, position, recorded_at, frontier FROM ledgers \
+                           WHERE tenant_id IN (SELECT value FROM json_each(?))";
+        blocking(|| self.rows(SQL, [json(tenants)], head_of)).await
     }
 
     async fn overrun(&mut self, tenants: &[TenantId]) -> Result<Vec<TenantId>, StoreError> {
         // One statement, so that a head and the events after it are of one moment.
-        let rows = sqlx::query(
-            "SELECT asked.value FROM json_each(?) asked LEFT JOIN ledgers ON ledgers.tenant_id = asked.value \
+        const SQL: &str = "SELECT asked.value FROM json_each(?) asked LEFT JOIN ledgers ON ledgers.tenant_id = asked.value \
              WHERE EXISTS (SELECT 1 FROM events WHERE events.tenant_id = asked.value \
-                           AND events.position > coalesce(ledgers.position, 0))",
-        )
-        .bind(json(tenants))
-        .fetch_all(self.connection().await?)
-        .await?;
-        rows.iter().map(|row| tenant(row.try_get(0)?)).collect()
+                           AND events.position > coalesce(ledgers.position, 0))";
+        blocking(|| self.rows(SQL, [json(tenants)], |row| stored::tenant(text(row, 0)?))).await
     }
 
     async fn sequences(&mut self, streams: &[&StreamId]) -> Result<Vec<Sequence>, StoreError> {
+        const SQL: &str = "SELECT (SELECT coalesce(max(sequence), 0) FROM events \
+                     WHERE aggregate_type = asked.value ->> 0 AND aggregate_id = asked.value ->> 1) \
+             FROM json_each(?) asked ORDER BY asked.key";
         let keys: Vec<_> =
             streams.iter().map(|stream| (stream.aggregate_type(), stream.aggregate_id())).collect();
-        let rows = sqlx::query(
-            "SELECT (SELECT coalesce(max(sequence), 0) FROM events \
-                     WHERE aggregate_type = asked.value ->> 0 AND aggregate_id = asked.value ->> 1) \
-             FROM json_each(?) asked ORDER BY asked.key",
-        )
-        .bind(json(&keys))
-        .fetch_all(self.connection().await?)
-        .await?;
-        rows.iter().map(|row| Ok(sequence(row.try_get(0)?))).collect()
+        blocking(|| self.rows(SQL, [json(&keys)], |row| Ok(stored::sequence(row.get(0)?)))).await
     }
 
     async fn remembered(
         &mut self,
         keys: &[(&TenantId, &str)],
     ) -> Result<Vec<Option<Remembered>>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT request_hash, outcome, position, sequence FROM json_each(?) asked \
+        const SQL: &str = "SELECT request_hash, outcome, position, sequence FROM json_each(?) asked \
              LEFT JOIN idempotency ON tenant_id = asked.value ->> 0 AND idempotency_key = asked.value ->> 1 \
-             ORDER BY asked.key",
-        )
-        .bind(json(keys))
-        .fetch_all(self.connection().await?)
-        .await?;
-        rows.iter().map(remembered_from_row).collect()
+             ORDER BY asked.key";
+        blocking(|| self.rows(SQL, [json(keys)], remembered_of)).await
     }
 
     async fn apply(&mut self, batch: &Batch<'_>) -> Result<Applied, StoreError> {
-        let connection = self.connection().await?;
-        connection.execute("BEGIN IMMEDIATE").await?;
-        let moved = move_heads(connection, &batch.heads).await?;
-        let events: Vec<&EventRow<'_>> =
-            batch.events.iter().filter(|event| !moved.contains(event.stream.tenant())).collect();
-        let outcomes: Vec<&OutcomeRow<'_>> =
-            batch.outcomes.iter().filter(|outcome| !moved.contains(outcome.tenant)).collect();
-        let inserted = insert(connection, &INSERT_EVENTS, &events, bind_event).await?
-            && insert(connection, &INSERT_OUTCOMES, &outcomes, bind_outcome).await?;
-        if inserted {
-            return Ok(Applied::Open { moved });
-        }
-        connection.execute("ROLLBACK").await?;
-        Ok(Applied::Collided)
+        blocking(|| self.write(batch)).await
     }
 
     async fn commit(&mut self) -> Result<(), StoreError> {
-        self.connection().await?.execute("COMMIT").await?;
-        Ok(())
+        blocking(|| self.make_durable()).await
+    }
+
+    async fn record(&mut self, batch: &Batch<'_>) -> Result<Applied, StoreError> {
+        blocking(|| {
+            let applied = self.write(batch)?;
+            if matches!(applied, Applied::Open { .. }) {
+                self.make_durable()?;
+            }
+            Ok(applied)
+        })
+        .await
     }
 
     async fn recover(&mut self) {
-        // After a failed COMMIT nobody knows what the file holds; only a new connection reads it afresh.
-        self.disconnect().await;
-        // At once rather than with the next batch: SQLite removes the WAL with its last connection, and readers need one.
-        if let Err(error) = self.connection().await {
-            tracing::warn!(error = causes(&error), "cannot open the database again yet");
-        }
+        blocking(|| {
+            // After a failed COMMIT nobody knows what the file holds; only a new connection reads it afresh.
+            self.disconnect();
+            // At once rather than with the next batch: SQLite removes the WAL with its last connection, and readers need one.
+            if let Err(error) = self.connection() {
+                tracing::warn!(error = causes(&error), "cannot open the database again yet");
+            }
+        })
+        .await;
     }
 
     async fn moved_elsewhere(&mut self) -> Result<Vec<(TenantId, Position)>, StoreError> {
-        let before = self.data_version;
-        let connection = self.connection().await?;
-        let version = Some(sqlx::query("PRAGMA data_version").fetch_one(&mut *connection).await?.try_get(0)?);
-        if version == before {
-            return Ok(Vec::new());
-        }
-        let rows = sqlx::query("SELECT tenant_id, position FROM ledgers").fetch_all(connection).await?;
-        self.data_version = version;
-        let mut moved = Vec::with_capacity(rows.len());
-        for row in &rows {
-            match tenant(row.try_get(0)?) {
-                Ok(tenant) => moved.push((tenant, position(row.try_get(1)?))),
-                // Nobody can follow it; everybody else must still be told.
-                Err(error) => {
-                    tracing::error!(error = causes(&error), "a ledger is left out")
+        blocking(|| {
+            let before = self.data_version;
+            let version = self.rows("PRAGMA data_version", [], |row| Ok(row.get(0)?))?.pop();
+            if version == before {
+                return Ok(Vec::new());
+            }
+            let place = |row: &Row<'_>| Ok((stored::tenant(text(row, 0)?), stored::position(row.get(1)?)));
+            let places = self.rows("SELECT tenant_id, position FROM ledgers", [], place)?;
+            self.data_version = version;
+            let mut moved = Vec::with_capacity(places.len());
+            for (tenant, position) in places {
+                match tenant {
+                    Ok(tenant) => moved.push((tenant, position)),
+                    // Nobody can follow it; everybody else must still be told.
+                    Err(error) => {
+                        tracing::error!(error = causes(&error), "a ledger is left out")
+                    }
                 }
             }
-        }
-        Ok(moved)
+            Ok(moved)
+        })
+        .await
     }
 
     async fn close(mut self) {
-        self.disconnect().await;
+        blocking(|| self.disconnect()).await;
     }
 }
 
-type Binding<'q> = Query<'q, Sqlite, SqliteArguments<'q>>;
+fn text<'r>(row: &'r Row<'_>, column: usize) -> Result<&'r str, StoreError> {
+    Ok(row.get_ref(column)?.as_str().map_err(rusqlite::Error::from)?)
+}
+
+fn head_of(row: &Row<'_>) -> Result<(TenantId, StoredHead), StoreError> {
+    let tenant = stored::tenant(text(row, 0)?)?;
+    let frontier: Vec<u8> = row.get(3)?;
+    let head: Result<Head, StoreError> = stored::head(&tenant, row.get(1)?, row.get(2)?, &frontier);
+    match head {
+        Err(StoreError::Damaged(what)) => Ok((tenant, Err(what))),
+        read => Ok((tenant, Ok(read?))),
+    }
+}
+
+/// `None` when the row is the empty side of a left join.
+fn remembered_of(row: &Row<'_>) -> Result<Option<Remembered>, StoreError> {
+    let Some(request_hash) = row.get::<_, Option<Vec<u8>>>(0)? else {
+        return Ok(None);
+    };
+    stored::remembered(&request_hash, row.get(1)?, row.get(2)?, row.get(3)?).map(Some)
+}
 
 /// One text per power of two of rows, each prepared once per connection.
 struct Chunked([String; CHUNK_SIZES]);
@@ -186,17 +233,8 @@ impl Chunked {
     /// One statement that inserts all rows, or fewer where some are there already.
     fn insert(into: &str, columns: usize) -> Self {
         let row = format!("({})", vec!["?"; columns].join(", "));
-        Self::per_size(|rows| {
-            format!("{into} VALUES {} ON CONFLICT DO NOTHING", vec![row.as_str(); rows].join(", "))
-        })
-    }
-
-    /// One statement per row, all in one text, so that each tells its own fate in one round trip to SQLite's thread.
-    fn each(statement: &str) -> Self {
-        Self::per_size(|rows| vec![statement; rows].join("; "))
-    }
-
-    fn per_size(text: impl Fn(usize) -> String) -> Self {
+        let text =
+            |rows| format!("{into} VALUES {} ON CONFLICT DO NOTHING", vec![row.as_str(); rows].join(", "));
         Self(std::array::from_fn(|log| text(1 << log)))
     }
 
@@ -211,17 +249,10 @@ impl Chunked {
     }
 }
 
-static CREATE_LEDGERS: LazyLock<Chunked> = LazyLock::new(|| {
-    Chunked::each(
-        "INSERT INTO ledgers (tenant_id, position, recorded_at, frontier) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-    )
-});
+const CREATE_LEDGER: &str = "INSERT INTO ledgers (tenant_id, position, recorded_at, frontier) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING";
 
-static MOVE_LEDGERS: LazyLock<Chunked> = LazyLock::new(|| {
-    Chunked::each(
-        "UPDATE ledgers SET position = ?, recorded_at = ?, frontier = ? WHERE tenant_id = ? AND position = ?",
-    )
-});
+const MOVE_LEDGER: &str =
+    "UPDATE ledgers SET position = ?, recorded_at = ?, frontier = ? WHERE tenant_id = ? AND position = ?";
 
 static INSERT_EVENTS: LazyLock<Chunked> = LazyLock::new(|| {
     Chunked::insert(
@@ -238,95 +269,90 @@ static INSERT_OUTCOMES: LazyLock<Chunked> = LazyLock::new(|| {
     )
 });
 
-/// Compares and sets every head; gives the tenants that were elsewhere.
-async fn move_heads(
-    connection: &mut SqliteConnection,
-    heads: &[HeadMove],
-) -> Result<Vec<TenantId>, StoreError> {
-    let (new, known): (Vec<_>, Vec<_>) = heads.iter().partition(|head| head.from == Position::START);
-    let mut moved = set_heads(connection, &CREATE_LEDGERS, &new, bind_new_ledger).await?;
-    moved.extend(set_heads(connection, &MOVE_LEDGERS, &known, bind_ledger).await?);
-    Ok(moved)
+fn run(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(statement)?.execute([]).map(drop)
 }
 
-async fn set_heads<'q>(
-    connection: &mut SqliteConnection,
-    chunked: &'static Chunked,
-    heads: &[&'q HeadMove],
-    bind: fn(Binding<'q>, &'q HeadMove) -> Binding<'q>,
-) -> Result<Vec<TenantId>, StoreError> {
+/// Compares and sets every head; gives the tenants that were elsewhere.
+fn move_heads(connection: &Connection, heads: &[HeadMove]) -> rusqlite::Result<Vec<TenantId>> {
+    let mut create = connection.prepare_cached(CREATE_LEDGER)?;
+    let mut go_on = connection.prepare_cached(MOVE_LEDGER)?;
     let mut moved = Vec::new();
-    for (text, chunk) in chunked.chunks(heads) {
-        let query = chunk.iter().fold(sqlx::query(text), |query, head| bind(query, head));
-        let mut results = connection.fetch_many(query);
-        for head in chunk {
-            match results.try_next().await? {
-                Some(Either::Left(done)) if done.rows_affected() == 1 => {}
-                _ => moved.push(head.tenant.clone()),
-            }
+    for HeadMove { tenant, from, to, tip: _ } in heads {
+        let (position, frontier) = (to.position.0 as i64, to.frontier.to_stored());
+        let set = if *from == Position::START {
+            create.execute(params![tenant.as_str(), position, to.recorded_at, frontier])?
+        } else {
+            go_on.execute(params![position, to.recorded_at, frontier, tenant.as_str(), from.0 as i64])?
+        };
+        if set != 1 {
+            moved.push(tenant.clone());
         }
     }
     Ok(moved)
 }
 
 /// Inserts all rows; `false` when one of them was already there.
-async fn insert<'q, R>(
-    connection: &mut SqliteConnection,
-    chunked: &'static Chunked,
-    rows: &[&'q R],
-    bind: fn(Binding<'q>, &'q R) -> Binding<'q>,
-) -> Result<bool, StoreError> {
+fn insert<R>(
+    connection: &Connection,
+    chunked: &Chunked,
+    rows: &[&R],
+    bind: fn(&mut Parameters<'_, '_>, &R) -> rusqlite::Result<()>,
+) -> rusqlite::Result<bool> {
     for (text, chunk) in chunked.chunks(rows) {
-        let query = chunk.iter().fold(sqlx::query(text), |query, row| bind(query, row));
-        if query.execute(&mut *connection).await?.rows_affected() != chunk.len() as u64 {
+        let mut statement = connection.prepare_cached(text)?;
+        let mut parameters = Parameters { statement: &mut statement, bound: 0 };
+        for row in chunk {
+            bind(&mut parameters, row)?;
+        }
+        if statement.raw_execute()? != chunk.len() {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-fn bind_new_ledger<'q>(query: Binding<'q>, head: &'q HeadMove) -> Binding<'q> {
-    query
-        .bind(head.tenant.as_str())
-        .bind(head.to.position.0 as i64)
-        .bind(head.to.recorded_at)
-        .bind(head.to.frontier.to_stored())
+/// A statement's parameters, bound one after the other.
+struct Parameters<'s, 'c> {
+    statement: &'s mut CachedStatement<'c>,
+    bound: usize,
 }
 
-fn bind_ledger<'q>(query: Binding<'q>, head: &'q HeadMove) -> Binding<'q> {
-    query
-        .bind(head.to.position.0 as i64)
-        .bind(head.to.recorded_at)
-        .bind(head.to.frontier.to_stored())
-        .bind(head.tenant.as_str())
-        .bind(head.from.0 as i64)
+impl Parameters<'_, '_> {
+    fn bind(&mut self, value: impl ToSql) -> rusqlite::Result<&mut Self> {
+        self.bound += 1;
+        self.statement.raw_bind_parameter(self.bound, value)?;
+        Ok(self)
+    }
 }
 
-fn bind_event<'q>(query: Binding<'q>, event: &'q EventRow<'q>) -> Binding<'q> {
-    query
-        .bind(event.stream.aggregate_type())
-        .bind(event.aggregate_id)
-        .bind(event.sequence.0 as i64)
-        .bind(event.event_type)
-        .bind(event.event_version)
-        .bind(event.payload.as_str())
-        .bind(event.metadata)
-        .bind(event.stream.tenant().as_str())
-        .bind(event.position.0 as i64)
-        .bind(event.event_id.0.as_bytes().as_slice())
-        .bind(event.recorded_at)
-        .bind(event.leaf_hash.as_slice())
+fn bind_event(parameters: &mut Parameters<'_, '_>, event: &EventRow<'_>) -> rusqlite::Result<()> {
+    parameters
+        .bind(event.stream.aggregate_type())?
+        .bind(event.aggregate_id)?
+        .bind(event.sequence.0 as i64)?
+        .bind(event.event_type)?
+        .bind(event.event_version)?
+        .bind(event.payload.as_str())?
+        .bind(event.metadata)?
+        .bind(event.stream.tenant().as_str())?
+        .bind(event.position.0 as i64)?
+        .bind(event.event_id.0.as_bytes().as_slice())?
+        .bind(event.recorded_at)?
+        .bind(event.leaf_hash.as_slice())?;
+    Ok(())
 }
 
-fn bind_outcome<'q>(query: Binding<'q>, outcome: &'q OutcomeRow<'q>) -> Binding<'q> {
-    query
-        .bind(outcome.tenant.as_str())
-        .bind(outcome.key)
-        .bind(outcome.request_hash.as_slice())
-        .bind(outcome.outcome)
-        .bind(outcome.position.0 as i64)
-        .bind(outcome.sequence.0 as i64)
-        .bind(outcome.recorded_at)
+fn bind_outcome(parameters: &mut Parameters<'_, '_>, outcome: &OutcomeRow<'_>) -> rusqlite::Result<()> {
+    parameters
+        .bind(outcome.tenant.as_str())?
+        .bind(outcome.key)?
+        .bind(outcome.request_hash.as_slice())?
+        .bind(outcome.outcome)?
+        .bind(outcome.position.0 as i64)?
+        .bind(outcome.sequence.0 as i64)?
+        .bind(outcome.recorded_at)?;
+    Ok(())
 }
 
 fn json(value: &(impl serde::Serialize + ?Sized)) -> String {

@@ -116,7 +116,7 @@ fn one_file_says_which_status_an_error_has() {
 fn only_the_ledger_and_the_read_models_speak_sql() {
     let others = ["rules", "domain", "api"].into_iter().flat_map(sources);
     assert_nowhere(
-        &places(others, &["sqlx::"]),
+        &places(others, &["sqlx::", "rusqlite::"]),
         "SQL on the ledger belongs to `store`, SQL on read models to `projections`; ask them through a function:",
     );
 }
