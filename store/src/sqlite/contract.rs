@@ -1,5 +1,6 @@
 //! SQLite keeps the ledger's contract, and a few promises of its own.
 
+use formledger_domain::Position;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Executor};
 use tempfile::TempDir;
@@ -7,7 +8,7 @@ use tempfile::TempDir;
 use super::{SqliteBackend, SqliteReader};
 use crate::contract::{Database, append, contract_suite, events, stream};
 use crate::reader::Reader;
-use crate::{Store, StoreError, StoreSettings};
+use crate::{Idempotency, Store, StoreError, StoreSettings};
 
 struct SqliteFile {
     folder: TempDir,
@@ -94,7 +95,22 @@ async fn a_file_of_a_newer_binary_is_one_clear_error() {
                  VALUES (7, 'later', true, x'00', 0)";
     database.sql(later).await.expect("inserts");
     let error = Store::open_sqlite(&database.path(), StoreSettings::default()).await.expect_err("refuses");
-    assert!(matches!(error, StoreError::NewerSchema { found: 7, known: 1 }), "{error:?}");
+    assert!(matches!(error, StoreError::NewerSchema { found: 7, known: 2 }), "{error:?}");
+}
+
+#[tokio::test]
+async fn keys_that_an_earlier_binary_remembered_are_remembered_by_this_one() {
+    let database = SqliteFile::create().await;
+    std::fs::File::create(database.path()).expect("an empty file is an empty database");
+    database.sql(include_str!("../../../migrations/sqlite/ledger/0001_ledger.sql")).await.expect("is made");
+    let remembered = "INSERT INTO idempotency VALUES ('acme', 'k', zeroblob(32), '{}', 7, 2, 0)";
+    database.sql(remembered).await.expect("inserts");
+    let newer = include_str!("../../../migrations/sqlite/ledger/0002_idempotency_in_arrival_order.sql");
+    database.sql(newer).await.expect("is migrated");
+    let idempotency = Idempotency { key: "k".into(), request_hash: [0; 32] };
+    let reader = database.reader(&StoreSettings::default());
+    let first = reader.remembered(&"acme".parse().expect("a slug"), &idempotency).await.expect("reads");
+    assert_eq!(first.expect("is remembered").first.position, Position(7));
 }
 
 #[tokio::test]
