@@ -2,6 +2,7 @@
 //! to read; followers stop at a wall. One ledger's damage must never keep the others from being read.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use formledger_domain::{Position, TenantId};
 use formledger_store::{LedgerRange, LinkedRanges, RecordedEvent, Store, StoreError};
@@ -143,7 +144,7 @@ impl Batch {
     /// Looks whether ledgers still hold what was read of them before: at the ranges' beginnings, where all that follows depends on it, and
     /// within them, where a projection is behind the others. Events are lost from some position on, so the newest known one tells.
     fn link(&mut self, read: &LinkedRanges, ranges: &[LedgerRange], reflected: &Reflected) {
-        let of: HashMap<&TenantId, &[RecordedEvent]> = read
+        let of: HashMap<&TenantId, &[Arc<RecordedEvent>]> = read
             .events
             .chunk_by(|a, b| a.tenant == b.tenant)
             .map(|events| (&events[0].tenant, events))
@@ -171,7 +172,7 @@ impl Batch {
     }
 
     /// Takes over what was read of `ranges`: as positions have no gaps, a range that ends early has lost events.
-    fn take(&mut self, events: Vec<RecordedEvent>, ranges: &[LedgerRange]) {
+    fn take(&mut self, events: Vec<Arc<RecordedEvent>>, ranges: &[LedgerRange]) {
         let ledgers = events.chunk_by(|a, b| a.tenant == b.tenant);
         let reached: HashMap<&TenantId, Position> =
             ledgers.filter_map(|events| events.last()).map(|event| (&event.tenant, event.position)).collect();

@@ -1,5 +1,7 @@
 //! What a projection is: code that turns a tenant's events into rows. Implemented once per read model, driven by `projector`.
 
+use std::sync::Arc;
+
 use cqrs_es::Aggregate;
 use formledger_domain::{
     Form, FormEvent, LedgerAggregate, Position, Submission, SubmissionEvent, TenantId, UndecodableEvent,
@@ -12,7 +14,7 @@ use crate::position::ReadModel;
 /// A recorded event, decoded once for all projections.
 #[derive(Debug)]
 pub(crate) struct Fact {
-    pub(crate) event: RecordedEvent,
+    pub(crate) event: Arc<RecordedEvent>,
     pub(crate) said: Said,
 }
 
@@ -29,7 +31,7 @@ pub(crate) enum Said {
 
 impl Fact {
     /// Decodes through the aggregate, so that upcasting happens where it always does.
-    pub(crate) fn of(event: RecordedEvent) -> Self {
+    pub(crate) fn of(event: Arc<RecordedEvent>) -> Self {
         let (kind, version, payload) = (&event.event_type, &event.event_version, &event.payload);
         let said = if event.aggregate_type == Submission::TYPE {
             Submission::decode(kind, version, payload).map_or_else(Said::Unreadable, Said::Submission)

@@ -52,8 +52,8 @@ pub struct LedgerRange {
 /// What was read of several ledgers, and what stands before it.
 #[derive(Debug, Default)]
 pub struct LinkedRanges {
-    /// By tenant and then position.
-    pub events: Vec<RecordedEvent>,
+    /// By tenant and then position; shared with what is kept in memory of the newest events.
+    pub events: Vec<Arc<RecordedEvent>>,
     /// The leaf hashes of the events at the ranges' `after`, read in one snapshot with what follows them, or recorded by this process. None for
     /// a ledger that holds no such event, and where [`crate::Store::can_lose_history`] says no.
     pub links: HashMap<TenantId, [u8; 32]>,

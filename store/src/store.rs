@@ -115,30 +115,34 @@ impl Inner {
 
     /// See [`Store::read_ranges`].
     pub(crate) async fn read_ranges(&self, ranges: &[LedgerRange]) -> Result<Vec<RecordedEvent>, StoreError> {
+        Ok(self.read_shared(ranges).await?.into_iter().map(Arc::unwrap_or_clone).collect())
+    }
+
+    async fn read_shared(&self, ranges: &[LedgerRange]) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
         let (mut events, mut older) = (Vec::new(), Vec::new());
         for range in ranges {
             match self.followers.tail.range(range) {
-                Some(newest) => events.extend(newest.into_iter().map(Arc::unwrap_or_clone)),
+                Some(newest) => events.extend(newest),
                 None => older.push(range),
             }
         }
         if !older.is_empty() {
-            events.extend(recorded(self.reader.read_ranges(&older).await?)?);
+            events.extend(recorded(self.reader.read_ranges(&older).await?)?.into_iter().map(Arc::new));
         }
-        events.sort_by(|a, b| (&a.tenant, a.position).cmp(&(&b.tenant, b.position)));
+        sort(&mut events);
         Ok(events)
     }
 
     /// See [`Store::read_linked`].
     async fn read_linked(&self, ranges: &[LedgerRange]) -> Result<LinkedRanges, StoreError> {
         let Reader::Postgres(reader) = &self.reader else {
-            return Ok(LinkedRanges { events: self.read_ranges(ranges).await?, links: HashMap::new() });
+            return Ok(LinkedRanges { events: self.read_shared(ranges).await?, links: HashMap::new() });
         };
         let (mut read, mut older) = (LinkedRanges::default(), Vec::new());
         for range in ranges {
             match self.followers.tail.linked_range(range) {
                 Some((newest, before)) if before.is_some() || range.after == Position::START => {
-                    read.events.extend(newest.into_iter().map(Arc::unwrap_or_clone));
+                    read.events.extend(newest);
                     read.links.extend(before.map(|link| (range.tenant.clone(), link)));
                 }
                 _ => older.push(range),
@@ -146,12 +150,17 @@ impl Inner {
         }
         if !older.is_empty() {
             let (events, links) = reader.read_linked(&older).await?;
-            read.events.extend(recorded(events)?);
+            read.events.extend(recorded(events)?.into_iter().map(Arc::new));
             read.links.extend(links);
         }
-        read.events.sort_by(|a, b| (&a.tenant, a.position).cmp(&(&b.tenant, b.position)));
+        sort(&mut read.events);
         Ok(read)
     }
+}
+
+/// By tenant and then position.
+fn sort(events: &mut [Arc<RecordedEvent>]) {
+    events.sort_by(|a, b| (&a.tenant, a.position).cmp(&(&b.tenant, b.position)));
 }
 
 fn refused(error: TrySendError<()>) -> StoreError {
