@@ -19,9 +19,11 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 const STATEMENTS_MAX: usize = 256;
 /// Page cache of the writer, KiB: the inner pages and append points of all indexes.
 const WRITER_CACHE_KIB: u32 = 64 * 1024;
-/// Pages of write-ahead log, at which they are copied into the file, 32 MiB of 4 KiB pages: the pages that every batch touches are copied once for
+/// Bytes per page of a new file: of the ledger's size, and half as many pages to copy for the same rows as with SQLite's own 4 KiB.
+const PAGE_BYTES: u32 = 8192;
+/// Pages of write-ahead log, at which they are copied into the file, 32 MiB: the pages that every batch touches are copied once for
 /// many batches, and the disk is synced seldom while the ledger syncs for every commit.
-const LOG_PAGES: u32 = 8192;
+const LOG_PAGES: u32 = 4096;
 /// The schema that holds the read models in a Postgres database, beside the ledger's tables or alone.
 const SCHEMA: &str = "read_models";
 /// The schema that a rebuild makes fresh rows in.
@@ -155,6 +157,7 @@ async fn within(
 pub(crate) async fn sqlite_writer(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
     sqlite_options(path)
         .create_if_missing(true)
+        .page_size(PAGE_BYTES)
         .journal_mode(SqliteJournalMode::Wal)
         // A crash may lose the last commits, rows and checkpoints alike; they are derived again from the ledger.
         .synchronous(SqliteSynchronous::Normal)

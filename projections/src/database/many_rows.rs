@@ -77,7 +77,8 @@ impl ManyRows {
         let mut changed = 0;
         match connection {
             Connection::Sqlite(connection) => {
-                for (text, arguments) in self.chunks(rows, bind)? {
+                for chunk in self.chunks(rows, bind) {
+                    let (text, arguments) = chunk?;
                     let done = sqlx::query_with(text, arguments).execute(&mut **connection).await?;
                     changed += done.rows_affected();
                 }
@@ -102,7 +103,8 @@ impl ManyRows {
         let mut found = Vec::new();
         match connection {
             Connection::Sqlite(connection) => {
-                for (text, arguments) in self.chunks(rows, bind)? {
+                for chunk in self.chunks(rows, bind) {
+                    let (text, arguments) = chunk?;
                     let rows = sqlx::query_with(text, arguments).fetch_all(&mut **connection).await?;
                     found.extend(rows.into_iter().map(Row::Sqlite));
                 }
@@ -117,26 +119,25 @@ impl ManyRows {
         Ok(found)
     }
 
-    /// The rows as statements of the fixed sizes.
+    /// The rows as statements of the fixed sizes. Each is bound when it is asked for: all at once, a large batch would be copied to memory that
+    /// nobody touched before, which costs more than the copying.
     fn chunks<R>(
         &self,
         rows: Vec<R>,
         bind: impl Fn(&mut dyn Values, R),
-    ) -> Result<Vec<(&str, SqliteArguments<'static>)>, sqlx::Error> {
+    ) -> impl Iterator<Item = Result<(&str, SqliteArguments<'static>), sqlx::Error>> {
         let mut left = rows.len();
         let mut rows = rows.into_iter();
-        let mut chunks = Vec::new();
-        for (size, text) in CHUNK_ROWS.iter().zip(&self.sqlite) {
-            while left >= *size {
-                let mut parameters = Parameters::default();
-                for row in rows.by_ref().take(*size) {
-                    bind(&mut parameters, row);
-                }
-                chunks.push((text.as_str(), parameters.finish()?));
-                left -= size;
+        std::iter::from_fn(move || {
+            let (size, text) = CHUNK_ROWS.iter().zip(&self.sqlite).find(|(size, _)| **size <= left)?;
+            left -= size;
+            let mut parameters = Parameters::default();
+            parameters.arguments.reserve(size * self.kinds.len(), 0);
+            for row in rows.by_ref().take(*size) {
+                bind(&mut parameters, row);
             }
-        }
-        Ok(chunks)
+            Some(parameters.finish().map(|arguments| (text.as_str(), arguments)))
+        })
     }
 
     /// The rows as one array per column.

@@ -2,6 +2,7 @@
 //! Used by the projection for every submission, so it never builds a tree of the whole document.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::fmt;
 
 use formledger_domain::{CanonicalJson, place_computed};
@@ -28,10 +29,28 @@ pub(crate) enum FieldValue {
 impl FieldValue {
     /// `kind`, `value_number` and `value_text`.
     pub(crate) fn into_columns(self) -> (i64, f64, String) {
+        let kind = self.kind();
         match self {
-            Self::None => (0, 0.0, String::new()),
-            Self::Number(number) => (1, number, String::new()),
-            Self::Text(text) => (2, 0.0, text),
+            Self::None => (kind, 0.0, String::new()),
+            Self::Number(number) => (kind, number, String::new()),
+            Self::Text(text) => (kind, 0.0, text),
+        }
+    }
+
+    /// The order that the columns have: without a value first, then numbers, then texts by their bytes.
+    pub(crate) fn by_key(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::Number(a), Self::Number(b)) => a.total_cmp(b),
+            (Self::Text(a), Self::Text(b)) => a.cmp(b),
+            _ => self.kind().cmp(&other.kind()),
+        }
+    }
+
+    fn kind(&self) -> i64 {
+        match self {
+            Self::None => 0,
+            Self::Number(_) => 1,
+            Self::Text(_) => 2,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The rows of `submissions`, `submission_fields` and `indexed_fields` as they stand in the database.
 //! Used by the projection and by queries; what an event does to a row is decided here, in one place.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
@@ -254,6 +255,16 @@ impl FieldEntry {
         }
     }
 
+    /// The order of the table's key.
+    fn by_key(&self, other: &Self) -> Ordering {
+        self.tenant
+            .cmp(&other.tenant)
+            .then_with(|| self.form.cmp(&other.form))
+            .then_with(|| self.pointer.cmp(&other.pointer))
+            .then_with(|| self.value.by_key(&other.value))
+            .then_with(|| self.created_position.cmp(&other.created_position))
+    }
+
     fn bind(self, values: &mut dyn Values) {
         let (kind, number, text) = self.value.into_columns();
         values.text(self.tenant);
@@ -276,8 +287,10 @@ static INSERT_FIELDS: LazyLock<ManyRows> = LazyLock::new(|| {
 
 pub(super) async fn insert_fields(
     connection: &mut Connection<'_>,
-    entries: Vec<FieldEntry>,
+    mut entries: Vec<FieldEntry>,
 ) -> Result<(), sqlx::Error> {
+    // Along the table's key, so that a row goes beside the one before it and not to another page each time.
+    entries.sort_unstable_by(FieldEntry::by_key);
     INSERT_FIELDS.execute(connection, entries, |values, entry| entry.bind(values)).await?;
     Ok(())
 }
