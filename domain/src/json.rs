@@ -49,7 +49,7 @@ impl CanonicalJson {
     /// # Errors
     /// [`InexactNumber`] for an integer beyond ±(2^53 − 1).
     pub fn from_value(value: &Value) -> Result<Self, InexactNumber> {
-        refuse_inexact(value, &mut String::new())?;
+        refuse_inexact(value)?;
         Ok(Self(canonical::write(value).into()))
     }
 
@@ -95,7 +95,7 @@ impl<'de> Deserialize<'de> for CanonicalJson {
     }
 }
 
-fn refuse_inexact(value: &Value, pointer: &mut String) -> Result<(), InexactNumber> {
+fn refuse_inexact(value: &Value) -> Result<(), InexactNumber> {
     match value {
         Value::Number(number) => {
             let exact = match number.as_i64().map(i64::unsigned_abs).or(number.as_u64()) {
@@ -105,28 +105,25 @@ fn refuse_inexact(value: &Value, pointer: &mut String) -> Result<(), InexactNumb
             if exact {
                 Ok(())
             } else {
-                Err(InexactNumber { pointer: pointer.clone(), number: number.to_string() })
+                Err(InexactNumber { pointer: String::new(), number: number.to_string() })
             }
         }
-        Value::Array(items) => {
-            items.iter().enumerate().try_for_each(|(index, item)| below(item, pointer, &index.to_string()))
-        }
-        Value::Object(members) => members.iter().try_for_each(|(name, member)| below(member, pointer, name)),
+        Value::Array(items) => items.iter().enumerate().try_for_each(|(index, item)| {
+            refuse_inexact(item).map_err(|refused| refused.below(&index.to_string()))
+        }),
+        Value::Object(members) => members
+            .iter()
+            .try_for_each(|(name, member)| refuse_inexact(member).map_err(|refused| refused.below(name))),
         Value::Null | Value::Bool(_) | Value::String(_) => Ok(()),
     }
 }
 
-fn below(value: &Value, pointer: &mut String, token: &str) -> Result<(), InexactNumber> {
-    // Only containers and numbers need the path; most leaves are strings.
-    if matches!(value, Value::Null | Value::Bool(_) | Value::String(_)) {
-        return Ok(());
+impl InexactNumber {
+    /// The same, seen from one level up: the pointer is put together only where a number is refused, which is hardly ever.
+    fn below(self, token: &str) -> Self {
+        let token = token.replace('~', "~0").replace('/', "~1");
+        Self { pointer: format!("/{token}{}", self.pointer), ..self }
     }
-    let before = pointer.len();
-    pointer.push('/');
-    pointer.push_str(&token.replace('~', "~0").replace('/', "~1"));
-    refuse_inexact(value, pointer)?;
-    pointer.truncate(before);
-    Ok(())
 }
 
 #[cfg(test)]

@@ -72,10 +72,11 @@ pub(crate) fn rfc3339(time: DateTime<Utc>) -> String {
 /// SHA-256 as lower-case hexadecimal.
 pub(crate) fn hex(hash: &Hash) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    hash.iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .map(|nibble| char::from(DIGITS[usize::from(nibble)]))
-        .collect()
+    let mut text = String::with_capacity(2 * hash.len());
+    for nibble in hash.iter().flat_map(|byte| [byte >> 4, byte & 15]) {
+        text.push(char::from(DIGITS[usize::from(nibble)]));
+    }
+    text
 }
 
 fn write_object(text: &mut Vec<u8>, members: &impl Serialize) {
