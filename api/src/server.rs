@@ -17,7 +17,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tower_service::Service;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
@@ -52,12 +53,14 @@ impl Server {
         let server = Arc::new(self);
         let connections = Arc::new(Semaphore::new(server.limits.connections_max));
         let graceful = GracefulShutdown::new();
-        let (drop_all, dropped) = watch::channel(false);
+        // Held, so that those that do not end in time can be dropped: each listening for that would cost every request.
+        let mut open_connections = JoinSet::new();
         let http = server.http();
         tokio::pin!(stop);
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
+                Some(_ended) = open_connections.join_next() => continue,
                 () = &mut stop => break,
             };
             let (stream, _peer): (TcpStream, SocketAddr) = match accepted {
@@ -82,22 +85,17 @@ impl Server {
             let service = service_fn(move |request| answer(Arc::clone(&answering), request));
             let stream = WriteStall::new(stream, server.limits.write_stall_timeout);
             let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
-            let mut dropped = dropped.clone();
-            tokio::spawn(async move {
-                tokio::select! {
-                    // Broken connections are the client's business; nothing was acknowledged on them that is not recorded.
-                    ended = connection => if let Err(error) = ended {
-                        tracing::debug!(%error, "connection ended early");
-                    },
-                    // An error means that the server is gone, which is the same.
-                    _ = dropped.wait_for(|dropped| *dropped) => {}
+            open_connections.spawn(async move {
+                // Broken connections are the client's business; nothing was acknowledged on them that is not recorded.
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "connection ended early");
                 }
                 drop((permit, open));
             });
         }
         drop(listener);
         if tokio::time::timeout(server.limits.drain_timeout, graceful.shutdown()).await.is_err() {
-            drop_all.send_replace(true);
+            open_connections.shutdown().await;
             tracing::warn!("connections were dropped, because they did not end in time");
         }
     }
