@@ -29,12 +29,13 @@ pub(crate) struct Move {
 }
 
 /// `previous` makes one statement of compare-and-set over many rows: the conflict clause can see only the row that is there and the
-/// row that would be inserted, so the row brings along what it expects. Only who starts at the beginning may find no row.
+/// row that would be inserted, so the row brings along what it expects. Only who starts at the beginning may find no row; it is asked for
+/// as a value, because `EXISTS` would let Postgres read all checkpoints for each batch.
 static MOVE: LazyLock<ManyRows> = LazyLock::new(|| {
     ManyRows::over(
         "INSERT INTO checkpoints (tenant_id, projection, version, position, previous, status, error) \
-         SELECT * FROM {rows} WHERE r.column5 = 0 OR EXISTS (SELECT 1 FROM checkpoints AS c WHERE c.tenant_id = r.column1 \
-         AND c.projection = r.column2 AND c.version = r.column3) \
+         SELECT * FROM {rows} WHERE r.column5 = 0 OR (SELECT c.position FROM checkpoints AS c WHERE c.tenant_id = r.column1 \
+         AND c.projection = r.column2 AND c.version = r.column3) IS NOT NULL \
          ON CONFLICT (tenant_id, projection, version) DO UPDATE SET position = excluded.position, \
          previous = excluded.previous, status = excluded.status, error = excluded.error \
          WHERE checkpoints.position = excluded.previous",

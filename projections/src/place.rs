@@ -114,8 +114,12 @@ impl Place {
                 let mut connection = place.connect().await?;
                 let schema = place.schema;
                 // A crash may lose the last commits, rows and checkpoints alike, as in a file; and no batch waits for a standby that is away.
+                // Without the other ways to join and scan, every plan goes from a batch's rows to the index, whatever the statistics say;
+                // planned for each batch, because a plan that was made while a table was small may take an index of the tenant alone.
                 let enter = format!(
-                    "SET ROLE formledger_projector; SET search_path TO {schema}; SET synchronous_commit TO off"
+                    "SET ROLE formledger_projector; SET search_path TO {schema}; SET synchronous_commit TO off; \
+                     SET enable_hashjoin TO off; SET enable_mergejoin TO off; SET enable_seqscan TO off; \
+                     SET plan_cache_mode TO force_custom_plan"
                 );
                 connection.execute(&*enter).await?;
                 Ok(OwnConnection::Postgres(connection))

@@ -47,7 +47,8 @@ enum Access<'a> {
 
 impl Access<'_> {
     /// Begins a transaction with all that it needs of a session, because through a pooler the next one may be another's. Without the
-    /// other ways to join, every plan goes from what is asked to the index, however large the tables are.
+    /// other ways to join and to scan, every plan goes from what is asked to the index and along it, however large the tables are and whatever
+    /// is known of them: a page of a ledger would otherwise be sorted out of all that comes after it.
     fn begin(&self) -> String {
         let (role, tenant) = match self {
             Self::Tenant(tenant) => ("formledger_reader", tenant.as_str()),
@@ -56,7 +57,8 @@ impl Access<'_> {
         // A tenant's name holds nothing to escape.
         format!(
             "BEGIN READ ONLY; SET LOCAL ROLE {role}; SET LOCAL app.tenant = '{tenant}'; SET LOCAL enable_hashjoin = off; \
-             SET LOCAL enable_mergejoin = off; SET LOCAL statement_timeout = '25s'"
+             SET LOCAL enable_mergejoin = off; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; \
+             SET LOCAL statement_timeout = '25s'"
         )
     }
 }

@@ -1,0 +1,318 @@
+//! Every statement of the hot paths (appending, loading, reading in order, projecting) costs what its batch costs, however large the tables
+//! are. The real code runs at several batch sizes against a server that logs each plan it carried out (`auto_explain`), and the plans
+//! are read: a sequential scan of a table, or rows compared with rows, fails and shows the statement with its plan.
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use formledger_domain::{
+    EncodedEvent, Form, FormEvent, FormVersion, LedgerAggregate, Position, Sequence, StreamId, Submission,
+    SubmissionEvent, SubmissionId,
+};
+use formledger_projections::{ReadModels, Runner, RunnerSettings};
+use formledger_store::{
+    Append, AppendError, Appended, Idempotency, LedgerRange, PostgresOptions, Store, StoreSettings,
+};
+use formledger_test_cluster::{Postgres, Settings};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use support::{amended, canonical, context, evaluated, form_id, slug, submitted, task_opened};
+use uuid::Uuid;
+
+/// Commands, events, ranges or rows asked for at once.
+const BATCHES: [usize; 4] = [1, 8, 64, 512];
+const TENANTS: usize = 512;
+/// Submissions of each tenant before anything is looked at: thousands of pages, so that scanning any of them shows.
+const SUBMISSIONS_BEFORE: usize = 10;
+/// Streams of a batch that are loaded: one statement each, and always the same.
+const LOADED_MAX: usize = 8;
+/// Rows that a plan may touch for each row it was given or answers: an append passes each of its rows through a good dozen nodes.
+const ROWS_TOUCHED_MAX: u64 = 40;
+/// And whatever the batch.
+const ROWS_TOUCHED_ANYWAY: u64 = 400;
+
+/// The hot statements, by what stands in them and in no other.
+const HOT: [(&str, &str); 19] = [
+    ("append", "INSERT INTO ledgers"),
+    ("heads", "frontier FROM ledgers WHERE tenant_id = ANY"),
+    ("hold heads", "SET position = ledgers.position"),
+    ("sequences of streams", "max(sequence)"),
+    ("remembered keys", "JOIN idempotency USING"),
+    ("events beyond heads", "max(events.position)"),
+    ("load a stream", "aggregate_id = $2 AND tenant_id = $3 ORDER BY sequence"),
+    ("read in order", "sum(pg_column_size(payload))"),
+    ("read ranges", "range.place FROM unnest"),
+    ("read models: submissions", "INSERT INTO submissions ("),
+    ("read models: submissions known before", "CROSS JOIN submissions"),
+    ("read models: fields", "INSERT INTO submission_fields"),
+    ("read models: tasks", "INSERT INTO tasks ("),
+    ("read models: tasks known before", "CROSS JOIN tasks"),
+    ("read models: audiences", "INSERT INTO task_audience"),
+    ("read models: states", "INSERT INTO state_counts"),
+    ("read models: outcomes", "INSERT INTO outcome_counts"),
+    ("read models: checkpoints", "INSERT INTO checkpoints"),
+    ("read models: witnesses", "INSERT INTO witnesses"),
+];
+
+/// A plan that was carried out.
+struct Plan {
+    statement: &'static str,
+    text: String,
+    root: Value,
+}
+
+impl Plan {
+    /// Of a hot statement; others may look at whatever they like.
+    fn of(logged: &Value) -> Option<Self> {
+        let text = logged["Query Text"].as_str().expect("a plan names its statement");
+        let (statement, _) = HOT.iter().find(|(_, mark)| text.contains(mark))?;
+        Some(Self { statement, text: text.to_owned(), root: logged["Plan"].clone() })
+    }
+
+    fn nodes(&self) -> Vec<&Value> {
+        let (mut nodes, mut waiting) = (Vec::new(), vec![&self.root]);
+        while let Some(node) = waiting.pop() {
+            nodes.push(node);
+            waiting.extend(node["Plans"].as_array().into_iter().flatten());
+        }
+        nodes
+    }
+
+    /// The largest of the arrays that it was given, in rows; 0 where it was given none.
+    fn batch(&self) -> u64 {
+        let arrays = self.nodes().into_iter().filter(|node| node["Node Type"] == "Function Scan");
+        arrays.map(|node| number(node, "Actual Rows")).max().unwrap_or(0)
+    }
+
+    /// Panics with the whole plan where it costs more than its batch.
+    fn check(&self, when: &str) {
+        let nodes = self.nodes();
+        let scanned = nodes.iter().find(|node| node["Node Type"] == "Seq Scan");
+        assert!(scanned.is_none(), "`{}` scans a table {when}:\n{self}", self.statement);
+        let touched: u64 = nodes.iter().map(|node| touched(node)).sum();
+        let given: u64 = nodes
+            .iter()
+            .filter(|node| node["Node Type"] == "Function Scan")
+            .map(|node| number(node, "Actual Rows"))
+            .sum();
+        let allowed = ROWS_TOUCHED_ANYWAY + ROWS_TOUCHED_MAX * (given + number(&self.root, "Actual Rows"));
+        assert!(
+            touched <= allowed,
+            "`{}` touches {touched} rows for the {given} it was given {when}:\n{self}",
+            self.statement
+        );
+    }
+}
+
+impl std::fmt::Display for Plan {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}\n{:#}", self.text, self.root)
+    }
+}
+
+/// What a node looked at in all its loops, whether it passed it on or not.
+fn touched(node: &Value) -> u64 {
+    let removed = ["Rows Removed by Filter", "Rows Removed by Join Filter", "Rows Removed by Index Recheck"];
+    let each: u64 = removed.iter().map(|name| number(node, name)).sum();
+    number(node, "Actual Loops") * (number(node, "Actual Rows") + each)
+}
+
+fn number(node: &Value, name: &str) -> u64 {
+    node[name].as_f64().unwrap_or(0.0) as u64
+}
+
+/// A server that logs every plan with what it did.
+async fn server() -> Postgres {
+    let parameters = [
+        ("session_preload_libraries", "auto_explain"),
+        ("auto_explain.log_min_duration", "0"),
+        ("auto_explain.log_analyze", "on"),
+        ("auto_explain.log_timing", "off"),
+        ("auto_explain.log_format", "json"),
+        // Statistics change only when the test says so.
+        ("autovacuum", "off"),
+    ];
+    let parameters = parameters.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    Postgres::start_with(Settings { fsync: false, parameters, ..Settings::default() }).await
+}
+
+/// Plans logged since `from`, a length of the log; those that are not hot are left out.
+fn plans(log: &str, from: usize) -> Vec<Plan> {
+    let mut plans = Vec::new();
+    let mut lines = log[from..].lines().peekable();
+    while let Some(line) = lines.next() {
+        if !line.ends_with("plan:") {
+            continue;
+        }
+        let mut json = String::new();
+        // What belongs to a message begins with a tab.
+        while let Some(more) = lines.next_if(|line| line.starts_with('\t')) {
+            json.push_str(more);
+        }
+        plans.extend(Plan::of(&serde_json::from_str(&json).expect("plans are logged as JSON")));
+    }
+    plans
+}
+
+/// One who writes, and one who reads what it has not in memory.
+struct Site {
+    options: PostgresOptions,
+    writing: Store,
+    reading: Store,
+    runner: Runner,
+}
+
+impl Site {
+    async fn open(url: &str) -> (Self, ReadModels) {
+        let options = PostgresOptions::new(url).expect("a URL");
+        let (writing, reading) = (ledgers(&options).await, ledgers(&options).await);
+        let models = support::open_postgres(url).await;
+        let runner = Runner::new(reading.clone(), models.clone(), RunnerSettings::default());
+        (Self { options, writing, reading, runner }, models)
+    }
+
+    /// `batch` of everything, over many tenants and within one.
+    async fn work(&mut self, batch: usize) {
+        for tenants in [TENANTS, 1] {
+            let made: Vec<Append> = (0..batch).map(|n| submission(n % tenants)).collect();
+            recorded(append(&self.writing, &made).await);
+            // Repeated: the keys are looked up, and the streams that are there.
+            for answer in append(&self.writing, &made).await {
+                assert!(matches!(answer, Ok(Appended::Replayed(_))), "{answer:?}");
+            }
+            self.runner.run_once().await.expect("a run");
+            let changed: Vec<Append> = made.iter().map(|made| amendment(&made.stream)).collect();
+            recorded(append(&self.writing, &changed).await);
+            self.runner.run_once().await.expect("a run");
+            for append in made.iter().take(LOADED_MAX) {
+                let ledger = self.reading.ledger(&context(append.stream.tenant().as_str()));
+                assert_eq!(ledger.load(&append.stream).await.expect("a stream").len(), 4);
+            }
+            let ranges: Vec<LedgerRange> = (0..batch).map(|n| range(n % TENANTS)).collect();
+            assert!(self.reading.read_ranges(&ranges).await.expect("ranges").len() >= batch);
+        }
+        // One who has no heads in memory.
+        let newcomer = ledgers(&self.options).await;
+        recorded(append(&newcomer, &(0..batch).map(submission).collect::<Vec<_>>()).await);
+        newcomer.close().await;
+        let ledger = self.reading.ledger(&context(&tenant(0)));
+        assert_eq!(ledger.read_after(Position(1), batch).await.expect("a page").len(), batch);
+    }
+}
+
+async fn ledgers(options: &PostgresOptions) -> Store {
+    Store::open_postgres(options, StoreSettings::default()).await.expect("a ledger")
+}
+
+/// Appends of all at once: on a runtime of one thread they wait for the writer together, so they are one batch.
+async fn append(store: &Store, appends: &[Append]) -> Vec<Result<Appended, AppendError>> {
+    let ledgers: Vec<_> =
+        appends.iter().map(|append| store.ledger(&context(append.stream.tenant().as_str()))).collect();
+    join_all(ledgers.iter().zip(appends).map(|(ledger, append)| ledger.append(append.clone()))).await
+}
+
+fn recorded(answers: Vec<Result<Appended, AppendError>>) {
+    for answer in answers {
+        assert!(matches!(answer, Ok(Appended::Recorded { .. })), "{answer:?}");
+    }
+}
+
+fn tenant(number: usize) -> String {
+    format!("tenant-{number}")
+}
+
+/// Of the oldest events, which nobody has in memory.
+fn range(number: usize) -> LedgerRange {
+    LedgerRange { tenant: slug(&tenant(number)), after: Position(1), up_to: Position(3) }
+}
+
+fn encoded(events: &[SubmissionEvent]) -> Vec<EncodedEvent> {
+    events.iter().map(Submission::encode).collect()
+}
+
+fn publication(of: usize) -> Append {
+    let definition = canonical(&json!({"title": "claim", "schema": {}, "index": ["/n"]}));
+    let published = FormEvent::Published { definition, form: form_id("claim"), version: FormVersion(1) };
+    Append {
+        stream: context(&tenant(of)).stream::<Form>("claim"),
+        expected: Sequence::START,
+        events: vec![Form::encode(&published)],
+        topic: None,
+        idempotency: None,
+    }
+}
+
+fn submission(of: usize) -> Append {
+    let (id, key) = (SubmissionId(Uuid::now_v7()), Uuid::now_v7().to_string());
+    let data = json!({"n": of, "why": "because it has to be filled with something of a usual length"});
+    let events = [
+        submitted("claim", &data),
+        evaluated("claim", &json!({}), &json!({"route": {"matched": true, "value": {"route": "auto"}}})),
+        task_opened("claim"),
+    ];
+    Append {
+        stream: context(&tenant(of)).stream::<Submission>(id),
+        expected: Sequence::START,
+        events: encoded(&events),
+        topic: None,
+        idempotency: Some((Idempotency { key, request_hash: [7; 32] }, "{}".to_owned())),
+    }
+}
+
+fn amendment(stream: &StreamId) -> Append {
+    let data = json!({"n": 1});
+    let events = encoded(&[amended("claim", &data, &data)]);
+    Append { stream: stream.clone(), expected: Sequence(3), events, topic: None, idempotency: None }
+}
+
+#[tokio::test]
+async fn no_hot_statement_costs_more_than_its_batch() {
+    let server = server().await;
+    let url = server.create_database("plans").await;
+    let (mut site, _models) = Site::open(&url).await;
+    let forms: Vec<Append> = (0..TENANTS).map(publication).collect();
+    recorded(append(&site.writing, &forms).await);
+    // Statements are prepared while the tables are small; what was a good plan then must not be kept too long.
+    for batch in BATCHES {
+        site.work(batch).await;
+    }
+    for _ in 0..SUBMISSIONS_BEFORE {
+        let all: Vec<Append> = (0..TENANTS).map(submission).collect();
+        recorded(append(&site.writing, &all).await);
+    }
+    site.runner.run_once().await.expect("a run");
+
+    for (when, statistics, mode) in [
+        ("before anything was analysed, planned for its values", false, "force_custom_plan"),
+        ("before anything was analysed, planned once for all", false, "force_generic_plan"),
+        ("after everything was analysed, planned for its values", true, "force_custom_plan"),
+        ("after everything was analysed, planned once for all", true, "force_generic_plan"),
+    ] {
+        if statistics {
+            let mut connection = server.connect("plans").await;
+            sqlx::query("ANALYZE").execute(&mut connection).await.expect("statistics");
+        }
+        server.set("plan_cache_mode", mode).await;
+        // A session hears of it with its next statement.
+        site.work(1).await;
+        let from = server.log().len();
+        for batch in BATCHES {
+            site.work(batch).await;
+        }
+        let mut largest: BTreeMap<&str, u64> = BTreeMap::new();
+        for plan in plans(&server.log(), from) {
+            plan.check(when);
+            let largest = largest.entry(plan.statement).or_default();
+            *largest = (*largest).max(plan.batch());
+        }
+        let seen: Vec<&str> = largest.keys().copied().collect();
+        let missing: Vec<&str> =
+            HOT.iter().map(|(name, _)| *name).filter(|name| !seen.contains(name)).collect();
+        assert!(
+            missing.is_empty(),
+            "these statements are not seen any more, or are worded otherwise: {missing:?}"
+        );
+        assert!(largest["append"] >= 512, "appends of a whole batch were looked at: {largest:?}");
+    }
+}
