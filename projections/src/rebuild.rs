@@ -99,8 +99,9 @@ pub async fn rebuild(
     mut progress: impl FnMut(RebuildProgress) + Send,
 ) -> Result<(), RebuildError> {
     schema::migrate(&live.0).await?;
-    let fresh = Fresh::claim(&live.0).await?;
+    let mut fresh = Fresh::claim(&live.0).await?;
     let read_models = ReadModels::open(fresh.place(), ReadModelSettings::default()).await?;
+    fresh.lighten().await?;
     let (mut connection, sides) = fresh.connect().await?;
     // What operators decided to pass over is passed over again.
     let Sides { live, fresh: made } = sides;
