@@ -26,8 +26,8 @@ pub struct PastSubmission {
     pub submission: String,
     /// Where the data were recorded.
     pub position: Position,
-    /// When they were recorded; a back-test gives it to rules as `now`. The recorded outcome saw the moment at which the request was
-    /// decided, a little earlier: a rule with a deadline in between differs although nothing changed.
+    /// What a back-test gives to rules as `now`: what rules read as `now` then, where that was recorded beside their outcomes, else when the
+    /// data were recorded, a little later.
     pub at: DateTime<Utc>,
     /// The version whose rules ran.
     pub form_version: FormVersion,
@@ -58,10 +58,11 @@ impl<'f> History<'f> {
         event: Option<SubmissionEvent>,
     ) -> Option<PastSubmission> {
         let (data, accepted, form, form_version) = match event {
-            Some(SubmissionEvent::RulesEvaluated { outcomes, .. }) => {
+            Some(SubmissionEvent::RulesEvaluated { outcomes, now, .. }) => {
                 let waiting = self.waiting.take()?;
                 return if waiting.submission == submission {
-                    Some(PastSubmission { outcomes: Some(outcomes), ..waiting })
+                    let at = now.unwrap_or(waiting.at);
+                    Some(PastSubmission { outcomes: Some(outcomes), at, ..waiting })
                 } else {
                     Some(waiting).filter(|waiting| waiting.accepted)
                 };

@@ -138,3 +138,39 @@ fn a_version_that_the_candidate_does_not_fit_is_counted_and_said() {
     let (_, summary) = run(&backtest, vec![submitted(&route(100), 1, json!({"amount": 5}))]);
     assert_eq!((summary.submissions, summary.not_compared), (0, 1));
 }
+
+#[test]
+fn rules_that_read_the_time_are_asked_at_the_moment_that_was_recorded() {
+    // The request is decided a moment before the deadline and recorded a moment after it.
+    let rules = json!([{"id": "late", "kind": "decision", "when": "now > timestamp('2026-04-30T12:00:00.5Z')", "then": {"fee": 5}, "otherwise": {"fee": 0}}]);
+    let published = definition(&rules);
+    let events = submitted(&rules, 1, json!({"amount": 5}));
+    assert!(
+        matches!(&events[1], SubmissionEvent::RulesEvaluated { now: Some(now), .. } if *now == noon()),
+        "{events:?}"
+    );
+    let recorded_at = noon() + chrono::Duration::seconds(1);
+    let differences = |events: &[SubmissionEvent]| {
+        let form = expense();
+        let mut history = History::of(&form);
+        let past = events.iter().zip(1..).find_map(|(event, position)| {
+            history.next("s1", (Position(position), recorded_at), Some(event.clone()))
+        });
+        let backtest = Backtest::new(expense(), [(FormVersion(1), &published)], &rules);
+        backtest.differences(&past.expect("complete")).expect("it fits")
+    };
+    assert_eq!(differences(&events), []);
+
+    // An event of before `now` was recorded: the time of recording is the nearest there is.
+    let mut older = events;
+    if let SubmissionEvent::RulesEvaluated { now, .. } = &mut older[1] {
+        *now = None;
+    }
+    assert_eq!(differences(&older)[0].after, json!({"matched": true, "value": {"fee": 5}}));
+}
+
+#[test]
+fn the_time_is_recorded_only_where_a_rule_reads_it() {
+    let events = submitted(&route(100), 1, json!({"amount": 5}));
+    assert!(matches!(&events[1], SubmissionEvent::RulesEvaluated { now: None, .. }), "{events:?}");
+}

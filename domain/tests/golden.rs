@@ -1,5 +1,6 @@
 //! Every event that was ever stored can be read: one golden file per event type and version, add-only.
-//! A golden file is the payload's exact text. It is written once, with the event's first release, and never edited.
+//! A golden file is the payload's exact text. It is written once, with the event's first release, and never edited. Members that came later
+//! are optional and have files of their own: `<event type>.v<version>+<members>.json`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -112,6 +113,7 @@ fn submission_events() -> Vec<SubmissionEvent> {
             form_version,
             outcomes: canonical(json!({"route": {"matched": true, "value": {"route": "committee"}}})),
             why: None,
+            now: None,
         },
         SubmissionEvent::Amended {
             data: data(),
@@ -128,6 +130,34 @@ fn submission_events() -> Vec<SubmissionEvent> {
         fact,
     }))
     .collect()
+}
+
+/// Events with the members that their first release did not have, and what the golden file is called after.
+fn later_submission_events() -> Vec<(&'static str, SubmissionEvent)> {
+    let (form_version, dora) = (FormVersion(2), Some("dora@example.org".into()));
+    let evaluated = |why, now| SubmissionEvent::RulesEvaluated {
+        computed: canonical(json!({})),
+        form: form(),
+        form_version,
+        outcomes: canonical(json!({"late": {"matched": true, "value": {"fee": 5}}})),
+        why,
+        now,
+    };
+    let submitted = SubmissionEvent::Submitted {
+        data: data(),
+        form: form(),
+        form_version,
+        state: SubmissionState::SUBMITTED,
+        submitter: "ada@example.org".into(),
+        by: dora.clone(),
+    };
+    let patch = canonical(json!({"note": null}));
+    vec![
+        ("+by", submitted),
+        ("+by", SubmissionEvent::Amended { data: data(), form: form(), form_version, patch, by: dora }),
+        ("+why", evaluated(Some(canonical(json!({"late": "tf-"}))), None)),
+        ("+now", evaluated(None, Some(time("2026-03-01T10:00:00.123456789Z")))),
+    ]
 }
 
 fn state(name: &str) -> SubmissionState {
@@ -199,13 +229,15 @@ fn workflow_facts() -> Vec<WorkflowFact> {
     ]
 }
 
-fn check<A: LedgerAggregate>(events: Vec<A::Event>, known: &mut BTreeSet<String>)
-where
+fn check<A: LedgerAggregate>(
+    events: impl IntoIterator<Item = (&'static str, A::Event)>,
+    known: &mut BTreeSet<String>,
+) where
     A::Event: PartialEq,
 {
-    for event in events {
+    for (later, event) in events {
         let EncodedEvent { event_type, event_version, payload } = A::encode(&event);
-        let name = format!("{event_type}.v{event_version}.json");
+        let name = format!("{event_type}.v{event_version}{later}.json");
         let golden = fs::read_to_string(folder().join(&name)).unwrap_or_else(|_| {
             panic!("{name} is missing; a new event needs a golden file holding:\n{payload:?}")
         });
@@ -225,13 +257,19 @@ where
     }
 }
 
+/// Events as their first release wrote them.
+fn first<E>(events: Vec<E>) -> impl Iterator<Item = (&'static str, E)> {
+    events.into_iter().map(|event| ("", event))
+}
+
 #[test]
 fn every_stored_event_is_read_as_it_was_meant() {
     let mut known = BTreeSet::new();
-    check::<Tenant>(tenant_events(), &mut known);
-    check::<Form>(form_events(), &mut known);
-    check::<Submission>(submission_events(), &mut known);
-    check::<Audit>(audit_events(), &mut known);
+    check::<Tenant>(first(tenant_events()), &mut known);
+    check::<Form>(first(form_events()), &mut known);
+    check::<Submission>(first(submission_events()), &mut known);
+    check::<Submission>(later_submission_events(), &mut known);
+    check::<Audit>(first(audit_events()), &mut known);
 
     for entry in fs::read_dir(folder()).expect("the folder is there") {
         let name = entry.expect("an entry").file_name().into_string().expect("UTF-8");
@@ -245,6 +283,7 @@ fn every_stored_event_is_read_as_it_was_meant() {
             .trim_end_matches(".json")
             .rsplit_once(".v")
             .unwrap_or_else(|| panic!("{name}: name it `<event type>.v<version>.json`"));
+        let version = version.split_once('+').map_or(version, |(version, _)| version);
         let read = match event_type.split('.').nth(1) {
             Some("audit") => Audit::decode(event_type, version, &payload).map(drop),
             Some("tenant") => Tenant::decode(event_type, version, &payload).map(drop),
@@ -277,7 +316,11 @@ fn no_golden_file_was_removed() {
         "formledger.submission.escalated.v1",
         "formledger.submission.released.v1",
         "formledger.submission.reminded.v1",
+        "formledger.submission.amended.v1+by",
         "formledger.submission.rules-evaluated.v1",
+        "formledger.submission.rules-evaluated.v1+now",
+        "formledger.submission.rules-evaluated.v1+why",
+        "formledger.submission.submitted.v1+by",
         "formledger.submission.submitted.v1",
         "formledger.submission.task-opened.v1",
         "formledger.submission.transitioned.v1",

@@ -130,6 +130,7 @@ fn submission_event() -> impl Strategy<Value = SubmissionEvent> {
                 form_version,
                 outcomes: data,
                 why: None,
+                now: None,
             },
             _ => SubmissionEvent::Amended { patch: data.clone(), data, form, form_version, by: None },
         }

@@ -150,6 +150,7 @@ async fn submit(store: &Store, context: &TenantContext, number: usize) -> Result
             form_version: FormVersion::FIRST,
             outcomes: CanonicalJson::from_value(&outcomes)?,
             why: None,
+            now: None,
         },
     ];
     let stream = context.stream::<Submission>(Uuid::now_v7());

@@ -47,6 +47,8 @@ pub struct RuleSet {
     source: Json,
     /// The form's members that some rule reads.
     plan: Branch,
+    /// Every slot that some rule reads, variables among them.
+    uses: SlotSet,
     remarks: Vec<RuleProblem>,
 }
 
@@ -94,6 +96,11 @@ impl RuleSet {
     /// Whether there is no rule.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
+    }
+
+    /// Whether some rule reads `slot`, such as a variable whose value the embedding program would have to keep.
+    pub fn reads(&self, slot: Slot) -> bool {
+        self.uses.contains(slot)
     }
 
     /// Slots over `data` with the members that some rule reads; all others stay unbound.

@@ -18,7 +18,8 @@ use crate::json::CanonicalJson;
 /// What all rules of a form may spend on one submission, in the rules crate's cost units; a rule that finds it spent says so as its
 /// error.
 const BUDGET_UNITS: u64 = 2_000_000;
-/// The variable that holds the time of the submission. What it said is recorded with the outcomes, so that nothing asks it again.
+/// The variable that holds the time of the submission. It is recorded beside the outcomes of rules that read it, so that a back-test asks
+/// at the same moment.
 const NOW: &str = "now";
 
 /// What the rules of a form may read: its fields, and `now`.
@@ -36,6 +37,8 @@ pub struct Verdict {
     pub outcomes: CanonicalJson,
     /// What the outcomes rest on, in the short form that [`super::CompiledForm::explain`] reads; `None` where they say it all.
     pub why: Option<CanonicalJson>,
+    /// What `now` was; `None` where no rule reads it.
+    pub now: Option<DateTime<Utc>>,
 }
 
 /// The compiled rules of one form version.
@@ -43,6 +46,8 @@ pub struct Verdict {
 pub(super) struct FormRules {
     set: RuleSet,
     now: Slot,
+    /// Whether some rule reads it.
+    reads_now: bool,
     computes: Vec<Arc<str>>,
     /// Whether there is anything to record: constraints leave nothing behind.
     records: bool,
@@ -64,7 +69,8 @@ impl FormRules {
         let computes = of_kind("compute").filter_map(|rule| rule["id"].as_str()).map(Arc::from).collect();
         let all = rules.as_array().map_or(0, Vec::len);
         let records = of_kind("constraint").count() < all;
-        Ok((Self { set, now, computes, records }, remarks))
+        let reads_now = set.reads(now);
+        Ok((Self { set, now, reads_now, computes, records }, remarks))
     }
 
     /// The slots of fields, computed ones among them.
@@ -87,10 +93,10 @@ impl FormRules {
         if !outcome.violations.is_empty() {
             return Err(outcome.violations.into_iter().take(VIOLATIONS_MAX).map(violation).collect());
         }
-        Ok(self.records.then(|| self.verdict(outcome)))
+        Ok(self.records.then(|| self.verdict(outcome, now)))
     }
 
-    fn verdict(&self, outcome: RuleOutcome) -> Verdict {
+    fn verdict(&self, outcome: RuleOutcome, now: DateTime<Utc>) -> Verdict {
         let why = outcome.why_json().map(canonical);
         let mut outcomes = Map::new();
         for said in &outcome.outcomes {
@@ -115,6 +121,7 @@ impl FormRules {
             computed: canonical(Value::Object(computed)),
             outcomes: canonical(Value::Object(outcomes)),
             why,
+            now: self.reads_now.then_some(now),
         }
     }
 }

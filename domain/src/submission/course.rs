@@ -80,8 +80,8 @@ impl<'a> Course<'a> {
         let verdict = self.form.judge(&value, self.now)?;
         let (form, form_version) = (self.form.id().clone(), self.form.version());
         self.push(SubmissionEvent::Amended { data, form: form.clone(), form_version, patch, by: None });
-        if let Some(Verdict { computed, outcomes, why }) = verdict {
-            self.push(SubmissionEvent::RulesEvaluated { computed, form, form_version, outcomes, why });
+        if let Some(Verdict { computed, outcomes, why, now }) = verdict {
+            self.push(SubmissionEvent::RulesEvaluated { computed, form, form_version, outcomes, why, now });
         }
         Ok(true)
     }

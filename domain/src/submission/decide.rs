@@ -329,12 +329,13 @@ fn accept(
         submitter,
         by,
     };
-    let evaluated = verdict.map(|Verdict { computed, outcomes, why }| SubmissionEvent::RulesEvaluated {
+    let evaluated = verdict.map(|Verdict { computed, outcomes, why, now }| SubmissionEvent::RulesEvaluated {
         computed,
         form: id,
         form_version,
         outcomes,
         why,
+        now,
     });
     Ok(std::iter::once(submitted).chain(evaluated).collect())
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use cqrs_es::DomainEvent;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
@@ -54,6 +55,8 @@ pub enum SubmissionEvent {
         outcomes: CanonicalJson,
         /// What the outcomes rest on, by rule id and in short; `None` where they say it all, and in events of before it was recorded.
         why: Option<CanonicalJson>,
+        /// What rules read as `now`; `None` where none reads it, and in events of before it was recorded.
+        now: Option<DateTime<Utc>>,
     },
     /// `formledger.submission.amended`: the data was changed.
     Amended {
@@ -133,13 +136,15 @@ impl SubmissionEvent {
                     .text("submitter", submitter)
                     .finish()
             }
-            Self::RulesEvaluated { computed, form, form_version, outcomes, why } => {
+            Self::RulesEvaluated { computed, form, form_version, outcomes, why, now } => {
+                let now = now.map(|now| now.to_rfc3339_opts(SecondsFormat::AutoSi, true));
                 let why_bytes = why.as_ref().map_or(0, |why| why.as_str().len());
                 PayloadWriter::new(computed.as_str().len() + outcomes.as_str().len() + why_bytes)
                     .json("computed", computed)
                     .text("form", form.as_str())
                     .number("form_version", form_version.0)
                     .text("kind", "rules-evaluated")
+                    .optional_text("now", now.as_deref())
                     .json("outcomes", outcomes)
                     .optional_json("why", why.as_ref())
                     .finish()
@@ -218,6 +223,7 @@ struct Stored<J> {
     form: FormId,
     form_version: FormVersion,
     by: Option<Arc<str>>,
+    now: Option<DateTime<Utc>>,
     #[serde(default, deserialize_with = "payload::present")]
     computed: Option<J>,
     #[serde(default, deserialize_with = "payload::present")]
@@ -266,6 +272,7 @@ impl<J: Into<CanonicalJson>> Stored<J> {
                 form_version,
                 outcomes: json(self.outcomes, "`outcomes` is missing")?,
                 why: self.why.map(Into::into),
+                now: self.now,
             },
             Kind::Amended => SubmissionEvent::Amended {
                 data: json(self.data, "`data` is missing")?,

@@ -318,6 +318,7 @@ pub fn evaluated(form: &str, computed: &Value, outcomes: &Value) -> SubmissionEv
         form_version: FormVersion(1),
         outcomes: canonical(outcomes),
         why: None,
+        now: None,
     }
 }
 

@@ -49,6 +49,7 @@ pub(super) fn compile(source: &Json, layout: &Layout) -> Result<RuleSet, Vec<Rul
         layout: compiler.layout,
         source: source.clone(),
         plan,
+        uses: compiler.uses,
         remarks: compiler.problems.found,
     })
 }
