@@ -15,7 +15,7 @@ mod verify;
 
 use std::process::ExitCode;
 
-use formledger_store::{Store, StoreError};
+use formledger_store::{Store, StoreError, StoreSettings};
 
 use crate::app::{StartError, ledger_file, open_ledger};
 use crate::config::{Cli, Command, ConfigError, Storage};
@@ -62,6 +62,16 @@ async fn existing_ledger(storage: &Storage) -> anyhow::Result<Store> {
     }
     // Tools append nothing, so the batch size does not matter.
     Ok(open_ledger(storage, 1).await?)
+}
+
+/// As [`existing_ledger`], for a tool that reads nothing else: a standby of the ledger's database will do.
+async fn readable_ledger(storage: &Storage) -> anyhow::Result<Store> {
+    match &storage.database {
+        Some(postgres) => Ok(Store::open_postgres_to_read(postgres, StoreSettings::default())
+            .await
+            .map_err(StartError::from)?),
+        None => existing_ledger(storage).await,
+    }
 }
 
 /// Help and version go to standard output; anything else is one line, because scripts read it.

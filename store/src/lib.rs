@@ -20,6 +20,7 @@ mod envelope;
 mod merkle;
 mod reader;
 mod stored;
+mod unwritten;
 
 #[cfg(test)]
 mod contract;

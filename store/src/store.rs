@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use crate::postgres::{PostgresBackend, PostgresOptions, PostgresReader};
 use crate::reader::Reader;
 use crate::room::{self, Room, Share};
 use crate::sqlite::{SqliteBackend, SqliteReader};
+use crate::unwritten::Unwritten;
 use crate::wake::Moved;
 use crate::writer::{BatchLimits, Command, Confirmation, Writer};
 
@@ -83,6 +85,24 @@ pub(crate) struct Inner {
     pub(crate) followers: Followers,
     stop: Arc<Notify>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    writer_failed: Arc<AtomicBool>,
+}
+
+/// Lives in the writer's task and notes when that panics, which nobody else would tell of.
+struct Mourner {
+    failed: Arc<AtomicBool>,
+}
+
+impl Drop for Mourner {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.failed.store(true, Ordering::Release);
+            metrics::counter!("formledger_append_writer_failed_total").increment(1);
+            tracing::error!(
+                "the ledger's writer failed: nothing is recorded until the process is started again"
+            );
+        }
+    }
 }
 
 impl Inner {
@@ -199,6 +219,21 @@ impl Store {
         Ok(Self::start(backend, reader, &settings))
     }
 
+    /// As [`Store::open_postgres`], for programs that only read: a physical standby will do, from which every append is refused.
+    ///
+    /// # Errors
+    /// As [`Store::open_postgres`]; a standby is an error only when its primary was not migrated.
+    pub async fn open_postgres_to_read(
+        options: &PostgresOptions,
+        settings: StoreSettings,
+    ) -> Result<Self, StoreError> {
+        if !PostgresBackend::is_readable_standby(options).await? {
+            return Self::open_postgres(options, settings).await;
+        }
+        let reader = Reader::Postgres(PostgresReader::open(options, &settings));
+        Ok(Self::start(Unwritten, reader, &settings))
+    }
+
     pub(crate) fn start(backend: impl Backend, reader: Reader, settings: &StoreSettings) -> Self {
         let queue_max = settings.append_queue_max.max(1);
         let (queue, commands) = mpsc::channel(queue_max);
@@ -216,8 +251,25 @@ impl Store {
             followers.clone(),
             (batch, room.clone()),
         );
-        let writer = Mutex::new(Some(tokio::spawn(writer.run())));
-        Self { inner: Arc::new(Inner { queue, room, confirmations, reader, followers, stop, writer }) }
+        let writer_failed = Arc::<AtomicBool>::default();
+        let mourner = Mourner { failed: writer_failed.clone() };
+        let writing = async move {
+            let _mourner = mourner;
+            writer.run().await;
+        };
+        let writer = Mutex::new(Some(tokio::spawn(writing)));
+        Self {
+            inner: Arc::new(Inner {
+                queue,
+                room,
+                confirmations,
+                reader,
+                followers,
+                stop,
+                writer,
+                writer_failed,
+            }),
+        }
     }
 
     /// The ledger of the context's tenant, and of no other.
@@ -253,6 +305,11 @@ impl Store {
     /// [`StoreError::Closed`] until the process is started again.
     pub fn is_writing(&self) -> bool {
         !self.inner.queue.is_closed()
+    }
+
+    /// Whether the writer panicked: a bug of ours. Nothing is recorded until the process is started again.
+    pub fn writer_has_failed(&self) -> bool {
+        self.inner.writer_failed.load(Ordering::Acquire)
     }
 
     /// The events of several ledgers' ranges in one read, by tenant and then position. For projectors and tools.
@@ -294,6 +351,16 @@ impl Store {
         self.inner.reader.status()
     }
 
+    /// Sets the gauges of the connections that read.
+    pub fn report_readers(&self) {
+        let PoolStatus { connections, connections_max, idle, waiting } = self.readers();
+        let gauge = |state| metrics::gauge!("formledger_ledger_connections", "state" => state);
+        gauge("idle").set(idle as f64);
+        gauge("busy").set(f64::from(connections) - idle as f64);
+        metrics::gauge!("formledger_ledger_connections_max").set(connections_max);
+        metrics::gauge!("formledger_ledger_readers_waiting").set(waiting as f64);
+    }
+
     pub(crate) fn reader(&self) -> &Reader {
         &self.inner.reader
     }
@@ -324,5 +391,24 @@ impl Store {
         let writer = writer.expect("the writer runs");
         writer.abort();
         writer.await.expect_err("was aborted");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_writer_that_panics_is_known_to_have_failed_and_one_that_is_stopped_is_not() {
+        for (panics, expected) in [(true, true), (false, false)] {
+            let failed = Arc::<AtomicBool>::default();
+            let mourner = Mourner { failed: failed.clone() };
+            let task = tokio::spawn(async move {
+                let _mourner = mourner;
+                assert!(!panics, "as a bug would");
+            });
+            assert_eq!(task.await.is_err(), panics);
+            assert_eq!(failed.load(Ordering::Acquire), expected);
+        }
     }
 }

@@ -78,6 +78,23 @@ impl<B: Backend> Writer<B> {
             "Time to make a batch durable"
         );
         metrics::describe_counter!("formledger_appended_events_total", "Events recorded");
+        metrics::counter!("formledger_append_writer_failed_total").increment(0);
+        metrics::describe_counter!(
+            "formledger_append_writer_failed_total",
+            "Writers that panicked; the process has to be started again"
+        );
+        metrics::describe_gauge!(
+            "formledger_ledger_connections",
+            "Connections that read the ledger, by state"
+        );
+        metrics::describe_gauge!(
+            "formledger_ledger_connections_max",
+            "The most connections that read the ledger"
+        );
+        metrics::describe_gauge!(
+            "formledger_ledger_readers_waiting",
+            "Readers of the ledger that wait for a connection"
+        );
         metrics::describe_counter!(
             "formledger_append_rejections_total",
             "Appends refused for a sequence conflict, a reused idempotency key or by the database itself, by reason"

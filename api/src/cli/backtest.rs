@@ -17,7 +17,7 @@ use futures_util::stream::{self, StreamExt};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::existing_ledger;
+use super::readable_ledger;
 use super::serve::runtime;
 use crate::backtest::{self, CandidateError, Misfit};
 use crate::config::{BacktestArgs, ConfigError};
@@ -36,7 +36,7 @@ pub fn backtest(arguments: &BacktestArgs) -> anyhow::Result<ExitCode> {
     let rules = read_rules(&arguments.rules)?;
     logging::start(&arguments.storage.log)?;
     runtime()?.block_on(async {
-        let store = existing_ledger(&storage).await?;
+        let store = readable_ledger(&storage).await?;
         let done = run(&store, arguments, &rules).await;
         store.close().await;
         done.map(|()| ExitCode::SUCCESS)

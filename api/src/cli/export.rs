@@ -12,7 +12,7 @@ use formledger_domain::{CanonicalJson, Position, TenantContext};
 use formledger_store::{Metadata, RecordedEvent, Store};
 use serde::Serialize;
 
-use super::existing_ledger;
+use super::readable_ledger;
 use super::serve::runtime;
 use crate::config::{ConfigError, ExportArgs};
 use crate::limits::STREAM_PAGE_EVENTS;
@@ -23,7 +23,7 @@ pub fn export(arguments: &ExportArgs) -> anyhow::Result<ExitCode> {
     let storage = arguments.storage.storage()?;
     logging::start(&arguments.storage.log)?;
     runtime()?.block_on(async {
-        let store = existing_ledger(&storage).await?;
+        let store = readable_ledger(&storage).await?;
         let context = TenantContext::system(arguments.tenant.clone(), "export", Utc::now());
         let written = match &arguments.out {
             Some(path) => write_file(&store, &context, path).await,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use formledger_domain::TenantId;
 use formledger_store::{Store, StoreError, VerifyProgress};
 
-use super::existing_ledger;
+use super::readable_ledger;
 use super::serve::runtime;
 use crate::config::TenantsArgs;
 use crate::hex;
@@ -21,7 +21,7 @@ pub fn verify(arguments: &TenantsArgs) -> anyhow::Result<ExitCode> {
     let storage = arguments.storage.storage()?;
     logging::start(&arguments.storage.log)?;
     runtime()?.block_on(async {
-        let store = existing_ledger(&storage).await?;
+        let store = readable_ledger(&storage).await?;
         let tenants = match &arguments.tenant {
             Some(tenant) => vec![Ok(tenant.clone())],
             None => store.owners().await?,

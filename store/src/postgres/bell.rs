@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use formledger_domain::{Position, TenantId};
-use sqlx::postgres::{PgListener, PgNotification, PgPool, PgPoolOptions};
+use sqlx::Row;
+use sqlx::postgres::{PgListener, PgNotification, PgPool, PgPoolOptions, PgRow};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
@@ -30,6 +31,9 @@ const PAYLOAD_BYTES_MAX: usize = 7_900;
 const ANY_LEDGER: &str = "*";
 /// Between two notifications, so that small batches do not ring two hundred times a second and more.
 const RING_INTERVAL: Duration = Duration::from_millis(5);
+/// The longest that a poll trusts the server's log to say that nothing was committed: what waits for a synchronous standby stands in the log
+/// before anybody can read it.
+const LOOK_INTERVAL_MAX: Duration = Duration::from_secs(5);
 /// Between two attempts to listen; the poll goes on meanwhile.
 const LISTEN_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
@@ -90,7 +94,27 @@ impl Heads {
     }
 }
 
+/// What the last look at all ledgers was made of, so that a server where nothing happens is not asked for all of them twice a second.
+#[derive(Debug, Default)]
+struct LastLook(Option<(String, Instant)>);
+
+impl LastLook {
+    /// Whether all ledgers have to be read, when the server's log is written up to `log`.
+    fn is_old(&self, log: Option<&str>, now: Instant) -> bool {
+        match (&self.0, log) {
+            (Some((seen, at)), Some(log)) => seen != log || now.duration_since(*at) >= LOOK_INTERVAL_MAX,
+            _ => true,
+        }
+    }
+}
+
 impl Rung {
+    /// Whether the next look at all ledgers is owed to somebody, whatever the log says.
+    fn wants_look(&self) -> bool {
+        let heads = self.heads();
+        heads.tell_all || !heads.behind.is_empty()
+    }
+
     /// A panic elsewhere leaves complete entries.
     fn heads(&self) -> MutexGuard<'_, Heads> {
         self.heads.lock().unwrap_or_else(PoisonError::into_inner)
@@ -175,6 +199,7 @@ impl Ringer {
         let mut listener: Option<PgListener> = None;
         let (mut listen_at, mut poll_at) = (Instant::now(), Instant::now() + POLL_INTERVAL);
         let (mut rung, mut ring_at) = (false, Instant::now());
+        let mut last_look = LastLook::default();
         loop {
             if listener.is_none() && listen_at <= Instant::now() {
                 listener = self.listen().await;
@@ -197,7 +222,7 @@ impl Ringer {
                     ring_at = Instant::now() + RING_INTERVAL;
                 }
                 () = sleep_until(poll_at) => {
-                    self.poll(&wake).await;
+                    self.poll(&wake, &mut last_look).await;
                     poll_at = Instant::now() + POLL_INTERVAL;
                 }
             }
@@ -221,18 +246,30 @@ impl Ringer {
             .ok()
     }
 
-    /// Looks at everything: which history this is, and where its ledgers are.
-    async fn poll(&self, wake: &Wake) {
-        match self.reader.lineage().await.map(|answer| self.lineage.saw(&answer)) {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(error = causes(&error), "cannot tell which history the database has")
-            }
+    /// Looks at everything: which history this is, and, unless nothing was written there, where its ledgers are.
+    async fn poll(&self, wake: &Wake, last: &mut LastLook) {
+        // Before the ledgers are read: what is written meanwhile is looked at the next time.
+        let log = match self.reader.lineage().await {
+            Ok(answer) => self.log_of(&answer),
             Err(error) => {
-                tracing::warn!(error = causes(&error), "cannot tell which history the database has")
+                tracing::warn!(error = causes(&error), "cannot tell which history the database has");
+                None
             }
+        };
+        let now = Instant::now();
+        if !last.is_old(log.as_deref(), now) && !self.rung.wants_look() {
+            return;
         }
-        self.look(None, wake).await;
+        last.0 = if self.look(None, wake).await { log.map(|log| (log, now)) } else { None };
+    }
+
+    /// How far the log is written, from a row of [`super::lineage::ASK`].
+    fn log_of(&self, answer: &PgRow) -> Option<String> {
+        let told = self.lineage.saw(answer).and_then(|()| answer.try_get(1));
+        told.unwrap_or_else(|error| {
+            tracing::warn!(error = causes(&error), "cannot tell which history the database has");
+            None
+        })
     }
 
     /// Looks where the ledgers are that another process named, and those of all notifications that wait behind it.
@@ -257,13 +294,13 @@ impl Ringer {
         self.look((!any).then_some(&ledgers), wake).await;
     }
 
-    /// Tells followers here what moved.
-    async fn look(&self, ledgers: Option<&[&str]>, wake: &Wake) {
+    /// Tells followers here what moved; `false` when it could not look.
+    async fn look(&self, ledgers: Option<&[&str]>, wake: &Wake) -> bool {
         let heads = match self.reader.positions(ledgers).await {
             Ok(heads) => heads,
             Err(error) => {
                 tracing::warn!(error = causes(&error), "cannot look for other processes' appends");
-                return;
+                return false;
             }
         };
         let set_back = ledgers.is_none() && self.rung.heads().went_back(&heads);
@@ -272,6 +309,7 @@ impl Ringer {
         }
         let moved = self.rung.heads().news(heads, self.lineage.era(), ledgers.is_none());
         wake.announce(&moved);
+        true
     }
 
     /// Tells other processes what was committed here. Without a connection they poll.
@@ -310,4 +348,33 @@ fn payload(node: &str, mut committed: Vec<TenantId>) -> String {
         }
     }
     payload
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_where_nothing_is_written_is_asked_for_all_ledgers_seldom() {
+        let now = Instant::now();
+        assert!(LastLook::default().is_old(Some("0/10"), now), "nobody looked yet");
+        let last = LastLook(Some(("0/10".to_owned(), now)));
+        assert!(!last.is_old(Some("0/10"), now + POLL_INTERVAL));
+        assert!(last.is_old(Some("0/18"), now + POLL_INTERVAL), "something was written");
+        assert!(last.is_old(None, now + POLL_INTERVAL), "the server does not tell");
+        assert!(last.is_old(Some("0/10"), now + LOOK_INTERVAL_MAX), "a commit may have waited for a standby");
+    }
+
+    #[test]
+    fn a_look_is_owed_to_followers_that_forgot_and_to_ledgers_that_went_back() {
+        let rung = Rung::default();
+        assert!(!rung.wants_look());
+        rung.heads().tell_all = true;
+        assert!(rung.wants_look());
+        let rung = Rung::default();
+        let tenant: TenantId = "acme".parse().expect("a slug");
+        rung.heads().told.insert(tenant.clone(), Position(5));
+        assert!(!rung.heads().went_back(&[(tenant, Position(4))]), "once may be a race");
+        assert!(rung.wants_look());
+    }
 }

@@ -7,9 +7,11 @@ use sqlx::postgres::PgRow;
 
 use crate::followers::Followers;
 
-/// One row, one text; NULL where the server follows another one, so that nothing is recorded there.
+/// One row, two texts: the timeline, and how far its log is written. NULL where the server follows another one, so that nothing is
+/// recorded there.
 pub(super) const ASK: &str = "\
-SELECT CASE WHEN NOT pg_is_in_recovery() THEN substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) END";
+SELECT CASE WHEN NOT pg_is_in_recovery() THEN substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) END, \
+       CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_insert_lsn()::text END";
 
 /// What this process knows of it.
 #[derive(Debug, Default)]

@@ -25,7 +25,11 @@ const MIGRATION_LOCK: i64 = i64::from_be_bytes(*b"formledg");
 /// [`StoreError::NewerSchema`] when a newer binary was here; [`StoreError::Unusable`] when this is no server or no database for a
 /// ledger; [`StoreError::MissingPrivilege`] with what an administrator has to grant.
 pub(super) async fn migrate(connection: &mut PgConnection) -> Result<(), StoreError> {
-    check_server(connection).await?;
+    if check_server(connection).await? {
+        return Err(StoreError::Unusable(
+            "the server is a standby: the ledger is written on the primary".into(),
+        ));
+    }
     // In a transaction, as everything here: between two of them a pooler may change the session, and prepared statements stay behind.
     let mut looking = connection.begin().await.map_err(failed)?;
     let is_current = is_current(&mut looking).await?;
@@ -48,7 +52,27 @@ pub(super) async fn migrate(connection: &mut PgConnection) -> Result<(), StoreEr
     transaction.commit().await.map_err(failed)
 }
 
-async fn check_server(connection: &mut PgConnection) -> Result<(), StoreError> {
+/// Whether this is a standby that holds a ledger of this binary's schema, for those who only read.
+///
+/// # Errors
+/// As [`migrate`]; and for a standby whose primary has to be migrated first.
+pub(super) async fn is_readable_standby(connection: &mut PgConnection) -> Result<bool, StoreError> {
+    if !check_server(connection).await? {
+        return Ok(false);
+    }
+    let mut looking = connection.begin().await.map_err(failed)?;
+    let is_current = is_current(&mut looking).await?;
+    looking.rollback().await.map_err(failed)?;
+    if is_current {
+        return Ok(true);
+    }
+    Err(StoreError::Unusable(
+        "the standby holds no ledger of this version: run `formledger migrate` on its primary first".into(),
+    ))
+}
+
+/// Whether the server is a standby.
+async fn check_server(connection: &mut PgConnection) -> Result<bool, StoreError> {
     let server = connection
         .fetch_one(
             "SELECT current_setting('server_version_num')::int, current_setting('server_version'), \
@@ -68,12 +92,7 @@ async fn check_server(connection: &mut PgConnection) -> Result<(), StoreError> {
         let what = format!("its encoding is {encoding}: create it with `ENCODING 'UTF8' TEMPLATE template0`");
         return Err(StoreError::Unusable(what));
     }
-    if server.try_get(3)? {
-        return Err(StoreError::Unusable(
-            "the server is a standby: the ledger is written on the primary".into(),
-        ));
-    }
-    Ok(())
+    Ok(server.try_get(3)?)
 }
 
 /// Whether every migration of ours was applied as it is, and none that we do not know.

@@ -63,6 +63,19 @@ impl PostgresBackend {
         Ok(Self { link, open: None, bell, lineage, era: 0 })
     }
 
+    /// Whether the server is a standby whose ledger can be read.
+    ///
+    /// # Errors
+    /// As [`PostgresBackend::open`], but for the standby.
+    pub(crate) async fn is_readable_standby(options: &PostgresOptions) -> Result<bool, StoreError> {
+        let mut connection = connected(options.database.connect()).await.map_err(failed)?;
+        let is_standby = schema::is_readable_standby(&mut connection).await?;
+        if let Err(error) = connection.close().await {
+            tracing::warn!(error = causes(&error), "cannot close the database in good order");
+        }
+        Ok(is_standby)
+    }
+
     /// The connection, in a transaction. A connection that broke while nobody used it is replaced, because nothing was asked of it.
     pub(super) async fn transaction(&mut self) -> Result<&mut PgConnection, StoreError> {
         if self.open.is_none() {

@@ -1,5 +1,6 @@
 //! The command line: mistakes are one line and exit status 2, `verify` sees tampering, `rebuild` changes no answer.
 
+use formledger_test_cluster::{Postgres, Settings};
 use formledger_tests::definitions::{expense, expense_claim};
 use formledger_tests::{Client, Installation, Stage, tampering};
 use futures_util::future::join_all;
@@ -199,6 +200,38 @@ async fn rules_check_says_where_a_definition_is_wrong() {
     assert!(finished.code.is_some_and(|code| code != 0));
     let said = finished.stdout + &finished.stderr;
     assert!(said.contains("/rules/1/when") && said.contains("amout"), "{said}");
+}
+
+#[tokio::test]
+async fn a_standby_is_enough_to_back_test_export_and_verify() {
+    let primary = Postgres::start_with(Settings { fsync: false, ..Settings::default() }).await;
+    let url = primary.create_database("ledger").await;
+    let installation = Installation::fresh().with("DATABASE_URL", &url);
+    let server = installation.serve().await;
+    let admin = server.client(&installation.token("acme", "ada", "admin").await);
+    admin.publish("expense", &expense_claim()).await;
+    for amount in 0..5 {
+        admin.submit("expense", &expense(f64::from(amount), "DE")).await.expect(201);
+    }
+    // A copy of the primary as it is now.
+    let standby = primary.standby().await;
+    let reading = Installation::fresh().with("DATABASE_URL", standby.url("ledger"));
+    let mut rules = expense_claim()["rules"].clone();
+    rules[1]["when"] = json!("amount > 2.5");
+    let candidate = reading.scratch().join("candidate.json");
+    std::fs::write(&candidate, rules.to_string()).expect("a candidate can be written");
+    let candidate = candidate.to_str().expect("a plain path");
+    let arguments = ["backtest", "--tenant", "acme", "--form", "expense", "--rules", candidate];
+    let said = reading.run(&arguments).await.expect(0).stdout;
+    let summary: Value = serde_json::from_str(said.lines().last().expect("a summary")).expect("JSON");
+    assert_eq!((&summary["summary"]["submissions"], &summary["summary"]["changed"]), (&json!(5), &json!(2)));
+
+    let export = ["export", "--tenant", "acme"];
+    let exported = reading.run(&export).await.expect(0).stdout;
+    assert_eq!(exported, installation.run(&export).await.expect(0).stdout);
+    reading.run(&["verify"]).await.expect(0);
+    let refused = reading.run(&["serve", "--listen", "127.0.0.1:0"]).await.expect(2);
+    assert!(refused.stderr.contains("standby"), "{}", refused.stderr);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use sqlx::Executor;
 
 use super::super::PostgresOptions;
 use super::SharedDatabase;
-use crate::contract::{Database, append, events, positions, stream};
+use crate::contract::{Database, append, context, events, positions, stream};
 use crate::{Store, StoreError, StoreSettings};
 
 async fn open(url: &str) -> Result<Store, StoreError> {
@@ -140,4 +140,25 @@ async fn a_standby_is_refused() {
     let standby = primary.standby().await;
     let what = unusable(refusal(&standby.url("postgres")).await);
     assert!(what.contains("standby"), "{what}");
+    let what = unusable(to_read(&standby.url("postgres")).await.expect_err("there is no ledger"));
+    assert!(what.contains("`formledger migrate`"), "{what}");
+}
+
+async fn to_read(url: &str) -> Result<Store, StoreError> {
+    Store::open_postgres_to_read(&PostgresOptions::new(url)?, StoreSettings::default()).await
+}
+
+#[tokio::test]
+async fn a_standby_is_read_by_whoever_does_not_record() {
+    let primary = Postgres::start().await;
+    let store = open(&primary.url("postgres")).await.expect("opens");
+    append(&store, events(&stream("acme", "1"), 0, 3)).await;
+    // Made from a copy of the primary as it is now.
+    let standby = primary.standby().await;
+    let copy = to_read(&standby.url("postgres")).await.expect("opens");
+    assert_eq!(positions(&copy, "acme").await, [1, 2, 3]);
+    let appended = copy.ledger(&context("acme")).append(events(&stream("acme", "2"), 0, 1)).await;
+    assert!(format!("{appended:?}").contains("opened to be read"), "{appended:?}");
+    let both = to_read(&primary.url("postgres")).await.expect("a primary will do as well");
+    assert_eq!(positions(&both, "acme").await, [1, 2, 3]);
 }
