@@ -9,14 +9,13 @@ use std::time::Duration;
 
 use formledger_domain::TenantId;
 use formledger_projections::{
-    OpenError, ProjectError, ReadModelPlace, ReadModelSettings, ReadModels, Replicas, Runner, RunnerSettings,
+    OpenError, ProjectError, ReadModelPlace, ReadModelSettings, ReadModels, Replicas, RunnerSettings,
     remove_stale_shadows,
 };
 use formledger_store::{Restoration, Store, StoreError, StoreSettings};
 use futures_util::FutureExt;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
-use tokio::task::JoinSet;
 
 use crate::audit::{self, AuditLog};
 use crate::auth::{Authenticator, Keys};
@@ -131,7 +130,7 @@ impl App {
             tracing::warn!(%error, "files of a replay that was killed could not be removed");
         }
         let own = open_read_models(&settings.storage).await?;
-        let replicas = open_replicas(&own, &settings.replicas).await?;
+        let replicas = open_replicas(&own, &settings.replicas, false).await?;
         let read_models = Replicas::new(own, replicas);
         if settings.auth.has_weak_secret() {
             tracing::warn!("the secret has fewer than 32 bytes, so tokens could be forged by trying");
@@ -178,7 +177,7 @@ impl App {
     /// Answers until `until` is ready; then stops accepting, closes feeds, answers what is in flight and flushes what was recorded.
     pub async fn run(self, until: impl Future<Output = ()>) {
         let Self { api, listener, stop, .. } = self;
-        let upkeep = tokio::spawn(keep_metrics(api.read_models.clone()));
+        let upkeep = tokio::spawn(keep_metrics(Arc::clone(&api)));
         let (end_projecting, projecting_ends) = oneshot::channel::<()>();
         let projector = tokio::spawn(project(Arc::clone(&api), projecting_ends));
         let timer = tokio::spawn(timers::run(Arc::clone(&api)));
@@ -289,13 +288,15 @@ pub async fn read_model_place(storage: &Storage) -> Result<ReadModelPlace, Start
     Ok(ReadModelPlace::file(&storage.data.join(READ_MODELS_FILE)))
 }
 
-/// Opens the databases that answer queries before the ledger's `own`, unless one is that.
+/// Opens the databases that answer queries before the ledger's `own`, unless one is that. One that is away is an error where
+/// `all_there` says so; else it is left out until it comes.
 ///
 /// # Errors
 /// When one does not let us in, or holds something else.
 pub async fn open_replicas(
     own: &ReadModels,
     places: &[ReadModelPlace],
+    all_there: bool,
 ) -> Result<Vec<ReadModels>, StartError> {
     let mut replicas = Vec::with_capacity(places.len());
     for place in places.iter().filter(|place| place.name() != own.name()) {
@@ -304,36 +305,31 @@ pub async fn open_replicas(
             read_connections_max: READ_CONNECTIONS_MAX,
             acquire_timeout: REPLICA_ACQUIRE_TIMEOUT,
         };
-        replicas.push(ReadModels::open(place.clone(), settings).await.map_err(StartError::Replica)?);
+        let opened = if all_there {
+            ReadModels::open(place.clone(), settings).await
+        } else {
+            ReadModels::open_when_there(place.clone(), settings).await
+        };
+        replicas.push(opened.map_err(StartError::Replica)?);
     }
     Ok(replicas)
 }
 
-fn runners(api: &Api) -> Vec<Runner> {
-    api.read_models.runners(&api.store, &RunnerSettings::default())
-}
-
-/// Applies everything recorded so far to all read models that this process keeps.
+/// Applies everything recorded so far to all read models that this process keeps; one that is away keeps no other from it.
 async fn catch_up(api: &Api) -> Result<(), ProjectError> {
-    for mut runner in runners(api) {
-        runner.run_once().await?;
+    let mut all = Ok(());
+    for mut runner in api.read_models.runners(&api.store, &RunnerSettings::default()) {
+        if let Err(error) = runner.run_once().await {
+            all = Err(error);
+        }
     }
-    Ok(())
+    all
 }
 
 /// Keeps the read models up to date until told to end; then applies what was recorded last, for a while.
 async fn project(api: Arc<Api>, ends: oneshot::Receiver<()>) {
     // A dropped sender means the same.
-    let ended = ends.map(drop).shared();
-    let mut running = JoinSet::new();
-    for runner in runners(&api) {
-        running.spawn(runner.run(ended.clone()));
-    }
-    while let Some(ran) = running.join_next().await {
-        if let Err(error) = ran {
-            tracing::error!(%error, "a projector did not end well");
-        }
-    }
+    api.read_models.keep(&api.store, &RunnerSettings::default(), ends.map(drop)).await;
     match tokio::time::timeout(api.settings.limits.drain_timeout, catch_up(&api)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(%error, "the read models are behind and catch up at the next start"),
@@ -342,11 +338,12 @@ async fn project(api: Arc<Api>, ends: oneshot::Receiver<()>) {
 }
 
 /// Folds recorded samples into buckets from time to time; without it they would pile up until somebody scrapes.
-async fn keep_metrics(read_models: Replicas) {
+async fn keep_metrics(api: Arc<Api>) {
     let mut interval = tokio::time::interval(UPKEEP_INTERVAL);
     loop {
         interval.tick().await;
-        read_models.report();
+        api.read_models.report();
+        api.store.report_readers();
         recorder().run_upkeep();
     }
 }

@@ -35,6 +35,12 @@ impl<K: Eq + Hash, V: Clone> BoundedMap<K, V> {
         Some(entry.value.clone())
     }
 
+    /// How many there are.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.entries.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// Drops everything.
     pub fn clear(&self) {
         self.entries.write().unwrap_or_else(PoisonError::into_inner).clear();

@@ -54,9 +54,14 @@ impl Entry {
 impl Catalogue {
     /// An empty catalogue.
     pub fn new() -> Self {
+        Self::of(COMPILED_FORMS_MAX)
+    }
+
+    /// An empty catalogue that keeps so many forms, and so many versions that are not their newest.
+    fn of(forms_max: usize) -> Self {
         Self {
-            newest: BoundedMap::new(COMPILED_FORMS_MAX),
-            pinned: BoundedMap::new(COMPILED_FORMS_MAX),
+            newest: BoundedMap::new(forms_max),
+            pinned: BoundedMap::new(forms_max),
             loaders: Default::default(),
         }
     }
@@ -191,9 +196,61 @@ fn compile(
 #[cfg(test)]
 mod tests {
     use chrono::Utc;
-    use formledger_store::{Store, StoreSettings};
+    use formledger_domain::CanonicalJson;
+    use formledger_store::{Append, Store, StoreSettings};
+    use serde_json::json;
 
     use super::*;
+
+    /// Records versions 1 to `versions` of a form, whose titles count them.
+    async fn published(ledger: &TenantLedger, context: &TenantContext, form: &FormId, versions: u32) {
+        let events = (1..=versions).map(|version| {
+            let definition = json!({"title": format!("Version {version}"), "schema": {"type": "object"}});
+            let definition = CanonicalJson::from_value(&definition).expect("exact");
+            Form::encode(&FormEvent::Published {
+                definition,
+                form: form.clone(),
+                version: FormVersion(version),
+            })
+        });
+        let append = Append {
+            stream: context.stream::<Form>(form),
+            expected: Sequence::START,
+            events: events.collect(),
+            topic: None,
+            idempotency: None,
+        };
+        ledger.append(append).await.expect("recorded");
+    }
+
+    #[tokio::test]
+    async fn versions_are_kept_up_to_a_limit_and_compiled_again_when_asked_for() {
+        const KEPT: usize = 3;
+        let data = tempfile::tempdir().expect("a directory");
+        let store = Store::open_sqlite(&data.path().join("ledger.db"), StoreSettings::default())
+            .await
+            .expect("opens");
+        let context = TenantContext::system("acme".parse().expect("a slug"), "test", Utc::now());
+        let (ledger, catalogue) = (store.ledger(&context), Catalogue::of(KEPT));
+        let forms: Vec<FormId> =
+            ["claim", "order", "leave", "travel", "visit"].map(|id| id.parse().expect("an id")).into();
+        for form in &forms {
+            published(&ledger, &context, form, 4).await;
+        }
+        for _ in 0..2 {
+            for form in &forms {
+                let open = catalogue.open(&ledger, &context, form).await.expect("open");
+                assert_eq!((open.id(), open.version()), (form, FormVersion(4)));
+                for version in 1..=4 {
+                    let pin = FormPin { form: form.clone(), version: FormVersion(version) };
+                    let pinned = catalogue.pinned(&ledger, &context, &pin).await.expect("published");
+                    assert_eq!(pinned.title(), format!("Version {version}"));
+                    assert!(catalogue.pinned.len() <= KEPT && catalogue.newest.len() <= KEPT);
+                }
+            }
+        }
+        store.close().await;
+    }
 
     #[tokio::test]
     async fn a_form_that_cannot_be_read_again_is_forgotten_rather_than_kept_as_it_was() {

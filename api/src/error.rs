@@ -1,6 +1,7 @@
 //! Everything that can go wrong with a request, and the one match that gives each its status and stable code.
 //! Built by handlers, rendered by `problem`; the text of an internal error goes to the log and never to a client.
 
+mod not_ready;
 mod refused;
 
 use std::time::Duration;
@@ -9,6 +10,8 @@ use formledger_domain::{Position, Sequence};
 use formledger_store::{AppendError, StoreError};
 use http::StatusCode;
 use serde_json::{Value, json};
+
+pub use not_ready::NotReady;
 
 use crate::problem::Problem;
 
@@ -147,16 +150,9 @@ pub enum ApiError {
         /// What there is too much of.
         detail: &'static str,
     },
-    /// The read models are not fit to answer queries.
-    #[error(
-        "read models are {lag_events} events behind, and {parked} of them stopped at an event that they cannot read"
-    )]
-    NotReady {
-        /// The lag of the slowest.
-        lag_events: u64,
-        /// Tenants times read models that stopped.
-        parked: u64,
-    },
+    /// This process is not fit to be sent requests.
+    #[error(transparent)]
+    NotReady(#[from] NotReady),
     /// A failure of ours; the cause goes to the log.
     #[error("the request failed for a reason that is ours")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -239,11 +235,16 @@ impl ApiError {
             Self::OverQuota { code, .. } => {
                 problem(StatusCode::TOO_MANY_REQUESTS, code, "Over quota").retry_after(RETRY_AFTER)
             }
-            Self::NotReady { lag_events, parked } => {
-                problem(StatusCode::SERVICE_UNAVAILABLE, "not-ready", "Not ready")
-                    .with("lag_events", json!(lag_events))
-                    .with("parked", json!(parked))
-                    .retry_after(RETRY_AFTER)
+            Self::NotReady(why) => {
+                let answer = problem(StatusCode::SERVICE_UNAVAILABLE, "not-ready", "Not ready")
+                    .with("reason", json!(why.reason()))
+                    .retry_after(RETRY_AFTER);
+                match why {
+                    NotReady::Behind { lag_events, parked } => {
+                        answer.with("lag_events", json!(lag_events)).with("parked", json!(parked))
+                    }
+                    NotReady::RunnerFailed | NotReady::WriterFailed => answer,
+                }
             }
             Self::Internal(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
         }

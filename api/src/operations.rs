@@ -9,7 +9,7 @@ use warp::reply::Response;
 
 use crate::body::whole;
 use crate::call::Call;
-use crate::error::ApiError;
+use crate::error::{ApiError, NotReady};
 use crate::limits::READY_LAG_EVENTS_MAX;
 use crate::metrics::render;
 use crate::openapi;
@@ -17,10 +17,13 @@ use crate::openapi;
 const JSON: &str = "application/json";
 const PROMETHEUS: &str = "text/plain; version=0.0.4";
 
-/// Alive: the process answers.
+/// Alive: the process answers, and starting it again would help nothing.
 #[utoipa::path(get, path = "/healthz", tag = "operations",
-    responses((status = 200, description = "The process answers.")))]
-pub async fn healthz(_call: Call) -> Result<Response, ApiError> {
+    responses((status = 200, description = "The process answers."), (status = 503, description = "`not-ready`: the ledger's writer failed; the process has to be started again.")))]
+pub async fn healthz(call: Call) -> Result<Response, ApiError> {
+    if call.api.store.writer_has_failed() {
+        return Err(NotReady::WriterFailed.into());
+    }
     Ok(whole(JSON, r#"{"status":"alive"}"#))
 }
 
@@ -40,28 +43,57 @@ pub async fn metrics(_call: Call) -> Result<Response, ApiError> {
     Ok(whole(PROMETHEUS, render()))
 }
 
-/// Ready: migrated, able to record, and every projector within its lag limit.
+/// Ready: migrated, able to record, and a replica whose projector runs and is within its lag limit. Tenants at which a read model stopped
+/// are counted and keep no node from serving the others; the log names them.
 #[utoipa::path(get, path = "/readyz", tag = "operations",
-    responses((status = 200, description = "Ready to serve."), (status = 503, description = "`not-ready`: a read model is too far behind, or stopped at an event that it cannot read; `closing`: nothing can be recorded any more.")))]
+    responses((status = 200, description = "Ready to serve."), (status = 503, description = "`not-ready`: the read models are too far behind, or what keeps them up to date or records commands failed, as `reason` says; `closing`: nothing can be recorded any more.")))]
 pub async fn readyz(call: Call) -> Result<Response, ApiError> {
-    if !call.api.store.is_writing() {
+    let store = &call.api.store;
+    if store.writer_has_failed() {
+        return Err(NotReady::WriterFailed.into());
+    }
+    if !store.is_writing() {
         return Err(StoreError::Closed.into());
     }
-    let heads = call.api.store.heads().await?;
+    let heads = store.heads().await?;
     let replicas = call.api.read_models.status(&heads).await;
-    // One that is near enough is enough: queries go there.
-    let answering = replicas.iter().filter(|replica| replica.answers);
-    let Some(best) = answering.min_by_key(|replica| (replica.parked(), replica.lag_events())) else {
-        return Err(QueryError::Busy.into());
+    let best = best(&replicas)?;
+    let each = |replica: &ReplicaStatus| {
+        json!({
+            "answers": replica.answers,
+            "lag_events": replica.lag_events(),
+            "parked": replica.parked(),
+            "runner_failed": replica.runner_failed,
+        })
     };
-    let (lag_events, parked) = (best.lag_events(), best.parked());
-    if lag_events > READY_LAG_EVENTS_MAX || parked > 0 {
-        return Err(ApiError::NotReady { lag_events, parked });
+    let body = json!({
+        "status": "ready",
+        "lag_events": best.lag_events(),
+        "parked": best.parked(),
+        "replicas": replicas.iter().map(each).collect::<Vec<_>>(),
+    });
+    Ok(whole(JSON, body.to_string()))
+}
+
+/// The replica that stands best. One that is near enough is enough: queries go there.
+fn best(replicas: &[ReplicaStatus]) -> Result<&ReplicaStatus, ApiError> {
+    let answering = replicas.iter().filter(|replica| replica.answers);
+    let rank = |replica: &&ReplicaStatus| {
+        (
+            replica.runner_failed,
+            replica.lag_events() > READY_LAG_EVENTS_MAX,
+            replica.parked(),
+            replica.lag_events(),
+        )
+    };
+    let best = answering.min_by_key(rank).ok_or(QueryError::Busy)?;
+    if best.runner_failed {
+        return Err(NotReady::RunnerFailed.into());
     }
-    let each =
-        |replica: &ReplicaStatus| json!({"answers": replica.answers, "lag_events": replica.lag_events()});
-    let replicas: Vec<_> = replicas.iter().map(each).collect();
-    Ok(whole(JSON, json!({"status": "ready", "lag_events": lag_events, "replicas": replicas}).to_string()))
+    match best.lag_events() {
+        near if near <= READY_LAG_EVENTS_MAX => Ok(best),
+        lag_events => Err(NotReady::Behind { lag_events, parked: best.parked() }.into()),
+    }
 }
 
 /// What this is, for people.
@@ -69,4 +101,48 @@ pub async fn readyz(call: Call) -> Result<Response, ApiError> {
     responses((status = 200, description = "A page with links.", content_type = "text/html")))]
 pub async fn index(_call: Call) -> Result<Response, ApiError> {
     Ok(whole("text/html; charset=utf-8", include_str!("index.html")))
+}
+
+#[cfg(test)]
+mod tests {
+    use formledger_projections::{ReadModel, ReadModelStatus};
+
+    use super::*;
+
+    fn replica(lag_events: u64, parked_count: u64) -> ReplicaStatus {
+        let read_model = ReadModelStatus {
+            read_model: ReadModel::Submissions,
+            lag_events,
+            parked_count,
+            parked: Vec::new(),
+        };
+        ReplicaStatus { answers: true, runner_failed: false, read_models: vec![read_model] }
+    }
+
+    fn reason(replicas: &[ReplicaStatus]) -> Option<NotReady> {
+        match best(replicas) {
+            Ok(_) => None,
+            Err(ApiError::NotReady(reason)) => Some(reason),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn tenants_that_stand_still_keep_no_node_from_serving_the_others() {
+        let replicas = [replica(3, 2), replica(5, 1)];
+        let best = best(&replicas).expect("ready");
+        assert_eq!((best.lag_events(), best.parked()), (5, 1), "the one with fewer of them stands better");
+    }
+
+    #[test]
+    fn a_node_whose_read_models_are_far_behind_or_that_nobody_keeps_up_to_date_is_not_ready() {
+        let far = READY_LAG_EVENTS_MAX + 1;
+        assert_eq!(reason(&[replica(far, 1)]), Some(NotReady::Behind { lag_events: far, parked: 1 }));
+        assert_eq!(reason(&[replica(far, 0), replica(0, 7)]), None);
+        let failed = || ReplicaStatus { runner_failed: true, ..replica(0, 0) };
+        assert_eq!(reason(&[failed()]), Some(NotReady::RunnerFailed));
+        assert_eq!(reason(&[failed(), replica(9, 0)]), None);
+        let away = ReplicaStatus { answers: false, ..replica(0, 0) };
+        assert!(matches!(best(&[away]), Err(ApiError::Overloaded { code: "readers-busy", .. })));
+    }
 }

@@ -14,6 +14,7 @@ pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(10);
 pub(crate) struct Health {
     asking: AtomicUsize,
     out: AtomicBool,
+    runner_failed: AtomicBool,
 }
 
 impl Health {
@@ -29,6 +30,15 @@ impl Health {
 
     pub(crate) fn take_in(&self) {
         self.out.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether its runner in this process panicked and has not looked at the ledger since.
+    pub(crate) fn runner_has_failed(&self) -> bool {
+        self.runner_failed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn runner_failed(&self, failed: bool) {
+        self.runner_failed.store(failed, Ordering::Relaxed);
     }
 
     /// Queries that it answers at this moment.

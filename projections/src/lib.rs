@@ -21,6 +21,7 @@ mod batch;
 mod checkpoint;
 mod compare;
 mod follower;
+mod keeper;
 mod leadership;
 mod position;
 mod projection;

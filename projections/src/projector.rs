@@ -12,7 +12,7 @@ use crate::batch::{Batch, LedgerPart};
 use crate::follower::{Contended, Follower};
 use crate::forms::FormsProjection;
 use crate::position::ReadModel;
-use crate::read_models::ReadModels;
+use crate::read_models::{OpenError, ReadModels};
 use crate::statistics::StatisticsProjection;
 use crate::status;
 use crate::submissions::SubmissionsProjection;
@@ -38,6 +38,9 @@ pub enum ProjectError {
     /// The read-model database failed.
     #[error("the read-model database failed")]
     Database(#[from] sqlx::Error),
+    /// The read-model database, which was away when the process started, cannot be used yet.
+    #[error("the read-model database cannot be used yet")]
+    Open(#[from] OpenError),
     /// The ledger lost events that had been read: the rows have to be compared with it before anything is applied.
     #[error(
         "the ledger of `{tenant}` does not hold the event at position {position} any more that was read there"

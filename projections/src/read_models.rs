@@ -8,11 +8,11 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use formledger_domain::TenantContext;
 use formledger_store::{LedgerHead, causes};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use tokio::time::sleep;
 
 use crate::database::{Connection, OwnConnection, Transaction};
-use crate::health::{Health, PAUSE_FIRST, PAUSE_MAX};
+use crate::health::{Health, PAUSE_FIRST, PAUSE_MAX, is_outage};
 use crate::leadership::Leadership;
 use crate::place::{Place, ReadModelPlace};
 use crate::pool::{PoolUse, ReadPool};
@@ -96,6 +96,16 @@ pub enum OpenError {
     Database(#[from] sqlx::Error),
 }
 
+impl OpenError {
+    /// Whether the database is away and may come back, rather than that it cannot be used as it is.
+    fn is_outage(&self) -> bool {
+        match self {
+            Self::Unreachable { source, .. } | Self::Database(source) => is_outage(source),
+            _ => false,
+        }
+    }
+}
+
 /// All tenants' read models in one database. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ReadModels {
@@ -111,6 +121,8 @@ struct Inner {
     applied: Applied,
     leadership: Leadership,
     health: Health,
+    /// Set once migrations are applied there.
+    prepared: OnceCell<()>,
 }
 
 impl ReadModels {
@@ -120,22 +132,43 @@ impl ReadModels {
     /// # Errors
     /// [`OpenError`] says what is wrong with the place.
     pub async fn open(place: ReadModelPlace, settings: ReadModelSettings) -> Result<Self, OpenError> {
-        let ReadModelPlace(place) = place;
-        schema::migrate(&place).await?;
-        let models = Self {
-            inner: Arc::new(Inner {
-                readers: ReadPool::new(&place, &settings),
-                writer: Mutex::default(),
-                applied: Applied::default(),
-                leadership: Leadership::of(&place),
-                health: Health::default(),
-                place,
-            }),
-        };
-        if !models.inner.leadership.is_standby().await? {
-            status::drop_other_versions(models.writer().await?.own()).await?;
+        let models = Self::new(place, &settings);
+        models.prepare().await?;
+        Ok(models)
+    }
+
+    /// As [`ReadModels::open`], but a database that is away is no error: it is left out, and opened and taken in when it comes.
+    ///
+    /// # Errors
+    /// [`OpenError`] for one that answers and cannot be used.
+    pub async fn open_when_there(
+        place: ReadModelPlace,
+        settings: ReadModelSettings,
+    ) -> Result<Self, OpenError> {
+        let models = Self::new(place, &settings);
+        match models.prepare().await {
+            Err(error) if error.is_outage() => models.take_out(&error),
+            prepared => prepared?,
         }
         Ok(models)
+    }
+
+    fn new(ReadModelPlace(place): ReadModelPlace, settings: &ReadModelSettings) -> Self {
+        let inner = Inner {
+            readers: ReadPool::new(&place, settings),
+            writer: Mutex::default(),
+            applied: Applied::default(),
+            leadership: Leadership::of(&place),
+            health: Health::default(),
+            prepared: OnceCell::new(),
+            place,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Applies migrations, the first time that it can.
+    pub(crate) async fn prepare(&self) -> Result<(), OpenError> {
+        self.inner.prepare().await
     }
 
     /// Opens the file `path`; see [`ReadModels::open`].
@@ -233,11 +266,7 @@ impl ReadModels {
 
     /// The one connection that writes.
     pub(crate) async fn writer(&self) -> Result<Writer<'_>, sqlx::Error> {
-        let mut writer = self.inner.writer.lock().await;
-        if writer.is_none() {
-            *writer = Some(self.inner.place.connect_writer().await?);
-        }
-        Ok(Writer(writer))
+        self.inner.writer().await
     }
 
     /// Lets the next one take a fresh connection to write, after a transaction failed: SQLite rolls back by itself when the disk is full,
@@ -262,12 +291,19 @@ impl ReadModels {
         &self.inner.leadership
     }
 
+    /// After a runner panicked: whatever its connections were doing is undone, and another process may lead.
+    pub(crate) async fn runner_failed(&self) {
+        self.inner.health.runner_failed(true);
+        self.forget_writer().await;
+        self.inner.leadership.resign().await;
+    }
+
     pub(crate) fn health(&self) -> &Health {
         &self.inner.health
     }
 
     /// Takes this database out after it failed, and sees to it that it comes back.
-    pub(crate) fn take_out(&self, error: &sqlx::Error) {
+    pub(crate) fn take_out(&self, error: &(dyn std::error::Error + 'static)) {
         if self.inner.health.take_out() {
             tracing::warn!(
                 replica = self.name(),
@@ -279,6 +315,27 @@ impl ReadModels {
     }
 }
 
+impl Inner {
+    async fn prepare(&self) -> Result<(), OpenError> {
+        let preparing = || async {
+            schema::migrate(&self.place).await?;
+            if !self.leadership.is_standby().await? {
+                status::drop_other_versions(self.writer().await?.own()).await?;
+            }
+            Ok(())
+        };
+        self.prepared.get_or_try_init(preparing).await.copied()
+    }
+
+    async fn writer(&self) -> Result<Writer<'_>, sqlx::Error> {
+        let mut writer = self.writer.lock().await;
+        if writer.is_none() {
+            *writer = Some(self.place.connect_writer().await?);
+        }
+        Ok(Writer(writer))
+    }
+}
+
 /// Tries a database that was taken out until it answers, or nobody has it any more.
 async fn bring_back(inner: Weak<Inner>) {
     let mut pause = PAUSE_FIRST;
@@ -286,6 +343,16 @@ async fn bring_back(inner: Weak<Inner>) {
         sleep(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);
         let Some(inner) = inner.upgrade() else { return };
+        if let Err(error) = inner.prepare().await {
+            if !error.is_outage() {
+                tracing::error!(
+                    replica = inner.place.name(),
+                    error = causes(&error),
+                    "a replica came and cannot be used"
+                );
+            }
+            continue;
+        }
         if inner.readers.answers().await {
             inner.health.take_in();
             tracing::info!(replica = inner.place.name(), "a replica answers again");

@@ -1,14 +1,17 @@
 //! All replicas of the read models behind one door: queries go to whichever can answer, each has a runner of its own.
 //! Built by `api`'s composition root; with one database only, it is that database.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use formledger_domain::TenantContext;
 use formledger_store::{LedgerHead, Store, causes};
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
+use crate::keeper::keep;
 use crate::pool::PoolUse;
 use crate::read_models::ReadModels;
 use crate::reader::TenantReader;
@@ -30,6 +33,8 @@ pub struct Replicas {
 pub struct ReplicaStatus {
     /// Whether queries are sent there.
     pub answers: bool,
+    /// Whether its runner in this process panicked and has not been well since.
+    pub runner_failed: bool,
     /// Its read models; empty when it told nothing.
     pub read_models: Vec<ReadModelStatus>,
 }
@@ -77,6 +82,35 @@ impl Replicas {
         self.all.iter().map(runner).collect()
     }
 
+    /// Keeps all of them up to date until `shutdown` completes, each with a runner that is started again when it panics.
+    pub async fn keep(
+        &self,
+        store: &Store,
+        settings: &RunnerSettings,
+        shutdown: impl Future<Output = ()> + Send,
+    ) {
+        let shutdown = shutdown.shared();
+        let restarts = |models: &ReadModels| metrics::counter!("formledger_projection_runner_restarts_total", "replica" => models.label());
+        join_all(self.all.iter().map(|models| {
+            // From the start, so that the first one is an increase.
+            restarts(models).increment(0);
+            let ends = shutdown.clone();
+            let start =
+                move || Runner::new(store.clone(), models.clone(), settings.clone()).run(ends.clone());
+            let failed = move |said: String| async move {
+                restarts(models).increment(1);
+                tracing::error!(
+                    replica = models.name(),
+                    panic = said,
+                    "a projector failed; it is started again"
+                );
+                models.runner_failed().await;
+            };
+            keep(start, failed, shutdown.clone())
+        }))
+        .await;
+    }
+
     /// The primary's own, which timers ask what is due: another replica may be far behind and answer all the same, and what it has not
     /// heard of would never be due.
     pub fn own(&self) -> &ReadModels {
@@ -99,7 +133,8 @@ impl Replicas {
                 Err(_) => None,
             };
             let answers = models.health().is_in() && read_models.is_some();
-            ReplicaStatus { answers, read_models: read_models.unwrap_or_default() }
+            let runner_failed = models.health().runner_has_failed();
+            ReplicaStatus { answers, runner_failed, read_models: read_models.unwrap_or_default() }
         }))
         .await
     }
@@ -114,6 +149,7 @@ impl Replicas {
             let flag = |name| metrics::gauge!(name, "replica" => replica.clone());
             flag("formledger_replica_answers").set(u8::from(models.health().is_in()));
             flag("formledger_replica_leads").set(u8::from(models.leadership().leads()));
+            flag("formledger_projection_runner_failed").set(u8::from(models.health().runner_has_failed()));
         }
     }
 

@@ -3,12 +3,14 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use formledger_domain::{Position, TenantId};
 use formledger_store::{Moved, Store, causes};
 use futures_util::FutureExt;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
 use crate::position::ReadModel;
 use crate::projector::{BatchLimits, ProjectError, Projector};
@@ -29,6 +31,9 @@ pub struct RunnerSettings {
     pub batch_interval_min: Duration,
     /// How often the ledger is asked for news that no signal announced.
     pub poll_interval: Duration,
+    /// How long one batch or one look at the ledgers may take before it is given up and tried again on a fresh connection. A server that hangs
+    /// answers nothing, not even that it does; on one that works a batch is far quicker.
+    pub step_timeout: Duration,
 }
 
 impl Default for RunnerSettings {
@@ -38,6 +43,7 @@ impl Default for RunnerSettings {
             batch_bytes_max: 32 * 1024 * 1024,
             batch_interval_min: Duration::from_millis(400),
             poll_interval: Duration::from_secs(2),
+            step_timeout: Duration::from_secs(120),
         }
     }
 }
@@ -84,7 +90,20 @@ impl Runner {
 
     /// Applies one batch; where the ledger lost events that the rows reflect, sees to the rows first.
     async fn advance(&mut self) -> Result<usize, ProjectError> {
-        match self.projector.advance().await {
+        match timeout(self.settings.step_timeout, self.projector.advance()).await {
+            Err(overdue) => {
+                // Nothing that it knows holds: the batch may have been committed or not.
+                self.loaded = false;
+                self.projector.rest();
+                self.projector.read_models().forget_writer().await;
+                Err(timed_out(overdue))
+            }
+            Ok(advanced) => self.see_to_history(advanced).await,
+        }
+    }
+
+    async fn see_to_history(&mut self, advanced: Result<usize, ProjectError>) -> Result<usize, ProjectError> {
+        match advanced {
             Err(error @ ProjectError::HistoryLost { .. }) => {
                 tracing::warn!(
                     replica = self.projector.read_models().name(),
@@ -162,7 +181,11 @@ impl Runner {
     }
 
     async fn poll_or_log(&mut self) {
-        if let Err(error) = self.poll().await {
+        let polled = self.poll().await;
+        if polled.is_ok() {
+            self.projector.read_models().health().runner_failed(false);
+        }
+        if let Err(error) = polled {
             log(&error);
             // A ledger that could not be read may be another one when it can be again: a standby that took over.
             self.loaded &= !matches!(error, ProjectError::Store(_));
@@ -190,7 +213,14 @@ impl Runner {
 
     /// Asks the ledger where it ends, and looks whether parked tenants were freed.
     async fn poll(&mut self) -> Result<(), ProjectError> {
-        let polled = self.look().await;
+        let polled = match timeout(self.settings.step_timeout, self.look()).await {
+            Ok(polled) => polled,
+            Err(overdue) => {
+                // It may have been cut off between reading and remembering.
+                self.loaded = false;
+                Err(timed_out(overdue))
+            }
+        };
         if let Err(ProjectError::Database(_)) = &polled {
             // The next one takes a fresh connection: this one may be gone with its server, and nothing else would ever replace it.
             self.projector.read_models().forget_writer().await;
@@ -199,6 +229,7 @@ impl Runner {
     }
 
     async fn look(&mut self) -> Result<(), ProjectError> {
+        self.projector.read_models().prepare().await?;
         if !self.lead().await? {
             return Ok(());
         }
@@ -230,6 +261,11 @@ impl Runner {
         self.projector.aim(heads);
         Ok(())
     }
+}
+
+/// See [`RunnerSettings::step_timeout`].
+fn timed_out(_: Elapsed) -> ProjectError {
+    sqlx::Error::Io(ErrorKind::TimedOut.into()).into()
 }
 
 /// The one place where a failed batch is reported.

@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use formledger_domain::Position;
 use formledger_projections::{
-    Behind, OpenError, QueryError, ReadModel, ReadModelSettings, ReadModels, Replicas, Runner,
-    RunnerSettings, SubmissionQuery, TenantReader,
+    Behind, OpenError, QueryError, ReadModel, ReadModelPlace, ReadModelSettings, ReadModels, Replicas,
+    Runner, RunnerSettings, SubmissionQuery, TenantReader,
 };
 use formledger_store::Store;
-use formledger_test_cluster::{Database, Postgres, Settings};
+use formledger_test_cluster::{Database, Postgres, Settings, Shutdown};
 use futures_util::future::join_all;
 use serde_json::json;
 use support::{context, ledger, open_postgres, tenant_of};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 /// Long enough for anything that is going to happen, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -56,6 +56,45 @@ async fn one_process_keeps_a_replica_and_another_takes_over_when_it_dies() {
     assert_eq!(one.run_once().await.expect("a run"), 0, "the first one does not write any more");
     assert_eq!(other.run_once().await.expect("a run"), 1);
     assert_eq!(position(&first.reader(&context("acme"))).await, Position(3));
+}
+
+#[tokio::test]
+async fn a_runner_gives_a_step_up_on_a_server_that_hangs_and_goes_on_when_that_comes_to_itself() {
+    let (_dir, store) = ledger().await;
+    let postgres = server().await;
+    let models = open_postgres(&postgres.create_database("formledger").await).await;
+    let settings = RunnerSettings { step_timeout: Duration::from_secs(1), ..RunnerSettings::default() };
+    let mut runner = Runner::new(store.clone(), models.clone(), settings);
+    let acme = tenant_of(&store, "acme");
+    acme.publish("claim", 1, &[]).await;
+    assert_eq!(runner.run_once().await.expect("a run"), 1);
+    acme.submit("claim", json!({})).await;
+
+    postgres.pause();
+    let given_up = timeout(PATIENCE, runner.run_once()).await.expect("it gives up");
+    let error = given_up.expect_err("nothing answers");
+    assert!(format!("{error:?}").contains("TimedOut"), "{error:?}");
+    postgres.resume();
+    let caught_up = async { while !matches!(runner.run_once().await, Ok(1)) {} };
+    timeout(PATIENCE, caught_up).await.expect("it catches up");
+    assert_eq!(position(&models.reader(&context("acme"))).await, Position(2));
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_is_prepared_and_filled_when_it_comes() {
+    let (_dir, store) = ledger().await;
+    let mut postgres = server().await;
+    let url = postgres.create_database("formledger").await;
+    postgres.stop(Shutdown::Fast).await;
+    let place = ReadModelPlace::postgres(&url).expect("a URL");
+    let settings = ReadModelSettings::default;
+    assert!(matches!(ReadModels::open(place.clone(), settings()).await, Err(OpenError::Unreachable { .. })));
+    let models = ReadModels::open_when_there(place, settings()).await.expect("it may come");
+    let mut runner = runner(&store, &models);
+    tenant_of(&store, "acme").publish("claim", 1, &[]).await;
+    runner.run_once().await.expect_err("it is away");
+    postgres.start_again().await;
+    assert_eq!(runner.run_once().await.expect("a run"), 1);
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ pub fn migrate(arguments: &StorageArgs) -> anyhow::Result<ExitCode> {
             Some(database) => println!("`{database:?}` is up to date"),
             None => println!("`{}` is up to date", storage.data.display()),
         }
-        for replica in open_replicas(&own, &replicas).await? {
+        for replica in open_replicas(&own, &replicas, true).await? {
             replica.close().await;
         }
         own.close().await;

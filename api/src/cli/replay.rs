@@ -117,7 +117,7 @@ async fn shadow(
         None => ReadModel::ALL.to_vec(),
     };
     let own = open_read_models(storage).await?;
-    let replicas = open_replicas(&own, &arguments.storage.replicas()?).await?;
+    let replicas = open_replicas(&own, &arguments.storage.replicas()?, true).await?;
     let live = Replicas::new(own, replicas);
     let file = shadow_file(&storage.data, Uuid::now_v7());
     let mut shadow = Shadow::begin(store, &live, &file, &arguments.tenant, &followed).await?;

@@ -13,6 +13,7 @@ mod feed;
 mod form_roles;
 mod forms;
 mod history;
+mod hot_reload;
 mod idempotency;
 mod isolation;
 mod operations;

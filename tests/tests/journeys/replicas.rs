@@ -66,13 +66,44 @@ async fn replicas_answer_with_what_was_written_and_are_left_out_while_they_fail(
 }
 
 #[tokio::test]
+async fn a_node_starts_while_a_replica_is_away_and_takes_it_in_when_it_comes() {
+    let mut postgres = Postgres::start_with(Settings { fsync: false, ..Settings::default() }).await;
+    let replica = postgres.create_database("replica").await;
+    postgres.stop(Shutdown::Fast).await;
+    let installation = Installation::fresh().with("REPLICA_URL", &replica);
+    let server = installation.serve().await;
+    let admin = server.client(&installation.token("acme", "ada", "admin").await);
+    admin.publish("expense", &expense_claim()).await;
+    let answer = admin.submit("expense", &expense(12.0, "DE")).await.expect(201).json();
+    let at = answer["position"].as_u64().expect("a position");
+    assert_eq!(admin.get_at("/v1/submissions", at).await.expect(200).submission_ids().len(), 1);
+    let ready = server.anonymous().get("/readyz").await.expect(200).json();
+    assert_eq!(ready["replicas"][0]["answers"], false, "{ready}");
+
+    postgres.start_again().await;
+    within("the replica to be migrated, filled and taken in", async {
+        loop {
+            let ready = server.anonymous().get("/readyz").await.expect(200).json();
+            if ready["replicas"][0]["answers"] == true && ready["replicas"][0]["lag_events"] == 0 {
+                break;
+            }
+        }
+    })
+    .await;
+    let mut connection = postgres.connect("replica").await;
+    let count = "SELECT count(*) FROM read_models.submissions";
+    assert_eq!(sqlx::query_scalar::<_, i64>(count).fetch_one(&mut connection).await.expect("a count"), 1);
+    assert!(server.stop().await.success());
+}
+
+#[tokio::test]
 async fn a_replica_that_cannot_be_used_is_one_line_and_exit_status_2() {
     let database = Database::create().await;
     let mut connection = database.connect().await;
     let foreign = "CREATE SCHEMA read_models CREATE TABLE something_else (id int)";
     sqlx::query(foreign).execute(&mut connection).await.expect("a schema");
     for (url, said) in [
-        ("postgres://user:hunter2@127.0.0.1:1/replica".to_owned(), "127.0.0.1:1/replica"),
+        (database.url_as("nobody:hunter2"), "does not let us in"),
         ("replica.example".to_owned(), "postgres://"),
         (database.url(), "not a read-model database"),
     ] {
