@@ -9,7 +9,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
 FROM debian:12.11-slim
 # Certificates, for databases that are spoken to over TLS.
 RUN apt-get update && apt-get install --yes --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/*
-RUN useradd --system --uid 10001 --home-dir /var/lib/formledger --create-home formledger
+RUN useradd --system --uid 10001 --home-dir /var/lib/formledger --create-home formledger \
+    && install --directory --owner formledger --mode 0700 /var/lib/formledger-attachments
 COPY --from=build /formledger /usr/local/bin/formledger
 COPY --chmod=755 deploy/healthy.sh /usr/local/bin/healthy.sh
 USER formledger

@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use formledger_domain::TenantId;
 use formledger_projections::{
-    OpenError, ProjectError, ReadModelPlace, ReadModelSettings, ReadModels, Replicas, RunnerSettings,
-    remove_stale_shadows,
+    MomentSettings, Moments, OpenError, ProjectError, ReadModelPlace, ReadModelSettings, ReadModels,
+    Replicas, RunnerSettings, remove_stale_shadows,
 };
 use formledger_store::{Restoration, Store, StoreError, StoreSettings};
 use futures_util::FutureExt;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
+use crate::attachments::{self, AttachmentStore};
 use crate::audit::{self, AuditLog};
 use crate::auth::{Authenticator, Keys};
 use crate::catalogue::Catalogue;
@@ -69,6 +70,9 @@ pub enum StartError {
     /// The read models cannot be opened.
     #[error("the read models cannot be opened")]
     ReadModels(#[from] OpenError),
+    /// Attachments cannot be kept.
+    #[error(transparent)]
+    Attachments(#[from] attachments::OpenError),
     /// A database that should answer queries cannot be used.
     #[error("`--replica-url`")]
     Replica(#[source] OpenError),
@@ -82,12 +86,18 @@ pub struct Api {
     pub store: Store,
     /// All tenants' read models.
     pub read_models: Replicas,
+    /// Read models of past moments.
+    pub moments: Moments,
     /// Which tenants exist.
     pub tenants: Tenants,
     /// What their own streams say of tenants.
     pub tenant_states: TenantStates,
     /// What is to be audited and was not recorded yet.
     pub audit: AuditLog,
+    /// Where the bytes of attachments are.
+    pub attachments: AttachmentStore,
+    /// Attachments that may still arrive.
+    pub uploads: Arc<Places>,
     /// Published forms, compiled.
     pub catalogue: Catalogue,
     /// What the checker says of forms.
@@ -129,6 +139,8 @@ impl App {
         if let Err(error) = remove_stale_shadows(&settings.storage.data) {
             tracing::warn!(%error, "files of a replay that was killed could not be removed");
         }
+        let attachments = AttachmentStore::open(&settings.storage.data, &settings.storage.attachments)?;
+        attachments.prepare()?;
         let own = open_read_models(&settings.storage).await?;
         let replicas = open_replicas(&own, &settings.replicas, false).await?;
         let read_models = Replicas::new(own, replicas);
@@ -136,10 +148,15 @@ impl App {
             tracing::warn!("the secret has fewer than 32 bytes, so tokens could be forged by trying");
         }
         let (stop, stopping) = watch::channel(false);
+        let folder = settings.storage.data.clone();
+        let moments = Moments::new(store.clone(), read_models.clone(), folder, MomentSettings::default());
         let api = Api {
+            moments,
             tenants: Tenants::new(settings.provisioned_tenants),
             tenant_states: TenantStates::new(),
             audit: AuditLog::new(),
+            attachments,
+            uploads: Places::new(settings.limits.uploads_max, settings.limits.uploads_per_tenant_max),
             catalogue: Catalogue::new(),
             checked_forms: CheckedForms::new(),
             feed_pages: FeedPages::new(),
@@ -182,6 +199,8 @@ impl App {
         let projector = tokio::spawn(project(Arc::clone(&api), projecting_ends));
         let timer = tokio::spawn(timers::run(Arc::clone(&api)));
         let auditor = tokio::spawn(audit::run(Arc::clone(&api)));
+        let probing = Arc::clone(&api);
+        tokio::spawn(async move { probing.attachments.probe().await });
         let server = Server {
             routes: router::routes(&api),
             limits: api.settings.limits.clone(),
@@ -194,6 +213,7 @@ impl App {
             stop.send_replace(true);
         };
         server.run(listener, stopping).await;
+        api.moments.close();
         api.replays.stop(api.settings.limits.drain_timeout).await;
         upkeep.abort();
         // It heard that the application stops; what it has begun is recorded before the ledger is closed.
@@ -337,13 +357,15 @@ async fn project(api: Arc<Api>, ends: oneshot::Receiver<()>) {
     }
 }
 
-/// Folds recorded samples into buckets from time to time; without it they would pile up until somebody scrapes.
+/// Folds recorded samples into buckets from time to time; without it they would pile up until somebody scrapes. Removes past moments that
+/// nobody asks for any more.
 async fn keep_metrics(api: Arc<Api>) {
     let mut interval = tokio::time::interval(UPKEEP_INTERVAL);
     loop {
         interval.tick().await;
         api.read_models.report();
         api.store.report_readers();
+        api.moments.tidy();
         recorder().run_upkeep();
     }
 }

@@ -29,8 +29,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const LANES: usize = 16;
 /// Bytes of a path that are kept.
 const TARGET_BYTES_MAX: usize = 512;
-/// The statuses that refuse somebody who was understood.
-const REFUSALS: [u16; 5] = [403, 404, 409, 412, 422];
+/// The statuses that refuse somebody who is known: 401 is one when a good credential is too old for what it is used for.
+const REFUSALS: [u16; 8] = [401, 403, 404, 409, 412, 413, 415, 422];
 
 /// What is counted and not recorded yet.
 pub struct AuditLog {

@@ -45,6 +45,7 @@ pub mod role {
 struct Verified {
     tenant: TenantId,
     actor: Actor,
+    authenticated_at: Option<DateTime<Utc>>,
     expires: DateTime<Utc>,
 }
 
@@ -58,6 +59,8 @@ pub struct Caller {
     pub context: TenantContext,
     /// When the credential ends; a feed ends with it.
     pub expires: DateTime<Utc>,
+    /// When the person showed their credentials, as far as the token tells; `None` for API keys.
+    pub authenticated_at: Option<DateTime<Utc>>,
     /// The key, where the credential is one.
     pub api_key: Option<ApiKeyId>,
     /// The forms that the credential is limited to; all of the tenant when `None`.
@@ -194,12 +197,13 @@ impl Authenticator {
             Some(verified) => verified,
             None => self.verify(token, digest)?,
         };
-        let context = context(head, verified.tenant, verified.actor);
-        if verified.expires <= context.now {
+        let Verified { tenant, actor, authenticated_at, expires } = verified;
+        let context = context(head, tenant, actor);
+        if expires <= context.now {
             return Err(INVALID);
         }
         let granted = Arc::clone(&context.actor.roles);
-        Ok(Caller { context, expires: verified.expires, api_key: None, forms: None, granted })
+        Ok(Caller { context, expires, authenticated_at, api_key: None, forms: None, granted })
     }
 
     fn verify(&self, token: &str, digest: [u8; 32]) -> Result<Verified, ApiError> {
@@ -207,6 +211,8 @@ impl Authenticator {
         let verified = Verified {
             tenant: claims.tenant.parse().map_err(|_| INVALID)?,
             actor: Actor { subject: claims.sub.into(), roles: claims.roles.into() },
+            // A token that was renewed without asking the person says when they were asked; one that does not was made when they were.
+            authenticated_at: claims.auth_time.or(claims.iat).and_then(moment),
             expires: expiry(claims.exp),
         };
         self.verified.insert(digest, verified.clone());
@@ -231,6 +237,7 @@ async fn by_api_key(api: &Api, head: &Head, key: &str) -> Result<Caller, ApiErro
     Ok(Caller {
         context,
         expires: key.expires_at.unwrap_or(DateTime::<Utc>::MAX_UTC),
+        authenticated_at: None,
         api_key: Some(sent.id),
         forms: key.forms.clone(),
         granted: Arc::clone(&key.roles),
@@ -243,10 +250,12 @@ fn context(head: &Head, tenant: TenantId, actor: Actor) -> TenantContext {
 }
 
 fn expiry(exp: u64) -> DateTime<Utc> {
-    i64::try_from(exp.saturating_add(TOKEN_CLOCK_LEEWAY.as_secs()))
-        .ok()
-        .and_then(|seconds| DateTime::from_timestamp(seconds, 0))
-        .unwrap_or(DateTime::<Utc>::MAX_UTC)
+    moment(exp.saturating_add(TOKEN_CLOCK_LEEWAY.as_secs())).unwrap_or(DateTime::<Utc>::MAX_UTC)
+}
+
+/// A time in seconds since the epoch; `None` beyond the calendar.
+fn moment(seconds: u64) -> Option<DateTime<Utc>> {
+    i64::try_from(seconds).ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0))
 }
 
 fn bearer(field: &str) -> Result<&str, ApiError> {

@@ -38,7 +38,7 @@ impl Body {
     async fn read_all(mut self, limit_bytes: usize) -> Result<Bytes, ApiError> {
         let Some(first) = self.chunk().await? else { return Ok(Bytes::new()) };
         if first.len() > limit_bytes {
-            return self.discard(limit_bytes).await;
+            return self.refuse(limit_bytes).await;
         }
         // Nearly every body is one chunk, which is then handed on without a copy.
         let Some(second) = self.chunk().await? else { return Ok(first) };
@@ -46,7 +46,7 @@ impl Body {
         let mut next = Some(second);
         while let Some(chunk) = next {
             if all.len() + chunk.len() > limit_bytes {
-                return self.discard(limit_bytes).await;
+                return self.refuse(limit_bytes).await;
             }
             all.extend_from_slice(&chunk);
             next = self.chunk().await?;
@@ -56,7 +56,13 @@ impl Body {
 
     /// Refuses a body that is too large, after reading on for a while: a client that is still sending would otherwise get a reset
     /// connection instead of the answer.
-    async fn discard(&mut self, limit_bytes: usize) -> Result<Bytes, ApiError> {
+    async fn refuse(&mut self, limit_bytes: usize) -> Result<Bytes, ApiError> {
+        self.discard().await;
+        Err(ApiError::BodyTooLarge { limit_bytes })
+    }
+
+    /// Reads on for a while and throws away what comes, at most [`BODY_DISCARD_BYTES_MAX`].
+    pub async fn discard(&mut self) {
         let mut discarded_bytes = 0;
         while discarded_bytes < BODY_DISCARD_BYTES_MAX {
             match self.chunk().await {
@@ -64,7 +70,6 @@ impl Body {
                 Ok(None) | Err(_) => break,
             }
         }
-        Err(ApiError::BodyTooLarge { limit_bytes })
     }
 
     /// The next piece; `None` at the end.

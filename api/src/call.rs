@@ -55,6 +55,11 @@ impl Call {
         }
     }
 
+    /// The application, the head and the body that is still to come, for who reads it as it comes.
+    pub fn into_parts(self) -> (Arc<Api>, Arc<Head>, Body) {
+        (self.api, self.head, self.body)
+    }
+
     /// Reads the body, which must be JSON by its media type; the head stays.
     ///
     /// # Errors
@@ -112,7 +117,7 @@ fn require_json(head: &Head) -> Result<(), ApiError> {
 }
 
 /// What the body is, without parameters such as `charset`.
-fn media_type(head: &Head) -> Result<Option<&str>, ApiError> {
+pub fn media_type(head: &Head) -> Result<Option<&str>, ApiError> {
     Ok(head.text(&CONTENT_TYPE)?.and_then(|value| value.split(';').next()).map(str::trim))
 }
 

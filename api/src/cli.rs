@@ -94,6 +94,7 @@ fn is_configuration(error: &anyhow::Error) -> bool {
             Some(
                 StartError::Config(_)
                     | StartError::DataDirectory { .. }
+                    | StartError::Attachments(_)
                     | StartError::Listen { .. }
                     | StartError::ReadModels(_)
                     | StartError::Replica(_)

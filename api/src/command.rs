@@ -160,6 +160,11 @@ impl CommandCall {
         Self { api, caller, body, ledger, if_match, idempotency }
     }
 
+    /// Whether the client wants a repeated request to be answered as the first one was.
+    pub fn has_idempotency_key(&self) -> bool {
+        self.idempotency.is_some()
+    }
+
     /// Runs a command on the stream of `A` with identifier `id`, and answers what `outcome` makes of its effect.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The command line and the environment, and the settings that come of them; nothing else reads the environment.
 //! Called by `cli`. Every option is also `FORMLEDGER_<OPTION>`; what contradicts itself is one line and exit status 2.
 
+mod attachments;
 mod history;
 
 use std::ffi::OsString;
@@ -14,6 +15,7 @@ use formledger_projections::ReadModelPlace;
 use formledger_store::{PostgresOptions, StoreError};
 
 use crate::limits::Limits;
+pub use attachments::AttachmentPlace;
 pub use history::{ImportArgs, ReplayArgs};
 
 /// Formledger records what happened to forms that have consequences.
@@ -73,6 +75,9 @@ pub struct StorageArgs {
         hide_env_values = true
     )]
     pub replica_urls: Vec<String>,
+    /// Where the bytes of attachments are: `s3://bucket/prefix`, or `file:///folder`; in the data directory when missing
+    #[arg(long, env = "FORMLEDGER_ATTACHMENTS_URL")]
+    pub attachments_url: Option<String>,
     /// What to log, as `tracing` filter directives
     #[arg(long, env = "FORMLEDGER_LOG", default_value = "info")]
     pub log: String,
@@ -262,12 +267,16 @@ pub struct Storage {
     pub database: Option<PostgresOptions>,
     /// The same for the read models, without a pooler where an address without one is known.
     pub read_models: Option<ReadModelPlace>,
+    /// Where the bytes of attachments are.
+    pub attachments: AttachmentPlace,
 }
 
 impl Storage {
     /// All of it in the files of one directory.
     pub fn embedded(data: impl Into<PathBuf>) -> Self {
-        Self { data: data.into(), database: None, read_models: None }
+        let data = data.into();
+        let attachments = AttachmentPlace::Folder(data.join(crate::attachments::FOLDER));
+        Self { data, database: None, read_models: None, attachments }
     }
 }
 
@@ -310,7 +319,10 @@ impl StorageArgs {
     /// # Errors
     /// When an address is none.
     pub fn storage(&self) -> Result<Storage, ConfigError> {
-        let Some(url) = &self.database_url else { return Ok(Storage::embedded(&self.data)) };
+        let attachments = AttachmentPlace::read(self.attachments_url.as_deref(), &self.data)?;
+        let Some(url) = &self.database_url else {
+            return Ok(Storage { attachments, ..Storage::embedded(&self.data) });
+        };
         let refused = |option: &str| {
             let line = format!("`{option}` is no `postgres://user@host:port/database`");
             move |_: StoreError| ConfigError(line)
@@ -322,7 +334,12 @@ impl StorageArgs {
         let direct = self.database_listen_url.as_ref().unwrap_or(url);
         let read_models = ReadModelPlace::postgres(direct)
             .map_err(|error| ConfigError(format!("`--database-url`: {error}")))?;
-        Ok(Storage { data: self.data.clone(), database: Some(database), read_models: Some(read_models) })
+        Ok(Storage {
+            data: self.data.clone(),
+            database: Some(database),
+            read_models: Some(read_models),
+            attachments,
+        })
     }
 }
 

@@ -47,6 +47,14 @@ pub enum ApiError {
     /// No credential, or one that is not valid.
     #[error("{0}")]
     Unauthenticated(&'static str),
+    /// The credential is valid and too old for what it is used for.
+    #[error("{detail}")]
+    ReauthenticationRequired {
+        /// One sentence.
+        detail: String,
+        /// How long ago credentials may have been shown.
+        seconds: i64,
+    },
     /// The credential is valid and does not allow this.
     #[error("{0}")]
     NotPermitted(String),
@@ -107,6 +115,20 @@ pub enum ApiError {
         /// The limit.
         lines_max: u64,
     },
+    /// The file is larger than the form takes.
+    #[error("an attachment has at most {limit_bytes} bytes here")]
+    AttachmentTooLarge {
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// The form takes no files of this type.
+    #[error("{detail}")]
+    AttachmentType {
+        /// One sentence.
+        detail: String,
+        /// What it takes.
+        types: Vec<&'static str>,
+    },
     /// The body's media type is not one that this resource reads.
     #[error("send the body as {0}")]
     UnsupportedMediaType(&'static str),
@@ -133,6 +155,18 @@ pub enum ApiError {
         position: Position,
         /// What was asked for.
         wanted: Position,
+    },
+    /// The rows of a past moment are being made.
+    #[error(
+        "the rows of position {wanted} are being folded from the ledger, and are at {position}; ask again, or wait longer with `Prefer: wait=30`"
+    )]
+    MomentBuilding {
+        /// How far they are.
+        position: Position,
+        /// The moment.
+        wanted: Position,
+        /// When they may be there.
+        retry_after: Duration,
     },
     /// Too much is asked for at once; `code` says of what.
     #[error("{detail}")]
@@ -184,6 +218,10 @@ impl ApiError {
             Self::Unauthenticated(_) => {
                 problem(StatusCode::UNAUTHORIZED, "unauthenticated", "Credential required")
             }
+            Self::ReauthenticationRequired { seconds, .. } => {
+                problem(StatusCode::UNAUTHORIZED, "reauthentication-required", "Fresh credential required")
+                    .with("max_age", json!(seconds))
+            }
             Self::NotPermitted(_) => problem(StatusCode::FORBIDDEN, "not-permitted", "Not permitted"),
             Self::NotEditable { errors, .. } => {
                 problem(StatusCode::FORBIDDEN, "not-permitted", "Not permitted")
@@ -212,6 +250,16 @@ impl ApiError {
                 problem(StatusCode::PAYLOAD_TOO_LARGE, "too-many-lines", "Too many lines")
                     .with("lines_max", json!(lines_max))
             }
+            Self::AttachmentTooLarge { limit_bytes } => {
+                problem(StatusCode::PAYLOAD_TOO_LARGE, "attachment-too-large", "Attachment over the limit")
+                    .with("limit_bytes", json!(limit_bytes))
+            }
+            Self::AttachmentType { types, .. } => problem(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "attachment-type-unsupported",
+                "Unsupported media type",
+            )
+            .with("types", json!(types)),
             Self::UnsupportedMediaType(_) | Self::UnsupportedPatch => problem(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "media-type-unsupported",
@@ -228,6 +276,11 @@ impl ApiError {
                 problem(StatusCode::SERVICE_UNAVAILABLE, "replica-behind", "Read model behind")
                     .with("position", json!(position))
                     .retry_after(RETRY_AFTER)
+            }
+            Self::MomentBuilding { position, retry_after, .. } => {
+                problem(StatusCode::SERVICE_UNAVAILABLE, "moment-building", "Past moment not ready")
+                    .with("position", json!(position))
+                    .retry_after(*retry_after)
             }
             Self::Overloaded { code, .. } => {
                 problem(StatusCode::SERVICE_UNAVAILABLE, code, "Unavailable").retry_after(RETRY_AFTER)

@@ -15,6 +15,7 @@ use crate::body::stream;
 use crate::call::Call;
 use crate::command::LEDGER_POSITION;
 use crate::error::ApiError;
+use crate::past::Asked;
 use crate::query::QueryCall;
 use crate::submission_queries::selection;
 
@@ -25,7 +26,7 @@ const CSV_HEADER: &str = "submission_id,form,form_version,state,submitter,create
 
 /// Submissions as CSV.
 #[utoipa::path(get, path = "/v1/exports/submissions.csv", tag = "exports", security(("bearer" = []), ("api-key" = [])),
-    responses((status = 200, description = "RFC 4180, one submission a row; `data` and `outcomes` are JSON. Text that a spreadsheet would take for a formula has `'` in front. Filters and order as of `GET /v1/submissions`.", content_type = "text/csv")))]
+    responses((status = 200, description = "RFC 4180, one submission a row; `data` and `outcomes` are JSON. Text that a spreadsheet would take for a formula has `'` in front. Filters, order and moment (`at_position`, `at_time`) as of `GET /v1/submissions`.", content_type = "text/csv")))]
 pub async fn csv(call: Call) -> Result<Response, ApiError> {
     let header = futures_util::stream::once(async { Ok(Bytes::from_static(CSV_HEADER.as_bytes())) });
     let (position, rows) = rows(call).await?;
@@ -39,7 +40,7 @@ pub async fn csv(call: Call) -> Result<Response, ApiError> {
 
 /// Submissions as NDJSON.
 #[utoipa::path(get, path = "/v1/exports/submissions.ndjson", tag = "exports", security(("bearer" = []), ("api-key" = [])),
-    responses((status = 200, description = "One submission a line, as `GET /v1/submissions/{id}` shows it. Filters and order as of `GET /v1/submissions`.", content_type = "application/x-ndjson")))]
+    responses((status = 200, description = "One submission a line, as `GET /v1/submissions/{id}` shows it. Filters, order and moment (`at_position`, `at_time`) as of `GET /v1/submissions`.", content_type = "application/x-ndjson")))]
 pub async fn ndjson(call: Call) -> Result<Response, ApiError> {
     let (position, rows) = rows(call).await?;
     let body = chunks(rows, write_line);
@@ -54,9 +55,10 @@ async fn rows(
     call: Call,
 ) -> Result<(Position, impl Stream<Item = Result<SubmissionRow, QueryError>> + Send + 'static), ApiError> {
     let mut query = QueryCall::read(call).await?;
+    let asked = Asked::take(&mut query.params)?;
     let selection = selection(&mut query)?;
     query.finish_params()?;
-    query.reach(ReadModel::Submissions).await?;
+    query.go_to(asked, ReadModel::Submissions, None).await?;
     // What is wrong with the filters must be said before the answer begins: one row shows it.
     let probe = formledger_projections::SubmissionQuery { limit: Some(1), cursor: None, ..selection.clone() };
     let position = query.reader.submissions(&probe).await?.position;

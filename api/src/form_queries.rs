@@ -17,6 +17,7 @@ use crate::error::ApiError;
 use crate::forms::existing_form_id;
 use crate::limits::CHECKED_FORMS_MAX;
 use crate::openapi::answers;
+use crate::past::Asked;
 use crate::query::{QueryCall, answer, answer_one};
 
 #[derive(Serialize)]
@@ -64,12 +65,17 @@ impl CheckedForms {
 
 /// All forms.
 #[utoipa::path(get, path = "/v1/forms", tag = "forms", security(("bearer" = []), ("api-key" = [])),
-    params(("min_position" = Option<u64>, Query, description = "Wait until the list reaches this position.")),
+    params(
+        ("at_position" = Option<u64>, Query, description = "As the list was at this position of the ledger."),
+        ("at_time" = Option<String>, Query, description = "As the list was at this time (RFC 3339)."),
+        ("min_position" = Option<u64>, Query, description = "Wait until the list reaches this position."),
+    ),
     responses((status = 200, body = answers::FormList, description = "`{items[], position}`, by id; forms that were never published only for the roles that read everything.")))]
 pub async fn list(call: Call) -> Result<Response, ApiError> {
-    let query = QueryCall::read(call).await?;
+    let mut query = QueryCall::read(call).await?;
+    let asked = Asked::take(&mut query.params)?;
     query.finish_params()?;
-    query.reach(ReadModel::Forms).await?;
+    query.go_to(asked, ReadModel::Forms, None).await?;
     let mut found = query.reader.forms().await?;
     if !query.reads_all() {
         found.value.retain(|form| form.version.is_some());
@@ -82,6 +88,8 @@ pub async fn list(call: Call) -> Result<Response, ApiError> {
 #[utoipa::path(get, path = "/v1/forms/{form}", tag = "forms", security(("bearer" = []), ("api-key" = [])),
     params(
         ("form" = String, Path, description = "The form's id."),
+        ("at_position" = Option<u64>, Query, description = "As it was at this position of the ledger."),
+        ("at_time" = Option<String>, Query, description = "As it was at this time (RFC 3339)."),
         ("min_position" = Option<u64>, Query, description = "Wait until the data reach this position."),
     ),
     responses(
@@ -89,12 +97,13 @@ pub async fn list(call: Call) -> Result<Response, ApiError> {
         (status = 404, description = "There is no such form."),
     ))]
 pub async fn one(call: Call, form: String) -> Result<Response, ApiError> {
-    let query = QueryCall::read(call).await?;
+    let mut query = QueryCall::read(call).await?;
+    let asked = Asked::take(&mut query.params)?;
     query.finish_params()?;
     let id = existing_form_id(&form)?;
-    query.reach(ReadModel::Forms).await?;
+    query.go_to(asked, ReadModel::Forms, None).await?;
     let mut found = query.reader.form(&id).await?;
-    if found.value.is_none() {
+    if found.value.is_none() && asked == Asked::Now {
         query.reach_head(ReadModel::Forms).await?;
         found = query.reader.form(&id).await?;
     }

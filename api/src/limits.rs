@@ -17,6 +17,12 @@ pub struct Limits {
     pub header_read_timeout: Duration,
     /// How long a request's body may take; then 408.
     pub body_read_timeout: Duration,
+    /// How long the bytes of an attachment may take in all; then 408. Between two pieces of them [`Limits::body_read_timeout`] holds.
+    pub attachment_read_timeout: Duration,
+    /// Attachments that arrive at once; the next one gets 503.
+    pub uploads_max: usize,
+    /// Of these, attachments of one tenant; the next one gets 503.
+    pub uploads_per_tenant_max: usize,
     /// How long a client may take no byte of an answer that waits to be sent; then its connection is dropped.
     pub write_stall_timeout: Duration,
     /// How long a stop waits for requests in flight; then their connections are dropped.
@@ -46,6 +52,9 @@ impl Default for Limits {
             header_bytes_max: 32 * 1024,
             header_read_timeout: Duration::from_secs(30),
             body_read_timeout: Duration::from_secs(30),
+            attachment_read_timeout: Duration::from_secs(600),
+            uploads_max: 32,
+            uploads_per_tenant_max: 16,
             write_stall_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(20),
             feeds_max: 8_000,
@@ -63,6 +72,16 @@ impl Default for Limits {
 pub const READ_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a too large body that are read and thrown away, so that the client gets to read its 413; then the connection is closed.
 pub const BODY_DISCARD_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of an attachment that are read from disk at once.
+pub const ATTACHMENT_CHUNK_BYTES: usize = 64 * 1024;
+/// Bytes of an attachment that go to a bucket at once; one upload holds about twice that in memory. Buckets take no smaller parts but the last.
+pub const BUCKET_PART_BYTES: usize = 5 * 1024 * 1024;
+/// How long the first try to write to a bucket may take; then the log tells.
+pub const BUCKET_PROBE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How old an unfinished upload is that a start removes: older than any upload can be.
+pub const SPOOLED_AGE_MAX: Duration = Duration::from_secs(24 * 3_600);
+/// Attachments of a tenant of which `verify` remembers that they were read; after that many, what is named again is read again.
+pub const ATTACHMENTS_REMEMBERED_MAX: usize = 1_000_000;
 /// Events of a page when the request names no limit.
 pub const PAGE_EVENTS_DEFAULT: usize = 100;
 /// Events of a page; a larger `limit` is 400.
@@ -103,6 +122,10 @@ pub const KNOWN_TENANTS_MAX: usize = 100_000;
 pub const REPLICA_WAIT_DEFAULT: Duration = Duration::from_secs(2);
 /// The longest that a query waits for a read model, whatever the request states.
 pub const REPLICA_WAIT_MAX: Duration = Duration::from_secs(30);
+/// Fields that a list of what changed tells of each submission; the others are counted there, and told by the submission's own.
+pub const DIFF_CHANGES_MAX: usize = 20;
+/// The longest that a client is told to wait for the rows of a past moment before it asks again.
+pub const MOMENT_RETRY_MAX: Duration = Duration::from_secs(60);
 /// Events that a read model may be behind before `/readyz` says no.
 pub const READY_LAG_EVENTS_MAX: u64 = 50_000;
 /// Replays that are remembered, of one tenant; at the limit the one that ended first is forgotten.

@@ -12,8 +12,8 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::openapi::{ContentBuilder, Object, OpenApi, Ref, Required, Response, ResponseBuilder};
 
 use crate::{
-    api_keys, audit_settings, bulk, events, exports, feed, form_queries, forms, ledger, operations, replays,
-    stats, submission_queries, submissions, tasks, tenants, workflow,
+    api_keys, attachments, audit_settings, bulk, diff, events, exports, feed, form_queries, forms, ledger,
+    operations, replays, stats, submission_queries, submissions, tasks, tenants, workflow,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -26,8 +26,9 @@ use crate::{
         submissions::submit, submissions::patch, submissions::submit_draft,
         workflow::transition, workflow::comment, workflow::claim, workflow::assign, workflow::release,
         workflow::delegate, workflow::withdraw, tasks::list,
+        attachments::attach, attachments::list, attachments::download, attachments::detach,
         submission_queries::list, submission_queries::one, submission_queries::timeline,
-        events::list, feed::subscribe, ledger::head, stats::counts,
+        events::list, feed::subscribe, ledger::head, stats::counts, diff::submission, diff::tenant,
         exports::csv, exports::ndjson,
         api_keys::list, api_keys::create, api_keys::revoke,
         replays::create, replays::list, replays::one, replays::feed,

@@ -74,6 +74,14 @@ pub fn response(error: &ApiError, instance: &str) -> Response {
         ApiError::Unauthenticated(_) => {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"formledger\""));
         }
+        ApiError::ReauthenticationRequired { seconds, .. } => {
+            // The step-up challenge of RFC 9470 section 3, by which clients know to ask for a fresh login.
+            let challenge = format!(
+                "Bearer realm=\"formledger\", error=\"insufficient_user_authentication\", max_age=\"{seconds}\""
+            );
+            let challenge = HeaderValue::from_str(&challenge).expect("digits are visible ASCII");
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
         ApiError::MethodNotAllowed { allow } => {
             let allow = HeaderValue::from_str(allow).expect("method names are visible ASCII");
             headers.insert(ALLOW, allow);

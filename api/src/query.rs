@@ -126,6 +126,15 @@ impl QueryCall {
         }
     }
 
+    /// A reader of the tenant's rows as they were at `position`, which the ledger holds.
+    ///
+    /// # Errors
+    /// 503 while they are being folded and the client would not wait longer.
+    pub async fn reader_at(&self, position: Position) -> Result<TenantReader, ApiError> {
+        let deadline = Instant::now() + self.patience();
+        Ok(self.api.moments.at(&self.caller.context, position, deadline).await?)
+    }
+
     async fn wait_for(&self, read_model: ReadModel, wanted: Position) -> Result<(), ApiError> {
         let deadline = Instant::now() + self.patience();
         match self.reader.wait_for(read_model, wanted, deadline).await {

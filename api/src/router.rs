@@ -20,8 +20,8 @@ use crate::error::ApiError;
 use crate::head::Head;
 use crate::metrics::RouteMetrics;
 use crate::{
-    api_keys, audit, audit_settings, bulk, events, exports, feed, form_queries, forms, ledger, operations,
-    replays, stats, submission_queries, submissions, tasks, tenants, workflow,
+    api_keys, attachments, audit, audit_settings, bulk, diff, events, exports, feed, form_queries, forms,
+    ledger, operations, replays, stats, submission_queries, submissions, tasks, tenants, workflow,
 };
 
 /// One route: the rule under which it is documented, measured and found for `Allow`, and what makes its filter.
@@ -96,10 +96,15 @@ const TABLE: &[Route] = &[
     route!(GET / "v1" / "submissions" / id => submission_queries::one, id; Own, Submission),
     route!(GET / "v1" / "submissions" => submission_queries::list; Own, FormFilter),
     route!(GET / "v1" / "submissions" / id / "timeline" => submission_queries::timeline, id; Own, Submission),
+    route!(GET / "v1" / "submissions" / id / "diff" => diff::submission, id; Own, Submission),
     route!(PATCH / "v1" / "submissions" / id => submissions::patch, id; Workflow, Submission),
     route!(POST / "v1" / "submissions" / id / "submit" => submissions::submit_draft, id; Roles(SUBMITTERS), Submission),
     route!(POST / "v1" / "submissions" / id / "transitions" / name => workflow::transition, id, name; Workflow, Submission),
     route!(POST / "v1" / "submissions" / id / "comments" => workflow::comment, id; Workflow, Submission),
+    route!(POST / "v1" / "submissions" / id / "attachments" => attachments::attach, id; Workflow, Submission),
+    route!(GET / "v1" / "submissions" / id / "attachments" => attachments::list, id; Own, Submission),
+    route!(GET / "v1" / "submissions" / id / "attachments" / sha256 => attachments::download, id, sha256; Own, Submission),
+    route!(DELETE / "v1" / "submissions" / id / "attachments" / sha256 => attachments::detach, id, sha256; Workflow, Submission),
     route!(POST / "v1" / "submissions" / id / "claim" => workflow::claim, id; Workflow, Submission),
     route!(POST / "v1" / "submissions" / id / "assign" => workflow::assign, id; Workflow, Submission),
     route!(POST / "v1" / "submissions" / id / "release" => workflow::release, id; Workflow, Submission),
@@ -119,6 +124,7 @@ const TABLE: &[Route] = &[
     route!(POST / "v1" / "replays" / id / "cancel" => replays::cancel, id; Roles(REPLAYERS), Tenant),
     route!(GET / "v1" / "ledger" => ledger::head; Member, Tenant),
     route!(GET / "v1" / "stats" => stats::counts; Roles(role::READERS), FormFilter),
+    route!(GET / "v1" / "diff" => diff::tenant; Roles(role::READERS), FormFilter),
     route!(GET / "v1" / "forms" => form_queries::list; Member, Tenant),
     route!(GET / "v1" / "forms" / form => form_queries::one, form; Member, Form),
     route!(GET / "v1" / "forms" / form / "versions" / version => form_queries::version, form, version; Member, Form),

@@ -1,4 +1,4 @@
-//! `GET /v1/stats`: counts by state, day and rule outcome, from the statistics read model.
+//! `GET /v1/stats`: counts by state, day and rule outcome, and time in state, from the statistics read model.
 
 use formledger_domain::Position;
 use formledger_projections::{ReadModel, Statistics};
@@ -9,6 +9,7 @@ use crate::call::Call;
 use crate::error::ApiError;
 use crate::forms::existing_form_id;
 use crate::openapi::answers;
+use crate::past::Asked;
 use crate::query::{QueryCall, answer};
 
 #[derive(Serialize)]
@@ -22,14 +23,21 @@ struct Counts {
 #[utoipa::path(get, path = "/v1/stats", tag = "statistics", security(("bearer" = []), ("api-key" = [])),
     params(
         ("form" = Option<String>, Query, description = "Only this form's."),
+        ("at_position" = Option<u64>, Query, description = "As it was at this position of the ledger."),
+        ("at_time" = Option<String>, Query, description = "As it was at this time (RFC 3339)."),
         ("min_position" = Option<u64>, Query, description = "Wait until the counts reach this position."),
     ),
-    responses((status = 200, body = answers::Counts, description = "`{states[], days[], outcomes[], position}`.")))]
+    responses(
+        (status = 200, body = answers::Counts, description = "`{states[], days[], outcomes[], times[], position}`."),
+        (status = 400, description = "`cursor-ahead`: `at_position` is past the ledger's end."),
+        (status = 503, description = "`moment-building`: the rows of that moment are being folded; see `Retry-After`."),
+    ))]
 pub async fn counts(call: Call) -> Result<Response, ApiError> {
     let mut query = QueryCall::read(call).await?;
+    let asked = Asked::take(&mut query.params)?;
     let form = query.params.one("form")?.map(|form| existing_form_id(&form)).transpose()?;
     query.finish_params()?;
-    query.reach(ReadModel::Statistics).await?;
+    query.go_to(asked, ReadModel::Statistics, None).await?;
     let found = query.reader.statistics(form.as_ref()).await?;
     answer(found.position, &Counts { statistics: found.value, position: found.position })
 }

@@ -1,8 +1,8 @@
 //! Submissions as they can be read back: the list, one as it is or was, its timeline.
 //! Lists and present states come from the read model; the past is folded from the submission's own stream.
 
-use chrono::{DateTime, Utc};
-use formledger_domain::{Audit, CanonicalJson, Position, Submission, SubmissionId};
+use formledger_domain::{Audit, CanonicalJson, FormPin, Position, Submission, SubmissionId, Workflow};
+use formledger_projections::record::{AttachedFile, GivenSignature, Record};
 use formledger_projections::timeline::{self, RulesRan, TimelineEntry};
 use formledger_projections::{Condition, ReadModel, SubmissionQuery, SubmissionRow};
 use formledger_store::RecordedEvent;
@@ -15,6 +15,7 @@ use crate::forms::existing_form_id;
 use crate::limits::WHERE_CONDITIONS_MAX;
 use crate::openapi::answers;
 use crate::params::invalid;
+use crate::past::Asked;
 use crate::query::{QueryCall, answer, answer_one};
 use crate::submissions::{ensure_readable, fold, submission_id};
 
@@ -29,21 +30,25 @@ use crate::submissions::{ensure_readable, fold, submission_id};
         ("sort" = Option<String>, Query, description = "`created_at`, `updated_at` or an indexed field's pointer; `-` in front for descending."),
         ("limit" = Option<u32>, Query, description = "Items of a page, at most 500; 50 when missing."),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
+        ("at_position" = Option<u64>, Query, description = "As the list was at this position of the ledger; its cursors stay there."),
+        ("at_time" = Option<String>, Query, description = "As the list was at this time (RFC 3339); its cursors stay there."),
         ("min_position" = Option<u64>, Query, description = "Wait until the list reaches this position."),
     ),
     responses(
         (status = 200, body = answers::SubmissionPage, description = "`{items[], next_cursor?, position}`; newest first unless sorted otherwise."),
-        (status = 400, description = "`cursor-invalid`, `field-not-indexed` or `query-invalid`."),
+        (status = 400, description = "`cursor-invalid`, `cursor-ahead`, `field-not-indexed` or `query-invalid`."),
+        (status = 422, description = "`moment-too-large`: the rows of that moment take more than is kept."),
+        (status = 503, description = "`moment-building`: the rows of that moment are being folded; see `Retry-After`."),
     ))]
 pub async fn list(call: Call) -> Result<Response, ApiError> {
     let mut query = QueryCall::read(call).await?;
+    let asked = Asked::take(&mut query.params)?;
     let selection = selection(&mut query)?;
     let (limit, cursor) = (query.params.parsed("limit")?, query.params.one("cursor")?);
-    let selection = SubmissionQuery { limit, cursor, ..selection };
     query.finish_params()?;
-    query.reach(ReadModel::Submissions).await?;
-    let page = query.reader.submissions(&selection).await?;
-    answer(page.position, &page)
+    let (moment, cursor) = query.go_to(asked, ReadModel::Submissions, cursor).await?;
+    let page = query.reader.submissions(&SubmissionQuery { limit, cursor, ..selection }).await?;
+    answer(page.position, &page.at(moment))
 }
 
 /// One submission.
@@ -55,20 +60,24 @@ pub async fn list(call: Call) -> Result<Response, ApiError> {
         ("min_position" = Option<u64>, Query, description = "Wait until the data reach this position."),
     ),
     responses(
-        (status = 200, body = answers::Submission, description = "`{submission_id, form, form_version, state, data, outcomes, submitter, created_at, updated_at, sequence, position}`."),
+        (status = 200, body = answers::SubmissionWithRecord, description = "`{submission_id, form, form_version, state, data, outcomes, submitter, created_at, updated_at, sequence, position}`; `attachments[]` where the form takes files, `signatures[]` where it asks for them."),
         (status = 400, description = "`cursor-ahead`: `at_position` is past the ledger's end."),
         (status = 404, description = "There is no such submission, or not for this caller, or not yet then."),
     ))]
 pub async fn one(call: Call, id: String) -> Result<Response, ApiError> {
     let mut query = QueryCall::read(call).await?;
-    let at_position = query.params.parsed::<u64>("at_position")?.map(Position);
-    let at_time = query.params.parsed::<DateTime<Utc>>("at_time")?;
+    let asked = Asked::take(&mut query.params)?;
     query.finish_params()?;
     let id = submission_id(&id)?;
-    let (position, row) = match (at_position, at_time) {
-        (None, None) => now(&query, id).await?,
-        (Some(_), Some(_)) => return Err(invalid("give `at_position` or `at_time`, not both")),
-        _ => as_of(&query, id, at_position, at_time).await?,
+    let (position, row, record) = match query.position_then(asked).await? {
+        None => {
+            let (position, row) = now(&query, id).await?;
+            (position, row, None)
+        }
+        Some(position) => {
+            let (row, record) = as_of(&query, id, position).await?;
+            (position, row, record)
+        }
     };
     let row = row.filter(|row| query.caller.reaches(row.form.as_str()));
     let row = row.ok_or(ApiError::NotFound("submission"))?;
@@ -77,7 +86,46 @@ pub async fn one(call: Call, id: String) -> Result<Response, ApiError> {
         let events = query.ledger.load(&query.caller.context.stream::<Submission>(id)).await?;
         ensure_readable(&query.api, &query.ledger, &query.caller, &fold(&events)?).await?;
     }
-    answer_one(position, row.sequence, &row)
+    let (attachments, signatures) = beside(&query, &row, record).await?;
+    answer_one(position, row.sequence, &Shown { row: &row, attachments, signatures })
+}
+
+/// A submission as clients see one alone.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    row: &'a SubmissionRow,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attachments: Option<Vec<AttachedFile>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signatures: Option<Vec<GivenSignature>>,
+}
+
+/// The files and signatures of a submission; `None` where its form takes none. The read model does not have them, so that the many
+/// submissions without any cost nothing: the stream is read where the form says that there may be some, up to where the row reaches.
+async fn beside(
+    query: &QueryCall,
+    row: &SubmissionRow,
+    record: Option<Record>,
+) -> Result<(Option<Vec<AttachedFile>>, Option<Vec<GivenSignature>>), ApiError> {
+    let pin = FormPin { form: row.form.clone(), version: row.form_version };
+    // Of a form that cannot be understood any more, the record is shown all the same.
+    let form = query.api.catalogue.pinned(&query.ledger, &query.caller.context, &pin).await.ok();
+    let takes = form.as_ref().is_none_or(|form| form.attachments().is_some());
+    let asks = form.as_ref().is_none_or(|form| form.workflow().is_some_and(Workflow::asks_for_signatures));
+    if !takes && !asks {
+        return Ok((None, None));
+    }
+    let Record { attachments, signatures, .. } = match record {
+        Some(record) => record,
+        None => {
+            let stream = query.caller.context.stream::<Submission>(row.submission_id);
+            let events = query.ledger.load(&stream).await?;
+            let known = events.iter().take_while(|event| event.sequence <= row.sequence).count();
+            Record::fold(&events[..known]).map_err(ApiError::internal)?
+        }
+    };
+    Ok((takes.then_some(attachments), asks.then_some(signatures)))
 }
 
 #[derive(Serialize)]
@@ -105,6 +153,23 @@ pub async fn timeline(call: Call, id: String) -> Result<Response, ApiError> {
     let events = query.ledger.load(&query.caller.context.stream::<Submission>(id)).await?;
     let submission = fold(&events)?;
     ensure_readable(&query.api, &query.ledger, &query.caller, &submission).await?;
+    let mut items = timeline_of(&query, &events, &submission).await?;
+    if submission.pin().is_some_and(|pin| query.reads_all_of(&pin.form)) {
+        let audited = query.ledger.load(&query.caller.context.stream::<Audit>(id)).await?;
+        timeline::add_refusals(&mut items, &audited).map_err(ApiError::internal)?;
+    }
+    answer(position, &Timeline { submission_id: id, items, position })
+}
+
+/// What happened to a submission in its first events, and what they make of it.
+///
+/// # Errors
+/// When this binary cannot read one of them.
+pub async fn timeline_of(
+    query: &QueryCall,
+    events: &[RecordedEvent],
+    submission: &Submission,
+) -> Result<Vec<TimelineEntry>, ApiError> {
     let form = match submission.pin() {
         // A version that cannot be read any more explains nothing; what happened is told all the same.
         Some(pin) => query.api.catalogue.pinned(&query.ledger, &query.caller.context, pin).await.ok(),
@@ -113,12 +178,7 @@ pub async fn timeline(call: Call, id: String) -> Result<Response, ApiError> {
     let explain = |RulesRan { outcomes, why, data }: RulesRan<'_>| {
         form.as_ref().map(|form| form.explain(outcomes, why, data))
     };
-    let mut items = timeline::fold(&events, explain).map_err(ApiError::internal)?;
-    if submission.pin().is_some_and(|pin| query.reads_all_of(&pin.form)) {
-        let audited = query.ledger.load(&query.caller.context.stream::<Audit>(id)).await?;
-        timeline::add_refusals(&mut items, &audited).map_err(ApiError::internal)?;
-    }
-    answer(position, &Timeline { submission_id: id, items, position })
+    timeline::fold(events, explain).map_err(ApiError::internal)
 }
 
 /// Takes the parameters that say which submissions, for lists and exports.
@@ -161,25 +221,16 @@ async fn now(query: &QueryCall, id: SubmissionId) -> Result<(Position, Option<Su
     Ok((found.position, found.value))
 }
 
-/// The submission folded from those of its events that had happened by a position or a time.
+/// The submission folded from those of its events that had happened by a position.
 async fn as_of(
     query: &QueryCall,
     id: SubmissionId,
-    at_position: Option<Position>,
-    at_time: Option<DateTime<Utc>>,
-) -> Result<(Position, Option<SubmissionRow>), ApiError> {
-    let head = query.reach_ledger().await?;
-    if let Some(after) = at_position.filter(|position| *position > head) {
-        return Err(ApiError::CursorAhead { after, head });
-    }
+    position: Position,
+) -> Result<(Option<SubmissionRow>, Option<Record>), ApiError> {
     let events = query.ledger.load(&query.caller.context.stream::<Submission>(id)).await?;
-    let then = |event: &RecordedEvent| {
-        at_position.is_none_or(|position| event.position <= position)
-            && at_time.is_none_or(|time| event.recorded_at <= time)
-    };
-    let known = events.iter().take_while(|event| then(event)).count();
-    let events = &events[..known];
-    let submission = fold(events)?;
+    let events = &events[..events.partition_point(|event| event.position <= position)];
+    let record = Record::fold(events).map_err(ApiError::internal)?;
+    let submission = &record.submission;
     let (Some(first), Some(last), Some(pin), Some(state), Some(data), Some(submitter)) = (
         events.first(),
         events.last(),
@@ -188,7 +239,7 @@ async fn as_of(
         submission.data(),
         submission.submitter(),
     ) else {
-        return Ok((head, None));
+        return Ok((None, None));
     };
     let row = SubmissionRow {
         submission_id: id,
@@ -203,7 +254,7 @@ async fn as_of(
         sequence: last.sequence,
         position: last.position,
     };
-    Ok((head, Some(row)))
+    Ok((Some(row), Some(record)))
 }
 
 fn no_outcomes() -> CanonicalJson {

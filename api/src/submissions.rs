@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use cqrs_es::Aggregate;
 use formledger_domain::{
-    Approvals, CanonicalJson, CompiledForm, LedgerAggregate, Submission, SubmissionCommand, SubmissionId,
-    SubmissionState,
+    Approvals, Attachment, CanonicalJson, CompiledForm, LedgerAggregate, Submission, SubmissionCommand,
+    SubmissionId, SubmissionState,
 };
 use formledger_store::{RecordedEvent, TenantLedger};
 use serde::Serialize;
@@ -43,6 +43,8 @@ pub struct Effect<'a> {
     outcomes: CanonicalJson,
     #[serde(skip_serializing_if = "Option::is_none")]
     approvals: Option<Approvals>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attachment: Option<&'a Attachment>,
 }
 
 /// Makes a submission.
@@ -97,7 +99,7 @@ pub async fn make(call: &CommandCall, form: &str, new: NewSubmission) -> Result<
 pub async fn patch(call: Call, id: String) -> Result<Response, ApiError> {
     let call = CommandCall::read_merge_patch(call).await?;
     let patch = Arc::new(parse(&call.body)?);
-    let Pinned { id, form, is_draft } = match pinned(&call, &id).await {
+    let Pinned { id, form, is_draft, .. } = match pinned(&call, &id).await {
         Ok(pinned) => pinned,
         Err(refusal) => return call.first_or(refusal).await,
     };
@@ -179,12 +181,18 @@ impl<'a> Effect<'a> {
             state: state.state().map_or("", |state| state.as_str()),
             outcomes: state.outcomes().cloned().unwrap_or_else(|| CanonicalJson::from_stored("{}")),
             approvals: None,
+            attachment: None,
         }
     }
 
     /// With how far the transition has come that the command took.
     pub fn with_approvals(self, approvals: Option<Approvals>) -> Self {
         Self { approvals, ..self }
+    }
+
+    /// With the file that the command is about.
+    pub fn with_attachment(self, attachment: &'a Attachment) -> Self {
+        Self { attachment: Some(attachment), ..self }
     }
 }
 
@@ -209,6 +217,8 @@ pub struct Pinned {
     pub id: SubmissionId,
     /// The form version.
     pub form: Arc<CompiledForm>,
+    /// As it was then.
+    pub submission: Submission,
     /// Whether it is not submitted yet, as far as could be seen before the command.
     pub is_draft: bool,
 }
@@ -227,7 +237,8 @@ pub async fn pinned(call: &CommandCall, id: &str) -> Result<Pinned, ApiError> {
     ensure_readable(&call.api, &call.ledger, &call.caller, &submission).await?;
     let pin = submission.pin().ok_or(ApiError::NotFound("submission"))?;
     let form = call.api.catalogue.pinned(&call.ledger, &call.caller.context, pin).await?;
-    Ok(Pinned { id, form, is_draft: submission.state() == Some(&SubmissionState::DRAFT) })
+    let is_draft = submission.state() == Some(&SubmissionState::DRAFT);
+    Ok(Pinned { id, form, submission, is_draft })
 }
 
 /// Refuses those who may not read a submission: who made it, who reads everything, and whom its workflow concerns may; of those,

@@ -4,11 +4,14 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use formledger_domain::{Act, Approvals, Submission, SubmissionCommand, SubmissionEvent, WorkflowFact};
+use formledger_domain::{
+    Act, Approvals, SignatureGiven, Submission, SubmissionCommand, SubmissionEvent, WorkflowFact,
+};
 use serde::Deserialize;
 use serde_json::Value;
 use warp::reply::Response;
 
+use crate::auth::Caller;
 use crate::call::Call;
 use crate::command::{CommandCall, Empty, Outcome, Settled, members};
 use crate::error::ApiError;
@@ -26,6 +29,26 @@ pub struct Transition {
     data: Option<Value>,
     /// The person for whom a delegate acts; needed only by delegates of several.
     on_behalf_of: Option<String>,
+    /// The caller's signature, where the transition asks for one.
+    signature: Option<SignatureBody>,
+}
+
+/// A signature on what the transition is about.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SignatureBody {
+    /// The signer's printed name; at most 256 bytes.
+    name: String,
+    /// What the signature means: what the form says, word for word.
+    meaning: String,
+}
+
+impl SignatureBody {
+    /// The signature as `caller` gives it.
+    pub fn given(self, caller: &Caller) -> SignatureGiven {
+        let Self { name, meaning } = self;
+        SignatureGiven { name, meaning, authenticated_at: caller.authenticated_at }
+    }
 }
 
 /// The body of a comment.
@@ -82,12 +105,14 @@ pub struct Withdrawal {
         (status = 403, description = "`not-permitted`: neither a role nor a candidate nor a delegate, or the submitter where that is excluded."),
         (status = 404, description = "`not-found`: there is no such submission, or not for this caller. `transition-unknown`: no such transition."),
         (status = 409, description = "`not-in-state`, `already-approved`, or `guard-not-met`."),
-        (status = 422, description = "`reason-required`, or `submission-invalid` with `errors[]`."),
+        (status = 401, description = "`reauthentication-required`: the form wants signers to have shown their credentials lately; `max_age` says how lately, in seconds."),
+        (status = 422, description = "`reason-required`, `signature-required` or `signature-invalid` with what would be right in `errors[]`, or `submission-invalid` with `errors[]`."),
     ))]
 pub async fn transition(call: Call, id: String, name: String) -> Result<Response, ApiError> {
     let call = CommandCall::read_optional(call).await?;
-    let Transition { reason, data, on_behalf_of } = members(&call.body)?;
-    let act = Act::Take { transition: name, reason, data: data.map(Arc::new), on_behalf_of };
+    let Transition { reason, data, on_behalf_of, signature } = members(&call.body)?;
+    let signature = signature.map(|signature| signature.given(&call.caller));
+    let act = Act::Take { transition: name, reason, data: data.map(Arc::new), on_behalf_of, signature };
     run(&call, &id, act).await
 }
 

@@ -43,6 +43,11 @@ impl Actor {
         subject == SYSTEM || subject.starts_with(KEY_PREFIX)
     }
 
+    /// Whether it is a program: the product itself, or whoever came with an API key.
+    pub fn is_program(&self) -> bool {
+        Self::is_reserved(&self.subject)
+    }
+
     /// The same person where something of `form` is in question: a role that the credential grants for this form (`reviewer@claim`) is the role
     /// there, and one for another form is none.
     pub fn on(&self, form: &FormId) -> Self {

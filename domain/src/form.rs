@@ -2,6 +2,7 @@
 //! Called through `store`; `api` also compiles published versions once and keeps them.
 
 mod ast;
+mod attachments;
 mod candidate;
 mod command;
 mod compiled;
@@ -18,6 +19,7 @@ mod violation;
 mod workflow;
 
 pub use ast::{ANY_ITEM, Constraints, Field, FieldKind};
+pub use attachments::{ATTACHMENT_BYTES_MAX, ATTACHMENTS_MAX, AttachmentRules};
 pub(crate) use candidate::Candidate;
 pub use candidate::OutcomeDifference;
 pub use command::{Form, FormCommand, FormError};
@@ -27,7 +29,7 @@ pub use event::FormEvent;
 pub use problem::{DefinitionProblem, Severity, SourceSpan};
 pub use rules::Verdict;
 pub use violation::{VIOLATIONS_MAX, Violation};
-pub use workflow::{Facts, GuardFailed, SUBMITTER_ROLE, State, Transition, Workflow, moments};
+pub use workflow::{Facts, GuardFailed, SUBMITTER_ROLE, SignatureRule, State, Transition, Workflow, moments};
 
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 //! Called by `store` (to run aggregates) and `api` (to build commands); it touches no clock, randomness, environment, network or database.
 
 mod aggregate;
+mod attachment;
 mod audit;
 mod backtest;
 mod context;
@@ -14,13 +15,17 @@ mod tenant;
 mod upcast;
 
 pub use aggregate::{EncodedEvent, LedgerAggregate, UndecodableEvent};
+pub use attachment::{
+    ATTACHMENT_NAME_BYTES_MAX, Attachment, ContentHash, Inspection, InvalidHash, MediaType,
+    is_attachment_name,
+};
 pub use audit::{Audit, AuditCommand, AuditEvent, AuditSettings, Use};
 pub use backtest::{Backtest, BacktestSummary, History, PastSubmission};
 pub use context::{Actor, SUBJECT_BYTES_MAX, StreamId, TenantContext, role_scope};
 pub use form::{
-    ANY_ITEM, CompiledForm, Constraints, DefinitionProblem, Field, FieldKind, Form, FormCommand,
-    FormDefinition, FormError, FormEvent, OutcomeDifference, Refusal, Severity, SourceSpan, VIOLATIONS_MAX,
-    Verdict, Violation, Workflow,
+    ANY_ITEM, ATTACHMENT_BYTES_MAX, ATTACHMENTS_MAX, AttachmentRules, CompiledForm, Constraints,
+    DefinitionProblem, Field, FieldKind, Form, FormCommand, FormDefinition, FormError, FormEvent,
+    OutcomeDifference, Refusal, Severity, SourceSpan, VIOLATIONS_MAX, Verdict, Violation, Workflow,
 };
 pub use ids::{
     ApiKeyId, EventId, FormId, FormVersion, InvalidId, Position, Sequence, SubmissionId, TenantId,
@@ -29,9 +34,9 @@ pub use json::{CanonicalJson, INTEGER_MAX, InexactNumber, NESTING_MAX, Unreadabl
 pub use json::{DIFFERENCES_MAX, FieldDifference, differences};
 pub use submission::{
     Act, Action, Approval, Approvals, Audience, COMMENT_BYTES_MAX, DELEGATIONS_MAX, Delegation, FormPin,
-    HISTORY_BYTES_MAX, NOTES_MAX, OpenTransition, REASON_BYTES_MAX, Reason, SUBMISSION_BYTES_MAX, Submission,
-    SubmissionCommand, SubmissionError, SubmissionEvent, SubmissionState, Task, Waiting, Work, WorkflowFact,
-    place_computed,
+    HISTORY_BYTES_MAX, NOTES_MAX, OpenTransition, REASON_BYTES_MAX, Reason, SIGNER_NAME_BYTES_MAX,
+    SUBMISSION_BYTES_MAX, Signature, SignatureGiven, Submission, SubmissionCommand, SubmissionError,
+    SubmissionEvent, SubmissionState, Task, Waiting, Work, WorkflowFact, place_computed, signed_data,
 };
 pub use tenant::{
     API_KEY_FORMS_MAX, API_KEY_ROLES_MAX, API_KEYS_MAX, ApiKey, SecretHash, Tenant, TenantCommand,

@@ -8,9 +8,9 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use formledger_domain::{
-    Action, ApiKey, ApiKeyId, Audit, AuditEvent, AuditSettings, CanonicalJson, Delegation, EncodedEvent,
-    Form, FormEvent, FormId, FormVersion, LedgerAggregate, SecretHash, Submission, SubmissionEvent,
-    SubmissionState, Task, Tenant, TenantEvent, Use, WorkflowFact,
+    Action, ApiKey, ApiKeyId, Attachment, Audit, AuditEvent, AuditSettings, CanonicalJson, ContentHash,
+    Delegation, EncodedEvent, Form, FormEvent, FormId, FormVersion, LedgerAggregate, MediaType, SecretHash,
+    Signature, Submission, SubmissionEvent, SubmissionState, Task, Tenant, TenantEvent, Use, WorkflowFact,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -182,6 +182,15 @@ fn task() -> Task {
     }
 }
 
+fn attachment() -> Attachment {
+    Attachment {
+        sha256: ContentHash([0xa5; 32]),
+        name: "Quittung März.pdf".into(),
+        media_type: MediaType::named("application/pdf").expect("known"),
+        bytes: 104_857_600,
+    }
+}
+
 fn time(text: &str) -> DateTime<Utc> {
     text.parse().expect("a time")
 }
@@ -225,6 +234,22 @@ fn workflow_facts() -> Vec<WorkflowFact> {
         WorkflowFact::Delegated { delegation, reason: Some("holiday".into()) },
         WorkflowFact::DelegationEnded { from: rita.into(), to: dora.into() },
         WorkflowFact::Commented { text: "receipt follows\n".into() },
+        WorkflowFact::Signed(Signature {
+            transition: "approve".into(),
+            by: dora.into(),
+            on_behalf_of: Some(rita.into()),
+            name: "Dora \"D.\" Müller".into(),
+            meaning: "I approve this claim".into(),
+            data_sha256: ContentHash([0x5a; 32]),
+            attachments: vec![attachment().sha256],
+            authenticated_at: Some(time("2026-03-01T09:58:00Z")),
+        }),
+        WorkflowFact::Attached { attachment: attachment(), by: rita.into() },
+        WorkflowFact::Detached {
+            attachment: attachment(),
+            by: dora.into(),
+            reason: Some("wrong \"receipt\"".into()),
+        },
         WorkflowFact::Withdrawn { from: state("review"), reason: Some("sold the car".into()) },
     ]
 }
@@ -308,10 +333,12 @@ fn no_golden_file_was_removed() {
         "formledger.submission.amended.v1",
         "formledger.submission.approved.v1",
         "formledger.submission.assigned.v1",
+        "formledger.submission.attached.v1",
         "formledger.submission.claimed.v1",
         "formledger.submission.commented.v1",
         "formledger.submission.delegated.v1",
         "formledger.submission.delegation-ended.v1",
+        "formledger.submission.detached.v1",
         "formledger.submission.drafted.v1",
         "formledger.submission.escalated.v1",
         "formledger.submission.released.v1",
@@ -320,6 +347,7 @@ fn no_golden_file_was_removed() {
         "formledger.submission.rules-evaluated.v1",
         "formledger.submission.rules-evaluated.v1+now",
         "formledger.submission.rules-evaluated.v1+why",
+        "formledger.submission.signed.v1",
         "formledger.submission.submitted.v1+by",
         "formledger.submission.submitted.v1",
         "formledger.submission.task-opened.v1",

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use cqrs_es::Aggregate;
 use formledger_domain::{
-    Act, Actor, CompiledForm, EncodedEvent, FormDefinition, FormVersion, LedgerAggregate, Submission,
-    SubmissionCommand, SubmissionEvent, WorkflowFact,
+    Act, Actor, Attachment, CompiledForm, ContentHash, EncodedEvent, FormDefinition, FormVersion,
+    LedgerAggregate, MediaType, SignatureGiven, Submission, SubmissionCommand, SubmissionEvent, WorkflowFact,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -54,6 +54,9 @@ fn workflow() -> impl Strategy<Value = Value> {
                         way["approvals"] = json!(approvals);
                         way["exclude_submitter"] = json!(exclude);
                     }
+                    if n % 3 == 2 {
+                        way["signature"] = json!({"meaning": "seen"});
+                    }
                     if candidates {
                         way["candidates"] = json!("[manager, 'dora']");
                     }
@@ -78,6 +81,7 @@ fn compiled(workflow: &Value) -> Arc<CompiledForm> {
         }},
         "rules": [{"id": "double", "kind": "compute", "value": "amount * 2", "into": "/double"}],
         "workflow": workflow,
+        "attachments": {"types": ["image/png"], "max_count": 2},
     });
     let definition = FormDefinition::parse(&definition).expect("a definition");
     let form = CompiledForm::compile(&definition, &"any".parse().expect("an id"), FormVersion(1));
@@ -112,14 +116,16 @@ fn step() -> impl Strategy<Value = Step> {
         Just(json!({"amount": 5})),
         Just(json!({"note": null}))
     ]);
-    let take = (0..8usize, data, proptest::option::of(person()), any::<bool>()).prop_map(
-        |(n, data, on_behalf_of, named)| Act::Take {
-            transition: format!("t{n}"),
-            reason: None,
-            data: data.map(Arc::new),
-            on_behalf_of: on_behalf_of.filter(|_| named),
-        },
-    );
+    let take =
+        (0..8usize, data, proptest::option::of(person()), any::<bool>(), proptest::bool::weighted(0.3))
+            .prop_map(|(n, data, on_behalf_of, named, signed)| Act::Take {
+                transition: format!("t{n}"),
+                reason: None,
+                data: data.map(Arc::new),
+                on_behalf_of: on_behalf_of.filter(|_| named),
+                // Some transitions ask for it, the others refuse it.
+                signature: signed.then(signature),
+            });
     let what = prop_oneof![
         6 => take.prop_map(What::Do),
         2 => person().prop_map(|to| What::Do(Act::Delegate { to, starts_at: None, ends_at: None, reason: None })),
@@ -129,10 +135,22 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(What::Do(Act::Comment { text: "a word".to_owned() })),
         1 => person().prop_map(|to| What::Do(Act::Assign { to, reason: None })),
         1 => prop_oneof![Just(json!({"note": "patched"})), Just(json!({"amount": 1}))].prop_map(What::Patch),
+        1 => (0..3_u8).prop_map(|n| What::Do(Act::Attach { attachment: attachment(n) })),
+        1 => (0..3_u8).prop_map(|n| What::Do(Act::Detach { sha256: attachment(n).sha256, reason: None })),
         1 => Just(What::Escalate),
         1 => Just(What::Do(Act::Withdraw { reason: None })),
     ];
     (by, what, 0..10i64).prop_map(|(by, what, hours)| Step { by, what, hours })
+}
+
+fn signature() -> SignatureGiven {
+    SignatureGiven { name: "Ada Lovelace".to_owned(), meaning: "seen".to_owned(), authenticated_at: None }
+}
+
+/// One of three files; the form takes two of them at a time.
+fn attachment(n: u8) -> Attachment {
+    let media_type = MediaType::named("image/png").expect("known");
+    Attachment { sha256: ContentHash([n; 32]), name: format!("{n}.png").into(), media_type, bytes: 10 }
 }
 
 fn command(form: &Arc<CompiledForm>, step: Step, now: DateTime<Utc>) -> SubmissionCommand {

@@ -29,13 +29,16 @@ pub(crate) struct Move {
 }
 
 /// `previous` makes one statement of compare-and-set over many rows: the conflict clause can see only the row that is there and the
-/// row that would be inserted, so the row brings along what it expects. Only who starts at the beginning may find no row; it is asked for
-/// as a value, because `EXISTS` would let Postgres read all checkpoints for each batch.
+/// row that would be inserted, so the row brings along what it expects. Only who starts at the beginning may find no row; and nobody moves a
+/// checkpoint beside that of another version of the projection, whose rows are in the same tables. Both are asked for as values, because
+/// `EXISTS` would let Postgres read all checkpoints for each batch.
 static MOVE: LazyLock<ManyRows> = LazyLock::new(|| {
     ManyRows::over(
         "INSERT INTO checkpoints (tenant_id, projection, version, position, previous, status, error) \
-         SELECT * FROM {rows} WHERE r.column5 = 0 OR (SELECT c.position FROM checkpoints AS c WHERE c.tenant_id = r.column1 \
-         AND c.projection = r.column2 AND c.version = r.column3) IS NOT NULL \
+         SELECT * FROM {rows} WHERE (r.column5 = 0 OR (SELECT c.position FROM checkpoints AS c WHERE c.tenant_id = r.column1 \
+         AND c.projection = r.column2 AND c.version = r.column3) IS NOT NULL) \
+         AND (SELECT o.version FROM checkpoints AS o WHERE o.tenant_id = r.column1 AND o.projection = r.column2 \
+         AND o.version <> r.column3) IS NULL \
          ON CONFLICT (tenant_id, projection, version) DO UPDATE SET position = excluded.position, \
          previous = excluded.previous, status = excluded.status, error = excluded.error \
          WHERE checkpoints.position = excluded.previous",
@@ -123,7 +126,23 @@ pub(crate) async fn position(
     position_in(connection, "checkpoints", tenant, read_model).await
 }
 
-/// The same in another set of read models that this connection sees, by the name of its `checkpoints`.
+/// How far the rows reach that a query would read; `None` when another version of the projection made them, so that they are not to be read.
+pub(crate) async fn readable(
+    connection: &mut Connection<'_>,
+    tenant: &TenantId,
+    read_model: ReadModel,
+) -> Result<Option<Position>, sqlx::Error> {
+    let row = sql("SELECT version, position FROM checkpoints WHERE tenant_id = $1 AND projection = $2")
+        .bind(tenant.as_str())
+        .bind(read_model.name())
+        .optional(connection)
+        .await?;
+    let Some(row) = row else { return Ok(Some(Position::START)) };
+    let position = columns::position(row.get("position")?)?;
+    Ok((row.get::<i64>("version")? == read_model.version()).then_some(position))
+}
+
+/// As [`position`] in another set of read models that this connection sees, by the name of its `checkpoints`.
 pub(crate) async fn position_in(
     connection: &mut Connection<'_>,
     checkpoints: &str,

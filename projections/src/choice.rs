@@ -94,11 +94,13 @@ impl<'a> Attempt<'a> {
         while let Some(replica) = self.left.pop() {
             let asked = Asked::new(replica);
             match self.snapshot(replica).await {
-                Ok((transaction, position)) if position >= self.floor => {
+                Ok((transaction, Some(position))) if position >= self.floor => {
                     self.reader.floor.raise(self.read_model, position);
                     return Ok(Snapshot { position, transaction, replica: asked });
                 }
                 Ok((_, position)) => {
+                    // Rows of another version are to be made again; until then there are none for this one.
+                    let position = position.unwrap_or_default();
                     // It went back, as after a rebuild; whoever waits must not be told otherwise.
                     replica.applied().note(&self.reader.tenant, self.read_model, position);
                     let furthest = self.behind.map_or(position, |behind| behind.position.max(position));
@@ -115,15 +117,18 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    async fn snapshot(&self, replica: &ReadModels) -> Result<(Transaction<'static>, Position), sqlx::Error> {
+    async fn snapshot(
+        &self,
+        replica: &ReadModels,
+    ) -> Result<(Transaction<'static>, Option<Position>), sqlx::Error> {
         let tenant = &self.reader.tenant;
         let mut transaction = replica.readers().snapshot(tenant).await?;
         let mut connection = transaction.connection();
-        let asked = checkpoint::position(&mut connection, tenant, self.read_model);
+        let asked = checkpoint::readable(&mut connection, tenant, self.read_model);
         let position = timeout(QUERY_TIMEOUT, asked)
             .await
             .map_err(|_| sqlx::Error::Io(ErrorKind::TimedOut.into()))??;
-        replica.applied().saw(tenant, self.read_model, position);
+        replica.applied().saw(tenant, self.read_model, position.unwrap_or_default());
         Ok((transaction, position))
     }
 

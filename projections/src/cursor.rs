@@ -3,6 +3,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use formledger_domain::Position;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -20,7 +21,21 @@ impl Cursor {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The end of a page of what was at a moment: it stays there.
+    pub(crate) fn at(self, moment: Position) -> Self {
+        Self(format!("{moment}{OF_MOMENT}{}", self.0))
+    }
+
+    /// The moment that a cursor of the past stays at, and the cursor there; `None` for one of the present.
+    pub fn moment(text: &str) -> Option<(Position, &str)> {
+        let (moment, rest) = text.split_once(OF_MOMENT)?;
+        Some((Position(moment.parse().ok()?), rest))
+    }
 }
+
+/// Stands between the moment and the rest; no character of base64.
+const OF_MOMENT: char = '.';
 
 /// A text that is not a cursor of this query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -76,6 +91,18 @@ mod tests {
         assert_eq!(read::<(u64, String)>(query, cursor.as_str()), Ok((7, "x".to_owned())));
         for other in [["other", "expense", ""], ["acme", "expensex", ""], ["acme", "", "expense"]] {
             assert_eq!(read::<(u64, String)>(Fingerprint::of(other), cursor.as_str()), Err(InvalidCursor));
+        }
+    }
+
+    #[test]
+    fn a_cursor_of_a_past_moment_says_which_and_is_none_of_the_present() {
+        let query = Fingerprint::of(["acme"]);
+        let cursor = write(query, &7).at(Position(41));
+        assert_eq!(read::<u64>(query, cursor.as_str()), Err(InvalidCursor));
+        let (moment, rest) = Cursor::moment(cursor.as_str()).expect("a moment");
+        assert_eq!((moment, read::<u64>(query, rest)), (Position(41), Ok(7)));
+        for text in ["", ".", "x.y", "-1.y", write(query, &7).as_str()] {
+            assert_eq!(Cursor::moment(text), None, "{text}");
         }
     }
 

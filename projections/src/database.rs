@@ -378,6 +378,14 @@ impl OwnConnection {
         })
     }
 
+    /// Runs statements without parameters.
+    pub(crate) async fn run_script(&mut self, script: &str) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Sqlite(connection) => connection.execute(script).await.map(drop),
+            Self::Postgres(connection) => connection.execute(script).await.map(drop),
+        }
+    }
+
     pub(crate) async fn close(self) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite(connection) => connection.close().await,

@@ -68,14 +68,6 @@ impl Leadership {
             self.session.lock().await.take();
         }
     }
-
-    /// Whether the database follows another one and takes no writes.
-    pub(crate) async fn is_standby(&self) -> Result<bool, sqlx::Error> {
-        match &self.contest {
-            None => Ok(false),
-            Some(place) => schema::is_standby(&mut place.connect().await?).await,
-        }
-    }
 }
 
 /// Asks the session, connecting it first when there is none. The lock is taken once per session.

@@ -12,6 +12,7 @@ mod pool;
 mod condition;
 mod cursor;
 mod forms;
+pub mod record;
 mod statistics;
 mod submissions;
 mod tasks;
@@ -23,6 +24,7 @@ mod compare;
 mod follower;
 mod keeper;
 mod leadership;
+mod moments;
 mod position;
 mod projection;
 mod projector;
@@ -41,6 +43,7 @@ pub use compare::{ROW_DIFFERENCES_MAX, RowDifference, Side, compare};
 pub use condition::{Comparison, Condition, InvalidCondition, Operand};
 pub use cursor::{Cursor, InvalidCursor};
 pub use forms::{FormRow, FormSummary, FormVersionRow, FormVersionSummary};
+pub use moments::{MomentError, MomentSettings, Moments};
 pub use place::ReadModelPlace;
 pub use pool::PoolUse;
 pub use position::{Behind, ReadModel, UnknownReadModel};
@@ -55,7 +58,8 @@ pub use shadow::{
     remove_stale_shadows, shadow_file,
 };
 pub use statistics::{
-    DAYS_MAX, DayCount, OUTCOME_VALUE_BYTES_MAX, OUTCOME_VALUES_MAX, OutcomeCount, StateCount, Statistics,
+    DAYS_MAX, DayCount, EndedStays, OUTCOME_VALUE_BYTES_MAX, OUTCOME_VALUES_MAX, OpenStays, OutcomeCount,
+    SinceDay, StateCount, StateTime, Statistics,
 };
 pub use status::{PARKED_LISTED_MAX, ParkedTenant, ReadModelStatus, Skip, SkipError};
 pub use submissions::{

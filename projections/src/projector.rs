@@ -137,9 +137,11 @@ impl Projector {
         &self.read_models
     }
 
-    /// Reads all checkpoints again, and tells waiters where they are. With `retry`, parked tenants are tried once more.
+    /// Reads all checkpoints again, and tells waiters where they are. With `retry`, parked tenants are tried once more. Rows that another
+    /// version of a projection made are dropped first: what is folded now must not be added to them.
     pub(crate) async fn load(&mut self, retry: bool) -> Result<(), ProjectError> {
         let mut writer = self.read_models.writer().await?;
+        status::drop_other_versions(writer.own()).await?;
         let mut connection = writer.connection();
         each!(self.followers, follower => follower.load(&mut connection, retry).await?);
         if self.store.can_lose_history() {

@@ -126,8 +126,8 @@ struct Inner {
 }
 
 impl ReadModels {
-    /// Opens what is at `place`, makes it if missing, applies migrations, and drops rows that other versions of the projections made.
-    /// A Postgres standby is only looked at.
+    /// Opens what is at `place`, makes it if missing, and applies migrations. A Postgres standby is only looked at. Rows that another version
+    /// of a projection made stay until a projector of this one begins: who opens may not be who keeps.
     ///
     /// # Errors
     /// [`OpenError`] says what is wrong with the place.
@@ -317,13 +317,7 @@ impl ReadModels {
 
 impl Inner {
     async fn prepare(&self) -> Result<(), OpenError> {
-        let preparing = || async {
-            schema::migrate(&self.place).await?;
-            if !self.leadership.is_standby().await? {
-                status::drop_other_versions(self.writer().await?.own()).await?;
-            }
-            Ok(())
-        };
+        let preparing = || schema::migrate(&self.place);
         self.prepared.get_or_try_init(preparing).await.copied()
     }
 

@@ -13,6 +13,7 @@ use crate::checkpoint;
 use crate::choice::{Attempt, Floor};
 use crate::cursor::InvalidCursor;
 use crate::forms::{self, FormRow, FormSummary, FormVersionRow};
+use crate::moments::KeptMoment;
 use crate::position::{Behind, ReadModel, Waiting};
 use crate::read_models::ReadModels;
 use crate::statistics::{self, Statistics};
@@ -92,6 +93,8 @@ pub struct TenantReader {
     pub(crate) tenant: TenantId,
     pub(crate) replicas: Arc<[ReadModels]>,
     pub(crate) floor: Arc<Floor>,
+    /// Of a reader of a past moment: keeps its rows.
+    _kept: Option<Arc<KeptMoment>>,
 }
 
 /// Asks one replica after the other until one answers: those that are new enough, and of these the one with the least to do.
@@ -117,7 +120,20 @@ macro_rules! ask {
 
 impl TenantReader {
     pub(crate) fn new(tenant: TenantId, replicas: Arc<[ReadModels]>) -> Self {
-        Self { tenant, replicas, floor: Arc::default() }
+        Self { tenant, replicas, floor: Arc::default(), _kept: None }
+    }
+
+    /// Reads the rows of a past moment, which nothing changes any more.
+    pub(crate) fn of_moment(tenant: TenantId, kept: Arc<KeptMoment>) -> Self {
+        let reader = Self {
+            tenant,
+            replicas: Arc::new([kept.read_models().clone()]),
+            floor: Arc::default(),
+            _kept: Some(Arc::clone(&kept)),
+        };
+        // A read model that stopped before the moment has no answer.
+        ReadModel::ALL.into_iter().for_each(|read_model| reader.floor.raise(read_model, kept.position()));
+        reader
     }
 
     /// How far a read model has come.
@@ -291,6 +307,27 @@ impl TenantReader {
     pub async fn submission(&self, id: SubmissionId) -> Result<Answer<Option<SubmissionRow>>, QueryError> {
         ask!(self, ReadModel::Submissions, |connection, position| {
             submissions::find(connection, &self.tenant, id).await.map(|value| Answer { position, value })
+        })
+    }
+
+    /// Several submissions, in the order of `ids`; `None` for one that the tenant does not have.
+    ///
+    /// # Errors
+    /// [`QueryError::Database`].
+    pub async fn submissions_by_id(
+        &self,
+        ids: &[SubmissionId],
+    ) -> Result<Answer<Vec<Option<SubmissionRow>>>, QueryError> {
+        ask!(self, ReadModel::Submissions, |connection, position| {
+            let mut value = Vec::with_capacity(ids.len());
+            let found: Result<(), QueryError> = async {
+                for id in ids {
+                    value.push(submissions::find(connection, &self.tenant, *id).await?);
+                }
+                Ok(())
+            }
+            .await;
+            found.map(|()| Answer { position, value })
         })
     }
 

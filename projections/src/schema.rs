@@ -28,6 +28,10 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../../migrations/sqlite/read-models/0004_reminders.sql"),
         postgres: include_str!("../../migrations/postgres/read-models/0004_reminders.sql"),
     },
+    Migration {
+        sqlite: include_str!("../../migrations/sqlite/read-models/0005_stays.sql"),
+        postgres: include_str!("../../migrations/postgres/read-models/0005_stays.sql"),
+    },
 ];
 
 /// One step, for each database.

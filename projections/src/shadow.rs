@@ -43,6 +43,9 @@ pub enum ShadowError {
     /// A read-model database failed.
     #[error("the read-model database failed")]
     Database(#[from] sqlx::Error),
+    /// Its file cannot be copied.
+    #[error("the file for the shadow cannot be used")]
+    File(#[from] std::io::Error),
     /// The live rows did not come as far as the shadow.
     #[error("the live rows stay at position {position}, before the shadow at {wanted}")]
     LiveBehind {
@@ -60,7 +63,7 @@ pub struct Shadow {
     read_models: ReadModels,
     followed: Vec<ReadModel>,
     tenant: TenantId,
-    file: ShadowFile,
+    pub(crate) file: ShadowFile,
 }
 
 /// What a comparison with one set of live rows found.
@@ -117,8 +120,33 @@ impl Shadow {
         tenant: &TenantId,
         followed: &[ReadModel],
     ) -> Result<Self, ShadowError> {
+        Self::begin_in(store, live, ShadowFile(path.to_owned()), tenant, followed).await
+    }
+
+    /// A shadow that goes on from a copy of `base`, which holds the same tenant's rows and nobody writes.
+    pub(crate) async fn go_on_from(
+        base: &ShadowFile,
+        store: &Store,
+        live: &Replicas,
+        path: &Path,
+        tenant: &TenantId,
+    ) -> Result<Self, ShadowError> {
         let file = ShadowFile(path.to_owned());
-        let read_models = ReadModels::open_sqlite(path, ReadModelSettings::default()).await?;
+        std::fs::copy(&base.0, &file.0)?;
+        Self::begin_in(store, live, file, tenant, &ReadModel::ALL).await
+    }
+
+    async fn begin_in(
+        store: &Store,
+        live: &Replicas,
+        file: ShadowFile,
+        tenant: &TenantId,
+        followed: &[ReadModel],
+    ) -> Result<Self, ShadowError> {
+        let read_models = ReadModels::open_sqlite(&file.0, ReadModelSettings::default()).await?;
+        // A crash takes the file with it, so nothing of it has to survive one.
+        let cheap = "PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY";
+        read_models.writer().await?.own().run_script(cheap).await?;
         for replica in live.all() {
             // One that does not answer is not compared either.
             if let Err(error) = pass_over(replica, &read_models, tenant).await {
@@ -218,6 +246,20 @@ impl Shadow {
         Ok((read_models, told))
     }
 
+    /// Ends the folding: the rows stay as they are, for queries, and the file lives as long as the answer.
+    pub(crate) async fn end(self) -> (ReadModels, ShadowFile) {
+        let Self { projector, read_models, file, .. } = self;
+        drop(projector);
+        read_models.forget_writer().await;
+        (read_models, file)
+    }
+
+    /// The least position that all of its read models reach; one that is parked stays behind.
+    pub(crate) fn reached_by_all(&self) -> Position {
+        let known = |read_model: &ReadModel| self.read_models.applied().known(&self.tenant, *read_model);
+        self.followed.iter().map(known).min().unwrap_or_default()
+    }
+
     /// Removes the file. A shadow that is dropped removes it, too.
     pub async fn remove(self) {
         let Self { projector, read_models, file, .. } = self;
@@ -268,7 +310,18 @@ async fn pass_over(live: &ReadModels, shadow: &ReadModels, tenant: &TenantId) ->
 
 /// The shadow's file, removed with it.
 #[derive(Debug)]
-struct ShadowFile(PathBuf);
+pub(crate) struct ShadowFile(PathBuf);
+
+impl ShadowFile {
+    /// Bytes on the disk; 0 when it cannot be told.
+    pub(crate) fn bytes(&self) -> u64 {
+        sqlite_files(&self.0)
+            .iter()
+            .filter_map(|file| std::fs::metadata(file).ok())
+            .map(|file| file.len())
+            .sum()
+    }
+}
 
 impl Drop for ShadowFile {
     fn drop(&mut self) {

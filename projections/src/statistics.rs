@@ -1,5 +1,7 @@
-//! The statistics read model: how many submissions are in which state, came on which day, and what the rules said.
-//! Counts change by what the events themselves say, so no submission is read or kept here; a batch adds up in memory first.
+//! The statistics read model: how many submissions are in which state, came on which day, what the rules said, and how long it takes.
+//! Counts change by what the events themselves say; a batch adds up in memory first. Only of stays that go on a row is kept (`stays`).
+
+mod stays;
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -19,6 +21,9 @@ use crate::database::Kind::{Flag, Integer, Text};
 use crate::database::{Connection, ManyRows, Row, Values, sql};
 use crate::position::ReadModel;
 use crate::projection::{Projection, Said, Slice, Stop};
+use stays::Stays;
+
+pub use stays::{EndedStays, OpenStays, SinceDay, StateTime};
 
 /// Different values of one rule that are counted apart, the first ones in ledger order; all others are counted together.
 /// A rule that computes an amount says something else almost every time.
@@ -35,7 +40,7 @@ const FIRST: Sequence = Sequence(1);
 const FORMS_REMEMBERED_MAX: usize = 10_000;
 
 /// Counts of one tenant.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Statistics {
     /// By form and state, of all submissions.
     pub states: Vec<StateCount>,
@@ -43,6 +48,8 @@ pub struct Statistics {
     pub days: Vec<DayCount>,
     /// By form, rule and what it said, of all evaluations; see [`OUTCOME_VALUES_MAX`].
     pub outcomes: Vec<OutcomeCount>,
+    /// By form and state that submissions were in, or are, before they go on.
+    pub times: Vec<StateTime>,
 }
 
 /// Submissions of a form in a state.
@@ -83,7 +90,7 @@ pub struct OutcomeCount {
     pub count: u64,
 }
 
-/// Keeps `state_counts`, `day_counts` and `outcome_counts`.
+/// Keeps `state_counts`, `day_counts`, `outcome_counts` and, for times, `open_stays` with its counts and `ended_stay_counts`.
 #[derive(Debug, Default)]
 pub(crate) struct StatisticsProjection {
     /// The values that are counted apart, as they stand in the table.
@@ -98,6 +105,7 @@ struct Added<'a> {
     states: BTreeMap<(&'a TenantId, &'a FormId, &'a str), i64>,
     days: BTreeMap<(&'a TenantId, &'a FormId, NaiveDate), i64>,
     evaluations: HashMap<(&'a TenantId, &'a FormId, &'a str), Evaluations<'a>>,
+    stays: Stays<'a>,
 }
 
 /// Evaluations that said the same, down to the text; most submissions of a form share a few texts, and each is read once.
@@ -118,8 +126,15 @@ struct Outcome<'a> {
 
 impl Projection for StatisticsProjection {
     const READ_MODEL: ReadModel = ReadModel::Statistics;
-    const VERSION: i64 = 1;
-    const TABLES: &'static [&'static str] = &["state_counts", "day_counts", "outcome_counts"];
+    const VERSION: i64 = 2;
+    const TABLES: &'static [&'static str] = &[
+        "state_counts",
+        "day_counts",
+        "outcome_counts",
+        "open_stays",
+        "open_stay_counts",
+        "ended_stay_counts",
+    ];
 
     fn follows(aggregate_type: &str) -> bool {
         aggregate_type == Submission::TYPE
@@ -131,7 +146,7 @@ impl Projection for StatisticsProjection {
         slices: &[Slice<'_>],
     ) -> Result<Vec<Stop>, sqlx::Error> {
         self.recall_apart(connection, slices).await?;
-        let mut added = Added::default();
+        let mut added = Added { stays: Stays::load(connection, slices).await?, ..Added::default() };
         let stops = slices.iter().filter_map(|slice| self.count(slice, &mut added).err()).collect();
         added.write(connection).await?;
         Ok(stops)
@@ -168,6 +183,7 @@ impl StatisticsProjection {
     fn count<'a>(&mut self, slice: &Slice<'a>, added: &mut Added<'a>) -> Result<(), Stop> {
         for fact in slice.facts {
             let Said::Submission(said) = &fact.said else { continue };
+            added.stays.fold(slice.tenant, said, &fact.event);
             self.count_one(slice.tenant, said, &fact.event, added).map_err(|error| Stop {
                 tenant: slice.tenant.clone(),
                 position: fact.event.position,
@@ -299,7 +315,7 @@ impl<'a> Added<'a> {
                 values.integer(count);
             })
             .await?;
-        Ok(())
+        self.stays.write(connection).await
     }
 }
 
@@ -395,6 +411,7 @@ pub(crate) async fn read(
         states: states.iter().map(StateCount::from_row).collect::<Result<_, _>>()?,
         days: days.iter().map(DayCount::from_row).collect::<Result<_, _>>()?,
         outcomes: outcomes.iter().map(OutcomeCount::from_row).collect::<Result<_, _>>()?,
+        times: stays::read(snapshot, tenant, form).await?,
     })
 }
 

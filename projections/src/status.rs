@@ -159,24 +159,44 @@ pub(crate) async fn drop_tenants(
     Ok(())
 }
 
-/// Drops the rows that another version of a projection's code made; the runner builds them again.
+/// Drops the rows that another version of a projection's code made, tenant by tenant; the runner builds them again. Only for the one who
+/// keeps the read models: to another process of that version, they are what it answers from.
 pub(crate) async fn drop_other_versions(writer: &mut OwnConnection) -> Result<(), sqlx::Error> {
-    let mut transaction = writer.begin_writing().await?;
-    let mut connection = transaction.connection();
     for read_model in ReadModel::ALL {
-        let dropped = sql("DELETE FROM checkpoints WHERE projection = $1 AND version <> $2")
+        let others = sql("SELECT tenant_id FROM checkpoints WHERE projection = $1 AND version <> $2")
             .bind(read_model.name())
             .bind(read_model.version())
-            .execute(&mut connection)
+            .rows(&mut writer.connection())
             .await?;
-        if dropped > 0 {
-            for table in read_model.tables() {
-                sql(format!("DELETE FROM {table}")).execute(&mut connection).await?;
-            }
-            sql("DELETE FROM checkpoints WHERE projection = $1")
-                .bind(read_model.name())
-                .execute(&mut connection)
-                .await?;
+        for other in &others {
+            drop_other_version(writer, read_model, other.value()?).await?;
+        }
+        if !others.is_empty() {
+            let (projection, tenants) = (read_model.name(), others.len());
+            tracing::warn!(projection, tenants, "rows of another version are made again");
+        }
+    }
+    Ok(())
+}
+
+/// Drops what another version made of one tenant, unless this version did so meanwhile.
+async fn drop_other_version(
+    writer: &mut OwnConnection,
+    read_model: ReadModel,
+    tenant: &str,
+) -> Result<(), sqlx::Error> {
+    let mut transaction = writer.begin_writing().await?;
+    let mut connection = transaction.connection();
+    let dropped = sql("DELETE FROM checkpoints WHERE tenant_id = $1 AND projection = $2 AND version <> $3")
+        .bind(tenant)
+        .bind(read_model.name())
+        .bind(read_model.version())
+        .execute(&mut connection)
+        .await?;
+    if dropped > 0 {
+        for table in read_model.tables() {
+            let delete = format!("DELETE FROM {table} WHERE tenant_id = $1");
+            sql(delete).bind(tenant).execute(&mut connection).await?;
         }
     }
     transaction.commit().await

@@ -107,7 +107,9 @@ async fn load_touched<'a>(
 /// Whether an event can change a row.
 fn concerns(said: &SubmissionEvent) -> bool {
     match said {
-        SubmissionEvent::Worked { fact, .. } => !matches!(fact, WorkflowFact::Commented { .. }),
+        SubmissionEvent::Worked { fact, .. } => {
+            !matches!(fact, WorkflowFact::Commented { .. } | WorkflowFact::Signed(_))
+        }
         SubmissionEvent::Amended { .. } => true,
         SubmissionEvent::Drafted { .. }
         | SubmissionEvent::Submitted { .. }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use formledger_domain::{
-    Approvals, Audit, AuditEvent, CanonicalJson, FieldDifference, LedgerAggregate, Position, Sequence,
-    Submission, SubmissionEvent, UndecodableEvent, WorkflowFact, differences,
+    Approvals, Attachment, Audit, AuditEvent, CanonicalJson, FieldDifference, LedgerAggregate, Position,
+    Sequence, Signature, Submission, SubmissionEvent, UndecodableEvent, WorkflowFact, differences,
 };
 use formledger_store::RecordedEvent;
 use serde::Serialize;
@@ -81,6 +81,12 @@ pub struct Step {
     /// What somebody said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub comment: Option<Arc<str>>,
+    /// The file that somebody attached or took off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attachment: Option<Attachment>,
+    /// What somebody signed, and as what.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
 }
 
 impl Step {
@@ -108,6 +114,14 @@ impl Step {
                 Self { person: Some(to), on_behalf_of: Some(from), ..nothing }
             }
             WorkflowFact::Commented { text } => Self { comment: Some(text), ..nothing },
+            WorkflowFact::Attached { attachment, .. } | WorkflowFact::Detached { attachment, .. } => {
+                Self { attachment: Some(attachment), ..nothing }
+            }
+            WorkflowFact::Signed(signature) => {
+                let (transition, on_behalf_of) =
+                    (signature.transition.clone(), signature.on_behalf_of.clone());
+                Self { transition: Some(transition), on_behalf_of, signature: Some(signature), ..nothing }
+            }
             WorkflowFact::Withdrawn { .. } => nothing,
         }
     }

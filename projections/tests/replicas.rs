@@ -233,6 +233,10 @@ async fn the_readers_role_sees_one_tenant_in_every_table_and_writes_none() {
         let outcomes = json!({"big": {"matched": true}});
         let id = tenant.submit_with_outcomes("claim", json!({"n": 1}), outcomes).await;
         tenant.submission_events(id, &[support::task_opened("claim")]).await;
+        // Its stay in that state has ended.
+        let id = tenant.submit("claim", json!({"n": 2})).await;
+        let opened_and_left = [support::task_opened("claim"), support::withdrawn("claim")];
+        tenant.submission_events(id, &opened_and_left).await;
     }
     runner(&store, &models).run_once().await.expect("a run");
     let mut connection = database.connect().await;
@@ -242,7 +246,7 @@ async fn the_readers_role_sees_one_tenant_in_every_table_and_writes_none() {
     .fetch_all(&mut connection)
     .await
     .expect("tables");
-    assert_eq!(tables.len(), 13, "a new table needs its policies: {tables:?}");
+    assert_eq!(tables.len(), 16, "a new table needs its policies: {tables:?}");
     let enter = "SET search_path TO read_models; SET ROLE formledger_reader";
     sqlx::raw_sql(enter).execute(&mut connection).await.expect("the role");
     for table in tables {

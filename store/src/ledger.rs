@@ -167,6 +167,24 @@ impl TenantLedger {
         Ok(LedgerHead::new(self.tenant.clone(), &head))
     }
 
+    /// The last position that was recorded at `time` or before; [`Position::START`] before the first event. Recorded times never go back along
+    /// a ledger, so it is found by halving, with one small read per bit of the head.
+    pub async fn position_at(&self, time: DateTime<Utc>) -> Result<Position, StoreError> {
+        let head = self.head().await?;
+        if head.recorded_at.is_none_or(|recorded_at| recorded_at <= time) {
+            return Ok(head.position);
+        }
+        // What is recorded at `reached` is not later than `time`, what is at `beyond` is.
+        let (mut reached, mut beyond) = (Position::START, head.position);
+        while reached.next() < beyond {
+            let middle = Position(reached.0.midpoint(beyond.0));
+            let event = self.read_after(Position(middle.0 - 1), 1).await?.pop();
+            let event = event.ok_or_else(|| StoreError::Damaged(format!("position {middle} is missing")))?;
+            if event.recorded_at <= time { reached = middle } else { beyond = middle }
+        }
+        Ok(reached)
+    }
+
     /// See [`crate::Store::era`].
     pub fn era(&self) -> u64 {
         self.store.followers.era()

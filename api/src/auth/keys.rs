@@ -25,11 +25,21 @@ pub struct Claims {
     /// Seconds since the epoch at which it ends.
     #[serde(deserialize_with = "whole_seconds")]
     pub exp: u64,
+    /// Seconds since the epoch at which it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some_seconds")]
+    pub iat: Option<u64>,
+    /// Seconds since the epoch at which the person showed their credentials (OpenID Connect Core 1.0 section 2).
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some_seconds")]
+    pub auth_time: Option<u64>,
 }
 
 /// RFC 7519 allows a fraction in a date; it is dropped, which ends a token no later than it asked for.
 fn whole_seconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     f64::deserialize(deserializer).map(|seconds| seconds.max(0.0) as u64)
+}
+
+fn some_seconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    Ok(Option::<f64>::deserialize(deserializer)?.map(|seconds| seconds.max(0.0) as u64))
 }
 
 /// One key with the only algorithm it is used for.
@@ -127,11 +137,14 @@ pub fn mint(
         );
         return Err(ConfigError(what));
     }
+    let now = jsonwebtoken::get_current_timestamp();
     let claims = Claims {
         tenant: tenant.to_string(),
         sub: subject.to_owned(),
         roles: roles.to_vec(),
-        exp: jsonwebtoken::get_current_timestamp() + ttl.as_secs(),
+        exp: now + ttl.as_secs(),
+        iat: Some(now),
+        auth_time: None,
     };
     jsonwebtoken::encode(
         &Header::new(Algorithm::HS256),

@@ -13,7 +13,7 @@ use crate::command::{CommandCall, Settled, required_members};
 use crate::error::ApiError;
 use crate::limits::DECISIONS_MAX;
 use crate::openapi::answers;
-use crate::workflow::perform;
+use crate::workflow::{SignatureBody, perform};
 
 /// A line of a request that decides about many submissions.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
@@ -29,13 +29,15 @@ pub struct DecisionLine {
     data: Option<Value>,
     /// The person for whom a delegate acts; needed only by delegates of several.
     on_behalf_of: Option<String>,
+    /// The caller's signature, where the transition asks for one.
+    signature: Option<SignatureBody>,
     /// The submission's `sequence` that the client saw; 412 when it is elsewhere by now.
     if_match: Option<u64>,
     /// This line's own key; without it the request's `Idempotency-Key` and the line's number are one together.
     idempotency_key: Option<String>,
 }
 
-/// Decides about many submissions, one a line: `{"submission_id", "transition", "reason"?, "data"?, "on_behalf_of"?, "if_match"?, "idempotency_key"?}`.
+/// Decides about many submissions, one a line: `{"submission_id", "transition", "reason"?, "data"?, "on_behalf_of"?, "signature"?, "if_match"?, "idempotency_key"?}`.
 ///
 /// Every line is decided by itself, under the same rules as `POST /v1/submissions/{id}/transitions/{name}`; lines about the same submission
 /// in their order. Limits, answer, correlation and repeating are those of `POST /v1/submissions:import`, with at most 1,000 lines.
@@ -71,8 +73,9 @@ impl LineCommand for DecisionLine {
     }
 
     async fn run(self, call: CommandCall) -> Result<Settled, ApiError> {
-        let Self { submission_id, transition, reason, data, on_behalf_of, .. } = self;
-        let act = Act::Take { transition, reason, data: data.map(Arc::new), on_behalf_of };
+        let Self { submission_id, transition, reason, data, on_behalf_of, signature, .. } = self;
+        let signature = signature.map(|signature| signature.given(&call.caller));
+        let act = Act::Take { transition, reason, data: data.map(Arc::new), on_behalf_of, signature };
         perform(&call, &submission_id, act).await
     }
 }

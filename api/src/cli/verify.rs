@@ -1,16 +1,25 @@
-//! `formledger verify`: reads ledgers again from their first event and compares everything with what was recorded.
+//! `formledger verify`: reads ledgers again from their first event and compares everything with what was recorded; then the bytes of
+//! every attachment that an event names.
 
+use std::collections::HashSet;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use formledger_domain::TenantId;
-use formledger_store::{Store, StoreError, VerifyProgress};
+use anyhow::Context;
+use chrono::Utc;
+use formledger_domain::{
+    Attachment, ContentHash, LedgerAggregate, Position, Submission, SubmissionEvent, TenantContext, TenantId,
+    WorkflowFact,
+};
+use formledger_store::{RecordedEvent, Store, StoreError, VerifyProgress};
 
 use super::readable_ledger;
 use super::serve::runtime;
+use crate::attachments::AttachmentStore;
 use crate::config::TenantsArgs;
 use crate::hex;
+use crate::limits::{ATTACHMENTS_REMEMBERED_MAX, STREAM_PAGE_BYTES_MAX, STREAM_PAGE_EVENTS};
 use crate::logging;
 
 /// How often progress is told.
@@ -22,6 +31,7 @@ pub fn verify(arguments: &TenantsArgs) -> anyhow::Result<ExitCode> {
     logging::start(&arguments.storage.log)?;
     runtime()?.block_on(async {
         let store = readable_ledger(&storage).await?;
+        let attachments = AttachmentStore::open(&storage.data, &storage.attachments)?;
         let tenants = match &arguments.tenant {
             Some(tenant) => vec![Ok(tenant.clone())],
             None => store.owners().await?,
@@ -29,7 +39,10 @@ pub fn verify(arguments: &TenantsArgs) -> anyhow::Result<ExitCode> {
         let mut sound = true;
         for tenant in tenants {
             sound &= match tenant {
-                Ok(tenant) => verify_one(&store, &tenant).await?,
+                Ok(tenant) => {
+                    verify_one(&store, &tenant).await?
+                        & verify_attachments(&store, &attachments, &tenant).await?
+                }
                 Err(StoreError::Damaged(what)) => {
                     println!("{what}");
                     false
@@ -69,4 +82,65 @@ async fn verify_one(store: &Store, tenant: &TenantId) -> anyhow::Result<bool> {
         );
     }
     Ok(report.is_sound())
+}
+
+/// Reads the bytes of every attachment that the tenant's events name, and compares them with their hashes; also of those that were taken
+/// off, which are part of the record.
+async fn verify_attachments(
+    store: &Store,
+    attachments: &AttachmentStore,
+    tenant: &TenantId,
+) -> anyhow::Result<bool> {
+    let ledger = store.ledger(&TenantContext::system(tenant.clone(), "verify", Utc::now()));
+    let (mut after, mut seen, mut wrong) = (Position::START, HashSet::new(), 0_u64);
+    let mut count = 0_u64;
+    loop {
+        let events = match ledger.read_page(after, STREAM_PAGE_EVENTS, STREAM_PAGE_BYTES_MAX).await {
+            Ok(events) => events,
+            Err(StoreError::Damaged(what)) => {
+                println!("{tenant}: attachments after position {after} were not looked for: {what}");
+                return Ok(false);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let Some(last) = events.last() else { break };
+        after = last.position;
+        for event in &events {
+            let Some(Attachment { sha256, name, bytes, .. }) = attached(event) else { continue };
+            if !seen.insert(sha256) {
+                continue;
+            }
+            count += 1;
+            let told = attachments.check(tenant, sha256, bytes).await;
+            if let Some(what) = told.with_context(|| format!("attachment {sha256} of `{tenant}`"))? {
+                wrong += 1;
+                println!("{tenant}: position {}: attachment {sha256} (`{name}`) {what}", event.position);
+            }
+            forget_some(&mut seen);
+        }
+    }
+    match (count, wrong) {
+        (0, _) => {}
+        (_, 0) => println!("{tenant}: {count} attachments hold the bytes that were attached"),
+        _ => println!("{tenant}: {wrong} of {count} attachments are missing or hold other bytes"),
+    }
+    Ok(wrong == 0)
+}
+
+/// What an event attaches, where it does. One that cannot be read was told as a difference of the ledger.
+fn attached(event: &RecordedEvent) -> Option<Attachment> {
+    if event.event_type != "formledger.submission.attached" {
+        return None;
+    }
+    match Submission::decode(&event.event_type, &event.event_version, &event.payload).ok()? {
+        SubmissionEvent::Worked { fact: WorkflowFact::Attached { attachment, .. }, .. } => Some(attachment),
+        _ => None,
+    }
+}
+
+/// Keeps memory bounded: what is forgotten is read twice.
+fn forget_some(seen: &mut HashSet<ContentHash>) {
+    if seen.len() >= ATTACHMENTS_REMEMBERED_MAX {
+        seen.clear();
+    }
 }

@@ -77,6 +77,28 @@ impl From<SubmissionError> for ApiError {
                 Self::Conflict { code: "submission-full", detail }
             }
             SubmissionError::ReasonRequired { .. } => refused("reason-required", detail),
+            SubmissionError::SignatureRequired { meaning, .. } => {
+                let errors = json!([{"pointer": "/signature", "message": detail, "meaning": meaning}]);
+                Self::Refused { code: "signature-required", detail, errors }
+            }
+            SubmissionError::SignatureInvalid { pointer, .. } => {
+                let errors = json!([{"pointer": pointer, "message": detail}]);
+                Self::Refused { code: "signature-invalid", detail, errors }
+            }
+            SubmissionError::ReauthenticationRequired { seconds, .. } => {
+                Self::ReauthenticationRequired { detail, seconds }
+            }
+            SubmissionError::NoAttachments => Self::Conflict { code: "attachments-not-taken", detail },
+            SubmissionError::AttachmentType { types, .. } => Self::AttachmentType { detail, types },
+            SubmissionError::AttachmentTooLarge { bytes_max } => {
+                Self::AttachmentTooLarge { limit_bytes: bytes_max }
+            }
+            SubmissionError::AttachmentInvalid(_) => refused("attachment-invalid", detail),
+            SubmissionError::TooManyAttachments { .. } => {
+                Self::Conflict { code: "too-many-attachments", detail }
+            }
+            SubmissionError::AlreadyAttached { .. } => Self::Conflict { code: "already-attached", detail },
+            SubmissionError::NoSuchAttachment => Self::NotFound("attachment"),
             SubmissionError::TextTooLong { .. } => refused("text-too-long", detail),
             SubmissionError::EmptyText(_) => refused("text-empty", detail),
             SubmissionError::DelegationInvalid(_) => refused("delegation-invalid", detail),

@@ -20,6 +20,9 @@ pub struct SubmissionRecorded {
     /// `{have, need}`, when the command gave one of several approvals.
     #[schema(required = false)]
     approvals: Option<Value>,
+    /// `{sha256, name, media_type, bytes}`, when the command attached a file or took one off.
+    #[schema(required = false)]
+    attachment: Option<Value>,
     /// The submission's place in its stream, as in `ETag`.
     sequence: u64,
     /// The ledger's position, as in `Ledger-Position`.
@@ -172,6 +175,78 @@ pub struct Submission {
     position: u64,
 }
 
+/// A submission with what belongs to it.
+#[derive(ToSchema)]
+pub struct SubmissionWithRecord {
+    submission_id: Uuid,
+    form: String,
+    form_version: u32,
+    state: String,
+    /// What was filled in, with computed values in place.
+    data: Value,
+    outcomes: Value,
+    submitter: String,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    sequence: u64,
+    /// The position of its last event.
+    position: u64,
+    /// The files that belong to it; absent where the form takes none.
+    #[schema(required = false)]
+    attachments: Option<Vec<AttachedFile>>,
+    /// The signatures on it; absent where the form asks for none.
+    #[schema(required = false)]
+    signatures: Option<Vec<GivenSignature>>,
+}
+
+/// A file that belongs to a submission.
+#[derive(ToSchema)]
+pub struct AttachedFile {
+    /// SHA-256 of its bytes, 64 hexadecimal digits, by which it is fetched.
+    sha256: String,
+    name: String,
+    media_type: String,
+    bytes: u64,
+    attached_by: String,
+    attached_at: DateTime<Utc>,
+    position: u64,
+}
+
+/// The files of a submission.
+#[derive(ToSchema)]
+pub struct AttachmentList {
+    submission_id: Uuid,
+    items: Vec<AttachedFile>,
+    position: u64,
+}
+
+/// A signature on a submission.
+#[derive(ToSchema)]
+pub struct GivenSignature {
+    /// The transition that was signed for.
+    transition: String,
+    /// The subject who signed.
+    by: String,
+    #[schema(required = false)]
+    on_behalf_of: Option<String>,
+    /// The signer's printed name.
+    name: String,
+    /// What the signature means.
+    meaning: String,
+    /// SHA-256 of the data as they were signed, in canonical form (RFC 8785), computed values in place.
+    data_sha256: String,
+    /// The files that belonged to it, by hash.
+    #[schema(required = false)]
+    attachments: Option<Vec<String>>,
+    /// When the signer had shown their credentials, where the form asks for that.
+    #[schema(required = false)]
+    authenticated_at: Option<DateTime<Utc>>,
+    signed_at: DateTime<Utc>,
+    position: u64,
+    /// Whether data and files are still what was signed.
+    unchanged: bool,
+}
+
 /// A page of submissions.
 #[derive(ToSchema)]
 pub struct SubmissionPage {
@@ -216,6 +291,12 @@ pub struct TimelineEntry {
     due_at: Option<DateTime<Utc>>,
     #[schema(required = false)]
     comment: Option<String>,
+    /// `{sha256, name, media_type, bytes}` of a file that was attached or taken off.
+    #[schema(required = false)]
+    attachment: Option<Value>,
+    /// `{transition, by, on_behalf_of?, name, meaning, data_sha256, attachments?, authenticated_at?}` of what was signed.
+    #[schema(required = false)]
+    signature: Option<Value>,
     /// `{action, code, times}` of an attempt that was refused.
     #[schema(required = false)]
     refused: Option<Value>,
@@ -288,6 +369,39 @@ pub struct Counts {
     days: Vec<DayCount>,
     /// `{form, rule, matched, value?, count}`
     outcomes: Vec<Value>,
+    /// `{form, state, ended?: {count, mean_seconds, p50_seconds, p90_seconds, p99_seconds}, open: {count, since: [{day, count}]}}`: how long
+    /// submissions were in a state before they went on, and since which day those are there that wait or are drafts.
+    times: Vec<Value>,
+    position: u64,
+}
+
+/// What changed in a submission.
+#[derive(ToSchema)]
+pub struct SubmissionDiff {
+    submission_id: Uuid,
+    /// `{position, updated_at?, state?, sequence}`
+    from: Value,
+    /// `{position, updated_at, state, sequence}`
+    to: Value,
+    /// `{pointer, from?, to?}` for each field that differs.
+    changes: Vec<Value>,
+    /// `{rule, from?, to?}` for each rule that said something else.
+    outcomes: Vec<Value>,
+    events: Vec<TimelineEntry>,
+    position: u64,
+}
+
+/// What changed among all submissions.
+#[derive(ToSchema)]
+pub struct Diff {
+    from: u64,
+    to: u64,
+    /// `{form, state, from, to}`
+    states: Vec<Value>,
+    /// `{submission_id, form, form_version, submitter, state: {from?, to}, sequence: {from?, to}, updated_at, position, changes[], changes_left_out?}`
+    items: Vec<Value>,
+    #[schema(required = false)]
+    next_cursor: Option<String>,
     position: u64,
 }
 

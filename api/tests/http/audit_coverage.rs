@@ -4,19 +4,24 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use chrono::{TimeDelta, Utc};
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::audit::{configure, entries};
-use crate::support::{Server, admin, bearer, token};
+use crate::support::{Server, admin, bearer, token, token_of_login};
 
 /// Stands in what people send, and may not stand in what is recorded of it.
 const SENT: &str = "classified";
+const PDF: &str = "%PDF-1.7 first";
 const NEVER: &str = "01a2044c-820f-767f-8936-209666b7162d";
 /// Documented refusals that are not walked, each with its reason. This list may only shrink.
-const NOT_WALKED: [(&str, u16, &str); 4] = [
+const NOT_WALKED: [(&str, u16, &str); 6] = [
     // It takes a thousand keys; the decision is tested where it is made.
     ("POST /v1/api-keys", 409, "too-many-api-keys"),
+    // They take a body of more than a gibibyte.
+    ("POST /v1/submissions:import", 413, "body-too-large"),
+    ("POST /v1/submissions:transition", 413, "body-too-large"),
     // A replay is no stream and has no sequence that `If-Match` could name.
     ("POST /v1/replays/{id}/pause", 412, "precondition-failed"),
     ("POST /v1/replays/{id}/resume", 412, "precondition-failed"),
@@ -34,6 +39,10 @@ struct Attempt {
     /// The body is one line of many, and refused as such.
     is_line: bool,
     body: Value,
+    /// Bytes that are sent instead, and what they are said to be.
+    file: Option<(&'static str, String)>,
+    /// Whether the person showed their credentials an hour ago.
+    old_login: bool,
     status: u16,
     code: &'static str,
 }
@@ -47,6 +56,9 @@ struct Scene {
     closed: String,
     draft: String,
     draft_of_retired: String,
+    /// One that has as many files as it may, one of a form that takes none.
+    full: String,
+    without_files: String,
     /// A replay that is over.
     replay: String,
 }
@@ -54,6 +66,7 @@ struct Scene {
 fn definition() -> Value {
     json!({
         "title": "Claim",
+        "attachments": {"types": ["application/pdf", "text/plain"], "max_bytes": 64, "max_count": 1},
         "schema": {"type": "object", "required": ["amount"], "properties": {
             "amount": {"type": "number", "minimum": 0}, "note": {"type": "string"}}},
         "workflow": {
@@ -64,6 +77,8 @@ fn definition() -> Value {
                 {"name": "approve", "from": "review", "to": "paid", "roles": ["reviewer"], "approvals": 2},
                 {"name": "reject", "from": "review", "to": "closed", "roles": ["reviewer"], "reason": "required"},
                 {"name": "pay", "from": "review", "to": "paid", "roles": ["reviewer"], "when": "amount > 100.0"},
+                {"name": "sign", "from": "review", "to": "paid", "roles": ["reviewer"],
+                 "signature": {"meaning": "I pay", "max_age": "PT5M"}},
                 {"name": "close", "from": "review", "to": "closed", "roles": ["reviewer"]},
                 {"name": "remind", "from": "late", "to": "review", "roles": ["reviewer"]}
             ]
@@ -96,6 +111,16 @@ impl Scene {
         };
         let (open, claimed, closed) =
             (submit("claim", false).await, submit("claim", false).await, submit("claim", false).await);
+        let full = submit("claim", false).await;
+        let mut plain = definition();
+        plain.as_object_mut().expect("an object").remove("attachments");
+        send(&admin, Method::PUT, "/v1/forms/plain", &plain).await;
+        send(&admin, Method::POST, "/v1/forms/plain/publish", &Value::Null).await;
+        let without_files = submit("plain", false).await;
+        let authorization = bearer(&sam);
+        let own = [("authorization", &*authorization), ("content-type", "application/pdf")];
+        let path = format!("/v1/submissions/{full}/attachments?name=first.pdf");
+        server.call(Method::POST, &path, &own, PDF).await.expect(201);
         let (draft, draft_of_retired) = (submit("claim", true).await, submit("old", true).await);
         for path in [
             format!("{claimed}/claim"),
@@ -108,7 +133,7 @@ impl Scene {
         let body = json!({"kind": "feed", "speed": "max"});
         let replay = send(&admin, Method::POST, "/v1/replays", &body).await["replay_id"].clone();
         let replay = replay.as_str().expect("an id").to_owned();
-        Self { server, open, claimed, closed, draft, draft_of_retired, replay }
+        Self { server, open, claimed, closed, draft, draft_of_retired, full, without_files, replay }
     }
 
     async fn replay_is_over(&self) {
@@ -124,6 +149,8 @@ impl Scene {
         all.extend(self.about_drafts_and_data());
         all.extend(self.about_workflow());
         all.extend(self.about_lines());
+        all.extend(self.about_attachments());
+        all.extend(self.about_signatures());
         all.extend(about_the_tenant());
         all.extend(self.about_replays());
         all
@@ -177,6 +204,8 @@ impl Scene {
             try_to(patch, &[open], "submitter", &json!({"note": [SENT]}), 422, "submission-invalid")
                 .by("sam"),
             try_to(patch, &[open], "reviewer", &note, 412, "precondition-failed"),
+            try_to(patch, &[open], "reviewer", &Value::Null, 415, "media-type-unsupported")
+                .with_file("text/plain", SENT),
             try_to(submit, &[open], "clerk", &Value::Null, 403, "not-permitted"),
             try_to(submit, &[NEVER], "submitter", &Value::Null, 404, "not-found"),
             try_to(submit, &[open], "admin", &Value::Null, 409, "not-in-state"),
@@ -253,8 +282,59 @@ impl Scene {
             try_to(import, &[], "clerk", &new, 403, "not-permitted"),
             try_to(import, &[], "submitter", &new, 412, "precondition-failed"),
             try_to(import, &[], "submitter", &missing, 422, "submission-invalid").in_a_line(),
+            try_to(import, &[], "submitter", &new, 415, "media-type-unsupported"),
+            try_to(take, &[], "reviewer", &decision, 415, "media-type-unsupported"),
             try_to(take, &[], "reviewer", &decision, 412, "precondition-failed"),
             try_to(take, &[], "designer", &decision, 403, "not-permitted").in_a_line(),
+        ]
+    }
+
+    fn about_attachments(&self) -> Vec<Attempt> {
+        let (open, closed, full) = (&*self.open, &*self.closed, &*self.full);
+        let attach = "POST /v1/submissions/{id}/attachments";
+        let pdf = format!("%PDF-1.7 {SENT}");
+        let try_to_attach = |at: &str, role, status, code| {
+            try_to(attach, &[at], role, &Value::Null, status, code).with_file("application/pdf", &pdf)
+        };
+        let detach = "DELETE /v1/submissions/{id}/attachments/{sha256}";
+        let hash = "0".repeat(64);
+        let why = json!({"reason": SENT});
+        vec![
+            try_to_attach(open, "auditor", 403, "not-permitted"),
+            try_to_attach(NEVER, "reviewer", 404, "not-found"),
+            try_to_attach(closed, "reviewer", 409, "not-in-state"),
+            try_to_attach(&self.without_files, "reviewer", 409, "attachments-not-taken"),
+            try_to_attach(full, "reviewer", 409, "too-many-attachments"),
+            try_to_attach(full, "reviewer", 409, "already-attached").with_file("application/pdf", PDF),
+            try_to_attach(open, "reviewer", 413, "attachment-too-large")
+                .with_file("application/pdf", &pdf.repeat(4)),
+            try_to_attach(open, "reviewer", 415, "attachment-type-unsupported").with_file("image/png", &pdf),
+            try_to_attach(open, "reviewer", 422, "attachment-type-mismatch")
+                .with_file("application/pdf", &format!("MZ {SENT}")),
+            try_to_attach(open, "reviewer", 422, "attachment-invalid").with_file("application/pdf", ""),
+            try_to_attach(open, "reviewer", 412, "precondition-failed"),
+            try_to(detach, &[open, &hash], "auditor", &why, 403, "not-permitted"),
+            try_to(detach, &[NEVER, &hash], "reviewer", &why, 404, "not-found"),
+            try_to(detach, &[closed, &hash], "reviewer", &why, 409, "not-in-state"),
+            try_to(detach, &[open, &hash], "reviewer", &why, 412, "precondition-failed"),
+        ]
+    }
+
+    fn about_signatures(&self) -> Vec<Attempt> {
+        let take = "POST /v1/submissions/{id}/transitions/{name}";
+        let signed = |meaning: &str| json!({"signature": {"name": SENT, "meaning": meaning}});
+        vec![
+            try_to(take, &[&self.open, "sign"], "reviewer", &json!({}), 422, "signature-required"),
+            try_to(take, &[&self.open, "sign"], "reviewer", &signed("I do"), 422, "signature-invalid"),
+            try_to(
+                take,
+                &[&self.open, "sign"],
+                "reviewer",
+                &signed("I pay"),
+                401,
+                "reauthentication-required",
+            )
+            .with_old_login(),
         ]
     }
 
@@ -318,6 +398,8 @@ fn try_to(
         if_match: (status == 412).then_some("\"4711\""),
         is_line: false,
         body: body.clone(),
+        file: None,
+        old_login: false,
         status,
         code,
     }
@@ -328,18 +410,34 @@ impl Attempt {
         Self { is_line: true, if_match: None, ..self }
     }
 
+    fn with_old_login(self) -> Self {
+        Self { old_login: true, ..self }
+    }
+
+    fn with_file(self, media_type: &'static str, bytes: &str) -> Self {
+        Self { file: Some((media_type, bytes.to_owned())), ..self }
+    }
+
     async fn make(&self, server: &Server) -> (String, Value) {
         let (method, path) = self.method_and_path();
-        let somebody = token("acme", &self.subject, &[self.role]);
-        let answer = if self.is_line {
-            let fields = [("authorization", &*bearer(&somebody)), ("content-type", "application/x-ndjson")];
-            server.call(method, &path, &fields, &self.body.to_string()).await.expect(200)
-        } else {
-            let headers: Vec<_> = self.if_match.iter().map(|tag| ("if-match", *tag)).collect();
-            let answer = server.send_with(&somebody, method, &path, &headers, &self.body).await;
-            assert_eq!(answer.status.as_u16(), self.status, "{}: {}", self.route, answer.text());
-            answer
+        let shown_at = if self.old_login { Utc::now() - TimeDelta::hours(1) } else { Utc::now() };
+        let somebody = token_of_login("acme", &self.subject, &[self.role], shown_at);
+        let authorization = bearer(&somebody);
+        if self.is_line {
+            let fields = [("authorization", &*authorization), ("content-type", "application/x-ndjson")];
+            let answer = server.call(method, &path, &fields, &self.body.to_string()).await.expect(200);
+            return (path, answer.json());
+        }
+        let headers: Vec<_> = self.if_match.iter().map(|tag| ("if-match", *tag)).collect();
+        let answer = match &self.file {
+            Some((media_type, bytes)) => {
+                let own = [("authorization", &*authorization), ("content-type", *media_type)];
+                let path = format!("{path}?name={SENT}.pdf");
+                server.call(method, &path, &[&own[..], &headers[..]].concat(), bytes).await
+            }
+            None => server.send_with(&somebody, method, &path, &headers, &self.body).await,
         };
+        assert_eq!(answer.status.as_u16(), self.status, "{}: {}", self.route, answer.text());
         (path, answer.json())
     }
 
@@ -377,7 +475,7 @@ async fn documented(server: &Server) -> BTreeSet<(String, u16, String)> {
             refusals.insert((route.clone(), 403, "not-permitted".to_owned()));
             refusals.insert((route.clone(), 412, "precondition-failed".to_owned()));
             for (status, answer) in operation["responses"].as_object().expect("responses") {
-                let Ok(status @ (403 | 404 | 409 | 422)) = status.parse() else { continue };
+                let Ok(status @ (401 | 403 | 404 | 409 | 413 | 415 | 422)) = status.parse() else { continue };
                 let text = answer["description"].as_str().expect("a description");
                 let spans = text.split('`').skip(1).step_by(2);
                 let is_code = |span: &&str| {

@@ -1,9 +1,9 @@
 //! The OpenAPI document against the running routes.
 
 use http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::support::{Server, admin};
+use crate::support::{Server, admin, bearer};
 
 /// Paths that take no credential. This list may only shrink.
 const OPEN: [&str; 5] = ["/", "/healthz", "/metrics", "/openapi.json", "/readyz"];
@@ -60,6 +60,31 @@ fn members(document: &Value, name: &str) -> (Vec<String>, Vec<String>) {
     (required.map(str::to_owned).collect(), known.collect())
 }
 
+/// A submission with a file and a signature, and its files.
+async fn a_signed_one_with_a_file(server: &Server, admin: &str) -> (Value, Value) {
+    let definition = json!({
+        "title": "Signed", "schema": {"type": "object"}, "attachments": {"types": ["text/plain"]},
+        "workflow": {
+            "initial": "review", "states": {"review": {"attach": true}, "done": {"final": true}},
+            "transitions": [{"name": "sign", "from": "review", "to": "done", "roles": ["admin"],
+                             "signature": {"meaning": "seen", "max_age": "PT1H"}}]
+        }
+    });
+    server.send(admin, Method::PUT, "/v1/forms/signed", &definition).await.expect(200);
+    server.send(admin, Method::POST, "/v1/forms/signed/publish", &Value::Null).await.expect(201);
+    let made = server.send(admin, Method::POST, "/v1/forms/signed/submissions", &json!({"data": {}})).await;
+    let path = made.expect(201).header("location").to_owned();
+    let authorization = bearer(admin);
+    let headers = [("authorization", &*authorization), ("content-type", "text/plain")];
+    server.call(Method::POST, &format!("{path}/attachments?name=a.txt"), &headers, "a").await.expect(201);
+    let body = json!({"signature": {"name": "Ada", "meaning": "seen"}});
+    let signed =
+        server.send(admin, Method::POST, &format!("{path}/transitions/sign"), &body).await.expect(200);
+    let at = format!("min_position={}", signed.json()["position"]);
+    let files = server.get(admin, &format!("{path}/attachments?{at}")).await.expect(200).json();
+    (server.get(admin, &format!("{path}?{at}")).await.expect(200).json(), files)
+}
+
 #[tokio::test]
 async fn answers_have_the_documented_members_and_no_others() {
     let server = Server::start().await;
@@ -71,6 +96,7 @@ async fn answers_have_the_documented_members_and_no_others() {
     let get = async |path: &str| {
         server.get(&admin, &format!("{path}?min_position={position}")).await.expect(200).json()
     };
+    let (with_record, files) = a_signed_one_with_a_file(&server, &admin).await;
     let events = get("/v1/events").await;
     let list = get("/v1/submissions").await;
     let forms = get("/v1/forms").await;
@@ -78,6 +104,10 @@ async fn answers_have_the_documented_members_and_no_others() {
     for (name, answer) in [
         ("SubmissionRecorded", &recorded.json()),
         ("Submission", &get(&path).await),
+        ("SubmissionWithRecord", &with_record),
+        ("AttachedFile", &with_record["attachments"][0]),
+        ("GivenSignature", &with_record["signatures"][0]),
+        ("AttachmentList", &files),
         ("SubmissionPage", &list),
         ("Timeline", &timeline),
         ("TimelineEntry", &timeline["items"][0]),

@@ -2,6 +2,7 @@
 //! Journeys through the program as a whole are in the `tests` package; here is what only this crate decides.
 
 mod api_keys;
+mod attachments;
 mod audit;
 mod audit_coverage;
 mod commands;
@@ -13,4 +14,5 @@ mod feed;
 mod queries;
 mod replays;
 mod roles;
+mod signatures;
 mod support;

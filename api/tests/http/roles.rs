@@ -24,7 +24,9 @@ impl Row {
     fn path(&self, form: &str, submission: &str) -> String {
         let path =
             self.template.replace("{form}", form).replace("{version}", "1").replace("{name}", "approve");
-        path.replace("{id}", submission)
+        let path = path.replace("{id}", submission).replace("{sha256}", &"0".repeat(64));
+        // What nobody can do without: from which moment on.
+        if path.ends_with("/diff") { path + "?from_position=1" } else { path }
     }
 
     fn is_open(&self) -> bool {
@@ -149,7 +151,8 @@ async fn a_role_for_one_form_is_the_role_there_and_reaches_nothing_of_another() 
             for (form, id) in ["claim", "permit"].into_iter().zip(&ids) {
                 let mut path = row.path(form, id);
                 if row.for_forms == "with `form=`" {
-                    path += &format!("?form={form}");
+                    let separator = if path.contains('?') { '&' } else { '?' };
+                    path += &format!("{separator}form={form}");
                 }
                 let (status, code) = visit(&server, row, &path, Some(&eve)).await;
                 let what = format!("{} {path} as `{role}@claim`: {status} {code}", row.method);

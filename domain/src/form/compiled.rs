@@ -9,6 +9,7 @@ use jsonschema::Validator;
 use serde_json::Value;
 
 use super::ast::Field;
+use super::attachments::AttachmentRules;
 use super::definition::FormDefinition;
 use super::problem::DefinitionProblem;
 use super::rules::{self, FormRules, Verdict};
@@ -28,6 +29,7 @@ pub struct CompiledForm {
     fields: Field,
     rules: FormRules,
     workflow: Option<Workflow>,
+    attachments: Option<AttachmentRules>,
     index: Vec<String>,
     remarks: Vec<DefinitionProblem>,
 }
@@ -75,6 +77,17 @@ impl CompiledForm {
             }
             workflow
         });
+        let attachments = match definition.attachments.as_ref().map(AttachmentRules::compile) {
+            Some(Err(found)) => {
+                problems.extend(found);
+                None
+            }
+            Some(Ok(rules)) => Some(rules),
+            None => {
+                problems.extend(workflow.iter().flat_map(Workflow::attaching_in_vain));
+                None
+            }
+        };
         let works = !problems.iter().any(DefinitionProblem::is_error);
         problems.extend(remarks);
         problems.sort_by_key(|problem| std::cmp::Reverse(problem.severity));
@@ -87,6 +100,7 @@ impl CompiledForm {
                 fields,
                 rules,
                 workflow,
+                attachments,
                 index: definition.index.clone(),
                 remarks: problems,
             }),
@@ -127,6 +141,11 @@ impl CompiledForm {
     /// The form's workflow; `None` when a submission is final as soon as it is submitted.
     pub fn workflow(&self) -> Option<&Workflow> {
         self.workflow.as_ref()
+    }
+
+    /// Which files the form's submissions take; `None` when none.
+    pub fn attachments(&self) -> Option<&AttachmentRules> {
+        self.attachments.as_ref()
     }
 
     /// Where the form's workflow takes a submission in `state` by itself; `None` when it stays.

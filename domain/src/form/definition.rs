@@ -13,7 +13,7 @@ pub const TITLE_CHARS_MAX: usize = 500;
 /// The most fields that a form may index.
 pub const INDEX_MAX: usize = 32;
 
-const MEMBERS: [&str; 6] = ["title", "schema", "ui", "index", "rules", "workflow"];
+const MEMBERS: [&str; 7] = ["title", "schema", "ui", "index", "rules", "workflow", "attachments"];
 
 /// A form definition whose members have the right types.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +30,8 @@ pub struct FormDefinition {
     pub rules: Value,
     /// The workflow, as given.
     pub workflow: Option<Value>,
+    /// Which files its submissions take, as given; none when it is missing.
+    pub attachments: Option<Value>,
 }
 
 impl FormDefinition {
@@ -51,6 +53,7 @@ impl FormDefinition {
             index: reader.index(),
             rules: Value::Array(reader.list("rules").cloned().unwrap_or_default()),
             workflow: reader.object("workflow", "an object with `initial`, `states` and `transitions`"),
+            attachments: reader.object("attachments", "an object with `types`, `max_bytes` and `max_count`"),
         };
         if reader.problems.is_empty() { Ok(definition) } else { Err(reader.problems) }
     }
@@ -70,8 +73,9 @@ impl<'a> Reader<'a> {
         let members = self.members;
         for name in members.keys().filter(|name| !MEMBERS.contains(&name.as_str())) {
             let message = format!(
-                "a form definition has no member `{}`; it has `title`, `schema`, `ui`, `index`, `rules` and `workflow`",
-                name.chars().take(TITLE_CHARS_MAX).collect::<String>()
+                "a form definition has no member `{}`; it has `{}`",
+                name.chars().take(TITLE_CHARS_MAX).collect::<String>(),
+                MEMBERS.join("`, `")
             );
             self.problem(pointer::child("", name), message);
         }

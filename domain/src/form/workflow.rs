@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::ast::Field;
 use super::problem::DefinitionProblem;
+use crate::json::pointer;
 use expression::{Candidates, Guard, Scope};
 
 pub use expression::{Facts, GuardFailed};
@@ -46,12 +47,30 @@ pub struct State {
     pub edit: Vec<String>,
     /// The roles that may edit; `None`: the submitter, and whoever may take a transition from here.
     pub editors: Option<Vec<String>>,
+    /// Whether files may be attached and detached here, where the definition says; see [`State::takes_attachments`].
+    pub attach: Option<bool>,
     /// How long a submission may wait here.
     pub due: Option<Period>,
     /// Where it goes when it waited longer.
     pub escalate_to: Option<String>,
     /// When it is told that it still waits.
     pub remind: Vec<Reminder>,
+}
+
+impl State {
+    /// Whether files may be attached and detached here: where the definition says so, else where something may be edited.
+    pub fn takes_attachments(&self) -> bool {
+        self.attach.unwrap_or(!self.edit.is_empty())
+    }
+}
+
+/// The signature that a transition asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignatureRule {
+    /// What it means to sign, word for word.
+    pub meaning: String,
+    /// How long ago the signer may have shown their credentials; `None`: as long as their token lasts.
+    pub age_max: Option<Period>,
 }
 
 /// A way that people take.
@@ -73,6 +92,8 @@ pub struct Transition {
     pub exclude_submitter: bool,
     /// Whether a reason must be given.
     pub reason_required: bool,
+    /// The signature that must be given.
+    pub signature: Option<SignatureRule>,
     /// What may be edited by taking it, beside what its state lets be edited.
     pub edit: Vec<String>,
     candidates: Option<Candidates>,
@@ -146,6 +167,25 @@ impl Workflow {
     /// The states in which something may be edited.
     pub fn editable_states(&self) -> impl Iterator<Item = &str> {
         self.states.iter().filter(|(_, state)| !state.edit.is_empty()).map(|(name, _)| name.as_str())
+    }
+
+    /// Whether some transition asks for a signature.
+    pub fn asks_for_signatures(&self) -> bool {
+        self.transitions.iter().any(|transition| transition.signature.is_some())
+    }
+
+    /// The states in which files may be attached.
+    pub fn attaching_states(&self) -> impl Iterator<Item = &str> {
+        self.states.iter().filter(|(_, state)| state.takes_attachments()).map(|(name, _)| name.as_str())
+    }
+
+    /// The states that say `attach` in a form that takes no files.
+    pub(super) fn attaching_in_vain(&self) -> impl Iterator<Item = DefinitionProblem> {
+        let named = self.states.iter().filter(|(_, state)| state.attach == Some(true));
+        named.map(|(name, _)| {
+            let message = "the form takes no attachments; say with `attachments` beside `workflow` which, for example `{}`";
+            DefinitionProblem::error(pointer::child(&pointer::child("/workflow/states", name), "attach"), message)
+        })
     }
 
     /// The transition called `name`.

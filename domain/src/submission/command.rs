@@ -5,6 +5,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
+use super::signing::SignatureGiven;
+use crate::attachment::{Attachment, ContentHash};
 use crate::context::Actor;
 use crate::form::CompiledForm;
 
@@ -91,6 +93,20 @@ pub enum Act {
         data: Option<Arc<Value>>,
         /// For whom; `None`: by one's own right, or as the delegate that one is.
         on_behalf_of: Option<String>,
+        /// The signature, where the transition asks for one.
+        signature: Option<SignatureGiven>,
+    },
+    /// Attaches a file whose bytes are stored.
+    Attach {
+        /// What it is.
+        attachment: Attachment,
+    },
+    /// Takes a file off; its bytes stay in the record.
+    Detach {
+        /// Which.
+        sha256: ContentHash,
+        /// Why.
+        reason: Option<String>,
     },
     /// Takes the submission back.
     Withdraw {

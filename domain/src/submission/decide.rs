@@ -106,6 +106,69 @@ pub enum SubmissionError {
         /// What the patch changes beyond what may be edited, as JSON Pointers.
         pointers: Vec<String>,
     },
+    /// The transition asks for a signature.
+    #[error(
+        "`{transition}` must be signed: send `signature` with your printed `name` and `\"meaning\": \"{meaning}\"`"
+    )]
+    SignatureRequired {
+        /// The transition.
+        transition: String,
+        /// What it means to sign, as the form says it.
+        meaning: String,
+    },
+    /// The signature is not the one that the transition asks for.
+    #[error("{message}")]
+    SignatureInvalid {
+        /// Where in the request, as a JSON Pointer.
+        pointer: &'static str,
+        /// What is wrong and what would be right.
+        message: String,
+    },
+    /// The signer showed their credentials too long ago.
+    #[error(
+        "to sign `{transition}`, log in again: credentials must have been shown within {seconds} seconds"
+    )]
+    ReauthenticationRequired {
+        /// The transition.
+        transition: String,
+        /// How long ago they may have been shown.
+        seconds: i64,
+    },
+    /// The form takes no files.
+    #[error("this form takes no attachments")]
+    NoAttachments,
+    /// The form takes no files of this type.
+    #[error("this form takes attachments of the types `{}`, not `{given}`", .types.join("`, `"))]
+    AttachmentType {
+        /// What was given.
+        given: String,
+        /// What the form takes.
+        types: Vec<&'static str>,
+    },
+    /// The form takes no files of this size.
+    #[error("this form takes attachments of at most {bytes_max} bytes")]
+    AttachmentTooLarge {
+        /// The largest it takes.
+        bytes_max: u64,
+    },
+    /// The file is empty, or its name is none.
+    #[error("{0}")]
+    AttachmentInvalid(&'static str),
+    /// The submission has as many files as its form takes.
+    #[error("the submission has {count_max} attachments, as many as its form takes")]
+    TooManyAttachments {
+        /// How many that is.
+        count_max: usize,
+    },
+    /// The same bytes are attached under another name.
+    #[error("these bytes are attached already, as `{name}`; detach them first to give them another name")]
+    AlreadyAttached {
+        /// That name.
+        name: Arc<str>,
+    },
+    /// The submission has no such file.
+    #[error("the submission has no such attachment")]
+    NoSuchAttachment,
     /// The delegation makes no sense.
     #[error("{0}")]
     DelegationInvalid(&'static str),

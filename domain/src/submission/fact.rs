@@ -7,8 +7,10 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::signing::Signature;
 use super::state::SubmissionState;
 use super::task::{Delegation, Task};
+use crate::attachment::Attachment;
 use crate::ids::{FormId, FormVersion};
 use crate::json::CanonicalJson;
 
@@ -109,6 +111,25 @@ pub enum WorkflowFact {
         /// What.
         text: Arc<str>,
     },
+    /// `formledger.submission.signed`: somebody signed for the transition that the next event takes or approves.
+    Signed(Signature),
+    /// `formledger.submission.attached`: a file belongs to it now.
+    Attached {
+        /// Which.
+        attachment: Attachment,
+        /// Who attached it.
+        by: Arc<str>,
+    },
+    /// `formledger.submission.detached`: a file does not belong to it any more; its bytes stay.
+    Detached {
+        /// Which.
+        attachment: Attachment,
+        /// Who took it off.
+        by: Arc<str>,
+        /// Why, where somebody said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Arc<str>>,
+    },
     /// `formledger.submission.withdrawn`: its submitter took it back.
     Withdrawn {
         /// The state it left.
@@ -134,6 +155,9 @@ impl WorkflowFact {
             Self::Delegated { .. } => "formledger.submission.delegated",
             Self::DelegationEnded { .. } => "formledger.submission.delegation-ended",
             Self::Commented { .. } => "formledger.submission.commented",
+            Self::Signed(_) => "formledger.submission.signed",
+            Self::Attached { .. } => "formledger.submission.attached",
+            Self::Detached { .. } => "formledger.submission.detached",
             Self::Withdrawn { .. } => "formledger.submission.withdrawn",
         }
     }
@@ -164,12 +188,15 @@ impl WorkflowFact {
             | Self::TaskOpened(_)
             | Self::Escalated { .. }
             | Self::Reminded { .. }
+            | Self::Signed(_)
             | Self::Withdrawn { .. } => false,
             Self::Claimed { .. }
             | Self::Assigned { .. }
             | Self::Released { .. }
             | Self::Delegated { .. }
             | Self::DelegationEnded { .. }
+            | Self::Attached { .. }
+            | Self::Detached { .. }
             | Self::Commented { .. } => true,
         }
     }
@@ -181,6 +208,7 @@ impl WorkflowFact {
             | Self::Approved { reason, .. }
             | Self::Assigned { reason, .. }
             | Self::Delegated { reason, .. }
+            | Self::Detached { reason, .. }
             | Self::Withdrawn { reason, .. } => reason.as_ref(),
             _ => None,
         }
@@ -188,10 +216,10 @@ impl WorkflowFact {
 
     /// The payload, with the form version beside what happened.
     pub(super) fn payload(&self, form: &FormId, form_version: FormVersion) -> CanonicalJson {
-        let mut payload = serde_json::to_value(self).expect("facts hold texts, small numbers and times");
+        let mut payload = serde_json::to_value(self).expect("facts hold texts, numbers and times");
         payload["form"] = form.as_str().into();
         payload["form_version"] = form_version.0.into();
-        CanonicalJson::from_value(&payload).expect("counts of people are far below 2^53")
+        CanonicalJson::from_value(&payload).expect("counts of people and sizes of files are far below 2^53")
     }
 
     /// What a payload says; `None` when it is not of a fact in a workflow.

@@ -12,6 +12,7 @@ use super::decide::SubmissionError;
 use super::event::SubmissionEvent;
 use super::fact::WorkflowFact;
 use super::rights::ADMIN;
+use super::signing::SignatureGiven;
 use super::state::{Submission, SubmissionState};
 use super::task::Delegation;
 use super::work::Work;
@@ -28,7 +29,7 @@ pub const DELEGATIONS_MAX: usize = 50;
 /// stream stays one that can be read whole; at the limit such commands are refused, transitions are not.
 pub const NOTES_MAX: u32 = 5_000;
 
-type Decision = Result<Vec<SubmissionEvent>, SubmissionError>;
+pub(super) type Decision = Result<Vec<SubmissionEvent>, SubmissionError>;
 
 /// One person's command on one submission.
 pub(super) struct Person<'a> {
@@ -48,11 +49,14 @@ impl Person<'_> {
             Act::Take { data: Some(_), .. } if self.submission.notes() >= NOTES_MAX => {
                 Err(SubmissionError::TooManyNotes)
             }
-            Act::Take { transition, reason, data, on_behalf_of } => {
-                self.take(transition, reason.as_deref(), data.as_deref(), on_behalf_of.as_deref())
+            Act::Take { transition, reason, data, on_behalf_of, signature } => {
+                let signature = signature.as_ref();
+                self.take(transition, reason.as_deref(), data.as_deref(), on_behalf_of.as_deref(), signature)
             }
             Act::Withdraw { reason } => self.withdraw(reason.as_deref()),
             _ if self.submission.notes() >= NOTES_MAX => Err(SubmissionError::TooManyNotes),
+            Act::Attach { attachment } => self.attach(attachment),
+            Act::Detach { sha256, reason } => self.detach(*sha256, reason.as_deref()),
             Act::Comment { text } => self.comment(text),
             Act::Claim => self.claim(),
             Act::Assign { to, reason } => self.assign(to, reason.as_deref()),
@@ -69,11 +73,11 @@ impl Person<'_> {
         self.submission.work().ok_or(SubmissionError::Missing)
     }
 
-    fn course(&self) -> Course<'_> {
+    pub(super) fn course(&self) -> Course<'_> {
         Course::new(self.submission, self.form, self.now)
     }
 
-    fn one(&self, fact: WorkflowFact) -> Decision {
+    pub(super) fn one(&self, fact: WorkflowFact) -> Decision {
         let mut course = self.course();
         course.fact(fact);
         Ok(course.finish())
@@ -98,6 +102,7 @@ impl Person<'_> {
         reason: Option<&str>,
         data: Option<&Value>,
         on_behalf_of: Option<&str>,
+        signature: Option<&SignatureGiven>,
     ) -> Decision {
         let transition = self.transition(name)?;
         let action = self.work()?.action(name).ok_or_else(|| self.submission.not_waiting())?;
@@ -106,6 +111,7 @@ impl Person<'_> {
         if transition.reason_required && reason.is_none() {
             return Err(SubmissionError::ReasonRequired { transition: name.to_owned() });
         }
+        let signer = self.signature_for(transition, signature)?;
         let mut course = self.course();
         if let Some(data) = data {
             let state = self.form.workflow().zip(self.submission.state());
@@ -121,6 +127,7 @@ impl Person<'_> {
         course
             .ask(Some(self.by), |facts| self.form.lets_through(transition, facts))
             .map_err(|failed| guard_not_met(name, failed))?;
+        self.sign(&mut course, transition, signer, principal.as_ref())?;
         self.count(&mut course, transition, principal, reason);
         Ok(course.finish())
     }
@@ -347,7 +354,7 @@ fn remind(submission: &Submission, form: &CompiledForm, now: DateTime<Utc>) -> V
     course.finish()
 }
 
-fn not_permitted(who: &str) -> SubmissionError {
+pub(super) fn not_permitted(who: &str) -> SubmissionError {
     SubmissionError::NotPermitted { who: who.to_owned() }
 }
 
@@ -357,7 +364,7 @@ fn guard_not_met(transition: &str, failed: GuardFailed) -> SubmissionError {
 }
 
 /// A text that says something; `None` when it is missing or blank.
-fn text(
+pub(super) fn text(
     what: &'static str,
     text: Option<&str>,
     bytes_max: usize,

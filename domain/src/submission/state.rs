@@ -12,6 +12,7 @@ use super::event::SubmissionEvent;
 use super::fact::WorkflowFact;
 use super::task::Task;
 use super::work::Work;
+use crate::attachment::Attachment;
 use crate::form::CompiledForm;
 use crate::ids::{FormId, FormVersion};
 use crate::json::{CanonicalJson, pointer};
@@ -86,6 +87,9 @@ pub(super) struct Made {
     /// Who wrote or submitted the draft in the submitter's name.
     #[serde(default)]
     authors: BTreeSet<Arc<str>>,
+    /// The files that belong to it, in the order in which they were attached.
+    #[serde(default)]
+    attachments: Vec<Attachment>,
     /// Facts of its life outside of a draft that did not move it.
     #[serde(default)]
     notes: u32,
@@ -151,6 +155,11 @@ impl Submission {
         self.work()?.task()
     }
 
+    /// The files that belong to it, in the order in which they were attached.
+    pub fn attachments(&self) -> &[Attachment] {
+        self.made.as_ref().map_or(&[], |made| &made.attachments)
+    }
+
     /// Who wrote or submitted it in the submitter's name.
     pub(super) fn authors(&self) -> impl Iterator<Item = &Arc<str>> {
         self.made.iter().flat_map(|made| &made.authors)
@@ -179,6 +188,7 @@ impl Submission {
                 let mut made = Made::new(pin, state, submitter, data);
                 if let Some(draft) = draft {
                     made.authors = draft.authors;
+                    made.attachments = draft.attachments;
                     made.documents_bytes += draft.documents_bytes;
                 }
                 made.authors.extend(by);
@@ -219,6 +229,7 @@ impl Made {
             rules: None,
             work: Work::default(),
             authors: BTreeSet::new(),
+            attachments: Vec::new(),
             notes: 0,
         }
     }
@@ -228,7 +239,25 @@ impl Made {
             Some(state) => self.state = state.clone(),
             None => self.notes = self.notes.saturating_add(u32::from(fact.is_note())),
         }
+        match fact {
+            WorkflowFact::Attached { attachment, by } => {
+                self.attachments.push(attachment.clone());
+                self.wrote(by);
+            }
+            WorkflowFact::Detached { attachment, by, .. } => {
+                self.attachments.retain(|held| held.sha256 != attachment.sha256);
+                self.wrote(by);
+            }
+            _ => {}
+        }
         self.work.fold(fact);
+    }
+
+    /// Remembers who changes a draft in the submitter's name, as an amendment says it.
+    fn wrote(&mut self, by: &Arc<str>) {
+        if self.state == SubmissionState::DRAFT && *by != self.submitter {
+            self.authors.insert(by.clone());
+        }
     }
 }
 

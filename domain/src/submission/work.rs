@@ -128,7 +128,9 @@ impl Work {
                 self.delegations.push(delegation.clone());
             }
             WorkflowFact::DelegationEnded { from, to } => self.end_delegation(from, to),
-            WorkflowFact::Commented { .. } => {}
+            // What was approved is not what stands there now.
+            WorkflowFact::Attached { .. } | WorkflowFact::Detached { .. } => self.approvals.clear(),
+            WorkflowFact::Signed(_) | WorkflowFact::Commented { .. } => {}
         }
     }
 

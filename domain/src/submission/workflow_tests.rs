@@ -1,9 +1,11 @@
 //! Given / when / then for submissions in a workflow.
 
+mod attachments;
 mod delegation;
 mod form_roles;
 mod four_eyes;
 mod reminders;
+mod signatures;
 
 use std::sync::Arc;
 
@@ -162,7 +164,13 @@ fn sam() -> Actor {
 }
 
 fn take(transition: &str) -> Act {
-    Act::Take { transition: transition.to_owned(), reason: None, data: None, on_behalf_of: None }
+    Act::Take {
+        transition: transition.to_owned(),
+        reason: None,
+        data: None,
+        on_behalf_of: None,
+        signature: None,
+    }
 }
 
 fn because(transition: &str, reason: &str) -> Act {
@@ -171,6 +179,7 @@ fn because(transition: &str, reason: &str) -> Act {
         reason: Some(reason.to_owned()),
         data: None,
         on_behalf_of: None,
+        signature: None,
     }
 }
 
@@ -180,6 +189,7 @@ fn with_data(transition: &str, data: Value) -> Act {
         reason: None,
         data: Some(Arc::new(data)),
         on_behalf_of: None,
+        signature: None,
     }
 }
 
@@ -426,6 +436,7 @@ fn comments_are_for_those_whom_it_concerns_and_bounded() {
         reason: None,
         data: Some(Arc::new(json!({"extra": {"a": "x"}}))),
         on_behalf_of: None,
+        signature: None,
     };
     assert_eq!(case.act(&person("mia", &[]), with_data), Err(SubmissionError::TooManyNotes));
     case.take(&reviewer("rita"), "approve").expect("transitions are still taken");

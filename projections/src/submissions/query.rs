@@ -35,6 +35,16 @@ pub struct Page<T> {
     pub position: Position,
 }
 
+impl<T> Page<T> {
+    /// The same page with a cursor that stays at `moment`; unchanged where that is the present.
+    pub fn at(mut self, moment: Option<Position>) -> Self {
+        if let Some(moment) = moment {
+            self.next_cursor = self.next_cursor.map(|cursor| cursor.at(moment));
+        }
+        self
+    }
+}
+
 /// Which submissions, in which order.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SubmissionQuery {
@@ -48,6 +58,8 @@ pub struct SubmissionQuery {
     pub q: Option<String>,
     /// Only those of which all of these hold; needs `form`. A submission has the fields that its own form version indexes.
     pub conditions: Vec<Condition>,
+    /// Only those to which something happened after this position; in the order of their last event, which has an index.
+    pub changed_after: Option<Position>,
     /// In this order.
     pub sort: Sort,
     /// Items per page, 1 to [`PAGE_ITEMS_MAX`]; [`PAGE_ITEMS_DEFAULT`] when `None`.
@@ -161,7 +173,9 @@ impl SubmissionQuery {
         // An absent filter and an empty one are different queries.
         let filter =
             |name: &str, value: Option<&str>| value.map_or(String::new(), |value| format!("{name}{value}"));
+        let changed_after = self.changed_after.map(|position| position.to_string());
         let filters = [
+            filter("changed_after=", changed_after.as_deref()),
             filter("form=", self.form.as_ref().map(FormId::as_str)),
             filter("state=", self.state.as_deref()),
             filter("submitter=", self.submitter.as_deref()),

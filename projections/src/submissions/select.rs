@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::fields::FieldValue;
 use super::query::{Sort, SortKey, SubmissionQuery};
 use super::stored::COLUMNS;
+use crate::columns::place;
 use crate::condition::{Comparison, Condition, Operand};
 use crate::cursor::InvalidCursor;
 use crate::database::{Dialect, Row, Sql, sql};
@@ -70,6 +71,9 @@ fn filter<'q>(sql: &mut Sql<'q>, tenant: &'q TenantId, query: &'q SubmissionQuer
     }
     if let Some(submitter) = &query.submitter {
         sql.push(" AND s.submitter = ").push_bind(submitter.as_str());
+    }
+    if let Some(position) = query.changed_after {
+        sql.push(" AND s.position > ").push_bind(place(position.0));
     }
     if let Some(text) = &query.q {
         push_text_search(sql, text, dialect);
@@ -177,6 +181,7 @@ pub(super) fn page_key(sort: &Sort, row: &Row) -> Result<PageKey, sqlx::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use formledger_domain::Position;
     use sqlx::{Connection, Row as _, SqliteConnection};
 
     /// Filters that were slow once would be slow again unnoticed: every order must come out of an index as it is.
@@ -192,11 +197,14 @@ mod tests {
             SubmissionQuery { form: form.clone(), ..Default::default() },
             SubmissionQuery { state: Some("review".to_owned()), ..Default::default() },
             SubmissionQuery { submitter: Some("ann".to_owned()), form: form.clone(), ..Default::default() },
+            SubmissionQuery { changed_after: Some(Position(7)), form: form.clone(), ..Default::default() },
             SubmissionQuery { conditions: conditions.to_vec(), form: form.clone(), ..Default::default() },
         ];
         for filter in filters {
             for sort in ["created_at", "-created_at", "updated_at", "-updated_at", "/n", "-/n"] {
-                if sort.ends_with("/n") && filter.form.is_none() {
+                // What changed is only ever listed in the order of its last event.
+                let listed = filter.changed_after.is_none() || sort.ends_with("updated_at");
+                if sort.ends_with("/n") && filter.form.is_none() || !listed {
                     continue;
                 }
                 let query = SubmissionQuery { sort: sort.parse().expect("an order"), ..filter.clone() };

@@ -85,6 +85,16 @@ pub struct TaskPage {
     pub position: Position,
 }
 
+impl TaskPage {
+    /// The same page with a cursor that stays at `moment`; unchanged where that is the present.
+    pub fn at(mut self, moment: Option<Position>) -> Self {
+        if let Some(moment) = moment {
+            self.next_cursor = self.next_cursor.map(|cursor| cursor.at(moment));
+        }
+        self
+    }
+}
+
 /// A task that time does something with: it is to be told that it waits, or its time is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DueTask {

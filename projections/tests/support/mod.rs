@@ -99,19 +99,24 @@ impl World {
 
     /// Runs SQL on the read models behind everybody's back.
     pub async fn tamper(&self, script: &str) {
+        self.try_tamper(script).await.expect("tampering");
+    }
+
+    /// The same, which the database may refuse.
+    pub async fn try_tamper(&self, script: &str) -> Result<(), sqlx::Error> {
         match &self.ground.database {
             None => tamper_file(&self.dir.path().join("read-models.db"), script).await,
             Some(database) => {
                 let mut connection = database.connect().await;
                 let script = format!("SET search_path TO read_models; {script}");
-                sqlx::raw_sql(&script).execute(&mut connection).await.expect("tampering");
+                sqlx::raw_sql(&script).execute(&mut connection).await.map(drop)
             }
         }
     }
 
     /// Runs SQL on the ledger behind everybody's back.
     pub async fn tamper_ledger(&self, script: &str) {
-        tamper_file(&self.dir.path().join("ledger.db"), script).await;
+        tamper_file(&self.dir.path().join("ledger.db"), script).await.expect("tampering");
     }
 
     /// A second runner on the same read models, as a second process would have one.
@@ -157,11 +162,11 @@ pub async fn open(place: &ReadModelPlace) -> ReadModels {
     ReadModels::open(place.clone(), ReadModelSettings::default()).await.expect("read models")
 }
 
-async fn tamper_file(path: &Path, script: &str) {
+async fn tamper_file(path: &Path, script: &str) -> Result<(), sqlx::Error> {
     let url = format!("sqlite://{}", path.display());
     let mut connection = SqliteConnection::connect(&url).await.expect("connection");
-    sqlx::raw_sql(script).execute(&mut connection).await.expect("tampering");
-    connection.close().await.expect("closed");
+    sqlx::raw_sql(script).execute(&mut connection).await?;
+    connection.close().await
 }
 
 /// Read models in the Postgres database that a URL names.
@@ -340,5 +345,11 @@ pub fn task_opened(form: &str) -> SubmissionEvent {
         remind_at: Vec::new(),
         escalate_to: None,
     });
+    SubmissionEvent::Worked { form: form_id(form), form_version: FormVersion(1), fact }
+}
+
+/// Taken back by its submitter.
+pub fn withdrawn(form: &str) -> SubmissionEvent {
+    let fact = WorkflowFact::Withdrawn { from: SubmissionState::SUBMITTED, reason: None };
     SubmissionEvent::Worked { form: form_id(form), form_version: FormVersion(1), fact }
 }

@@ -126,13 +126,17 @@ fn replace(from: &Path, to: &Path) {
     }
 }
 
-/// The files of a stopped installation, as any backup program copies them.
+/// The files of a stopped installation and those in its folders, as any backup program copies them.
 fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir(to).expect("a folder can be made");
     for entry in fs::read_dir(from).expect("the data folder is there") {
         let path = entry.expect("the data folder can be read").path();
         let name = path.file_name().expect("files have names");
-        fs::copy(&path, to.join(name)).expect("a file can be copied");
+        if path.is_dir() {
+            copy_folder(&path, &to.join(name));
+        } else {
+            fs::copy(&path, to.join(name)).expect("a file can be copied");
+        }
     }
 }
 

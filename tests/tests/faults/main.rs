@@ -2,6 +2,7 @@
 //! the database killed, paused, cut off, slow and replaced by its standby. Each test drives the machine hard; `.config/nextest.toml` runs
 //! them one at a time.
 
+mod attachments;
 mod campaign;
 mod disk_full;
 mod graceful;

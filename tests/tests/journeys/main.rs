@@ -1,6 +1,7 @@
 //! What people and systems do with the product, over HTTP and the command line, one file per promise.
 //! Every test starts its own server on its own data; nothing private is imported.
 
+mod attachments;
 mod audit;
 mod bad_input;
 mod bulk;
@@ -29,6 +30,7 @@ mod stats;
 mod submissions;
 mod tasks;
 mod tenants;
+mod time_travel;
 mod timeline;
 mod va_forms;
 mod workflow;

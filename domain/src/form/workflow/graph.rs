@@ -146,15 +146,15 @@ fn states(definition: &Definition, fields: &Field, problems: &mut Vec<Definition
     for (name, state) in &definition.states {
         let at = at_state(name);
         let mut problem = |message: &str| problems.push(DefinitionProblem::error(&*at, message));
-        let State { is_final, edit, due, remind, .. } = state;
+        let State { is_final, edit, attach, due, remind, .. } = state;
         if name == DRAFT {
             problem("`draft` is the state of what is not submitted yet; give this state another name");
         }
         if name == WITHDRAWN && !is_final {
             problem("`withdrawn` is where a withdrawal by the submitter ends; it must be `\"final\": true`");
         }
-        if *is_final && (due.is_some() || !edit.is_empty()) {
-            problem("nothing is edited or due in a final state");
+        if *is_final && (due.is_some() || !edit.is_empty() || *attach == Some(true)) {
+            problem("nothing is edited, attached or due in a final state");
         }
         if *is_final && !remind.is_empty() {
             problem("nobody is reminded of a final state");

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::super::problem::DefinitionProblem;
 use super::expression::{Candidates, Guard};
 use super::reminder::never_in_time;
-use super::{DEFAULT_ROLE, Period, REMINDERS_MAX, Reminder, State, Transition};
+use super::{DEFAULT_ROLE, Period, REMINDERS_MAX, Reminder, SignatureRule, State, Transition};
 use crate::json::pointer;
 
 /// The most states of a workflow.
@@ -19,6 +19,8 @@ pub const TRANSITIONS_MAX: usize = 500;
 pub const NAMES_MAX: usize = 200;
 /// The longest name of a state, transition or role, in bytes.
 pub const NAME_BYTES_MAX: usize = 128;
+/// The longest meaning of a signature, in bytes.
+pub const MEANING_BYTES_MAX: usize = 500;
 /// The most approvals that a transition may ask for.
 pub const APPROVALS_MAX: u32 = 100;
 
@@ -50,6 +52,7 @@ pub(super) struct TransitionDefinition {
     pub(super) approvers_max: Option<u32>,
     pub(super) exclude_submitter: bool,
     pub(super) reason_required: bool,
+    pub(super) signature: Option<SignatureRule>,
     pub(super) edit: Vec<String>,
 }
 
@@ -68,6 +71,7 @@ impl TransitionDefinition {
             approvers_max: self.approvers_max,
             exclude_submitter: self.exclude_submitter,
             reason_required: self.reason_required,
+            signature: self.signature,
             edit: self.edit,
             candidates,
             when,
@@ -90,11 +94,12 @@ pub(super) fn read(workflow: &Value, problems: &mut Vec<DefinitionProblem>) -> D
 }
 
 fn state(value: &Value, at: String, problems: &mut Vec<DefinitionProblem>) -> State {
-    let members = ["title", "final", "edit", "editors", "due", "escalate", "remind"];
+    let members = ["title", "final", "edit", "editors", "attach", "due", "escalate", "remind"];
     let mut state = State {
         is_final: false,
         edit: Vec::new(),
         editors: None,
+        attach: None,
         due: None,
         escalate_to: None,
         remind: Vec::new(),
@@ -104,7 +109,8 @@ fn state(value: &Value, at: String, problems: &mut Vec<DefinitionProblem>) -> St
     state.is_final = given.flag("final");
     state.edit = given.pointers("edit");
     state.editors = given.has("editors").then(|| given.names("editors"));
-    state.due = given.period("due");
+    state.attach = given.has("attach").then(|| given.flag("attach"));
+    state.due = given.period("due", DUE_RULE);
     state.escalate_to = given.escalation();
     state.remind = given.reminders(state.due);
     state
@@ -140,6 +146,7 @@ fn transition(
         "approvals",
         "exclude_submitter",
         "reason",
+        "signature",
         "edit",
     ];
     let mut given = Members::of(value, at, "a transition", &members, problems)?;
@@ -156,6 +163,7 @@ fn transition(
         approvers_max,
         exclude_submitter: given.flag("exclude_submitter"),
         reason_required: given.reason(),
+        signature: given.signature(),
         edit: given.pointers("edit"),
     })
 }
@@ -283,14 +291,11 @@ impl<'a> Members<'a> {
         }
     }
 
-    fn period(&mut self, member: &str) -> Option<Period> {
+    fn period(&mut self, member: &str, rule: &str) -> Option<Period> {
         let given = self.members.get(member)?;
         let period = given.as_str().and_then(Period::parse);
         if period.is_none() {
-            self.problem(
-                member,
-                "a due date is an ISO 8601 duration such as `P3D`, `P1M` or `PT12H`, at most 100 years",
-            );
+            self.problem(member, rule);
         }
         period
     }
@@ -369,6 +374,26 @@ impl<'a> Members<'a> {
         }
     }
 
+    /// `{"meaning": "<text>", "max_age"?: "<duration>"}`.
+    fn signature(&mut self) -> Option<SignatureRule> {
+        let given = self.members.get("signature")?;
+        let at = pointer::child(&self.at, "signature");
+        let mut given = Members::of(given, at, "a signature", &["meaning", "max_age"], self.problems)?;
+        let age_max = given.period("max_age", AGE_RULE);
+        match given.members.get("meaning").and_then(Value::as_str) {
+            Some(meaning) if is_meaning(meaning) => {
+                Some(SignatureRule { meaning: meaning.to_owned(), age_max })
+            }
+            _ => {
+                let message = format!(
+                    "`meaning` says what it means to sign, for example `I approve this claim`: 1 to {MEANING_BYTES_MAX} bytes in one line"
+                );
+                given.problem("meaning", message);
+                None
+            }
+        }
+    }
+
     fn states(&mut self) -> BTreeMap<String, State> {
         let given = match self.members.get("states") {
             Some(Value::Object(states)) if (1..=STATES_MAX).contains(&states.len()) => states,
@@ -415,6 +440,16 @@ impl<'a> Members<'a> {
             .collect();
         read.into_iter().collect::<Option<_>>().unwrap_or_default()
     }
+}
+
+const DUE_RULE: &str =
+    "a due date is an ISO 8601 duration such as `P3D`, `P1M` or `PT12H`, at most 100 years";
+const AGE_RULE: &str = "`max_age` is how long ago the signer may have shown their credentials, an ISO 8601 duration such as `PT5M`";
+
+fn is_meaning(text: &str) -> bool {
+    (1..=MEANING_BYTES_MAX).contains(&text.len())
+        && text.trim() == text
+        && !text.chars().any(char::is_control)
 }
 
 const NAME_RULE: &str =

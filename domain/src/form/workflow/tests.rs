@@ -288,3 +288,40 @@ fn escalations_that_go_round_are_refused_but_what_is_published_works() {
     let published = CompiledForm::compile(&definition, &form, FormVersion::FIRST).expect("it works");
     assert_eq!(published.remarks().iter().filter(|remark| remark.is_error()).count(), 2);
 }
+
+#[test]
+fn a_signature_says_what_it_means_and_how_fresh_credentials_must_be() {
+    let with = |signature: Value| errors(|workflow| workflow["transitions"][0]["signature"] = signature);
+    assert!(with(json!({"meaning": "I approve this claim", "max_age": "PT5M"})).is_empty());
+    let at = |member: &str| vec![format!("/workflow/transitions/0/signature{member}")];
+    for (bad, member) in [
+        (json!("I approve"), ""),
+        (json!({}), "/meaning"),
+        (json!({"meaning": ""}), "/meaning"),
+        (json!({"meaning": "a\nb"}), "/meaning"),
+        (json!({"meaning": "x".repeat(501)}), "/meaning"),
+        (json!({"meaning": "x", "max_age": 300}), "/max_age"),
+        (json!({"meaning": "x", "max_age": "5m"}), "/max_age"),
+        (json!({"meaning": "x", "by": "ada"}), "/by"),
+    ] {
+        assert_eq!(with(bad.clone()), at(member), "{bad}");
+    }
+}
+
+#[test]
+fn a_state_that_lets_files_be_attached_is_in_a_form_that_takes_some() {
+    let attach = |value: Value, takes: bool| {
+        let mut definition = definition(|workflow| workflow["states"]["overdue"] = json!({"attach": value}));
+        if takes {
+            definition["attachments"] = json!({});
+        }
+        let problems = FormDefinition::problems(&definition, &"expense".parse().expect("a form id"));
+        problems.into_iter().filter(DefinitionProblem::is_error).map(|it| it.pointer).collect::<Vec<_>>()
+    };
+    assert!(attach(json!(true), true).is_empty());
+    assert!(attach(json!(false), false).is_empty());
+    assert_eq!(attach(json!(true), false), ["/workflow/states/overdue/attach"]);
+    assert_eq!(attach(json!("yes"), true), ["/workflow/states/overdue/attach"]);
+    let closed = errors(|workflow| workflow["states"]["approved"]["attach"] = json!(true));
+    assert_eq!(closed, ["/workflow/states/approved"]);
+}

@@ -98,6 +98,7 @@ fn one_delegate_of_two_owners_is_one_pair_of_eyes() {
         reason: None,
         data: None,
         on_behalf_of: Some("rob".to_owned()),
+        signature: None,
     };
     refused_as_approved_already(case.act(&person("dora", &[]), for_rob));
     // Neither as oneself after acting for another.

@@ -1,0 +1,347 @@
+//! Files of submissions: attached, listed, fetched, taken off. Bytes are streamed in both directions and kept by `store` under their hash
+//! before the event that names them is appended; the `Submission` aggregate says who may, where and which.
+
+mod disposition;
+mod spool;
+mod store;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use formledger_domain::{
+    ATTACHMENT_BYTES_MAX, Act, Attachment, ContentHash, MediaType, Position, Submission, SubmissionCommand,
+    SubmissionError, SubmissionEvent, SubmissionId, WorkflowFact, is_attachment_name,
+};
+use formledger_projections::record::{AttachedFile, Record};
+use http::StatusCode;
+use http::header::{
+    CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, EXPECT, HeaderValue,
+    IF_NONE_MATCH,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use warp::reply::Response;
+
+use crate::access::SUBMITTERS;
+use crate::body::{self, Body};
+use crate::call::{Call, media_type};
+use crate::command::{CommandCall, LEDGER_POSITION, Outcome, members};
+use crate::error::ApiError;
+use crate::forms::topic;
+use crate::head::Head;
+use crate::openapi::answers;
+use crate::params::{Params, invalid};
+use crate::query::{QueryCall, answer};
+use crate::submissions::{Effect, Pinned, ensure_readable, pinned, submission_id};
+use spool::Spooled;
+
+pub use store::{AttachmentStore, FOLDER, OpenError};
+
+/// The body of a detachment.
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Detachment {
+    /// Why.
+    reason: Option<String>,
+}
+
+/// What a request says of a file before its bytes.
+struct Announced {
+    /// The name, as a parameter.
+    name: Option<String>,
+    /// The type, as a header field.
+    media_type: String,
+    /// The size, where that is said.
+    bytes: Option<u64>,
+    /// Whether the client sends the bytes only after it was told to go on.
+    waits: bool,
+}
+
+/// What may come in.
+struct Admitted {
+    pinned: Pinned,
+    name: Arc<str>,
+    media_type: MediaType,
+    bytes_max: u64,
+}
+
+/// Attaches a file to a submission: its bytes are the body, its name a parameter, its type the `Content-Type`.
+#[utoipa::path(post, path = "/v1/submissions/{id}/attachments", tag = "attachments", security(("bearer" = []), ("api-key" = [])),
+    params(
+        ("id" = Uuid, Path, description = "The submission."),
+        ("name" = String, Query, description = "What the file is called: 1 to 255 bytes, no slashes."),
+    ),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The bytes; `Content-Type` says what they are."),
+    responses(
+        (status = 201, body = answers::SubmissionRecorded, description = "Attached; `Location` is where it is fetched. Approvals given in this state are void."),
+        (status = 200, body = answers::SubmissionRecorded, description = "The same bytes were attached under this name already; nothing is recorded."),
+        (status = 403, description = "`not-permitted`: not by this person."),
+        (status = 404, description = "There is no such submission, or not for this caller."),
+        (status = 409, description = "`attachments-not-taken` by this form, `not-in-state`, `too-many-attachments`, or `already-attached` under another name."),
+        (status = 413, description = "`attachment-too-large`: more bytes than the form takes; `limit_bytes` says how many those are."),
+        (status = 415, description = "`attachment-type-unsupported`: not a type that the form takes; `types` says which those are."),
+        (status = 422, description = "`attachment-type-mismatch`: the bytes are not what they are said to be. `attachment-invalid`: no bytes, or no name."),
+    ))]
+pub async fn attach(call: Call, id: String) -> Result<Response, ApiError> {
+    let caller = call.caller().await?;
+    let (api, head, mut body) = call.into_parts();
+    let announced = Announced::read(&head)?;
+    let ledger = api.tenants.enter(&api.store, &caller).await?;
+    let asked = CommandCall::for_ledger(Arc::clone(&api), &head, caller, Bytes::new(), ledger)?;
+    let _place = api.uploads.take(&asked.caller.context.tenant).ok_or(TOO_MANY_UPLOADS)?;
+    let admitted = match admit(&asked, &announced, &id).await {
+        Ok(admitted) => admitted,
+        Err(refusal) => return refuse(&asked, &head, &announced, &mut body, refusal).await,
+    };
+    let (limits, media_type) = (&api.settings.limits, admitted.media_type);
+    let incoming = api.attachments.incoming();
+    let spooled = spool::spool(&mut body, incoming, limits, admitted.bytes_max, media_type).await?;
+    be_what_it_says(&spooled, media_type)?;
+    let Admitted { pinned: Pinned { id, form, .. }, name, .. } = admitted;
+    let attachment = Attachment { sha256: spooled.sha256, name, media_type, bytes: spooled.bytes };
+    let named = announced.request(&spooled.sha256);
+    api.attachments.keep(&asked.caller.context.tenant, spooled).await?;
+
+    let CommandCall { caller, ledger, .. } = asked;
+    let call = CommandCall::for_ledger(api, &head, caller, named, ledger)?;
+    let (by, now) = (call.caller.context.actor.clone(), call.caller.context.now);
+    let topic = topic(form.id());
+    let act = Act::Attach { attachment: attachment.clone() };
+    let command = SubmissionCommand::Act { form, act, by, now };
+    call.execute::<Submission>(id, command, topic, |state, events| {
+        let effect = Effect::of(id, state).with_attachment(&attachment);
+        match events {
+            [] => Outcome::ok(&effect),
+            _ => Outcome::created(place(id, attachment.sha256), &effect),
+        }
+    })
+    .await
+}
+
+/// Takes a file off a submission. Its bytes stay, because what happened stays.
+#[utoipa::path(delete, path = "/v1/submissions/{id}/attachments/{sha256}", tag = "attachments", security(("bearer" = []), ("api-key" = [])),
+    params(
+        ("id" = Uuid, Path, description = "The submission."),
+        ("sha256" = String, Path, description = "The file's hash."),
+    ),
+    request_body = Detachment,
+    responses(
+        (status = 200, body = answers::SubmissionRecorded, description = "Taken off; it can still be fetched, and the timeline shows it. Approvals given in this state are void."),
+        (status = 403, description = "`not-permitted`: not by this person."),
+        (status = 404, description = "There is no such submission, or not for this caller, or it has no such file."),
+        (status = 409, description = "`not-in-state`: nothing is attached or taken off in this state."),
+    ))]
+pub async fn detach(call: Call, id: String, sha256: String) -> Result<Response, ApiError> {
+    let call = CommandCall::read_optional(call).await?;
+    let Detachment { reason } = members(&call.body)?;
+    let Pinned { id, form, is_draft, .. } = match pinned(&call, &id).await {
+        Ok(pinned) => pinned,
+        Err(refusal) => return call.first_or(refusal).await,
+    };
+    if is_draft {
+        call.caller.require_on(form.id(), SUBMITTERS)?;
+    }
+    let sha256 = content_hash(&sha256)?;
+    let (by, now) = (call.caller.context.actor.clone(), call.caller.context.now);
+    let topic = topic(form.id());
+    let command = SubmissionCommand::Act { form, act: Act::Detach { sha256, reason }, by, now };
+    call.execute::<Submission>(id, command, topic, |state, events| {
+        let effect = Effect::of(id, state);
+        match events {
+            [SubmissionEvent::Worked { fact: WorkflowFact::Detached { attachment, .. }, .. }] => {
+                Outcome::ok(&effect.with_attachment(attachment))
+            }
+            _ => Outcome::ok(&effect),
+        }
+    })
+    .await
+}
+
+#[derive(Serialize)]
+struct Attachments {
+    submission_id: SubmissionId,
+    items: Vec<AttachedFile>,
+    position: Position,
+}
+
+/// The files that belong to a submission.
+#[utoipa::path(get, path = "/v1/submissions/{id}/attachments", tag = "attachments", security(("bearer" = []), ("api-key" = [])),
+    params(
+        ("id" = String, Path, description = "The submission."),
+        ("min_position" = Option<u64>, Query, description = "Wait until the data reach this position."),
+    ),
+    responses(
+        (status = 200, body = answers::AttachmentList, description = "`{submission_id, items[], position}`, in the order in which they were attached."),
+        (status = 404, description = "There is no such submission, or not for this caller."),
+    ))]
+pub async fn list(call: Call, id: String) -> Result<Response, ApiError> {
+    let query = QueryCall::read(call).await?;
+    query.finish_params()?;
+    let submission_id = submission_id(&id)?;
+    let position = query.reach_ledger().await?;
+    let events = query.ledger.load(&query.caller.context.stream::<Submission>(submission_id)).await?;
+    let record = Record::fold(&events).map_err(ApiError::internal)?;
+    ensure_readable(&query.api, &query.ledger, &query.caller, &record.submission).await?;
+    answer(position, &Attachments { submission_id, items: record.attachments, position })
+}
+
+/// The bytes of a file that was ever attached to a submission.
+#[utoipa::path(get, path = "/v1/submissions/{id}/attachments/{sha256}", tag = "attachments", security(("bearer" = []), ("api-key" = [])),
+    params(
+        ("id" = String, Path, description = "The submission."),
+        ("sha256" = String, Path, description = "The file's hash, 64 hexadecimal digits."),
+        ("min_position" = Option<u64>, Query, description = "Wait until the data reach this position."),
+    ),
+    responses(
+        (status = 200, content_type = "application/octet-stream", description = "The bytes, with their own `Content-Type`, to be saved and not shown; `ETag` is the hash."),
+        (status = 304, description = "The client has them: `If-None-Match` names the hash."),
+        (status = 404, description = "There is no such submission, or not for this caller, or it never had such a file."),
+        (status = 503, description = "`attachment-unavailable`: the place where the bytes are does not answer."),
+    ))]
+pub async fn download(call: Call, id: String, sha256: String) -> Result<Response, ApiError> {
+    let query = QueryCall::read(call).await?;
+    query.finish_params()?;
+    let id = submission_id(&id)?;
+    let position = query.reach_ledger().await?;
+    let events = query.ledger.load(&query.caller.context.stream::<Submission>(id)).await?;
+    let record = Record::fold(&events).map_err(ApiError::internal)?;
+    ensure_readable(&query.api, &query.ledger, &query.caller, &record.submission).await?;
+    let sha256 = content_hash(&sha256)?;
+    // Also one that was taken off since: whoever may read what was there may read what was attached to it.
+    let attachment = record.ever_attached(sha256).ok_or(ApiError::NotFound("attachment"))?.clone();
+    let tag = format!("\"{sha256}\"");
+    // Compared weakly (RFC 9110 section 13.1.2), so what stands before a tag does not matter.
+    let has_it =
+        query.head.text(&IF_NONE_MATCH)?.is_some_and(|known| known.trim() == "*" || known.contains(&tag));
+    let mut response = if has_it {
+        let mut response = body::whole("application/octet-stream", Bytes::new());
+        response.headers_mut().remove(CONTENT_TYPE);
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        response
+    } else {
+        let chunks = query.api.attachments.read(&query.caller.context.tenant, sha256).await?;
+        let mut response = body::stream(attachment.media_type.as_str(), chunks);
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(attachment.bytes));
+        headers.insert(CONTENT_DISPOSITION, disposition::attachment(&attachment.name));
+        // Should a browser show it all the same, nothing in it may run or load anything.
+        headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
+        response
+    };
+    let headers = response.headers_mut();
+    headers.insert(ETAG, HeaderValue::from_str(&tag).expect("digits and quotes are visible ASCII"));
+    headers.insert(LEDGER_POSITION, HeaderValue::from(position.0));
+    Ok(response)
+}
+
+const TOO_MANY_UPLOADS: ApiError = ApiError::Overloaded {
+    code: "too-many-uploads",
+    detail: "as many attachments arrive at the moment as may at once",
+};
+
+impl Announced {
+    /// What the request says before its body.
+    ///
+    /// # Errors
+    /// 400 for what cannot be understood.
+    fn read(head: &Head) -> Result<Self, ApiError> {
+        let mut params = Params::read(head)?;
+        let name = params.one("name")?;
+        params.finish()?;
+        let bytes = head.text(&CONTENT_LENGTH)?.and_then(|text| text.parse().ok());
+        let media_type = media_type(head)?.unwrap_or_default().to_ascii_lowercase();
+        Ok(Self { name, media_type, bytes, waits: head.headers.contains_key(EXPECT) })
+    }
+
+    /// What makes two requests the same, beside method and path; the name comes last, because it may hold anything.
+    fn request(&self, sha256: &ContentHash) -> Bytes {
+        let Self { name, media_type, .. } = self;
+        Bytes::from(format!("{sha256} {media_type} {}", name.as_deref().unwrap_or_default()))
+    }
+}
+
+/// What may come in: everything that can be said before the bytes are there, so that nobody sends them in vain.
+async fn admit(call: &CommandCall, announced: &Announced, id: &str) -> Result<Admitted, ApiError> {
+    let pinned = pinned(call, id).await?;
+    let form = &pinned.form;
+    if pinned.is_draft {
+        call.caller.require_on(form.id(), SUBMITTERS)?;
+    }
+    let name = announced.name.as_deref().ok_or_else(|| invalid("say with `name` what the file is called"))?;
+    if !is_attachment_name(name) {
+        return Err(refused(
+            "attachment-invalid",
+            "a file's `name` has 1 to 255 bytes and no slashes, control characters or marks that reverse text",
+        ));
+    }
+    let (actor, now) = (call.caller.context.actor.on(form.id()), call.caller.context.now);
+    let rules = match pinned.submission.takes_attachments(form, &actor, now) {
+        Ok(rules) => rules,
+        // It may be one that is there already: then nothing is added.
+        Err(SubmissionError::TooManyAttachments { .. }) => {
+            form.attachments().ok_or(ApiError::NotFound("form"))?
+        }
+        Err(refusal) => return Err(refusal.into()),
+    };
+    let types = || rules.type_names();
+    let media_type = MediaType::named(&announced.media_type).filter(|known| rules.takes(*known));
+    let media_type = media_type.ok_or_else(|| {
+        let given = announced.media_type.clone();
+        SubmissionError::AttachmentType { given, types: types() }
+    })?;
+    if announced.bytes.is_some_and(|bytes| bytes > rules.bytes_max) {
+        return Err(ApiError::AttachmentTooLarge { limit_bytes: rules.bytes_max });
+    }
+    let bytes_max = rules.bytes_max;
+    Ok(Admitted { name: name.into(), media_type, bytes_max, pinned })
+}
+
+/// Refuses before the bytes are there. A repeated request is told what the first was told, but only the bytes say whether it is one.
+async fn refuse(
+    call: &CommandCall,
+    head: &Head,
+    announced: &Announced,
+    body: &mut Body,
+    refusal: ApiError,
+) -> Result<Response, ApiError> {
+    if call.has_idempotency_key() && announced.bytes.is_none_or(|bytes| bytes <= ATTACHMENT_BYTES_MAX) {
+        let sha256 = spool::digest(body, &call.api.settings.limits, ATTACHMENT_BYTES_MAX).await?;
+        let (api, caller, ledger) = (Arc::clone(&call.api), call.caller.clone(), call.ledger.clone());
+        let repeated = CommandCall::for_ledger(api, head, caller, announced.request(&sha256), ledger)?;
+        return repeated.first_or(refusal).await;
+    }
+    // Who asked before sending is told at once; who is sending already would not hear it before the end.
+    if !announced.waits {
+        let patience = call.api.settings.limits.body_read_timeout;
+        let _ = tokio::time::timeout(patience, body.discard()).await;
+    }
+    Err(refusal)
+}
+
+/// That bytes are there, and are what they are said to be.
+fn be_what_it_says(spooled: &Spooled, declared: MediaType) -> Result<(), ApiError> {
+    if spooled.bytes == 0 {
+        return Err(refused("attachment-invalid", "the body is empty; send the bytes of the file"));
+    }
+    if spooled.inspection.fits() {
+        return Ok(());
+    }
+    let looks = match spooled.inspection.found() {
+        Some(found) => format!("they look like `{found}`"),
+        None => "send the file as what it is".to_owned(),
+    };
+    Err(refused("attachment-type-mismatch", &format!("these bytes are not `{declared}`; {looks}")))
+}
+
+fn refused(code: &'static str, detail: &str) -> ApiError {
+    ApiError::Refused { code, detail: detail.to_owned(), errors: Value::Null }
+}
+
+fn place(id: SubmissionId, sha256: ContentHash) -> String {
+    format!("/v1/submissions/{id}/attachments/{sha256}")
+}
+
+/// A hash in a path; text that is none names nothing that exists.
+fn content_hash(text: &str) -> Result<ContentHash, ApiError> {
+    text.parse().map_err(|_| ApiError::NotFound("attachment"))
+}

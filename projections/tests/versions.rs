@@ -1,0 +1,109 @@
+//! Rows of another version of a projection, made before an upgrade or by a process that still runs: made again, never added to.
+
+mod support;
+
+on_both_databases! {
+    rows_of_another_version_are_not_read_and_are_made_again,
+    rows_that_another_version_made_meanwhile_are_made_again,
+    a_process_of_an_earlier_version_that_still_runs_adds_nothing,
+    opening_read_models_takes_nothing_from_who_keeps_them,
+}
+
+use formledger_projections::{QueryError, ReadModelSettings, ReadModels, Statistics};
+use serde_json::json;
+use support::{On, World, on_both_databases, task_opened};
+
+/// What an earlier binary's checkpoint looks like.
+const EARLIER: &str = "UPDATE checkpoints SET version = 1 WHERE projection = 'statistics'";
+
+async fn world(on: On) -> World {
+    let mut world = World::new(on).await;
+    for tenant in ["acme", "globex"] {
+        world.tenant(tenant).publish("claim", 1, &[]).await;
+        add(&world, tenant).await;
+    }
+    world.run_once().await;
+    world
+}
+
+async fn add(world: &World, tenant: &str) {
+    for n in 0..3 {
+        let outcomes = json!({"route": {"matched": true}});
+        let id = world.tenant(tenant).submit_with_outcomes("claim", json!({"n": n}), outcomes).await;
+        world.tenant(tenant).submission_events(id, &[task_opened("claim")]).await;
+    }
+}
+
+async fn counted(world: &World, tenant: &str) -> Statistics {
+    world.reader(tenant).statistics(None).await.expect("counts").value
+}
+
+fn submissions(counts: &Statistics) -> u64 {
+    assert_eq!(counts.states.len(), 1);
+    assert_eq!(counts.times[0].open.count, counts.states[0].count);
+    assert_eq!(counts.outcomes[0].count, counts.states[0].count);
+    counts.states[0].count
+}
+
+async fn rows_of_another_version_are_not_read_and_are_made_again(on: On) {
+    let world = world(on).await;
+    let before = counted(&world, "acme").await;
+    assert_eq!(submissions(&before), 3);
+    world.tamper(EARLIER).await;
+    let unread = world.reader("acme").statistics(None).await;
+    assert!(matches!(unread, Err(QueryError::Behind(_))), "{unread:?}");
+
+    // The process of this version that takes over.
+    world.another_runner().run_once().await.expect("a run");
+    for tenant in ["acme", "globex"] {
+        assert_eq!(submissions(&counted(&world, tenant).await), 3);
+    }
+    assert_eq!(world.differences_from_rebuilt().await, []);
+}
+
+async fn rows_that_another_version_made_meanwhile_are_made_again(on: On) {
+    let mut world = world(on).await;
+    // Another process led for a while, began again and came half-way with one of the tenants.
+    world
+        .tamper(&format!(
+            "{EARLIER}; UPDATE checkpoints SET position = 4, previous = 0 WHERE projection = 'statistics' AND tenant_id = 'acme';
+             UPDATE state_counts SET count = 1 WHERE tenant_id = 'acme'; UPDATE outcome_counts SET count = 1 WHERE tenant_id = 'acme'"
+        ))
+        .await;
+    add(&world, "acme").await;
+    // This one still believes in its own checkpoints.
+    world.run_once().await;
+    world.run_once().await;
+    assert_eq!(submissions(&counted(&world, "acme").await), 6);
+    assert_eq!(submissions(&counted(&world, "globex").await), 3);
+    assert_eq!(world.differences_from_rebuilt().await, []);
+}
+
+async fn a_process_of_an_earlier_version_that_still_runs_adds_nothing(on: On) {
+    let world = world(on).await;
+    // It found its checkpoints gone, began at the beginning, and writes what it always wrote.
+    let refused = world
+        .try_tamper(
+            "BEGIN;
+             INSERT INTO state_counts (tenant_id, form, state, count) VALUES ('acme', 'claim', 'submitted', 3)
+                ON CONFLICT (tenant_id, form, state) DO UPDATE SET count = state_counts.count + excluded.count;
+             INSERT INTO checkpoints (tenant_id, projection, version, position, previous, status, error)
+                VALUES ('acme', 'statistics', 1, 10, 0, 'following', NULL)
+                ON CONFLICT (tenant_id, projection, version) DO UPDATE SET position = excluded.position;
+             COMMIT",
+        )
+        .await
+        .expect_err("one version at a time");
+    assert!(refused.to_string().to_lowercase().contains("unique"), "{refused}");
+    assert_eq!(submissions(&counted(&world, "acme").await), 3);
+    assert_eq!(world.differences_from_rebuilt().await, []);
+}
+
+async fn opening_read_models_takes_nothing_from_who_keeps_them(on: On) {
+    let world = world(on).await;
+    world.tamper(EARLIER).await;
+    let opened = ReadModels::open(world.place().clone(), ReadModelSettings::default()).await.expect("opens");
+    opened.close().await;
+    world.tamper("UPDATE checkpoints SET version = 2 WHERE projection = 'statistics'").await;
+    assert_eq!(submissions(&counted(&world, "acme").await), 3);
+}
