@@ -2,10 +2,14 @@
 //! Held against real answers by `tests/http/description.rs`.
 #![expect(dead_code, reason = "these are read by the derive, never built")]
 
+mod keeping;
+
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
+
+pub use keeping::*;
 
 /// What a command on a submission did.
 #[derive(ToSchema)]
@@ -435,124 +439,5 @@ pub struct TaskPage {
     items: Vec<Task>,
     #[schema(required = false)]
     next_cursor: Option<String>,
-    position: u64,
-}
-
-/// An API key that was made.
-#[derive(ToSchema)]
-pub struct ApiKeyMade {
-    id: Uuid,
-    name: String,
-    roles: Vec<String>,
-    #[schema(required = false)]
-    forms: Option<Vec<String>>,
-    #[schema(required = false)]
-    expires_at: Option<DateTime<Utc>>,
-    /// What goes into `X-Api-Key`; missing when the request was repeated.
-    #[schema(required = false)]
-    secret: Option<String>,
-    sequence: u64,
-    position: u64,
-}
-
-/// An API key that is revoked.
-#[derive(ToSchema)]
-pub struct ApiKeyRevoked {
-    id: Uuid,
-    revoked: bool,
-    sequence: u64,
-    position: u64,
-}
-
-/// All API keys.
-#[derive(ToSchema)]
-pub struct ApiKeyList {
-    items: Vec<ApiKey>,
-    position: u64,
-}
-
-/// An API key.
-#[derive(ToSchema)]
-pub struct ApiKey {
-    id: Uuid,
-    name: String,
-    roles: Vec<String>,
-    /// The forms it is limited to.
-    #[schema(required = false)]
-    forms: Option<Vec<String>>,
-    #[schema(required = false)]
-    expires_at: Option<DateTime<Utc>>,
-    created_at: DateTime<Utc>,
-    created_by: String,
-    #[schema(required = false)]
-    revoked_at: Option<DateTime<Utc>>,
-    #[schema(required = false)]
-    revoked_by: Option<String>,
-}
-
-/// A replay.
-#[derive(ToSchema)]
-pub struct Replay {
-    replay_id: Uuid,
-    /// `feed`, `rules` or `shadow`.
-    kind: String,
-    from: u64,
-    to: u64,
-    /// `running`, `paused`, `done`, `cancelled` or `failed`.
-    status: String,
-    /// Everything up to here is done.
-    position: u64,
-    /// `{done, total}`, in events.
-    progress: Value,
-    /// Events a second, pauses left out.
-    rate: f64,
-    created_at: DateTime<Utc>,
-    created_by: String,
-    /// Of kind `feed`: as it was asked for.
-    #[schema(required = false)]
-    speed: Option<Value>,
-    /// Of kind `rules`: the form.
-    #[schema(required = false)]
-    form: Option<String>,
-    /// Of kind `shadow`: the read models.
-    #[schema(required = false)]
-    projections: Option<Vec<String>>,
-    /// When it will be through; only while it runs, and somebody can say.
-    #[schema(required = false)]
-    estimated_end: Option<DateTime<Utc>>,
-    #[schema(required = false)]
-    ended_at: Option<DateTime<Utc>>,
-    /// Of kind `rules`: `{evaluated, changed, refused, not_compared, rules: {"<rule id>": changed}, misfits?}`, so far while it runs. Of kind
-    /// `shadow`: `{rows, differences, told, compared[{replica, read_models[{read_model, position, rows, differences}]}], unavailable[]}`.
-    #[schema(required = false)]
-    summary: Option<Value>,
-    /// `{code, detail}`, of one that failed.
-    #[schema(required = false)]
-    error: Option<Value>,
-}
-
-/// Replays.
-#[derive(ToSchema)]
-pub struct ReplayList {
-    items: Vec<Replay>,
-    position: u64,
-}
-
-/// What is audited.
-#[derive(ToSchema)]
-pub struct AuditSettings {
-    refusals: bool,
-    reads: bool,
-    exports: bool,
-    position: u64,
-}
-
-/// What is audited from now on.
-#[derive(ToSchema)]
-pub struct AuditConfigured {
-    refusals: bool,
-    reads: bool,
-    exports: bool,
-    sequence: u64,
     position: u64,
 }
