@@ -33,7 +33,7 @@ pub struct Limits {
     pub feeds_per_tenant_max: usize,
     /// How long a feed may be silent before it sends a comment, so that proxies keep it open.
     pub feed_heartbeat: Duration,
-    /// Requests with many commands, a line each, that run at once; the next one gets 429. With [`BULK_IN_FLIGHT_BYTES_MAX`] it bounds what
+    /// Requests with many commands, a line each, that run at once; the next one gets 429. With the bound on the bytes of each it limits what
     /// they hold in memory.
     pub bulks_max: usize,
     /// Of these, requests of one tenant; the next one gets 429.

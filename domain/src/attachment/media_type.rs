@@ -124,7 +124,7 @@ impl TryFrom<String> for MediaType {
     }
 }
 
-/// Bytes that are looked at as they pass, to say whether they are what they are said to be. Keeps at most [`HEAD_BYTES_MAX`] of them.
+/// Bytes that are looked at as they pass, to say whether they are what they are said to be. Keeps only their first 64 KiB.
 #[derive(Debug)]
 pub struct Inspection {
     declared: MediaType,
