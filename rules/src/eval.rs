@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::budget::Budget;
 use crate::error::{ErrorKind, EvalError};
 use crate::layout::Slot;
-use crate::node::{Dispatch, Node};
+use crate::node::{Dispatch, Node, Order};
 use crate::overload::{no_overload, select_optional};
 use crate::slots::{Cell, Slots};
 use crate::value::{Map, Value};
@@ -48,9 +48,12 @@ impl<'f, 'a> Frame<'f, 'a> {
                 self.weigh(&[left, right])?;
                 run(left, right)
             }
-            Node::Test(..) | Node::And(_) | Node::Or(_) | Node::Present(_) => {
-                self.truth(node).map(Value::Bool)
-            }
+            Node::Test(..)
+            | Node::And(_)
+            | Node::Or(_)
+            | Node::Present(_)
+            | Node::DoubleBound(..)
+            | Node::IntBound(..) => self.truth(node).map(Value::Bool),
             Node::Call1(run, arg) => {
                 let mut hold = Value::Null;
                 let arg = self.operand(arg, &mut hold)?;
@@ -135,6 +138,14 @@ impl<'f, 'a> Frame<'f, 'a> {
     /// The truth of `node`, in registers all the way through comparisons and logic.
     pub fn truth(&mut self, node: &'a Node) -> Result<bool, EvalError> {
         match node {
+            Node::DoubleBound(slot, order, bound) => match self.slots.cell(*slot) {
+                Cell::Value(Value::Double(double)) => Ok(order.holds(*double, *bound)),
+                _ => self.bound_apart(*slot, *order, &Value::Double(*bound)),
+            },
+            Node::IntBound(slot, order, bound) => match self.slots.cell(*slot) {
+                Cell::Value(Value::Int(int)) => Ok(order.holds(*int, *bound)),
+                _ => self.bound_apart(*slot, *order, &Value::Int(*bound)),
+            },
             Node::Test(run, args) => {
                 if let (Some(left), Some(right)) = (self.lying(&args[0]), self.lying(&args[1])) {
                     self.weigh(&[left, right])?;
@@ -155,6 +166,12 @@ impl<'f, 'a> Frame<'f, 'a> {
                 value => Err(no_overload("a condition", &[value])),
             },
         }
+    }
+
+    /// A bound on a slot that holds no number of the bound's type, or nothing.
+    #[cold]
+    fn bound_apart(&self, slot: Slot, order: Order, bound: &Value<'a>) -> Result<bool, EvalError> {
+        order.test(self.slot(slot)?, bound)
     }
 
     /// The value of `node` where it lies in a slot or in the program.

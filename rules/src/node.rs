@@ -10,7 +10,7 @@ use crate::error::EvalError;
 use crate::function::Function;
 use crate::layout::Slot;
 use crate::limits::ELEMENTS_ASSUMED;
-use crate::overload::{Overload, Run};
+use crate::overload::{Overload, Run, comparison};
 use crate::value::{List, Value};
 
 /// One operation of a program.
@@ -34,6 +34,9 @@ pub(crate) enum Node {
     Call2(for<'a> fn(&Value<'a>, &Value<'a>) -> Result<Value<'a>, EvalError>, Box<[Node; 2]>),
     /// A comparison, or another test of two operands.
     Test(for<'a> fn(&Value<'a>, &Value<'a>) -> Result<bool, EvalError>, Box<[Node; 2]>),
+    /// A field beside a constant number of its type: the commonest condition of a form, with nothing to fetch but the slot.
+    DoubleBound(Slot, Order, f64),
+    IntBound(Slot, Order, i64),
     CallN(for<'a> fn(&[Value<'a>]) -> Result<Value<'a>, EvalError>, Box<[Node]>),
     /// Overloads to choose among by run-time types.
     Dispatch(Box<Dispatch>),
@@ -106,7 +109,75 @@ pub(crate) enum FoldKind {
     SortBy,
 }
 
+/// The operators of order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+impl Order {
+    /// The operator called `name`.
+    fn named(name: &str) -> Option<Order> {
+        Some(match name {
+            "<" => Order::Less,
+            "<=" => Order::LessOrEqual,
+            ">" => Order::Greater,
+            ">=" => Order::GreaterOrEqual,
+            _ => return None,
+        })
+    }
+
+    /// Whether it holds between two numbers of one type.
+    #[inline]
+    pub fn holds<T: PartialOrd>(self, a: T, b: T) -> bool {
+        match self {
+            Order::Less => a < b,
+            Order::LessOrEqual => a <= b,
+            Order::Greater => a > b,
+            Order::GreaterOrEqual => a >= b,
+        }
+    }
+
+    /// Whether it holds between any two values.
+    pub fn test<'a>(self, a: &Value<'a>, b: &Value<'a>) -> Result<bool, EvalError> {
+        match self {
+            Order::Less => comparison::less(a, b),
+            Order::LessOrEqual => comparison::less_or_equal(a, b),
+            Order::Greater => comparison::greater(a, b),
+            Order::GreaterOrEqual => comparison::greater_or_equal(a, b),
+        }
+    }
+}
+
 impl Node {
+    /// Calls the overload of the row called `name`.
+    pub fn call_row(name: &str, run: Run, args: Vec<Node>) -> Node {
+        match (Order::named(name), &args[..]) {
+            (Some(order), [Node::Slot(slot), Node::Const(Value::Double(bound))]) => {
+                Node::DoubleBound(*slot, order, *bound)
+            }
+            (Some(order), [Node::Slot(slot), Node::Const(Value::Int(bound))]) => {
+                Node::IntBound(*slot, order, *bound)
+            }
+            _ => Node::call(run, args),
+        }
+    }
+
+    /// The constant that the node compares `slot` with, when it does nothing else.
+    pub fn compared(&self, slot: Slot) -> Option<Value<'static>> {
+        match self {
+            Node::Test(_, args) if matches!(args[0], Node::Slot(read) if read == slot) => {
+                args[1].as_const().cloned()
+            }
+            Node::DoubleBound(read, _, bound) if *read == slot => Some(Value::Double(*bound)),
+            Node::IntBound(read, _, bound) if *read == slot => Some(Value::Int(*bound)),
+            _ => None,
+        }
+    }
+
     /// Calls one overload.
     pub fn call(run: Run, mut args: Vec<Node>) -> Node {
         let two = |args: Vec<Node>| match <Box<[Node; 2]>>::try_from(args) {
@@ -135,6 +206,8 @@ impl Node {
         let sum = |nodes: &[Node]| nodes.iter().fold(1, |sum: u64, node| sum.saturating_add(node.cost()));
         match self {
             Node::Const(_) | Node::Slot(_) | Node::Present(_) | Node::Local(_) | Node::Fail(_) => 1,
+            // As a test of two operands.
+            Node::DoubleBound(..) | Node::IntBound(..) => 3,
             Node::And(nodes) | Node::Or(nodes) | Node::CallN(_, nodes) => sum(nodes),
             Node::Cond(nodes) => {
                 nodes[0].cost().saturating_add(nodes[1].cost().max(nodes[2].cost())).saturating_add(1)

@@ -11,7 +11,7 @@ use crate::types::Type;
 use crate::value::Value;
 
 mod arithmetic;
-mod comparison;
+pub(crate) mod comparison;
 mod conversion;
 mod format;
 mod list;

@@ -83,11 +83,8 @@ impl Program {
     }
 
     /// The constant that the expression compares `slot` with, when it does nothing else.
-    pub(crate) fn compared(&self, slot: Slot) -> Option<&Value<'static>> {
-        match &self.node {
-            Node::Test(_, args) if matches!(args[0], Node::Slot(read) if read == slot) => args[1].as_const(),
-            _ => None,
-        }
+    pub(crate) fn compared(&self, slot: Slot) -> Option<Value<'static>> {
+        self.node.compared(slot)
     }
 
     /// The slot, when the expression is nothing but a field or a variable.

@@ -181,7 +181,7 @@ impl<'s> Checker<'_, 's> {
             };
         }
         self.warn_failing(row, span, sources, &nodes);
-        Typed::new(Node::call(row.run, nodes), result)
+        Typed::new(Node::call_row(row.name, row.run, nodes), result)
     }
 
     /// Reads literals as the type of the other arguments, elements of literal lists included.

@@ -41,7 +41,7 @@ fn not_equal<'a>(a: &Value<'a>, b: &Value<'a>) -> Tested {
     equals(a, b).map(|equal| !equal)
 }
 
-fn less<'a>(a: &Value<'a>, b: &Value<'a>) -> Tested {
+pub(crate) fn less<'a>(a: &Value<'a>, b: &Value<'a>) -> Tested {
     match (a, b) {
         (Value::Double(a), Value::Double(b)) => Ok(a < b),
         (Value::Int(a), Value::Int(b)) => Ok(a < b),
@@ -49,7 +49,7 @@ fn less<'a>(a: &Value<'a>, b: &Value<'a>) -> Tested {
     }
 }
 
-fn less_or_equal<'a>(a: &Value<'a>, b: &Value<'a>) -> Tested {
+pub(crate) fn less_or_equal<'a>(a: &Value<'a>, b: &Value<'a>) -> Tested {
     match (a, b) {
         (Value::Double(a), Value::Double(b)) => Ok(a <= b),
         (Value::Int(a), Value::Int(b)) => Ok(a <= b),
@@ -57,7 +57,7 @@ fn less_or_equal<'a>(a: &Value<'a>, b: &Value<'a>) -> Tested {
     }
 }
 
-fn greater<'a>(a: &Value<'a>, b: &Value<'a>) -> Tested {
+pub(crate) fn greater<'a>(a: &Value<'a>, b: &Value<'a>) -> Tested {
     match (a, b) {
         (Value::Double(a), Value::Double(b)) => Ok(a > b),
         (Value::Int(a), Value::Int(b)) => Ok(a > b),
@@ -65,7 +65,7 @@ fn greater<'a>(a: &Value<'a>, b: &Value<'a>) -> Tested {
     }
 }
 
-fn greater_or_equal<'a>(a: &Value<'a>, b: &Value<'a>) -> Tested {
+pub(crate) fn greater_or_equal<'a>(a: &Value<'a>, b: &Value<'a>) -> Tested {
     match (a, b) {
         (Value::Double(a), Value::Double(b)) => Ok(a >= b),
         (Value::Int(a), Value::Int(b)) => Ok(a >= b),

@@ -107,7 +107,7 @@ pub(super) fn compile(
 /// What an alternative compares its input with: one conjunction, or one for each value of `in`.
 fn bounds(programs: &[Program], operators: &[&'static str], slot: Slot) -> Vec<Option<Vec<Bound>>> {
     let bound = |(program, operator): (&Program, &&'static str)| {
-        program.compared(slot).map(|value| Bound { operator, value: value.clone() })
+        program.compared(slot).map(|value| Bound { operator, value })
     };
     match (operators, programs) {
         (["in"], [program]) => match program.compared(slot) {
