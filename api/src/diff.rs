@@ -115,7 +115,7 @@ pub async fn submission(call: Call, id: String) -> Result<Response, ApiError> {
         return Err(ApiError::NotFound("submission"));
     }
     let (then, later) = (fold(&events[..before])?, fold(&events[..after])?);
-    let mut told = timeline_of(&query, &events[..after], &later).await?;
+    let told = timeline_of(&query, &events[..after], before.min(after), &later).await?;
     let end = |position, submission: &Submission, known: usize| End {
         position,
         updated_at: known.checked_sub(1).map(|last| events[last].recorded_at),
@@ -128,7 +128,7 @@ pub async fn submission(call: Call, id: String) -> Result<Response, ApiError> {
         to: end(to, &later, after),
         changes: differences(&data(&then), &data(&later)),
         outcomes: outcome_changes(then.outcomes(), later.outcomes()),
-        events: told.split_off(before),
+        events: told,
         position: to,
     };
     answer(to, &body)

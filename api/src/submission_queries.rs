@@ -153,7 +153,7 @@ pub async fn timeline(call: Call, id: String) -> Result<Response, ApiError> {
     let events = query.ledger.load(&query.caller.context.stream::<Submission>(id)).await?;
     let submission = fold(&events)?;
     ensure_readable(&query.api, &query.ledger, &query.caller, &submission).await?;
-    let mut items = timeline_of(&query, &events, &submission).await?;
+    let mut items = timeline_of(&query, &events, 0, &submission).await?;
     if submission.pin().is_some_and(|pin| query.reads_all_of(&pin.form)) {
         let audited = query.ledger.load(&query.caller.context.stream::<Audit>(id)).await?;
         timeline::add_refusals(&mut items, &audited).map_err(ApiError::internal)?;
@@ -161,13 +161,14 @@ pub async fn timeline(call: Call, id: String) -> Result<Response, ApiError> {
     answer(position, &Timeline { submission_id: id, items, position })
 }
 
-/// What happened to a submission in its first events, and what they make of it.
+/// What happened to a submission after its first `known` events, and what all of `events` make of it.
 ///
 /// # Errors
 /// When this binary cannot read one of them.
 pub async fn timeline_of(
     query: &QueryCall,
     events: &[RecordedEvent],
+    known: usize,
     submission: &Submission,
 ) -> Result<Vec<TimelineEntry>, ApiError> {
     let form = match submission.pin() {
@@ -178,7 +179,7 @@ pub async fn timeline_of(
     let explain = |RulesRan { outcomes, why, data }: RulesRan<'_>| {
         form.as_ref().map(|form| form.explain(outcomes, why, data))
     };
-    timeline::fold(events, explain).map_err(ApiError::internal)
+    timeline::fold(events, known, explain).map_err(ApiError::internal)
 }
 
 /// Takes the parameters that say which submissions, for lists and exports.

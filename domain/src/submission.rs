@@ -19,7 +19,7 @@ pub use decide::{HISTORY_BYTES_MAX, SUBMISSION_BYTES_MAX, SubmissionError};
 pub use event::SubmissionEvent;
 pub use fact::WorkflowFact;
 pub use people::{COMMENT_BYTES_MAX, DELEGATIONS_MAX, NOTES_MAX, REASON_BYTES_MAX};
-pub use signing::{SIGNER_NAME_BYTES_MAX, Signature, SignatureGiven, signed_data};
+pub use signing::{SIGNER_NAME_BYTES_MAX, Signature, SignatureGiven, SignedContent, signed_data};
 pub use state::{FormPin, Submission, SubmissionState, place_computed};
 pub use task::{Action, Approval, Approvals, Delegation, Task};
 pub use work::{Audience, OpenTransition, Reason, Waiting, Work};

@@ -42,7 +42,7 @@ async fn main() -> Result<(), Failure> {
         recorded = store.ledger(&context).load(&stream).await?;
         load += began.elapsed();
         let began = Instant::now();
-        assert_eq!(timeline::fold(&recorded, |_| None)?.len(), EVENTS);
+        assert_eq!(timeline::fold(&recorded, 0, |_| None)?.len(), EVENTS);
         fold += began.elapsed();
     }
     println!("a stream of {EVENTS} events: load {:?}, fold {:?}", load / ROUNDS, fold / ROUNDS);
@@ -77,7 +77,7 @@ fn history() -> Result<Vec<SubmissionEvent>, Failure> {
 
 /// What a stored timeline would add to projecting: one row per event, in batches, without working out the changes.
 async fn insert_rows(path: &std::path::Path, events: &[RecordedEvent]) -> Result<Duration, Failure> {
-    let entries = timeline::fold(events, |_| None)?;
+    let entries = timeline::fold(events, 0, |_| None)?;
     let mut connection = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)

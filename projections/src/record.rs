@@ -7,8 +7,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use formledger_domain::{
-    Attachment, ContentHash, LedgerAggregate, MediaType, Position, Signature, Submission, SubmissionEvent,
-    UndecodableEvent, WorkflowFact,
+    Attachment, ContentHash, LedgerAggregate, MediaType, Position, Signature, SignedContent, Submission,
+    SubmissionEvent, UndecodableEvent, WorkflowFact,
 };
 use formledger_store::RecordedEvent;
 use serde::Serialize;
@@ -73,8 +73,10 @@ impl Record {
             }
             record.submission.apply(said);
         }
-        let submission = &record.submission;
-        record.signatures.iter_mut().for_each(|given| given.unchanged = given.signature.covers(submission));
+        if !record.signatures.is_empty() {
+            let content = SignedContent::of(&record.submission);
+            record.signatures.iter_mut().for_each(|given| given.unchanged = given.signature.covers(&content));
+        }
         Ok(record)
     }
 

@@ -138,20 +138,21 @@ pub struct RulesRan<'a> {
     pub data: &'a Value,
 }
 
-/// Folds a submission's stream, from its first event up to any later one, into what happened to it. `explain` knows the form version
-/// that the submission is pinned to.
+/// Folds a submission's stream, from its first event up to any later one, into what happened to it after its first `known` events. `explain`
+/// knows the form version that the submission is pinned to.
 ///
 /// # Errors
 /// [`UndecodableEvent`] when this binary cannot read one of them.
 pub fn fold(
     events: &[RecordedEvent],
+    known: usize,
     explain: impl Fn(RulesRan<'_>) -> Option<Value>,
 ) -> Result<Vec<TimelineEntry>, UndecodableEvent> {
     let mut submission = Submission::default();
     let mut before = Value::Object(Map::new());
     let mut state = None;
-    let mut entries = Vec::with_capacity(events.len());
-    for event in events {
+    let mut entries = Vec::with_capacity(events.len().saturating_sub(known));
+    for (place, event) in events.iter().enumerate() {
         let said = Submission::decode(&event.event_type, &event.event_version, &event.payload)?;
         let ran = match &said {
             SubmissionEvent::RulesEvaluated { outcomes, why, .. } => Some((outcomes.clone(), why.clone())),
@@ -161,12 +162,22 @@ pub fn fold(
             SubmissionEvent::Worked { fact, .. } => (fact.reason().cloned(), Step::of(fact)),
             _ => Default::default(),
         };
+        let touches_data = said.touches_data();
         submission.apply(said);
-        let after = submission.data().unwrap_or_default();
+        let state_after = submission.state().map(|state| state.as_str().to_owned());
+        // Reading the whole data is what a timeline costs: done where they may be others, and where somebody asks.
+        let wanted = place + 1 == known || place >= known && touches_data;
+        let after = wanted.then(|| submission.data().unwrap_or_default());
+        if place < known {
+            before = after.unwrap_or(before);
+            state = state_after;
+            continue;
+        }
+        let changes = after.as_ref().map(|after| differences(&before, after)).unwrap_or_default();
+        before = after.unwrap_or(before);
         let explanations = ran
             .as_ref()
-            .and_then(|(outcomes, why)| explain(RulesRan { outcomes, why: why.as_ref(), data: &after }));
-        let state_after = submission.state().map(|state| state.as_str().to_owned());
+            .and_then(|(outcomes, why)| explain(RulesRan { outcomes, why: why.as_ref(), data: &before }));
         entries.push(TimelineEntry {
             position: event.position,
             sequence: event.sequence,
@@ -174,14 +185,13 @@ pub fn fold(
             actor: event.metadata.actor.clone(),
             event_type: event.versioned_type(),
             state: state_after.clone().filter(|_| state_after != state),
-            changes: differences(&before, &after),
+            changes,
             outcomes: ran.map(|(outcomes, _)| outcomes),
             explanations,
             reason,
             refused: None,
             step,
         });
-        before = after;
         state = state_after;
     }
     Ok(entries)

@@ -26,7 +26,7 @@ async fn a_timeline_tells_who_did_what_to_which_field_and_what_the_rules_said() 
     )
     .await;
     let events = acme.stream(id).await;
-    let told = timeline::fold(&events, |_| None).expect("readable");
+    let told = timeline::fold(&events, 0, |_| None).expect("readable");
     let told: Vec<Value> = told.iter().map(|entry| serde_json::to_value(entry).expect("JSON")).collect();
 
     let types = told.iter().map(|entry| entry["type"].as_str().expect("a type")).collect::<Vec<_>>();
@@ -55,8 +55,13 @@ async fn a_timeline_tells_who_did_what_to_which_field_and_what_the_rules_said() 
     assert_eq!(states, [Some("draft"), None, Some("submitted"), None]);
     assert_eq!(told[3]["outcomes"], outcomes);
 
-    let then = timeline::fold(&events[..2], |_| None).expect("readable");
+    let then = timeline::fold(&events[..2], 0, |_| None).expect("readable");
     assert_eq!(then.len(), 2, "cut at a past position it is the timeline of then");
+    let whole = timeline::fold(&events, 0, |_| None).expect("readable");
+    for known in 0..=events.len() {
+        let rest = timeline::fold(&events, known, |_| None).expect("readable");
+        assert_eq!(rest, whole[known..], "what comes after {known} events is told as in the whole");
+    }
 }
 
 #[tokio::test]
@@ -67,6 +72,6 @@ async fn a_timeline_with_an_unreadable_event_is_an_error_and_not_a_shorter_timel
     let id = acme.submit("claim", json!({})).await;
     let mut events = acme.stream(id).await;
     events[0].event_version = "99".to_owned();
-    let error = timeline::fold(&events, |_| None).expect_err("unreadable");
+    let error = timeline::fold(&events, 0, |_| None).expect_err("unreadable");
     assert_eq!(error.event_version, "99");
 }

@@ -177,9 +177,9 @@ pub enum SubmissionError {
         "the submission has {NOTES_MAX} comments, amendments and changes of hands; only transitions are taken now"
     )]
     TooManyNotes,
-    /// All its amendments together hold more than [`HISTORY_BYTES_MAX`].
+    /// All its amendments and comments together hold more than [`HISTORY_BYTES_MAX`].
     #[error(
-        "the submission was amended until its history holds {HISTORY_BYTES_MAX} bytes; it is not amended any more"
+        "the submission's history holds {HISTORY_BYTES_MAX} bytes; it is not amended or commented any more"
     )]
     TooMuchHistory,
     /// This person may not do this.

@@ -83,6 +83,11 @@ pub enum SubmissionEvent {
 }
 
 impl SubmissionEvent {
+    /// Whether a submission's data may be others after it, computed values included.
+    pub fn touches_data(&self) -> bool {
+        !matches!(self, Self::Worked { .. })
+    }
+
     /// The form that the submission is made under.
     pub fn form(&self) -> &FormId {
         match self {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::command::Act;
 use super::course::Course;
-use super::decide::SubmissionError;
+use super::decide::{HISTORY_BYTES_MAX, SubmissionError};
 use super::event::SubmissionEvent;
 use super::fact::WorkflowFact;
 use super::rights::ADMIN;
@@ -179,6 +179,9 @@ impl Person<'_> {
 
     fn comment(&self, said: &str) -> Decision {
         match text("comment", Some(said), COMMENT_BYTES_MAX)? {
+            Some(text) if self.submission.documents_bytes() + text.len() > HISTORY_BYTES_MAX => {
+                Err(SubmissionError::TooMuchHistory)
+            }
             Some(text) => self.one(WorkflowFact::Commented { text }),
             None => Err(SubmissionError::EmptyText("comment")),
         }

@@ -38,15 +38,15 @@ impl Submission {
         let by_role = |workflow: &Workflow| {
             actor.roles.iter().any(|role| role != SUBMITTER_ROLE && workflow.names_role(role))
         };
-        // A draft is nobody else's business yet.
-        let is_out = self.state() != Some(&SubmissionState::DRAFT);
-        made.submitter == actor.subject || is_out && (form.workflow().is_some_and(by_role) || by_name())
+        // A draft is nobody else's business yet, nor ever when it was withdrawn as one.
+        made.submitter == actor.subject
+            || made.submitted && (form.workflow().is_some_and(by_role) || by_name())
     }
 
-    /// The same, or a role that has to do with everything; with drafts only an `admin` has.
+    /// The same, or a role that has to do with everything; with what was never submitted only an `admin` has.
     pub(super) fn open_to(&self, form: &CompiledForm, actor: &Actor) -> bool {
-        let is_draft = self.state() == Some(&SubmissionState::DRAFT);
-        let roles = if is_draft { &[ADMIN][..] } else { &EVERYWHERE };
+        let submitted = self.made.as_ref().is_some_and(|made| made.submitted);
+        let roles = if submitted { &EVERYWHERE } else { &[ADMIN][..] };
         roles.iter().any(|role| actor.has_role(role)) || self.concerns(form, actor)
     }
 

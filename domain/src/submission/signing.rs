@@ -56,10 +56,23 @@ pub struct Signature {
 }
 
 impl Signature {
-    /// Whether the submission is still what was signed: the same data, the same files.
-    pub fn covers(&self, submission: &Submission) -> bool {
-        signed_data(submission).is_ok_and(|hash| hash == self.data_sha256)
-            && files(submission) == self.attachments
+    /// Whether what a submission holds is what was signed: the same data, the same files.
+    pub fn covers(&self, content: &SignedContent) -> bool {
+        content.data_sha256 == Some(self.data_sha256) && content.attachments == self.attachments
+    }
+}
+
+/// What a submission holds, as signatures name it. Made once for all of them: it takes a pass over the whole data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedContent {
+    data_sha256: Option<ContentHash>,
+    attachments: Vec<ContentHash>,
+}
+
+impl SignedContent {
+    /// What `submission` holds now.
+    pub fn of(submission: &Submission) -> Self {
+        Self { data_sha256: signed_data(submission).ok(), attachments: files(submission) }
     }
 }
 

@@ -84,6 +84,9 @@ pub(super) struct Made {
     rules: Option<RuleRecord>,
     #[serde(default)]
     pub(super) work: Work,
+    /// Whether it ever was more than a draft.
+    #[serde(default)]
+    pub(super) submitted: bool,
     /// Who wrote or submitted the draft in the submitter's name.
     #[serde(default)]
     authors: BTreeSet<Arc<str>>,
@@ -93,7 +96,7 @@ pub(super) struct Made {
     /// Facts of its life outside of a draft that did not move it.
     #[serde(default)]
     notes: u32,
-    /// Bytes of the documents in its events so far.
+    /// Bytes of the documents and of the texts that people wrote in its events so far.
     #[serde(default)]
     documents_bytes: usize,
 }
@@ -186,6 +189,7 @@ impl Submission {
                 let draft = self.made.take();
                 let pin = FormPin { form, version: form_version };
                 let mut made = Made::new(pin, state, submitter, data);
+                made.submitted = true;
                 if let Some(draft) = draft {
                     made.authors = draft.authors;
                     made.attachments = draft.attachments;
@@ -228,6 +232,7 @@ impl Made {
             data,
             rules: None,
             work: Work::default(),
+            submitted: false,
             authors: BTreeSet::new(),
             attachments: Vec::new(),
             notes: 0,
@@ -239,7 +244,9 @@ impl Made {
             Some(state) => self.state = state.clone(),
             None => self.notes = self.notes.saturating_add(u32::from(fact.is_note())),
         }
+        self.documents_bytes += fact.reason().map_or(0, |reason| reason.len());
         match fact {
+            WorkflowFact::Commented { text } => self.documents_bytes += text.len(),
             WorkflowFact::Attached { attachment, by } => {
                 self.attachments.push(attachment.clone());
                 self.wrote(by);

@@ -14,7 +14,8 @@ use cqrs_es::Aggregate;
 use serde_json::{Value, json};
 
 use super::{
-    Act, HISTORY_BYTES_MAX, NOTES_MAX, Submission, SubmissionCommand, SubmissionError, SubmissionEvent, Work,
+    Act, COMMENT_BYTES_MAX, HISTORY_BYTES_MAX, NOTES_MAX, Submission, SubmissionCommand, SubmissionError,
+    SubmissionEvent, Work,
 };
 use crate::aggregate::LedgerAggregate;
 use crate::context::{Actor, SUBJECT_BYTES_MAX};
@@ -470,4 +471,35 @@ fn a_draft_is_nobody_elses_business() {
     case.submit_draft(&sam()).expect("submitted");
     assert!(case.state.concerns(&case.form, &reviewer("rita")));
     case.act(&reviewer("rita"), comment()).expect("heard");
+}
+
+#[test]
+fn a_draft_that_was_withdrawn_stays_nobody_elses_business() {
+    let mut draft = Case::drafted(&sam(), json!({"amount": 5000}));
+    draft.act(&sam(), Act::Withdraw { reason: None }).expect("withdrawn");
+    assert!(
+        !draft.state.concerns(&draft.form, &reviewer("rita")) && draft.state.concerns(&draft.form, &sam())
+    );
+    refused_as_not_permitted(draft.act(&reviewer("rita"), Act::Comment { text: "why?".to_owned() }));
+    let mut submitted = Case::drafted(&sam(), json!({"amount": 5000}));
+    submitted.submit_draft(&sam()).expect("submitted");
+    submitted.act(&sam(), Act::Withdraw { reason: None }).expect("withdrawn");
+    assert!(submitted.state.concerns(&submitted.form, &reviewer("rita")), "they saw it before");
+}
+
+#[test]
+fn comments_end_where_the_history_would_be_too_large_to_be_read() {
+    let mut case = Case::drafted(&sam(), json!({"amount": 5000}));
+    case.submit_draft(&sam()).expect("submitted");
+    let said = || Act::Comment { text: "x".repeat(COMMENT_BYTES_MAX) };
+    let mut comments = 0;
+    let refused = loop {
+        match case.act(&sam(), said()) {
+            Ok(_) => comments += 1,
+            Err(refused) => break refused,
+        }
+    };
+    assert!(matches!(refused, SubmissionError::TooMuchHistory), "{refused}");
+    assert_eq!(comments, HISTORY_BYTES_MAX / COMMENT_BYTES_MAX - 1);
+    case.take(&reviewer("rita"), "approve").expect("it is still worked on");
 }

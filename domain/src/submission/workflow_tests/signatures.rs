@@ -1,6 +1,6 @@
 //! Electronic signatures: asked for by the form, bound to what was signed.
 
-use super::super::{Signature, SignatureGiven, WorkflowFact, signed_data};
+use super::super::{Signature, SignatureGiven, SignedContent, WorkflowFact, signed_data};
 use super::*;
 use crate::attachment::ContentHash;
 
@@ -48,7 +48,8 @@ fn each_of_several_approvals_carries_its_own_signature() {
     let signatures = signatures(&case.history);
     let told: Vec<_> = signatures.iter().map(|it| (&*it.by, &*it.name, &*it.meaning)).collect();
     assert_eq!(told, [("rita", "Ada Lovelace", MEANING), ("rob", "Ada Lovelace", MEANING)]);
-    assert!(signatures.iter().all(|signature| signature.covers(&case.state)));
+    let content = SignedContent::of(&case.state);
+    assert!(signatures.iter().all(|signature| signature.covers(&content)));
 }
 
 #[test]
@@ -108,7 +109,7 @@ fn a_signature_does_not_cover_what_was_changed_after_it() {
     let mut case = signing();
     case.act(&reviewer("rita"), signed("approve", given(MEANING))).expect("signed");
     case.patch(&sam(), json!({"note": "one more thing"})).expect("edited");
-    assert!(!signatures(&case.history)[0].covers(&case.state));
+    assert!(!signatures(&case.history)[0].covers(&SignedContent::of(&case.state)));
     assert_eq!(case.have(), 0, "and the approval is void");
 }
 
