@@ -26,6 +26,10 @@ use crate::request::RequestTemplate;
 use crate::sample;
 use crate::schedule::Schedule;
 
+mod history;
+
+pub use history::{HistoryArguments, history};
+
 /// `load`: what to send, how fast, and where to put the results.
 #[derive(Debug, Args)]
 pub struct LoadArguments {

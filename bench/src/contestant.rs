@@ -229,12 +229,19 @@ impl Running {
         address.parse().with_context(|| format!("`{address}` is not an address"))
     }
 
-    fn request(&self, method: &str, path: &str, body: Option<&str>) -> Result<RequestTemplate> {
+    /// A request with this contestant's credentials.
+    ///
+    /// # Errors
+    /// A bad placeholder.
+    pub fn request(&self, method: &str, path: &str, body: Option<&str>) -> Result<RequestTemplate> {
         RequestTemplate::new(method, path, &self.target.to_string(), &self.headers, body)
     }
 
-    /// Sends one request on a connection of its own and insists on the status.
-    fn once(&self, method: &str, path: &str, body: Option<&str>, expected: u16) -> Result<()> {
+    /// Sends one request on a connection of its own, insists on the status and answers the body's bytes.
+    ///
+    /// # Errors
+    /// Another status, with the body that came with it.
+    pub fn once(&self, method: &str, path: &str, body: Option<&str>, expected: u16) -> Result<Vec<u8>> {
         let (mut bytes, mut scratch) = (Vec::new(), Vec::new());
         let request = self.request(method, path, body)?;
         request.render(0, &mut Random::from_entropy(), &mut bytes, &mut scratch);
@@ -246,7 +253,7 @@ impl Running {
                 let body = String::from_utf8_lossy(connection.body());
                 bail!("{method} {path} answered {} instead of {expected}: {body}", answer.status);
             }
-            Ok(())
+            Ok(connection.body().to_vec())
         })
     }
 }

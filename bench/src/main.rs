@@ -25,6 +25,8 @@ enum Command {
     Compare(cli::CompareArguments),
     /// The whole set of published figures: `compare`, then the open loop and its check.
     Figures(cli::FiguresArguments),
+    /// What looking back costs: a past submission, a shadow of the read models, a long list of tasks.
+    History(cli::HistoryArguments),
     /// The noise floor: a bare hyper server that reads the body and answers 201.
     Floor(cli::FloorArguments),
 }
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) => cli::check(arguments),
         Command::Compare(arguments) => cli::compare(arguments),
         Command::Figures(arguments) => cli::figures(arguments),
+        Command::History(arguments) => cli::history(arguments),
         Command::Floor(arguments) => cli::floor(arguments),
     };
     match outcome {

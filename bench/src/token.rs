@@ -11,17 +11,17 @@ use serde::Serialize;
 /// Longer than any run.
 const VALID_FOR: Duration = Duration::from_secs(12 * 3_600);
 const SUBJECT: &str = "bench";
-const ROLES: [&str; 3] = ["admin", "designer", "submitter"];
+const ROLES: [&str; 4] = ["admin", "designer", "submitter", "reviewer"];
 
 #[derive(Serialize)]
 struct Claims<'a> {
     tenant: &'a str,
     sub: &'a str,
-    roles: [&'a str; 3],
+    roles: [&'a str; 4],
     exp: u64,
 }
 
-/// A token (HS256) with which one may publish forms and submit in `tenant`.
+/// A token (HS256) with which one may publish forms, submit and review in `tenant`.
 ///
 /// # Errors
 /// The clock stands before 1970.
