@@ -2,7 +2,8 @@
 
 use std::io::ErrorKind;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use formledger_domain::TenantId;
 use sqlx::postgres::{PgPool, PgPoolOptions};
@@ -22,7 +23,23 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 pub(crate) enum ReadPool {
     Sqlite(SqlitePool),
-    Postgres { pool: PgPool, schema: &'static str },
+    Postgres { pool: PgPool, schema: &'static str, doubt: Doubt },
+}
+
+/// When a transaction last failed to begin. The connection of one that failed half-way (its role was not there yet, say) is left within it and
+/// refuses everything, and the pool does not know: none that is as old is used again.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Doubt(Arc<Mutex<Option<Instant>>>);
+
+impl Doubt {
+    fn begins(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether a connection was made after it.
+    fn clears(&self, age: Duration) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_none_or(|begun| age < begun.elapsed())
+    }
 }
 
 /// How many connections a pool has.
@@ -40,7 +57,9 @@ impl ReadPool {
         match place {
             Place::Sqlite(path) => Self::Sqlite(sqlite(path, settings)),
             Place::Postgres(place) => {
-                Self::Postgres { pool: postgres(place, settings), schema: place.schema }
+                let doubt = Doubt::default();
+                let pool = postgres(place, settings, doubt.clone());
+                Self::Postgres { pool, schema: place.schema, doubt }
             }
         }
     }
@@ -59,7 +78,7 @@ impl ReadPool {
     async fn begin(&self, role: &str, further: &str) -> Result<Transaction<'static>, sqlx::Error> {
         Ok(match self {
             Self::Sqlite(pool) => Transaction::Sqlite(pool.begin().await?),
-            Self::Postgres { pool, schema } => {
+            Self::Postgres { pool, schema, doubt } => {
                 // All of it lasts as long as the transaction, so that connections may be shared by a pooler in between.
                 let begin = format!(
                     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path TO {schema}; \
@@ -69,13 +88,17 @@ impl ReadPool {
                 let mut tries = 0;
                 loop {
                     let Ok(begun) = timeout(limit, pool.begin_with(begin.clone())).await else {
+                        doubt.begins();
                         return Err(sqlx::Error::Io(ErrorKind::TimedOut.into()));
                     };
                     match begun {
                         Ok(transaction) => break Transaction::Postgres(transaction),
                         // The pool hands out connections that a server which was restarted no longer knows.
                         Err(sqlx::Error::Io(_)) if tries < pool.options().get_max_connections() => tries += 1,
-                        Err(error) => return Err(error),
+                        Err(error) => {
+                            doubt.begins();
+                            return Err(error);
+                        }
                     }
                 }
             }
@@ -118,11 +141,42 @@ fn sqlite(path: &Path, settings: &ReadModelSettings) -> SqlitePool {
         .connect_lazy_with(sqlite_reading(path))
 }
 
-fn postgres(place: &PostgresPlace, settings: &ReadModelSettings) -> PgPool {
+fn postgres(place: &PostgresPlace, settings: &ReadModelSettings, doubt: Doubt) -> PgPool {
     PgPoolOptions::new()
         .max_connections(settings.read_connections_max)
         .acquire_timeout(settings.acquire_timeout)
         // A stale connection fails at the begin of its transaction, which is then begun on another: cheaper than a ping before each.
         .test_before_acquire(false)
+        .before_acquire(move |_, connection| {
+            let usable = doubt.clears(connection.age);
+            Box::pin(async move { Ok(usable) })
+        })
         .connect_lazy_with(place.options.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use formledger_test_cluster::Database;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::place::ReadModelPlace;
+
+    #[tokio::test]
+    async fn a_connection_whose_transaction_could_not_begin_is_not_used_again() {
+        let database = Database::create().await;
+        let ReadModelPlace(place) = ReadModelPlace::postgres(&database.url()).expect("a place");
+        let pool = ReadPool::new(&place, &ReadModelSettings::default());
+        let role = format!("late_{}", Uuid::now_v7().simple());
+        assert!(pool.begin(&role, "").await.is_err(), "there is no such role yet");
+        let mut connection = database.connect().await;
+        sqlx::raw_sql(&format!("CREATE ROLE {role}")).execute(&mut connection).await.expect("a role");
+        for _ in 0..8 {
+            let mut snapshot = pool.begin(&role, "").await.expect("it is there now");
+            sql("SELECT 1").one(&mut snapshot.connection()).await.expect("an answer");
+        }
+        sqlx::raw_sql(&format!("DROP ROLE {role}")).execute(&mut connection).await.expect("dropped");
+        assert!(pool.begin(&role, "").await.is_err(), "it is gone");
+        pool.begin("pg_monitor", "").await.expect("which is nobody else's affair");
+    }
 }
