@@ -15,7 +15,7 @@ mod task;
 mod work;
 
 pub use command::{Act, SubmissionCommand};
-pub use decide::{HISTORY_BYTES_MAX, SUBMISSION_BYTES_MAX, SubmissionError};
+pub use decide::{HISTORY_BYTES_MAX, STREAM_BYTES_MAX, SUBMISSION_BYTES_MAX, SubmissionError};
 pub use event::SubmissionEvent;
 pub use fact::WorkflowFact;
 pub use people::{COMMENT_BYTES_MAX, DELEGATIONS_MAX, NOTES_MAX, REASON_BYTES_MAX};

@@ -178,7 +178,12 @@ fn nobody_beat_four_eyes(form: &CompiledForm, history: &[SubmissionEvent]) -> Re
     let workflow = form.workflow().expect("a workflow");
     for event in history {
         match event {
-            SubmissionEvent::Amended { .. } => behind.clear(),
+            // What was approved is not what it is now.
+            SubmissionEvent::Amended { .. }
+            | SubmissionEvent::Worked {
+                fact: WorkflowFact::Attached { .. } | WorkflowFact::Detached { .. },
+                ..
+            } => behind.clear(),
             SubmissionEvent::Worked {
                 fact: WorkflowFact::Approved { transition, by, on_behalf_of, .. },
                 ..
@@ -225,7 +230,18 @@ proptest! {
             commands.push(command(&form, step, now));
         }
         for command in commands {
+            let took = match &command {
+                SubmissionCommand::Act { act: Act::Take { transition, .. }, by, .. } => {
+                    Some((transition.clone(), by.subject.clone()))
+                }
+                _ => None,
+            };
             if let Ok(events) = live.decide(command) {
+                if let Some((transition, by)) = took {
+                    let rule = form.workflow().and_then(|workflow| workflow.transition(&transition));
+                    let rule = rule.expect("it exists");
+                    prop_assert!(!rule.exclude_submitter || &*by != "sam", "`{}` by its submitter", transition);
+                }
                 for event in events {
                     live.apply(event.clone());
                     history.push(event);

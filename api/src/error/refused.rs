@@ -73,7 +73,7 @@ impl From<SubmissionError> for ApiError {
             SubmissionError::GuardNotMet { .. } => Self::Conflict { code: "guard-not-met", detail },
             SubmissionError::AlreadyApproved { .. } => Self::Conflict { code: "already-approved", detail },
             SubmissionError::AlreadyClaimed { .. } => Self::Conflict { code: "already-claimed", detail },
-            SubmissionError::TooManyNotes | SubmissionError::TooMuchHistory => {
+            SubmissionError::TooManyNotes | SubmissionError::TooMuchHistory | SubmissionError::StreamFull => {
                 Self::Conflict { code: "submission-full", detail }
             }
             SubmissionError::ReasonRequired { .. } => refused("reason-required", detail),

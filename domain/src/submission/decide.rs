@@ -24,6 +24,8 @@ pub const SUBMISSION_BYTES_MAX: usize = 1024 * 1024;
 /// The most bytes of documents in one submission's events: each amendment holds all data, and every command reads the stream whole.
 /// At the limit amendments are refused; whatever else can be done with the submission can be done.
 pub const HISTORY_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// The most bytes of a submission's stream, about; at the limit no transition is taken any more, only withdrawal and what time does.
+pub const STREAM_BYTES_MAX: usize = 48 * 1024 * 1024;
 
 /// Why a submission's command was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -182,6 +184,11 @@ pub enum SubmissionError {
         "the submission's history holds {HISTORY_BYTES_MAX} bytes; it is not amended or commented any more"
     )]
     TooMuchHistory,
+    /// Its stream holds more than [`STREAM_BYTES_MAX`].
+    #[error(
+        "the submission's history holds {STREAM_BYTES_MAX} bytes; nothing more is done with it but to withdraw it"
+    )]
+    StreamFull,
     /// This person may not do this.
     #[error("only {who} may do this")]
     NotPermitted {
@@ -357,7 +364,7 @@ impl Submission {
         data: &CanonicalJson,
         patch: &CanonicalJson,
     ) -> Result<(), SubmissionError> {
-        let bytes = self.documents_bytes() + data.as_str().len() + patch.as_str().len();
+        let bytes = self.stream_bytes() + data.as_str().len() + patch.as_str().len();
         if bytes > HISTORY_BYTES_MAX { Err(SubmissionError::TooMuchHistory) } else { Ok(()) }
     }
 

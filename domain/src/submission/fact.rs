@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::signing::Signature;
 use super::state::SubmissionState;
-use super::task::{Delegation, Task};
+use super::task::{Action, Delegation, Task};
 use crate::attachment::Attachment;
 use crate::ids::{FormId, FormVersion};
 use crate::json::CanonicalJson;
@@ -211,6 +211,21 @@ impl WorkflowFact {
             | Self::Detached { reason, .. }
             | Self::Withdrawn { reason, .. } => reason.as_ref(),
             _ => None,
+        }
+    }
+
+    /// Bytes of what people wrote in it, and of what it lists.
+    pub(super) fn texts_bytes(&self) -> usize {
+        const LISTED_BYTES: usize = 64;
+        let said = self.reason().map_or(0, |reason| reason.len());
+        said + match self {
+            Self::Commented { text } => text.len(),
+            Self::Signed(signature) => signature.meaning.len() + signature.attachments.len() * LISTED_BYTES,
+            Self::TaskOpened(task) => {
+                let listed = |action: &Action| action.roles.len() + action.candidates.len();
+                task.actions.iter().map(listed).sum::<usize>() * LISTED_BYTES
+            }
+            _ => 0,
         }
     }
 

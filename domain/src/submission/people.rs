@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::command::Act;
 use super::course::Course;
-use super::decide::{HISTORY_BYTES_MAX, SubmissionError};
+use super::decide::{HISTORY_BYTES_MAX, STREAM_BYTES_MAX, SubmissionError};
 use super::event::SubmissionEvent;
 use super::fact::WorkflowFact;
 use super::rights::ADMIN;
@@ -46,6 +46,9 @@ impl Person<'_> {
             return Err(not_permitted("somebody who has to do with this submission"));
         }
         match act {
+            Act::Take { .. } if self.submission.stream_bytes() > STREAM_BYTES_MAX => {
+                Err(SubmissionError::StreamFull)
+            }
             Act::Take { data: Some(_), .. } if self.submission.notes() >= NOTES_MAX => {
                 Err(SubmissionError::TooManyNotes)
             }
@@ -179,7 +182,7 @@ impl Person<'_> {
 
     fn comment(&self, said: &str) -> Decision {
         match text("comment", Some(said), COMMENT_BYTES_MAX)? {
-            Some(text) if self.submission.documents_bytes() + text.len() > HISTORY_BYTES_MAX => {
+            Some(text) if self.submission.stream_bytes() + text.len() > HISTORY_BYTES_MAX => {
                 Err(SubmissionError::TooMuchHistory)
             }
             Some(text) => self.one(WorkflowFact::Commented { text }),

@@ -81,6 +81,12 @@ impl Work {
         on_behalf_of: Option<&str>,
         now: DateTime<Utc>,
     ) -> Result<OnBehalfOf, SubmissionError> {
+        // Whoever may make API keys could otherwise be several pairs of eyes.
+        if by.is_program() && action.wants_other_eyes() {
+            return Err(SubmissionError::NotPermitted {
+                who: "a person with a token of their own, no API key,".to_owned(),
+            });
+        }
         let own = action.is_for(by) && on_behalf_of.is_none_or(|principal| principal == &*by.subject);
         let mut rights: Vec<OnBehalfOf> = own.then_some(None).into_iter().collect();
         if !own {

@@ -69,6 +69,9 @@ impl fmt::Display for SubmissionState {
     }
 }
 
+/// What an event takes beside its documents and texts, about: ids, times, names.
+const EVENT_BYTES: usize = 512;
+
 /// A submission, folded from its stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Submission {
@@ -96,9 +99,9 @@ pub(super) struct Made {
     /// Facts of its life outside of a draft that did not move it.
     #[serde(default)]
     notes: u32,
-    /// Bytes of the documents and of the texts that people wrote in its events so far.
+    /// About how many bytes its events hold so far: documents, texts that people wrote, and [`EVENT_BYTES`] for each.
     #[serde(default)]
-    documents_bytes: usize,
+    stream_bytes: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -168,9 +171,9 @@ impl Submission {
         self.made.iter().flat_map(|made| &made.authors)
     }
 
-    /// Bytes of the documents in its events so far: what loading it costs, about.
-    pub(super) fn documents_bytes(&self) -> usize {
-        self.made.as_ref().map_or(0, |made| made.documents_bytes)
+    /// About how many bytes its events hold so far: what loading it costs.
+    pub(super) fn stream_bytes(&self) -> usize {
+        self.made.as_ref().map_or(0, |made| made.stream_bytes)
     }
 
     /// How many facts of its life did not move it.
@@ -193,20 +196,20 @@ impl Submission {
                 if let Some(draft) = draft {
                     made.authors = draft.authors;
                     made.attachments = draft.attachments;
-                    made.documents_bytes += draft.documents_bytes;
+                    made.stream_bytes += draft.stream_bytes;
                 }
                 made.authors.extend(by);
                 self.made = Some(made);
             }
             SubmissionEvent::RulesEvaluated { computed, outcomes, .. } => {
                 if let Some(made) = &mut self.made {
-                    made.documents_bytes += computed.as_str().len() + outcomes.as_str().len();
+                    made.stream_bytes += EVENT_BYTES + computed.as_str().len() + outcomes.as_str().len();
                     made.rules = Some(RuleRecord { computed, outcomes });
                 }
             }
             SubmissionEvent::Amended { data, patch, by, .. } => {
                 if let Some(made) = &mut self.made {
-                    made.documents_bytes += data.as_str().len() + patch.as_str().len();
+                    made.stream_bytes += EVENT_BYTES + data.as_str().len() + patch.as_str().len();
                     made.data = data;
                     made.authors.extend(by);
                     made.work.fold_amendment();
@@ -228,7 +231,7 @@ impl Made {
             pin,
             state,
             submitter,
-            documents_bytes: data.as_str().len(),
+            stream_bytes: EVENT_BYTES + data.as_str().len(),
             data,
             rules: None,
             work: Work::default(),
@@ -244,9 +247,8 @@ impl Made {
             Some(state) => self.state = state.clone(),
             None => self.notes = self.notes.saturating_add(u32::from(fact.is_note())),
         }
-        self.documents_bytes += fact.reason().map_or(0, |reason| reason.len());
+        self.stream_bytes += EVENT_BYTES + fact.texts_bytes();
         match fact {
-            WorkflowFact::Commented { text } => self.documents_bytes += text.len(),
             WorkflowFact::Attached { attachment, by } => {
                 self.attachments.push(attachment.clone());
                 self.wrote(by);

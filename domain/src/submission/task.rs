@@ -55,6 +55,11 @@ impl Action {
         self.admits(&actor.subject, &actor.roles)
     }
 
+    /// Whether it is there so that more than one person, or another one than the submitter, looks at it.
+    pub fn wants_other_eyes(&self) -> bool {
+        self.exclude_submitter || self.need > 1
+    }
+
     /// Whether `subject` with `roles` may take it.
     pub fn admits(&self, subject: &str, roles: &[String]) -> bool {
         self.candidates.iter().any(|person| person == subject)

@@ -14,8 +14,8 @@ use cqrs_es::Aggregate;
 use serde_json::{Value, json};
 
 use super::{
-    Act, COMMENT_BYTES_MAX, HISTORY_BYTES_MAX, NOTES_MAX, Submission, SubmissionCommand, SubmissionError,
-    SubmissionEvent, Work,
+    Act, COMMENT_BYTES_MAX, HISTORY_BYTES_MAX, NOTES_MAX, REASON_BYTES_MAX, STREAM_BYTES_MAX, Submission,
+    SubmissionCommand, SubmissionError, SubmissionEvent, Work,
 };
 use crate::aggregate::LedgerAggregate;
 use crate::context::{Actor, SUBJECT_BYTES_MAX};
@@ -500,6 +500,29 @@ fn comments_end_where_the_history_would_be_too_large_to_be_read() {
         }
     };
     assert!(matches!(refused, SubmissionError::TooMuchHistory), "{refused}");
-    assert_eq!(comments, HISTORY_BYTES_MAX / COMMENT_BYTES_MAX - 1);
+    assert!((1_900..2_000).contains(&comments), "{comments} of 16 KiB, and what each takes beside its text");
     case.take(&reviewer("rita"), "approve").expect("it is still worked on");
+}
+
+#[test]
+fn transitions_end_where_the_stream_would_be_too_large_to_be_read() {
+    let mut case = Case::in_review();
+    let reason = "x".repeat(REASON_BYTES_MAX);
+    let rounds = [(reviewer("rita"), "request-changes"), (sam(), "resubmit")];
+    let mut taken = 0;
+    let refused = loop {
+        let (by, transition) = &rounds[taken % 2];
+        match case.act(by, because(transition, &reason)) {
+            Ok(_) => taken += 1,
+            Err(refused) => break refused,
+        }
+    };
+    assert!(matches!(refused, SubmissionError::StreamFull), "{refused}");
+    let bytes: usize =
+        case.history.iter().map(|event| Submission::encode(event).payload.as_str().len()).sum();
+    assert!(
+        (STREAM_BYTES_MAX / 2..STREAM_BYTES_MAX + 100_000).contains(&bytes),
+        "{bytes} bytes in {taken} transitions"
+    );
+    case.act(&sam(), Act::Withdraw { reason: None }).expect("it can still be withdrawn");
 }

@@ -18,6 +18,20 @@ fn the_same_person_twice_is_one_person() {
 }
 
 #[test]
+fn an_api_key_is_nobodys_eyes() {
+    let mut case = Case::in_review();
+    let key = |id: &str| person(&Actor::key_subject(id), &["reviewer", "admin"]);
+    for id in ["1", "2"] {
+        refused_as_not_permitted(case.take(&key(id), "approve"));
+    }
+    case.act(&reviewer("rita"), delegate(&Actor::key_subject("1")))
+        .expect("recorded; it gives no right to a program");
+    refused_as_not_permitted(case.take(&key("1"), "approve"));
+    case.take(&reviewer("rita"), "approve").expect("the first");
+    case.take(&reviewer("rob"), "approve").expect("the second");
+}
+
+#[test]
 fn the_submitter_does_not_approve_in_any_role() {
     let mut case = Case::in_review();
     for roles in [&["submitter", "reviewer"][..], &["admin", "reviewer"], &["reviewer"]] {
