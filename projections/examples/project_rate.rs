@@ -17,8 +17,13 @@ use formledger_projections::{
 use formledger_store::{Append, LedgerRange, Store, StoreSettings};
 use formledger_test_cluster::Postgres;
 use futures_util::StreamExt;
+use mimalloc::MiMalloc;
 use serde_json::json;
 use uuid::Uuid;
+
+/// The server's allocator: figures with another one are of another program.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Appends that wait for the writer at once.
 const APPENDS_IN_FLIGHT: usize = 1024;

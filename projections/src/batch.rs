@@ -51,6 +51,11 @@ impl Batch {
         self.payload_bytes
     }
 
+    /// The position of the last event, of a batch of one ledger.
+    pub(crate) fn last(&self) -> Option<Position> {
+        self.facts.last().map(|fact| fact.event.position)
+    }
+
     /// Whether there is nothing to apply and nobody to park.
     pub(crate) fn is_empty(&self) -> bool {
         self.facts.is_empty() && self.walls.is_empty()

@@ -206,6 +206,16 @@ impl Projector {
                 return Err(error);
             }
         };
+        self.apply(batch).await
+    }
+
+    /// Where the slowest read model of a tenant goes on; `None` when all are parked.
+    pub(crate) fn next_read(&self, tenant: &TenantId) -> Option<Position> {
+        self.followers.next_read(tenant)
+    }
+
+    /// Applies a batch that was read; answers as [`Projector::advance`] does.
+    pub(crate) async fn apply(&mut self, batch: Batch) -> Result<usize, ProjectError> {
         if batch.is_empty() {
             return Ok(0);
         }

@@ -1,6 +1,7 @@
 //! A shadow of one tenant's read models: built from the ledger by the very same projections, in a file of its own, and compared with the live
 //! rows at the same position. Driven by replays; the live rows are only read, and the file goes with the shadow.
 
+mod ahead;
 mod rows;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use crate::position::ReadModel;
 use crate::projector::{BatchLimits, ProjectError, Projector};
 use crate::read_models::{OpenError, ReadModelSettings, ReadModels};
 use crate::replicas::Replicas;
+use ahead::Ahead;
 use rows::Compared;
 
 /// One batch of a shadow: small, because live queries and projectors share the cores and the disk with it.
@@ -63,6 +65,10 @@ pub struct Shadow {
     read_models: ReadModels,
     followed: Vec<ReadModel>,
     tenant: TenantId,
+    store: Store,
+    ahead: Option<Ahead>,
+    /// What makes the indexes again that folding does without.
+    indexes: Vec<String>,
     pub(crate) file: ShadowFile,
 }
 
@@ -120,7 +126,9 @@ impl Shadow {
         tenant: &TenantId,
         followed: &[ReadModel],
     ) -> Result<Self, ShadowError> {
-        Self::begin_in(store, live, ShadowFile(path.to_owned()), tenant, followed).await
+        let mut shadow = Self::begin_in(store, live, ShadowFile(path.to_owned()), tenant, followed).await?;
+        shadow.indexes = drop_indexes(&shadow.read_models).await?;
+        Ok(shadow)
     }
 
     /// A shadow that goes on from a copy of `base`, which holds the same tenant's rows and nobody writes.
@@ -155,7 +163,9 @@ impl Shadow {
         }
         let mut projector = Projector::new(store.clone(), read_models.clone(), followed, BATCH);
         projector.load(false).await?;
-        Ok(Self { projector, read_models, followed: followed.to_vec(), tenant: tenant.clone(), file })
+        let (followed, tenant, store) = (followed.to_vec(), tenant.clone(), store.clone());
+        let (ahead, indexes) = (None, Vec::new());
+        Ok(Self { projector, read_models, followed, tenant, store, ahead, indexes, file })
     }
 
     /// Applies one batch of what lies up to a position; answers how far the shadow is, and whether it came to the end of what it can apply.
@@ -165,9 +175,23 @@ impl Shadow {
     pub async fn advance(&mut self, up_to: Position) -> Result<(Position, bool), ShadowError> {
         self.projector.aim([(self.tenant.clone(), up_to)]);
         if self.projector.is_behind() {
-            self.projector.advance().await?;
+            // A ledger that can lose history is compared with what was read of it, which the projector knows how to do.
+            match self.projector.next_read(&self.tenant).filter(|_| !self.store.can_lose_history()) {
+                Some(after) => self.advance_from(after, up_to).await?,
+                None => drop(self.projector.advance().await?),
+            }
         }
         Ok((self.position(), !self.projector.is_behind()))
+    }
+
+    /// Applies what lies behind `after`, and has the next batch read meanwhile.
+    async fn advance_from(&mut self, after: Position, up_to: Position) -> Result<(), ShadowError> {
+        let read = |after| Ahead::begin(&self.store, &self.tenant, (after, up_to), BATCH);
+        let ahead = self.ahead.take().filter(|ahead| ahead.after() == after);
+        let batch = ahead.unwrap_or_else(|| read(after)).batch().await.map_err(ProjectError::from)?;
+        self.ahead = batch.last().filter(|last| *last < up_to).map(read);
+        self.projector.apply(batch).await?;
+        Ok(())
     }
 
     /// How far the read models are that came furthest; the others are parked before an event that they cannot apply.
@@ -247,11 +271,17 @@ impl Shadow {
     }
 
     /// Ends the folding: the rows stay as they are, for queries, and the file lives as long as the answer.
-    pub(crate) async fn end(self) -> (ReadModels, ShadowFile) {
-        let Self { projector, read_models, file, .. } = self;
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(crate) async fn end(self) -> Result<(ReadModels, ShadowFile), ShadowError> {
+        let Self { projector, read_models, indexes, file, .. } = self;
         drop(projector);
+        for index in indexes {
+            read_models.writer().await?.own().run_script(&index).await?;
+        }
         read_models.forget_writer().await;
-        (read_models, file)
+        Ok((read_models, file))
     }
 
     /// The least position that all of its read models reach; one that is parked stays behind.
@@ -267,6 +297,19 @@ impl Shadow {
         read_models.close().await;
         drop(file);
     }
+}
+
+/// Drops the indexes that only queries need, of rows that are all still to come; answers what makes them again.
+async fn drop_indexes(read_models: &ReadModels) -> Result<Vec<String>, sqlx::Error> {
+    let mut writer = read_models.writer().await?;
+    let indexes = "SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND sql LIKE 'CREATE INDEX%'";
+    let indexes = sql(indexes).rows(&mut writer.connection()).await?;
+    let mut made = Vec::with_capacity(indexes.len());
+    for index in indexes {
+        writer.own().run_script(&format!("DROP INDEX {}", index.get::<&str>("name")?)).await?;
+        made.push(index.get::<String>("sql")?);
+    }
+    Ok(made)
 }
 
 /// One of the two stopped at an event that the other one applied.

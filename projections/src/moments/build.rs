@@ -105,7 +105,7 @@ async fn make(
         if done {
             let complete = shadow.reached_by_all() >= wanted;
             metrics::histogram!("formledger_moment_build_seconds").record(since.elapsed());
-            let (read_models, file) = shadow.end().await;
+            let (read_models, file) = shadow.end().await.map_err(failed)?;
             return Ok(Made { kept: KeptMoment { read_models, file, position: wanted, bytes }, complete });
         }
     }
