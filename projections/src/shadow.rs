@@ -191,6 +191,9 @@ impl Shadow {
         let batch = ahead.unwrap_or_else(|| read(after)).batch().await.map_err(ProjectError::from)?;
         self.ahead = batch.last().filter(|last| *last < up_to).map(read);
         self.projector.apply(batch).await?;
+        // What waited was not read by the projector itself, so it does not know that.
+        self.projector.rest();
+        self.projector.aim([(self.tenant.clone(), up_to)]);
         Ok(())
     }
 
