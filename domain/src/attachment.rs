@@ -1,6 +1,7 @@
 //! What an attachment is to the record: the hash that names its bytes, what people call it, its type and size. The bytes are elsewhere.
 //! Made by `api` once the bytes are stored; kept in events. Which types there are, and how bytes are told, is in `media_type`.
 
+mod archive;
 mod media_type;
 
 use std::fmt;

@@ -8,6 +8,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::archive::{LOCAL_HEADER, members};
+
 /// How many of the first bytes are looked at for a signature: the names of the first members of an office document's archive lie there.
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 
@@ -28,15 +30,20 @@ struct Known {
 enum Signature {
     /// They begin with one of these.
     Begin(&'static [&'static [u8]]),
-    /// They have this many bytes of anything, then one of these, whatever is before.
-    At(usize, &'static [&'static [u8]]),
-    /// A ZIP archive whose first members lie in this folder (ECMA-376 part 2).
+    /// A RIFF file (Multimedia Programming Interface 1.0): `RIFF`, four bytes of size, then this.
+    Riff(&'static [u8]),
+    /// An ISO base media file (ISO/IEC 14496-12, section 4.3): the size of its first box, which is `ftyp`, then one of these brands.
+    Brand(&'static [[u8; 4]]),
+    /// A ZIP archive of which one of the first members lies in this folder (ECMA-376 part 2).
     OfficeFolder(&'static [u8]),
+    /// A ZIP archive whose first member is `mimetype`, uncompressed, and holds the type's name (OASIS ODF 1.3 part 2, section 3.3).
+    OpenDocument,
     /// UTF-8 without control characters but tab, line ends and page breaks.
     Text,
 }
 
-const ZIP: &[u8] = b"PK\x03\x04";
+/// Bytes of an ISO base media file's first box: at least those of size, `ftyp`, brand and version, then four for each compatible brand.
+const FILE_TYPE_BOX_BYTES: std::ops::RangeInclusive<u32> = 16..=1024;
 
 /// The known types; the first that fits names what bytes are, so what is more special comes first.
 const KNOWN: &[Known] = &[
@@ -45,11 +52,8 @@ const KNOWN: &[Known] = &[
     Known { name: "image/jpeg", signature: Signature::Begin(&[b"\xff\xd8\xff"]) },
     Known { name: "image/gif", signature: Signature::Begin(&[b"GIF87a", b"GIF89a"]) },
     Known { name: "image/tiff", signature: Signature::Begin(&[b"II*\0", b"MM\0*"]) },
-    Known { name: "image/webp", signature: Signature::At(8, &[b"WEBPVP8"]) },
-    Known {
-        name: "image/heic",
-        signature: Signature::At(4, &[b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1"]),
-    },
+    Known { name: "image/webp", signature: Signature::Riff(b"WEBPVP8") },
+    Known { name: "image/heic", signature: Signature::Brand(&[*b"heic", *b"heix", *b"mif1", *b"msf1"]) },
     Known {
         name: "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
         signature: Signature::OfficeFolder(b"word/"),
@@ -62,16 +66,9 @@ const KNOWN: &[Known] = &[
         name: "application/vnd.openxmlformats-officedocument.presentationml.presentation",
         signature: Signature::OfficeFolder(b"ppt/"),
     },
-    // The member `mimetype` comes first and uncompressed (OASIS ODF 1.3 part 2, section 3.3).
-    Known {
-        name: "application/vnd.oasis.opendocument.text",
-        signature: Signature::At(30, &[b"mimetypeapplication/vnd.oasis.opendocument.textPK"]),
-    },
-    Known {
-        name: "application/vnd.oasis.opendocument.spreadsheet",
-        signature: Signature::At(30, &[b"mimetypeapplication/vnd.oasis.opendocument.spreadsheetPK"]),
-    },
-    Known { name: "application/zip", signature: Signature::Begin(&[ZIP, b"PK\x05\x06"]) },
+    Known { name: "application/vnd.oasis.opendocument.text", signature: Signature::OpenDocument },
+    Known { name: "application/vnd.oasis.opendocument.spreadsheet", signature: Signature::OpenDocument },
+    Known { name: "application/zip", signature: Signature::Begin(&[LOCAL_HEADER, b"PK\x05\x06"]) },
     Known { name: "text/plain", signature: Signature::Text },
     Known { name: "text/csv", signature: Signature::Text },
 ];
@@ -158,18 +155,28 @@ impl Inspection {
     }
 
     fn is(&self, known: &Known) -> bool {
-        let after = |skipped: usize| self.head.get(skipped..).unwrap_or_default();
+        let head = self.head.as_slice();
         match &known.signature {
-            Signature::Begin(signatures) => signatures.iter().any(|one| self.head.starts_with(one)),
-            Signature::At(skipped, signatures) => {
-                signatures.iter().any(|one| after(*skipped).starts_with(one))
+            Signature::Begin(signatures) => signatures.iter().any(|one| head.starts_with(one)),
+            Signature::Riff(form) => {
+                head.starts_with(b"RIFF") && head.get(8..).is_some_and(|rest| rest.starts_with(form))
             }
-            Signature::OfficeFolder(folder) => {
-                self.head.starts_with(ZIP) && self.head.windows(folder.len()).any(|part| part == *folder)
-            }
+            Signature::Brand(brands) => is_branded(head, brands),
+            Signature::OfficeFolder(folder) => members(head).any(|member| member.name.starts_with(folder)),
+            Signature::OpenDocument => members(head)
+                .next()
+                .is_some_and(|first| first.name == b"mimetype" && first.content == known.name.as_bytes()),
             Signature::Text => self.text.is_whole(),
         }
     }
+}
+
+/// Whether bytes begin with a box `ftyp` of a size that such boxes have, whose major brand is one of `brands`.
+fn is_branded(head: &[u8], brands: &[[u8; 4]]) -> bool {
+    let (fields, _) = head.as_chunks::<4>();
+    let [size, name, brand, ..] = fields else { return false };
+    let size = u32::from_be_bytes(*size);
+    FILE_TYPE_BOX_BYTES.contains(&size) && size % 4 == 0 && name == b"ftyp" && brands.contains(brand)
 }
 
 /// UTF-8 that arrives in pieces.
@@ -216,6 +223,7 @@ impl Text {
 
 #[cfg(test)]
 mod tests {
+    use super::super::archive::tests::archive;
     use super::*;
     use proptest::prelude::*;
 
@@ -225,35 +233,57 @@ mod tests {
         inspection
     }
 
-    const EXAMPLES: [(&str, &[u8]); 12] = [
-        ("application/pdf", b"%PDF-1.7\n%\xe2\xe3"),
-        ("image/png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"),
-        ("image/jpeg", b"\xff\xd8\xff\xe0\0\x10JFIF"),
-        ("image/gif", b"GIF89a\x01\0"),
-        ("image/tiff", b"II*\0\x08\0"),
-        ("image/webp", b"RIFF\x24\0\0\0WEBPVP8 "),
-        ("image/heic", b"\0\0\0\x18ftypheic\0\0"),
-        (
-            "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-            b"PK\x03\x04\x14\0\x06\0[Content_Types].xml..PK\x03\x04..word/document.xml",
-        ),
-        (
-            "application/vnd.oasis.opendocument.text",
-            b"PK\x03\x04\x14\0\0\x08\0\0\0\0\0\0\0\0\0\0\x27\0\0\0\x27\0\0\0\x08\0\0\0mimetypeapplication/vnd.oasis.opendocument.textPK\x03\x04",
-        ),
-        ("application/zip", b"PK\x03\x04\x14\0\0\0a.txt"),
-        ("text/plain", "Grüße,\r\n\tAda".as_bytes()),
-        ("text/csv", b"a;b\n1;2\n"),
-    ];
+    const WORD: &str = "application/vnd.openxmlformats-officedocument.wordprocessingml.document";
+    const SHEET: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
+    const SLIDES: &str = "application/vnd.openxmlformats-officedocument.presentationml.presentation";
+    const OPEN_TEXT: &str = "application/vnd.oasis.opendocument.text";
+    const OPEN_SHEET: &str = "application/vnd.oasis.opendocument.spreadsheet";
+
+    /// An office document as the programs write them: what all have comes first.
+    fn office(streamed: bool, part: &str) -> Vec<u8> {
+        let all: [(&str, &[u8]); 4] = [
+            ("[Content_Types].xml", b"<Types/>"),
+            ("_rels/.rels", b"<Relationships/>"),
+            (part, b"<document/>"),
+            ("docProps/app.xml", b"<Properties/>"),
+        ];
+        archive(streamed, &all)
+    }
+
+    fn open_document(media_type: &str) -> Vec<u8> {
+        archive(false, &[("mimetype", media_type.as_bytes()), ("content.xml", b"<document/>")])
+    }
+
+    fn examples() -> Vec<(&'static str, Vec<u8>)> {
+        vec![
+            ("application/pdf", b"%PDF-1.7\n%\xe2\xe3".to_vec()),
+            ("image/png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec()),
+            ("image/jpeg", b"\xff\xd8\xff\xe0\0\x10JFIF".to_vec()),
+            ("image/gif", b"GIF89a\x01\0".to_vec()),
+            ("image/tiff", b"II*\0\x08\0".to_vec()),
+            ("image/webp", b"RIFF\x24\0\0\0WEBPVP8 ".to_vec()),
+            ("image/heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic".to_vec()),
+            (WORD, office(false, "word/document.xml")),
+            (WORD, office(true, "word/document.xml")),
+            (SHEET, office(false, "xl/workbook.xml")),
+            (SHEET, office(true, "xl/workbook.xml")),
+            (SLIDES, office(false, "ppt/presentation.xml")),
+            (OPEN_TEXT, open_document(OPEN_TEXT)),
+            (OPEN_SHEET, open_document(OPEN_SHEET)),
+            ("application/zip", archive(false, &[("a.txt", b"text")])),
+            ("text/plain", "Grüße,\r\n\tAda".into()),
+            ("text/csv", b"a;b\n1;2\n".to_vec()),
+        ]
+    }
 
     #[test]
     fn bytes_are_what_they_begin_with_and_a_lie_is_told_from_the_truth() {
-        for (name, bytes) in EXAMPLES {
-            assert!(inspect(name, bytes).fits(), "{name}");
+        for (name, bytes) in examples() {
+            assert!(inspect(name, &bytes).fits(), "{name}");
             for other in MediaType::all().filter(|other| other.as_str() != name) {
-                let fits = inspect(other.as_str(), bytes).fits();
+                let fits = inspect(other.as_str(), &bytes).fits();
                 let both_texts = name.starts_with("text/") && other.as_str().starts_with("text/");
-                let is_archive = other.as_str() == "application/zip" && bytes.starts_with(ZIP);
+                let is_archive = other.as_str() == "application/zip" && bytes.starts_with(LOCAL_HEADER);
                 assert_eq!(fits, both_texts || is_archive, "{name} as {other}");
             }
         }
@@ -261,6 +291,30 @@ mod tests {
         assert_eq!(lie.found().map(MediaType::as_str), Some("image/png"));
         assert_eq!(inspect("image/png", b"MZ\x90").found(), None);
         assert!(!inspect("application/pdf", b"%PD").fits(), "cut short");
+    }
+
+    #[test]
+    fn a_signature_counts_only_where_it_belongs() {
+        let within = office(false, "word/document.xml");
+        for lie in [
+            archive(false, &[("password/run.exe", b"MZ")]),
+            archive(true, &[("password/run.exe", b"MZ")]),
+            archive(false, &[("run.exe", b"MZ word/document.xml")]),
+            archive(false, &[("run.zip", &within)]),
+            [b"MZ".as_slice(), &within].concat(),
+        ] {
+            assert!(!inspect(WORD, &lie).fits(), "{}", String::from_utf8_lossy(&lie));
+        }
+        for (name, lie) in [
+            ("image/webp", b"MZ\x90\0\x24\0\0\0WEBPVP8 ".as_slice()),
+            ("image/heic", b"MZ\x90\0ftypheic\0\0\0\0"),
+            ("image/heic", b"\0\0\0\x08ftypheic\0\0\0\0"),
+            ("image/heic", b"\0\0\0\x19ftypheic\0\0\0\0"),
+            (OPEN_TEXT, &archive(false, &[("a", b"MZ"), ("mimetype", OPEN_TEXT.as_bytes())])),
+            (OPEN_TEXT, &open_document(OPEN_SHEET)),
+        ] {
+            assert!(!inspect(name, lie).fits(), "{name}: {}", String::from_utf8_lossy(lie));
+        }
     }
 
     #[test]
