@@ -111,7 +111,7 @@ pub const REQUEST_ID_BYTES_MAX: usize = 128;
 /// Verified tokens that are remembered; at the limit the older half is forgotten and verified again.
 pub const VERIFIED_TOKENS_MAX: usize = 10_000;
 /// How far a token's `exp` and `nbf` may be off because clocks differ.
-pub const TOKEN_CLOCK_LEEWAY: Duration = Duration::from_secs(5);
+pub const TOKEN_CLOCK_LEEWAY: Duration = Duration::from_secs(formledger_domain::CLOCK_LEEWAY_SECONDS as u64);
 /// Compiled forms that are kept; at the limit the half that was not used for the longest time goes.
 pub const COMPILED_FORMS_MAX: usize = 1_000;
 /// Definitions of which the checker's findings are kept; at the limit the half that was not asked for in the longest time goes.

@@ -31,16 +31,17 @@ pub struct Attachment {
 
 /// Whether a text can name a file wherever it is saved: no path, nothing invisible, nothing that makes it look like another name.
 pub fn is_attachment_name(name: &str) -> bool {
-    let deceives = |c: char| {
-        c.is_control()
-            || matches!(c, '/' | '\\')
-            // Marks that reverse text let `fdp.exe` be read as `exe.pdf` (Unicode TR 36 section 3.2).
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
+    let deceives = |c: char| c.is_control() || matches!(c, '/' | '\\') || reverses_text(c);
     (1..=ATTACHMENT_NAME_BYTES_MAX).contains(&name.len())
         && name.trim() == name
         && !name.chars().any(deceives)
         && !matches!(name, "." | "..")
+}
+
+/// Whether a character is a mark that reverses text (Unicode TR 9 section 2): it lets a file `fdp.exe` be read as `exe.pdf`, and a signature
+/// as another person's (Unicode TR 36 section 3.2).
+pub(crate) fn reverses_text(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// SHA-256 of some bytes (FIPS 180-4), written as 64 lower-case hexadecimal digits.
@@ -120,9 +121,20 @@ mod tests {
         for good in ["receipt.pdf", "Beleg Nr. 7 (März).png", "領収書.jpg", ".hidden", &"x".repeat(255)] {
             assert!(is_attachment_name(good), "{good}");
         }
-        for bad in
-            ["", ".", "..", "a/b", "a\\b", "a\0", "a\nb", " a", "a ", "a\u{202e}fdp.exe", &"x".repeat(256)]
-        {
+        for bad in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "a\\b",
+            "a\0",
+            "a\nb",
+            " a",
+            "a ",
+            "a\u{202e}fdp.exe",
+            "a\u{61c}b",
+            &"x".repeat(256),
+        ] {
             assert!(!is_attachment_name(bad), "{bad:?}");
         }
     }

@@ -33,11 +33,11 @@ pub use ids::{
 pub use json::{CanonicalJson, INTEGER_MAX, InexactNumber, NESTING_MAX, UnreadableJson, parse_exact};
 pub use json::{DIFFERENCES_MAX, FieldDifference, differences};
 pub use submission::{
-    Act, Action, Approval, Approvals, Audience, COMMENT_BYTES_MAX, DELEGATIONS_MAX, Delegation, FormPin,
-    HISTORY_BYTES_MAX, NOTES_MAX, OpenTransition, REASON_BYTES_MAX, Reason, SIGNER_NAME_BYTES_MAX,
-    STREAM_BYTES_MAX, SUBMISSION_BYTES_MAX, Signature, SignatureGiven, SignedContent, Submission,
-    SubmissionCommand, SubmissionError, SubmissionEvent, SubmissionState, Task, Waiting, Work, WorkflowFact,
-    place_computed, signed_data,
+    Act, Action, Approval, Approvals, Audience, CLOCK_LEEWAY_SECONDS, COMMENT_BYTES_MAX, DELEGATIONS_MAX,
+    Delegation, FormPin, HISTORY_BYTES_MAX, NOTES_MAX, OpenTransition, REASON_BYTES_MAX, Reason,
+    SIGNER_NAME_BYTES_MAX, STREAM_BYTES_MAX, SUBMISSION_BYTES_MAX, Signature, SignatureGiven, SignedContent,
+    SignedFile, Submission, SubmissionCommand, SubmissionError, SubmissionEvent, SubmissionState, Task,
+    Waiting, Work, WorkflowFact, place_computed, signed_data,
 };
 pub use tenant::{
     API_KEY_FORMS_MAX, API_KEY_ROLES_MAX, API_KEYS_MAX, ApiKey, SecretHash, Tenant, TenantCommand,

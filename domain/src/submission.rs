@@ -19,7 +19,10 @@ pub use decide::{HISTORY_BYTES_MAX, STREAM_BYTES_MAX, SUBMISSION_BYTES_MAX, Subm
 pub use event::SubmissionEvent;
 pub use fact::WorkflowFact;
 pub use people::{COMMENT_BYTES_MAX, DELEGATIONS_MAX, NOTES_MAX, REASON_BYTES_MAX};
-pub use signing::{SIGNER_NAME_BYTES_MAX, Signature, SignatureGiven, SignedContent, signed_data};
+pub use signing::{
+    CLOCK_LEEWAY_SECONDS, SIGNER_NAME_BYTES_MAX, Signature, SignatureGiven, SignedContent, SignedFile,
+    signed_data,
+};
 pub use state::{FormPin, Submission, SubmissionState, place_computed};
 pub use task::{Action, Approval, Approvals, Delegation, Task};
 pub use work::{Audience, OpenTransition, Reason, Waiting, Work};

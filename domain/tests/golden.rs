@@ -10,7 +10,8 @@ use chrono::{DateTime, Utc};
 use formledger_domain::{
     Action, ApiKey, ApiKeyId, Attachment, Audit, AuditEvent, AuditSettings, CanonicalJson, ContentHash,
     Delegation, EncodedEvent, Form, FormEvent, FormId, FormVersion, LedgerAggregate, MediaType, SecretHash,
-    Signature, Submission, SubmissionEvent, SubmissionState, Task, Tenant, TenantEvent, Use, WorkflowFact,
+    Signature, SignedFile, Submission, SubmissionEvent, SubmissionState, Task, Tenant, TenantEvent, Use,
+    WorkflowFact,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -241,7 +242,7 @@ fn workflow_facts() -> Vec<WorkflowFact> {
             name: "Dora \"D.\" Müller".into(),
             meaning: "I approve this claim".into(),
             data_sha256: ContentHash([0x5a; 32]),
-            attachments: vec![attachment().sha256],
+            attachments: vec![SignedFile { sha256: attachment().sha256, name: attachment().name }],
             authenticated_at: Some(time("2026-03-01T09:58:00Z")),
         }),
         WorkflowFact::Attached { attachment: attachment(), by: rita.into() },

@@ -239,9 +239,9 @@ pub struct GivenSignature {
     meaning: String,
     /// SHA-256 of the data as they were signed, in canonical form (RFC 8785), computed values in place.
     data_sha256: String,
-    /// The files that belonged to it, by hash.
+    /// The files that belonged to it, as `{sha256, name}`, in the order of their hashes.
     #[schema(required = false)]
-    attachments: Option<Vec<String>>,
+    attachments: Option<Vec<Value>>,
     /// When the signer had shown their credentials, where the form asks for that.
     #[schema(required = false)]
     authenticated_at: Option<DateTime<Utc>>,

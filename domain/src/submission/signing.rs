@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -12,12 +12,15 @@ use super::decide::SubmissionError;
 use super::fact::WorkflowFact;
 use super::people::{Person, not_permitted, text};
 use super::state::Submission;
-use crate::attachment::ContentHash;
+use crate::attachment::{ContentHash, reverses_text};
 use crate::form::{SignatureRule, Transition};
 use crate::json::{CanonicalJson, InexactNumber};
 
 /// The longest printed name of a signer, in bytes.
 pub const SIGNER_NAME_BYTES_MAX: usize = 256;
+
+/// How far clocks that tell the product when something happened elsewhere may be off, in seconds.
+pub const CLOCK_LEEWAY_SECONDS: u32 = 5;
 
 /// A signature as somebody gives it with a transition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,14 +52,24 @@ pub struct Signature {
     pub data_sha256: ContentHash,
     /// The files that belonged to the submission, in the order of their hashes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub attachments: Vec<ContentHash>,
+    pub attachments: Vec<SignedFile>,
     /// When the signer had shown their credentials, where the transition asks for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authenticated_at: Option<DateTime<Utc>>,
 }
 
+/// A file that was signed: what it is called belongs to what the signer saw, so another name is another thing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignedFile {
+    /// SHA-256 of its bytes.
+    pub sha256: ContentHash,
+    /// What it was called.
+    pub name: Arc<str>,
+}
+
 impl Signature {
-    /// Whether what a submission holds is what was signed: the same data, the same files.
+    /// Whether what a submission holds is what was signed: the same data, the same files under the same names.
     pub fn covers(&self, content: &SignedContent) -> bool {
         content.data_sha256 == Some(self.data_sha256) && content.attachments == self.attachments
     }
@@ -66,7 +79,7 @@ impl Signature {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedContent {
     data_sha256: Option<ContentHash>,
-    attachments: Vec<ContentHash>,
+    attachments: Vec<SignedFile>,
 }
 
 impl SignedContent {
@@ -85,8 +98,10 @@ pub fn signed_data(submission: &Submission) -> Result<ContentHash, InexactNumber
     Ok(ContentHash(CanonicalJson::from_value(&data)?.sha256()))
 }
 
-fn files(submission: &Submission) -> Vec<ContentHash> {
-    let mut files: Vec<ContentHash> = submission.attachments().iter().map(|held| held.sha256).collect();
+fn files(submission: &Submission) -> Vec<SignedFile> {
+    let held = submission.attachments().iter();
+    let mut files: Vec<_> =
+        held.map(|held| SignedFile { sha256: held.sha256, name: held.name.clone() }).collect();
     files.sort_unstable();
     files
 }
@@ -126,8 +141,11 @@ impl Person<'_> {
             return Err(SubmissionError::SignatureInvalid { pointer: "/signature/meaning", message });
         }
         let name = text("signer's name", Some(&given.name), SIGNER_NAME_BYTES_MAX)?;
-        let name = name.filter(|name| !name.chars().any(char::is_control)).ok_or_else(|| {
-            let message = "send the name of who signs as `name`, in one line".to_owned();
+        let deceives = |c: char| c.is_control() || reverses_text(c);
+        let name = name.filter(|name| !name.chars().any(deceives)).ok_or_else(|| {
+            let message =
+                "send the name of who signs as `name`, in one line, without marks that reverse text"
+                    .to_owned();
             SubmissionError::SignatureInvalid { pointer: "/signature/name", message }
         })?;
         let authenticated_at = self.lately_authenticated(&transition.name, rule, given.authenticated_at)?;
@@ -142,7 +160,11 @@ impl Person<'_> {
         shown_at: Option<DateTime<Utc>>,
     ) -> Result<Option<DateTime<Utc>>, SubmissionError> {
         let Some(age_max) = rule.age_max else { return Ok(None) };
-        match shown_at.filter(|at| age_max.after(*at).is_some_and(|end| self.now <= end)) {
+        // Who was asked in the future, for example because a provider counts milliseconds, would never have to be asked again.
+        let latest = self.now + TimeDelta::seconds(i64::from(CLOCK_LEEWAY_SECONDS));
+        let lately =
+            |at: &DateTime<Utc>| *at <= latest && age_max.after(*at).is_some_and(|end| self.now <= end);
+        match shown_at.filter(lately) {
             Some(at) => Ok(Some(at)),
             None => Err(SubmissionError::ReauthenticationRequired {
                 transition: transition.to_owned(),

@@ -67,9 +67,10 @@ async fn a_claim_with_receipts_is_approved_by_two_signatures_and_all_of_it_is_on
     let names: Vec<&Value> =
         seen["signatures"].as_array().expect("signatures").iter().map(|it| &it["name"]).collect();
     assert_eq!(names, [&json!("Rita Reviewer"), &json!("Rob Reviewer")]);
-    let mut hashes = [sha256(&small), sha256(&large)];
-    hashes.sort();
-    assert_eq!(seen["signatures"][0]["attachments"], json!(hashes), "the files are part of what was signed");
+    let mut files = [(sha256(&small), "taxi.png"), (sha256(&large), "hotel.pdf")];
+    files.sort();
+    let files = files.map(|(sha256, name)| json!({ "sha256": sha256, "name": name }));
+    assert_eq!(seen["signatures"][0]["attachments"], json!(files), "the files are part of what was signed");
     assert_eq!(seen["attachments"].as_array().map(Vec::len), Some(2));
     attach(&sam, &claim, "late.png", b"\x89PNG\r\n\x1a\n late").await.expect_problem(409, "not-in-state");
 

@@ -9,6 +9,7 @@ use super::super::problem::DefinitionProblem;
 use super::expression::{Candidates, Guard};
 use super::reminder::never_in_time;
 use super::{DEFAULT_ROLE, Period, REMINDERS_MAX, Reminder, SignatureRule, State, Transition};
+use crate::attachment::reverses_text;
 use crate::json::pointer;
 
 /// The most states of a workflow.
@@ -386,7 +387,7 @@ impl<'a> Members<'a> {
             }
             _ => {
                 let message = format!(
-                    "`meaning` says what it means to sign, for example `I approve this claim`: 1 to {MEANING_BYTES_MAX} bytes in one line"
+                    "`meaning` says what it means to sign, for example `I approve this claim`: 1 to {MEANING_BYTES_MAX} bytes in one line, without marks that reverse text"
                 );
                 given.problem("meaning", message);
                 None
@@ -449,7 +450,7 @@ const AGE_RULE: &str = "`max_age` is how long ago the signer may have shown thei
 fn is_meaning(text: &str) -> bool {
     (1..=MEANING_BYTES_MAX).contains(&text.len())
         && text.trim() == text
-        && !text.chars().any(char::is_control)
+        && !text.chars().any(|c| c.is_control() || reverses_text(c))
 }
 
 const NAME_RULE: &str =

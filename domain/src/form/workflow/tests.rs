@@ -299,6 +299,7 @@ fn a_signature_says_what_it_means_and_how_fresh_credentials_must_be() {
         (json!({}), "/meaning"),
         (json!({"meaning": ""}), "/meaning"),
         (json!({"meaning": "a\nb"}), "/meaning"),
+        (json!({"meaning": "I \u{202e}tcejer"}), "/meaning"),
         (json!({"meaning": "x".repeat(501)}), "/meaning"),
         (json!({"meaning": "x", "max_age": 300}), "/max_age"),
         (json!({"meaning": "x", "max_age": "5m"}), "/max_age"),

@@ -1,11 +1,14 @@
 //! Files: who attaches them where, which ones, and what that does to what was approved.
 
-use super::super::WorkflowFact;
+use super::super::{SignatureGiven, SignedContent, WorkflowFact};
 use super::*;
 use crate::attachment::{Attachment, ContentHash, MediaType};
 
 fn form(attachments: Value) -> Arc<CompiledForm> {
-    let mut workflow = workflow();
+    form_of(attachments, workflow())
+}
+
+fn form_of(attachments: Value, mut workflow: Value) -> Arc<CompiledForm> {
     workflow["states"]["overdue"] = json!({"attach": true});
     workflow["states"]["changes"] = json!({"edit": ["/amount"], "attach": false});
     compiled(json!({
@@ -166,4 +169,43 @@ fn coming_and_going_is_bounded_like_everything_that_does_not_move_a_submission()
     }
     assert_eq!(case.attach(&sam(), file(2)), Err(SubmissionError::TooManyNotes));
     assert_eq!(case.detach(&sam(), 1), Err(SubmissionError::TooManyNotes));
+}
+
+#[test]
+fn a_signature_covers_files_under_the_names_that_they_had() {
+    let mut workflow = workflow();
+    workflow["transitions"][0]["signature"] = json!({"meaning": "I approve"});
+    let mut case = Case::of(&form_of(json!({}), workflow), false);
+    let file_called = |n: u8, name: &str| Attachment { name: name.into(), ..file(n) };
+    let hold = |case: &mut Case, files: [(u8, &str); 2]| {
+        for n in [1, 2] {
+            if case.state.attachments().iter().any(|held| held.sha256 == file(n).sha256) {
+                case.detach(&sam(), n).expect("taken off");
+            }
+        }
+        for (n, name) in files {
+            case.attach(&sam(), file_called(n, name)).expect("attached");
+        }
+    };
+    hold(&mut case, [(1, "offer.pdf"), (2, "invoice.pdf")]);
+    let Act::Take { transition, reason, data, on_behalf_of, .. } = because("approve", "checked") else {
+        unreachable!("it takes a transition")
+    };
+    let given = SignatureGiven {
+        name: "Rita Reviewer".to_owned(),
+        meaning: "I approve".to_owned(),
+        authenticated_at: None,
+    };
+    let act = Act::Take { transition, reason, data, on_behalf_of, signature: Some(given) };
+    let events = case.act(&reviewer("rita"), act).expect("signed");
+    let SubmissionEvent::Worked { fact: WorkflowFact::Signed(signature), .. } = &events[0] else {
+        panic!("{events:?}")
+    };
+    let names: Vec<&str> = signature.attachments.iter().map(|signed| &*signed.name).collect();
+    assert_eq!(names, ["offer.pdf", "invoice.pdf"]);
+    assert!(signature.covers(&SignedContent::of(&case.state)));
+    hold(&mut case, [(1, "invoice.pdf"), (2, "offer.pdf")]);
+    assert!(!signature.covers(&SignedContent::of(&case.state)), "the names were exchanged");
+    hold(&mut case, [(2, "invoice.pdf"), (1, "offer.pdf")]);
+    assert!(signature.covers(&SignedContent::of(&case.state)), "in whatever order they came back");
 }

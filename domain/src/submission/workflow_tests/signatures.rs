@@ -62,6 +62,7 @@ fn without_the_signature_that_the_form_asks_for_nothing_happens() {
         (given("I approve"), "/signature/meaning"),
         (SignatureGiven { name: " ".to_owned(), ..given(MEANING) }, "/signature/name"),
         (SignatureGiven { name: "Ada\nLovelace".to_owned(), ..given(MEANING) }, "/signature/name"),
+        (SignatureGiven { name: "\u{202e}ecalevoL adA".to_owned(), ..given(MEANING) }, "/signature/name"),
     ] {
         let refused = case.act(&reviewer("rita"), signed("approve", signature));
         let Err(SubmissionError::SignatureInvalid { pointer, .. }) = refused else { panic!("{refused:?}") };
@@ -120,15 +121,26 @@ fn where_the_form_asks_for_it_credentials_were_shown_lately() {
         ..given("I reject")
     };
     let mut case = signing();
-    for (signature, told) in [(given("I reject"), "never"), (shown(&case, 301), "long ago")] {
+    // What a provider means that counts milliseconds.
+    let far = Some(case.now + TimeDelta::days(20_000_000));
+    let far = SignatureGiven { authenticated_at: far, ..given("I reject") };
+    for (signature, told) in [
+        (given("I reject"), "never"),
+        (shown(&case, 301), "long ago"),
+        (shown(&case, -6), "in the future"),
+        (far, "in another age"),
+    ] {
         let refused = case.act(&reviewer("rita"), signed("reject", signature));
         let expected =
             SubmissionError::ReauthenticationRequired { transition: "reject".to_owned(), seconds: 300 };
         assert_eq!(refused, Err(expected), "{told}");
     }
-    let signature = shown(&case, 300);
-    case.act(&reviewer("rita"), signed("reject", signature.clone())).expect("just in time");
-    assert_eq!(signatures(&case.history)[0].authenticated_at, signature.authenticated_at);
+    for seconds in [300, 0, -5] {
+        let mut case = signing();
+        let signature = shown(&case, seconds);
+        case.act(&reviewer("rita"), signed("reject", signature.clone())).expect("just in time");
+        assert_eq!(signatures(&case.history)[0].authenticated_at, signature.authenticated_at);
+    }
 }
 
 #[test]
