@@ -71,7 +71,7 @@ impl AttachmentStore {
     pub fn prepare(&self) -> Result<(), OpenError> {
         let Self { incoming, .. } = self;
         let failed = |source| OpenError::Folder { path: incoming.display().to_string(), source };
-        fs::create_dir_all(incoming).map_err(failed)?;
+        make_durably(incoming, sync).map_err(failed)?;
         if let Err(error) = remove_stale(incoming, SystemTime::now()) {
             tracing::warn!(%error, "uploads that a killed server left could not be removed");
         }
@@ -108,7 +108,7 @@ impl AttachmentStore {
         match &self.place {
             Place::Folder(folder) => {
                 let (folder, parts) = (folder.clone(), parts(tenant, spooled.sha256));
-                tokio::task::spawn_blocking(move || keep_in(&folder, &parts, spooled.path()))
+                tokio::task::spawn_blocking(move || keep_in(&folder, &parts, spooled.path(), sync))
                     .await
                     .map_err(ApiError::internal)?
                     .map_err(unwritable)
@@ -204,21 +204,42 @@ fn key(prefix: &Key, tenant: &TenantId, sha256: ContentHash) -> Key {
 }
 
 /// Moves a synced file to its place, and syncs every folder on the way that says where it is: without that, a power cut could take back
-/// the name of bytes that an event was recorded for.
-fn keep_in(folder: &Path, parts: &[String; 4], spooled: &Path) -> io::Result<()> {
+/// the name of bytes that an event was recorded for. Also folders that were there: another upload may have made them and not synced yet.
+fn keep_in(
+    folder: &Path,
+    parts: &[String; 4],
+    spooled: &Path,
+    mut sync: impl FnMut(&Path) -> io::Result<()>,
+) -> io::Result<()> {
     let [folders @ .., file] = parts;
     let mut place = folder.to_owned();
     for part in folders {
         let parent = place.clone();
         place.push(part);
         match fs::create_dir(&place) {
-            Ok(()) => fs::File::open(&parent)?.sync_all()?,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => sync(&parent)?,
         }
     }
     fs::rename(spooled, place.join(file))?;
-    fs::File::open(&place)?.sync_all()
+    sync(&place)
+}
+
+/// Makes a folder with those above it that are missing, and syncs each that says where one of them is; at least the two next ones, which
+/// are ours: a killed server may have made what they name and not synced it.
+fn make_durably(folder: &Path, mut sync: impl FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
+    let missing =
+        folder.ancestors().take_while(|part| !part.as_os_str().is_empty() && !part.exists()).count();
+    fs::create_dir_all(folder)?;
+    for above in folder.ancestors().skip(1).take(missing.max(2)) {
+        // What a relative path begins in has no name in it.
+        sync(if above.as_os_str().is_empty() { Path::new(".") } else { above })?;
+    }
+    Ok(())
+}
+
+fn sync(folder: &Path) -> io::Result<()> {
+    fs::File::open(folder)?.sync_all()
 }
 
 async fn put(bucket: &Arc<dyn ObjectStore>, key: Key, spooled: &Spooled) -> io::Result<()> {
@@ -316,6 +337,47 @@ mod tests {
         assert_eq!(store.check(&acme, sha256, 7).await.expect("read"), None);
         assert_eq!(store.check(&globex, sha256, 7).await.expect("read"), Some("is missing"));
         assert!(store.read(&globex, sha256).await.is_err());
+    }
+
+    #[test]
+    fn every_folder_that_says_where_bytes_are_is_synced_whoever_made_it() {
+        let data = tempfile::tempdir().expect("a folder");
+        let place = data.path().join(FOLDER);
+        let synced = |upload: &str, parts: &[String; 4]| {
+            let spooled = data.path().join(upload);
+            fs::write(&spooled, upload).expect("written");
+            let mut synced = Vec::new();
+            keep_in(&place, parts, &spooled, |folder| {
+                assert!(folder.is_dir(), "{}", folder.display());
+                synced.push(folder.strip_prefix(&place).expect("in it").to_string_lossy().into_owned());
+                Ok(())
+            })
+            .expect("kept");
+            synced
+        };
+        fs::create_dir(&place).expect("made");
+        let [one, two] = ["one", "two"].map(|rest| ["acme", "ab", "cd", rest].map(str::to_owned));
+        let all = ["", "acme", "acme/ab", "acme/ab/cd"];
+        assert_eq!(synced("first", &one), all);
+        assert_eq!(synced("second", &two), all, "the first may not have come so far");
+    }
+
+    #[test]
+    fn the_folder_of_attachments_is_synced_into_the_folders_above_it() {
+        let data = tempfile::tempdir().expect("a folder");
+        let incoming = data.path().join("new").join(FOLDER).join(INCOMING);
+        let synced = || {
+            let mut synced = Vec::new();
+            make_durably(&incoming, |folder| {
+                synced.push(folder.strip_prefix(data.path()).expect("in it").to_owned());
+                Ok(())
+            })
+            .expect("made");
+            synced
+        };
+        assert_eq!(synced(), [Path::new("new/attachments"), Path::new("new"), Path::new("")]);
+        assert_eq!(synced(), [Path::new("new/attachments"), Path::new("new")], "also when all is there");
+        make_durably(Path::new("src"), sync).expect("a relative path is one, too");
     }
 
     #[tokio::test]
