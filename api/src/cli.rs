@@ -1,6 +1,7 @@
 //! The command line's commands, one file each; this one picks, and turns failures into one line and an exit status.
 //! Called by `main.rs`. Exit 0: done. 1: it failed, or `verify` or `replay --shadow` found a difference. 2: the command line or configuration is wrong.
 
+mod attached;
 mod backtest;
 mod demo;
 mod export;

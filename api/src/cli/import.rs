@@ -19,6 +19,7 @@ use formledger_store::{Chain, Metadata, RecordedEvent, Restoration};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::attached::Named;
 use super::serve::runtime;
 use crate::app::open_restoration;
 use crate::config::{ConfigError, ImportArgs};
@@ -45,29 +46,46 @@ pub fn import(arguments: &ImportArgs) -> anyhow::Result<ExitCode> {
         let mut restoration = open_restoration(&storage, tenant.clone()).await?;
         let done = run(&mut restoration, path, &tenant, arguments.root.as_deref()).await;
         restoration.close().await;
-        let (imported, chain) = done?;
+        let Imported { events: imported, chain, files } = done?;
         let (end, root) = (chain.position(), hex::encode(&chain.root_hash()));
         println!("{tenant}: {imported} events imported, up to position {end}, root {root}");
+        if files > 0 {
+            println!(
+                "{tenant}: they name {files} attachment(s), which are not in the file; copy `attachments/{tenant}` as well, then run `formledger verify`"
+            );
+        }
         Ok(ExitCode::SUCCESS)
     })
 }
 
-/// Checks the whole file, then records what is not there yet; answers how many events those were.
+/// What was done.
+struct Imported {
+    /// How many events were recorded.
+    events: u64,
+    /// The whole ledger.
+    chain: Chain,
+    /// How many files the ledger names, also such as were taken off.
+    files: u64,
+}
+
+/// Checks the whole file, then records what is not there yet.
 async fn run(
     restoration: &mut Restoration,
     path: &Path,
     tenant: &TenantId,
     root: Option<&str>,
-) -> anyhow::Result<(u64, Chain)> {
+) -> anyhow::Result<Imported> {
     let there = restoration.position();
     let mut progress = Progress::new("checked");
     let (mut reader, mut chain) = (Reader::open(path)?, Chain::new(tenant.clone()));
     // An empty ledger is the beginning of every other.
     let mut goes_on = there == Position::START;
+    let (mut named, mut files) = (Named::default(), 0);
     while let Some(event) = reader.next()? {
         readable(&event).map_err(|what| reader.refuse(&what))?;
         chain.add(&event).map_err(|what| reader.refuse(&what))?;
         goes_on |= chain.is_where(restoration);
+        files += u64::from(named.first_by(&event).is_some());
         progress.tell(tenant, chain.position());
     }
     let computed = hex::encode(&chain.root_hash());
@@ -81,7 +99,7 @@ async fn run(
         return Err(ConfigError(what).into());
     }
     let chain = record(restoration, path, tenant).await?;
-    Ok((chain.position().0 - there.0, chain))
+    Ok(Imported { events: chain.position().0 - there.0, chain, files })
 }
 
 /// Records the file's events behind those that are there, checking each again: it is another reading.

@@ -1,25 +1,22 @@
 //! `formledger verify`: reads ledgers again from their first event and compares everything with what was recorded; then the bytes of
 //! every attachment that an event names.
 
-use std::collections::HashSet;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use chrono::Utc;
-use formledger_domain::{
-    Attachment, ContentHash, LedgerAggregate, Position, Submission, SubmissionEvent, TenantContext, TenantId,
-    WorkflowFact,
-};
-use formledger_store::{RecordedEvent, Store, StoreError, VerifyProgress};
+use formledger_domain::{Attachment, Position, TenantContext, TenantId};
+use formledger_store::{Store, StoreError, VerifyProgress};
 
+use super::attached::Named;
 use super::readable_ledger;
 use super::serve::runtime;
 use crate::attachments::AttachmentStore;
 use crate::config::TenantsArgs;
 use crate::hex;
-use crate::limits::{ATTACHMENTS_REMEMBERED_MAX, STREAM_PAGE_BYTES_MAX, STREAM_PAGE_EVENTS};
+use crate::limits::{STREAM_PAGE_BYTES_MAX, STREAM_PAGE_EVENTS};
 use crate::logging;
 
 /// How often progress is told.
@@ -92,7 +89,7 @@ async fn verify_attachments(
     tenant: &TenantId,
 ) -> anyhow::Result<bool> {
     let ledger = store.ledger(&TenantContext::system(tenant.clone(), "verify", Utc::now()));
-    let (mut after, mut seen, mut wrong) = (Position::START, HashSet::new(), 0_u64);
+    let (mut after, mut named, mut wrong) = (Position::START, Named::default(), 0_u64);
     let mut count = 0_u64;
     loop {
         let events = match ledger.read_page(after, STREAM_PAGE_EVENTS, STREAM_PAGE_BYTES_MAX).await {
@@ -106,17 +103,13 @@ async fn verify_attachments(
         let Some(last) = events.last() else { break };
         after = last.position;
         for event in &events {
-            let Some(Attachment { sha256, name, bytes, .. }) = attached(event) else { continue };
-            if !seen.insert(sha256) {
-                continue;
-            }
+            let Some(Attachment { sha256, name, bytes, .. }) = named.first_by(event) else { continue };
             count += 1;
             let told = attachments.check(tenant, sha256, bytes).await;
             if let Some(what) = told.with_context(|| format!("attachment {sha256} of `{tenant}`"))? {
                 wrong += 1;
                 println!("{tenant}: position {}: attachment {sha256} (`{name}`) {what}", event.position);
             }
-            forget_some(&mut seen);
         }
     }
     match (count, wrong) {
@@ -125,22 +118,4 @@ async fn verify_attachments(
         _ => println!("{tenant}: {wrong} of {count} attachments are missing or hold other bytes"),
     }
     Ok(wrong == 0)
-}
-
-/// What an event attaches, where it does. One that cannot be read was told as a difference of the ledger.
-fn attached(event: &RecordedEvent) -> Option<Attachment> {
-    if event.event_type != "formledger.submission.attached" {
-        return None;
-    }
-    match Submission::decode(&event.event_type, &event.event_version, &event.payload).ok()? {
-        SubmissionEvent::Worked { fact: WorkflowFact::Attached { attachment, .. }, .. } => Some(attachment),
-        _ => None,
-    }
-}
-
-/// Keeps memory bounded: what is forgotten is read twice.
-fn forget_some(seen: &mut HashSet<ContentHash>) {
-    if seen.len() >= ATTACHMENTS_REMEMBERED_MAX {
-        seen.clear();
-    }
 }

@@ -158,6 +158,41 @@ async fn verify_sees_bytes_that_are_gone_or_are_others() {
 }
 
 #[tokio::test]
+async fn an_import_tells_how_many_files_are_to_be_copied_beside_the_ledger() {
+    let stage = Stage::with_form("claim", &definition()).await;
+    let claim = submit(&stage.admin).await;
+    attach(&stage.admin, &claim, "one.pdf", b"%PDF-1.7 one").await.expect(201);
+    let off = attach(&stage.admin, &claim, "two.pdf", b"%PDF-1.7 two").await.expect(201);
+    stage.admin.call(Method::DELETE, off.header("location").expect("a Location")).await.expect(200);
+    let other = submit(&stage.admin).await;
+    attach(&stage.admin, &other, "again.pdf", b"%PDF-1.7 one").await.expect(201);
+    let file = stage.installation.scratch().join("acme.ndjson");
+    let file = file.to_str().expect("UTF-8");
+    stage.installation.run(&["export", "--tenant", "acme", "--out", file]).await.expect(0);
+    let elsewhere = Installation::of_this_run().await;
+    let told = elsewhere.run(&["import", file]).await.expect(0).stdout;
+    assert!(told.contains("2 attachment(s)") && told.contains("`attachments/acme`"), "{told}");
+    let missing = elsewhere.run(&["verify"]).await.expect(1).stdout;
+    assert!(missing.contains("2 of 2 attachments are missing"), "{missing}");
+    let from = stage.installation.data().join("attachments/acme");
+    copy(&from, &elsewhere.data().join("attachments/acme"));
+    elsewhere.run(&["verify"]).await.expect(0);
+}
+
+/// Copies a folder with all that is in it.
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let (there, here) = entry.map(|entry| (entry.path(), to.join(entry.file_name()))).expect("an entry");
+        if there.is_dir() {
+            copy(&there, &here);
+        } else {
+            std::fs::copy(there, here).expect("copied");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_bucket_keeps_what_is_attached_and_an_outage_loses_nothing() {
     let bucket = Bucket::open().await;
     let installation = bucket.of(Installation::of_this_run().await, "office/files");
