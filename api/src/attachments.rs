@@ -31,6 +31,7 @@ use crate::forms::topic;
 use crate::head::Head;
 use crate::openapi::answers;
 use crate::params::{Params, invalid};
+use crate::places::Full;
 use crate::query::{QueryCall, answer};
 use crate::submissions::{Effect, Pinned, ensure_readable, pinned, submission_id};
 use spool::Spooled;
@@ -81,6 +82,8 @@ struct Admitted {
         (status = 413, description = "`attachment-too-large`: more bytes than the form takes; `limit_bytes` says how many those are."),
         (status = 415, description = "`attachment-type-unsupported`: not a type that the form takes; `types` says which those are."),
         (status = 422, description = "`attachment-type-mismatch`: the bytes are not what they are said to be. `attachment-invalid`: no bytes, or no name."),
+        (status = 429, description = "`too-many-uploads` of this tenant arrive."),
+        (status = 503, description = "`too-many-uploads` arrive at this server, `attachment-unavailable` or `storage-full`."),
     ))]
 pub async fn attach(call: Call, id: String) -> Result<Response, ApiError> {
     let caller = call.caller().await?;
@@ -88,7 +91,7 @@ pub async fn attach(call: Call, id: String) -> Result<Response, ApiError> {
     let announced = Announced::read(&head)?;
     let ledger = api.tenants.enter(&api.store, &caller).await?;
     let asked = CommandCall::for_ledger(Arc::clone(&api), &head, caller, Bytes::new(), ledger)?;
-    let _place = api.uploads.take(&asked.caller.context.tenant).ok_or(TOO_MANY_UPLOADS)?;
+    let _place = api.uploads.take(&asked.caller.context.tenant).map_err(too_many_uploads)?;
     let admitted = match admit(&asked, &announced, &id).await {
         Ok(admitted) => admitted,
         Err(refusal) => return refuse(&asked, &head, &announced, &mut body, refusal).await,
@@ -234,10 +237,11 @@ pub async fn download(call: Call, id: String, sha256: String) -> Result<Response
     Ok(response)
 }
 
-const TOO_MANY_UPLOADS: ApiError = ApiError::Overloaded {
-    code: "too-many-uploads",
-    detail: "as many attachments arrive at the moment as may at once",
-};
+fn too_many_uploads(full: Full) -> ApiError {
+    let of_tenant = "as many attachments of this tenant arrive as may at once; wait until one has";
+    let of_server = "as many attachments arrive at this server as may at once; try again soon";
+    full.refusal("too-many-uploads", of_tenant, of_server)
+}
 
 impl Announced {
     /// What the request says before its body.

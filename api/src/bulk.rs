@@ -90,7 +90,7 @@ struct Begun<C> {
 ///
 /// # Errors
 /// What is wrong with the request as a whole, before a line is read: 401, 403, 412 for any `If-Match`, 413 for a length that is over the
-/// limit, 415, 429 for too many such requests at once.
+/// limit, 415, 429 for too many such requests of the tenant at once, 503 for too many in all.
 async fn answer<C: LineCommand>(call: Call) -> Result<Response, ApiError> {
     let caller = call.caller().await?;
     if let Some(given) = IfMatch::read(&call.head)? {
@@ -103,9 +103,12 @@ async fn answer<C: LineCommand>(call: Call) -> Result<Response, ApiError> {
     if stated.is_some_and(|bytes| bytes > BULK_BODY_BYTES_MAX) {
         return Err(ApiError::BodyTooLarge { limit_bytes: BULK_BODY_BYTES_MAX as usize });
     }
-    let place = api.bulks.take(&caller.context.tenant).ok_or(ApiError::OverQuota {
-        code: "too-many-bulk-requests",
-        detail: "too many imports and bulk decisions run; wait for one to end",
+    let place = api.bulks.take(&caller.context.tenant).map_err(|full| {
+        let of_tenant =
+            "as many imports and bulk decisions of this tenant run as may at once; wait for one to end";
+        let of_server =
+            "as many imports and bulk decisions run on this server as may at once; try again soon";
+        full.refusal("too-many-bulk-requests", of_tenant, of_server)
     })?;
     api.tenants.enter(&api.store, &caller).await?;
     let mut lines = Lines::new(body, &api.settings.limits, C::LINES_MAX, api.stopping.clone());

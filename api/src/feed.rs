@@ -48,7 +48,8 @@ pub const STILL_HERE: &[u8] = b": still here\n\n";
     responses(
         (status = 200, description = "Server-sent events: `id` is the position, `event` the type, `data` the event as CloudEvents JSON. The first message is a comment that names the real start.", content_type = "text/event-stream"),
         (status = 400, description = "`cursor-ahead`: the start is past the ledger's end."),
-        (status = 503, description = "`too-many-feeds`."),
+        (status = 429, description = "`too-many-feeds` of this tenant are open."),
+        (status = 503, description = "`too-many-feeds` are open on this server."),
     ))]
 pub async fn subscribe(call: Call) -> Result<Response, ApiError> {
     let mut query = QueryCall::read(call).await?;
@@ -80,10 +81,13 @@ pub async fn subscribe(call: Call) -> Result<Response, ApiError> {
 /// A place for one more feed of `tenant`.
 ///
 /// # Errors
-/// 503 when the tenant has as many as it may, or all have together.
+/// 429 when the tenant has as many as it may, 503 when all have together.
 pub fn take_place(api: &Api, tenant: &TenantId) -> Result<Place, ApiError> {
-    let full = ApiError::Overloaded { code: "too-many-feeds", detail: "too many feeds are open" };
-    api.feeds.take(tenant).ok_or(full)
+    api.feeds.take(tenant).map_err(|full| {
+        let of_tenant = "as many feeds of this tenant are open as may be at once; close one";
+        let of_server = "as many feeds are open on this server as may be at once; try again soon";
+        full.refusal("too-many-feeds", of_tenant, of_server)
+    })
 }
 
 /// An answer of server-sent events that no proxy keeps back.

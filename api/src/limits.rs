@@ -21,7 +21,7 @@ pub struct Limits {
     pub attachment_read_timeout: Duration,
     /// Attachments that arrive at once; the next one gets 503.
     pub uploads_max: usize,
-    /// Of these, attachments of one tenant; the next one gets 503.
+    /// Of these, attachments of one tenant; the next one gets 429.
     pub uploads_per_tenant_max: usize,
     /// How long a client may take no byte of an answer that waits to be sent; then its connection is dropped.
     pub write_stall_timeout: Duration,
@@ -29,16 +29,16 @@ pub struct Limits {
     pub drain_timeout: Duration,
     /// Feeds open at once; the next one gets 503.
     pub feeds_max: usize,
-    /// Feeds of one tenant open at once; the next one gets 503. Less than all, so that one tenant leaves places for others.
+    /// Feeds of one tenant open at once; the next one gets 429. Less than all, so that one tenant leaves places for others.
     pub feeds_per_tenant_max: usize,
     /// How long a feed may be silent before it sends a comment, so that proxies keep it open.
     pub feed_heartbeat: Duration,
-    /// Requests with many commands, a line each, that run at once; the next one gets 429. With the bound on the bytes of each it limits what
+    /// Requests with many commands, a line each, that run at once; the next one gets 503. With the bound on the bytes of each it limits what
     /// they hold in memory.
     pub bulks_max: usize,
     /// Of these, requests of one tenant; the next one gets 429.
     pub bulks_per_tenant_max: usize,
-    /// Replays that run or pause at once; the next one gets 429.
+    /// Replays that run or pause at once; the next one gets 503.
     pub replays_max: usize,
     /// Of these, replays of one tenant; the next one gets 429.
     pub replays_per_tenant_max: usize,
@@ -140,9 +140,9 @@ pub const REPLAY_SPEED_MAX: f64 = 1_000_000.0;
 pub const REPLAY_SPEED_MIN: f64 = 0.001;
 /// Positions that a rules replay judges at once: how long a cancelled one still computes, and what its feed reads at once.
 pub const REPLAY_CHUNK_POSITIONS: u64 = 1_024;
-/// Shadow replays that run or pause at once, each with a file as large as its tenant's read models; the next one gets 429.
+/// Shadow replays that run or pause at once, each with a file as large as its tenant's read models; the next one gets 503.
 pub const SHADOWS_MAX: usize = 2;
-/// Of these, of one tenant.
+/// Of these, of one tenant; the next one gets 429.
 pub const SHADOWS_PER_TENANT_MAX: usize = 1;
 /// Bytes of a body with many commands; a larger one is 413, where its length is not stated once that is seen, and what came before is done.
 pub const BULK_BODY_BYTES_MAX: u64 = 1024 * 1024 * 1024;

@@ -1,10 +1,13 @@
 //! How much of something goes on at once, in all and for each tenant: one tenant must not take every place.
-//! Asked by `feed` for each subscriber, by `replays` for each run and by `bulk` for each request; a place is given back when it is dropped.
+//! Asked by `feed` for each subscriber, by `replays` for each run, by `bulk` for each request and by `attachments` for each upload; a place
+//! is given back when it is dropped.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use formledger_domain::TenantId;
+
+use crate::error::ApiError;
 
 /// A number of places.
 pub struct Places {
@@ -12,6 +15,25 @@ pub struct Places {
     taken: Mutex<HashMap<TenantId, usize>>,
     all_max: usize,
     tenant_max: usize,
+}
+
+/// Which places are all taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    /// Those of the tenant.
+    Tenant,
+    /// Those of the server, though the tenant has fewer than it may.
+    Server,
+}
+
+impl Full {
+    /// What is answered: 429 to a tenant that has what it may have, 503 to one that cannot help it; each with what is full.
+    pub fn refusal(self, code: &'static str, of_tenant: &'static str, of_server: &'static str) -> ApiError {
+        match self {
+            Self::Tenant => ApiError::OverQuota { code, detail: of_tenant },
+            Self::Server => ApiError::Overloaded { code, detail: of_server },
+        }
+    }
 }
 
 /// One place, taken.
@@ -26,16 +48,22 @@ impl Places {
         Arc::new(Self { taken: Mutex::default(), all_max, tenant_max })
     }
 
-    /// A place for `tenant`; `None` when it has as many as it may, or all have together.
-    pub fn take(self: &Arc<Self>, tenant: &TenantId) -> Option<Place> {
+    /// A place for `tenant`.
+    ///
+    /// # Errors
+    /// Which limit was met; the tenant's own first.
+    pub fn take(self: &Arc<Self>, tenant: &TenantId) -> Result<Place, Full> {
         let mut taken = self.lock();
         let of_tenant = taken.get(tenant).copied().unwrap_or_default();
+        if of_tenant >= self.tenant_max {
+            return Err(Full::Tenant);
+        }
         // The sum walks tenants with taken places, of which there are no more than places; taking one is rare.
-        if of_tenant >= self.tenant_max || taken.values().sum::<usize>() >= self.all_max {
-            return None;
+        if taken.values().sum::<usize>() >= self.all_max {
+            return Err(Full::Server);
         }
         taken.insert(tenant.clone(), of_tenant + 1);
-        Some(Place { places: Arc::clone(self), tenant: tenant.clone() })
+        Ok(Place { places: Arc::clone(self), tenant: tenant.clone() })
     }
 
     /// A panic elsewhere leaves complete counts.
@@ -66,9 +94,14 @@ mod tests {
         let [loud, other, third] = ["loud", "other", "third"].map(|slug| slug.parse().expect("a slug"));
         let first = places.take(&loud).expect("free");
         let _second = places.take(&loud).expect("free");
-        assert!(places.take(&loud).is_none(), "over the tenant's share");
+        assert_eq!(places.take(&loud).err(), Some(Full::Tenant), "over the tenant's share");
         let _others = places.take(&other).expect("free");
-        assert!(places.take(&third).is_none(), "all places are taken");
+        assert_eq!(places.take(&third).err(), Some(Full::Server), "all places are taken");
+        assert_eq!(
+            places.take(&loud).err(),
+            Some(Full::Tenant),
+            "its own limit is what it can do something about"
+        );
         drop(first);
         places.take(&loud).expect("free again");
         assert_eq!(places.lock().len(), 2);

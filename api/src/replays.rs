@@ -76,7 +76,8 @@ struct ReplayList {
         (status = 201, body = answers::Replay, description = "It runs. `Location` is where it is looked at; `Idempotency-Key` finds it again as long as it is remembered."),
         (status = 403, description = "`feed` and `shadow` take `admin` or `auditor`, `rules` also `designer`."),
         (status = 422, description = "`replay-invalid`, or `rules-invalid` for a candidate that fits no version of the form; both with `errors[{pointer, message}]`."),
-        (status = 429, description = "`too-many-replays` run or are paused."),
+        (status = 429, description = "`too-many-replays` of this tenant run or are paused."),
+        (status = 503, description = "`too-many-replays` run or are paused on this server."),
     ))]
 pub async fn create(call: Call) -> Result<Response, ApiError> {
     let caller = call.caller().await?;
@@ -228,7 +229,8 @@ async fn direct(
         (status = 200, description = "Server-sent events as in `/v1/feed`, `id` is the position. Of kind `feed` the events; of kind `rules` one `formledger.replay.outcomes-changed.v1` for each submission that is decided otherwise, with `changes[{rule, before, after}]`. Of kind `shadow` one `formledger.replay.difference.v1` for each difference, numbered. Then `formledger.replay.summary.v1`, and the end.", content_type = "text/event-stream"),
         (status = 204, description = "`Last-Event-ID` is the summary's: there is nothing more."),
         (status = 404, description = "There is no such replay on this server (any more)."),
-        (status = 503, description = "`too-many-feeds`."),
+        (status = 429, description = "`too-many-feeds` of this tenant are open."),
+        (status = 503, description = "`too-many-feeds` are open on this server."),
     ))]
 pub async fn feed(call: Call, id: String) -> Result<Response, ApiError> {
     let mut query = QueryCall::read(call).await?;

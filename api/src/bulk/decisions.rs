@@ -47,7 +47,8 @@ pub struct DecisionLine {
         (status = 200, body = answers::LineResult, content_type = "application/x-ndjson", description = "One result a line: `{line, status: 200, submission_id, state, approvals?, …}`, or a problem with `line` and the code that a request of its own would get."),
         (status = 413, description = "`body-too-large`: the stated length is over the limit."),
         (status = 415, description = "`media-type-unsupported`: send `application/x-ndjson`."),
-        (status = 429, description = "`too-many-bulk-requests` run."),
+        (status = 429, description = "`too-many-bulk-requests` of this tenant run."),
+        (status = 503, description = "`too-many-bulk-requests` run on this server."),
     ))]
 pub async fn transition(call: Call) -> Result<Response, ApiError> {
     answer::<DecisionLine>(call).await

@@ -31,7 +31,8 @@ struct ImportLine {
         (status = 200, body = answers::LineResult, content_type = "application/x-ndjson", description = "One result a line: `{line, status: 201, submission_id, form, form_version, state, outcomes, sequence, position}`, or a problem with `line` and the code that a request of its own would get. What ends the body early (413 `too-many-lines` or `body-too-large`, 408, 503 `closing`) is a last line with the number of the first that was not begun."),
         (status = 413, description = "`body-too-large`: the stated length is over the limit."),
         (status = 415, description = "`media-type-unsupported`: send `application/x-ndjson`."),
-        (status = 429, description = "`too-many-bulk-requests` run."),
+        (status = 429, description = "`too-many-bulk-requests` of this tenant run."),
+        (status = 503, description = "`too-many-bulk-requests` run on this server."),
     ))]
 pub async fn import(call: Call) -> Result<Response, ApiError> {
     answer::<ImportLine>(call).await

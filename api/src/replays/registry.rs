@@ -14,7 +14,7 @@ use crate::error::ApiError;
 use crate::limits::{
     Limits, REPLAYS_KEPT_MAX, REPLAYS_KEPT_PER_TENANT_MAX, SHADOWS_MAX, SHADOWS_PER_TENANT_MAX,
 };
-use crate::places::{Place, Places};
+use crate::places::{Full, Place, Places};
 
 /// All replays that this process knows.
 pub struct Replays {
@@ -50,15 +50,16 @@ impl Replays {
     /// The right to run one more of `tenant`, of a kind.
     ///
     /// # Errors
-    /// 429 when the tenant has as many as it may, or all have together.
+    /// 429 when the tenant has as many as it may, 503 when all have together.
     pub fn begin(&self, tenant: &TenantId, kind: KindName) -> Result<Running, ApiError> {
-        let full = || ApiError::OverQuota {
-            code: "too-many-replays",
-            detail: "too many replays are running or paused; wait until one ends, or cancel one",
+        let full = |full: Full| {
+            let of_tenant = "as many replays of this tenant run or are paused as may at once; wait until one ends, or cancel one";
+            let of_server = "as many replays run or are paused on this server as may at once; try again soon";
+            full.refusal("too-many-replays", of_tenant, of_server)
         };
-        let place = self.places.take(tenant).ok_or_else(full)?;
+        let place = self.places.take(tenant).map_err(full)?;
         let shadow = match kind {
-            KindName::Shadow => Some(self.shadows.take(tenant).ok_or_else(full)?),
+            KindName::Shadow => Some(self.shadows.take(tenant).map_err(full)?),
             KindName::Feed | KindName::Rules => None,
         };
         self.running.send_modify(|running| *running += 1);
@@ -191,7 +192,13 @@ mod tests {
         let tenant = "acme".parse().expect("a slug");
         let shadow = replays.begin(&tenant, KindName::Shadow).expect("free");
         let refused = replays.begin(&tenant, KindName::Shadow).err().expect("one is enough");
-        assert_eq!(refused.problem().code, "too-many-replays");
+        let told = |refused: ApiError| (refused.problem().status.as_u16(), refused.problem().code);
+        assert_eq!(told(refused), (429, "too-many-replays"));
+        let [second, third] = ["globex", "initech"].map(|slug| slug.parse().expect("a slug"));
+        let others = replays.begin(&second, KindName::Shadow).expect("free");
+        let refused = replays.begin(&third, KindName::Shadow).err().expect("as many as the server builds");
+        assert_eq!(told(refused), (503, "too-many-replays"));
+        drop(others);
         replays.begin(&tenant, KindName::Feed).expect("another kind is free");
         drop(shadow);
         let _again = replays.begin(&tenant, KindName::Shadow).expect("free again");

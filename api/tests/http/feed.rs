@@ -112,3 +112,14 @@ async fn an_idle_feed_shows_that_it_lives_and_ends_when_the_server_stops() {
     server.stop().await;
     feed.ends().await;
 }
+
+#[tokio::test]
+async fn a_tenant_with_as_many_feeds_as_it_may_have_leaves_places_for_others() {
+    let server = Server::start_with(|settings| settings.limits.feeds_per_tenant_max = 1).await;
+    let (acme, globex) = (admin("acme"), admin("globex"));
+    server.publish(&acme, "expense").await;
+    server.publish(&globex, "expense").await;
+    let _open = Feed::open(&server, &acme, "/v1/feed", None).await;
+    server.get(&acme, "/v1/feed").await.expect_problem(429, "too-many-feeds");
+    let _others = Feed::open(&server, &globex, "/v1/feed", None).await;
+}
