@@ -223,6 +223,7 @@ pub async fn download(call: Call, id: String, sha256: String) -> Result<Response
         response
     } else {
         let chunks = query.api.attachments.read(&query.caller.context.tenant, sha256).await?;
+        query.record_export_of(id).await?;
         let mut response = body::stream(attachment.media_type.as_str(), chunks);
         let headers = response.headers_mut();
         headers.insert(CONTENT_LENGTH, HeaderValue::from(attachment.bytes));

@@ -66,7 +66,8 @@ pub fn refusal(error: &ApiError) -> Option<Kind> {
 }
 
 impl Rule {
-    /// Whether it shows what was submitted, now or by a replay. Exports do as well, and record themselves.
+    /// Whether it shows what was submitted, now or by a replay. Exports do as well, and record themselves; files that are fetched are both,
+    /// so that they are recorded where either is.
     fn discloses(&self) -> bool {
         let submitted = matches!(self.reach, Reach::Submission | Reach::FormFilter);
         let again = self.template.ends_with("/feed");
@@ -103,8 +104,7 @@ pub async fn note_about(
     // Who it was is found again rather than carried along: what has to be looked up for it is remembered.
     let Ok(caller) = api.authenticator.authenticate(api, head).await else { return };
     let context = &caller.context;
-    let path = head.uri.path();
-    let (action, target) = (action(rule), Some(path[..path.floor_char_boundary(TARGET_BYTES_MAX)].into()));
+    let (action, target) = (action(rule), Some(cut(head.uri.path())));
     let noted = Noted { kind, action, target, submission_id };
     let fate = api.audit.folding().note(context, noted.clone(), !is_read, Instant::now());
     match fate {
@@ -114,7 +114,7 @@ pub async fn note_about(
     }
 }
 
-/// Records an export before it is given out, where the tenant wants that.
+/// Records an export before it is given out, where the tenant wants that: of many submissions, or of what a path names and belongs to one.
 ///
 /// # Errors
 /// When it is to be recorded and cannot be.
@@ -123,13 +123,15 @@ pub async fn exported(
     ledger: &TenantLedger,
     context: &TenantContext,
     rule: &Rule,
+    about: Option<(SubmissionId, &str)>,
 ) -> Result<(), ApiError> {
     if !settings(api, ledger, context).await?.exports {
         return Ok(());
     }
-    let (action, target) = (action(rule), Some(rule.template.into()));
+    let target = about.map_or(rule.template.into(), |(_, path)| cut(path));
+    let (action, target, submission_id) = (action(rule), Some(target), about.map(|(id, _)| id));
     let at = Utc::now();
-    let export = Use { action, target, submission_id: None, times: 1, first_at: at, last_at: at };
+    let export = Use { action, target, submission_id, times: 1, first_at: at, last_at: at };
     record(api, context, vec![AuditEvent::Exported { export }]).await
 }
 
@@ -161,6 +163,11 @@ async fn settings(
     context: &TenantContext,
 ) -> Result<AuditSettings, ApiError> {
     Ok(api.tenant_states.lately(ledger, context).await?.audit_settings())
+}
+
+/// As much of a path as is kept.
+fn cut(path: &str) -> Arc<str> {
+    path[..path.floor_char_boundary(TARGET_BYTES_MAX)].into()
 }
 
 fn action(rule: &Rule) -> Arc<str> {

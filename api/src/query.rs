@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use formledger_domain::{FormId, Position, Sequence};
+use formledger_domain::{FormId, Position, Sequence, SubmissionId};
 use formledger_projections::{QueryError, ReadModel, TenantReader};
 use formledger_store::TenantLedger;
 use http::header::{ETAG, HeaderName, HeaderValue};
@@ -84,7 +84,16 @@ impl QueryCall {
     /// # Errors
     /// When it is to be recorded and cannot be: then nothing may be given out.
     pub async fn record_export(&self) -> Result<(), ApiError> {
-        audit::exported(&self.api, &self.ledger, &self.caller.context, self.rule).await
+        audit::exported(&self.api, &self.ledger, &self.caller.context, self.rule, None).await
+    }
+
+    /// As [`QueryCall::record_export`], of something that belongs to one submission and is named by the path.
+    ///
+    /// # Errors
+    /// As [`QueryCall::record_export`].
+    pub async fn record_export_of(&self, id: SubmissionId) -> Result<(), ApiError> {
+        let about = Some((id, self.head.uri.path()));
+        audit::exported(&self.api, &self.ledger, &self.caller.context, self.rule, about).await
     }
 
     /// Waits until `read_model` has reached the position that the request asks for.

@@ -129,6 +129,29 @@ async fn reads_are_counted_by_person_and_path_and_what_shows_nothing_is_not() {
 }
 
 #[tokio::test]
+async fn a_feed_is_read_whether_what_it_shows_happens_now_or_goes_by_again() {
+    let server = Server::start().await;
+    let admin = admin("acme");
+    server.publish(&admin, "expense").await;
+    server.submit(&admin, "expense", 5.0).await.expect(201);
+    let body = json!({"kind": "feed", "speed": "max"});
+    let replay = server.send(&admin, Method::POST, "/v1/replays", &body).await.expect(201);
+    configure(&server, false, true, true).await;
+    let auditor = token("acme", "aud", &["auditor"]);
+    let again = format!("{}/feed", replay.header("location"));
+    server.get(&auditor, &again).await.expect(200);
+    let authorization = bearer(&auditor);
+    drop(server.open(Method::GET, "/v1/feed?after=0", &[("authorization", &authorization)], "").await);
+    let found = in_time(&server, "aud", 2).await;
+    let mut told: Vec<_> =
+        found.iter().map(|entry| (&entry["type"], &entry["data"]["read"]["action"])).collect();
+    told.sort_by_key(|(_, action)| action.to_string());
+    let read = json!("formledger.audit.data-read.v1");
+    let actions = [json!("GET /v1/feed"), json!("GET /v1/replays/{id}/feed")];
+    assert_eq!(told, [(&read, &actions[0]), (&read, &actions[1])]);
+}
+
+#[tokio::test]
 async fn an_export_is_in_the_ledger_before_it_is_given_out() {
     let server = Server::start().await;
     server.publish(&admin("acme"), "expense").await;
