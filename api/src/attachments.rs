@@ -1,5 +1,5 @@
 //! Files of submissions: attached, listed, fetched, taken off. Bytes are streamed in both directions and kept by `store` under their hash
-//! before the event that names them is appended; the `Submission` aggregate says who may, where and which.
+//! before the event that names them is appended, and only when that is about to be; the `Submission` aggregate says who may, where and which.
 
 mod disposition;
 mod spool;
@@ -86,7 +86,7 @@ struct Admitted {
         (status = 503, description = "`too-many-uploads` arrive at this server, `attachment-unavailable` or `storage-full`."),
     ))]
 pub async fn attach(call: Call, id: String) -> Result<Response, ApiError> {
-    let caller = call.caller().await?;
+    let (rule, caller) = (call.rule, call.caller().await?);
     let (api, head, mut body) = call.into_parts();
     let announced = Announced::read(&head)?;
     let ledger = api.tenants.enter(&api.store, &caller).await?;
@@ -100,17 +100,26 @@ pub async fn attach(call: Call, id: String) -> Result<Response, ApiError> {
     let incoming = api.attachments.incoming();
     let spooled = spool::spool(&mut body, incoming, limits, admitted.bytes_max, media_type).await?;
     be_what_it_says(&spooled, media_type)?;
-    let Admitted { pinned: Pinned { id, form, .. }, name, .. } = admitted;
-    let attachment = Attachment { sha256: spooled.sha256, name, media_type, bytes: spooled.bytes };
-    let named = announced.request(&spooled.sha256);
-    api.attachments.keep(&asked.caller.context.tenant, spooled).await?;
 
-    let CommandCall { caller, ledger, .. } = asked;
-    let call = CommandCall::for_ledger(api, &head, caller, named, ledger)?;
+    // Minutes may have gone by: the credential, who may and what is attached are those of now.
+    let caller = rule.admit(api.authenticator.authenticate(&api, &head).await?, &head)?;
+    let named = announced.request(&spooled.sha256);
+    let call = CommandCall::for_ledger(Arc::clone(&api), &head, caller, named, asked.ledger)?;
+    if let Some(first) = call.first().await? {
+        return Ok(first.answer());
+    }
+    let Admitted { pinned, name, .. } = admit(&call, &announced, &id).await?;
+    let Pinned { id, form, submission, sequence, .. } = pinned;
+    let attachment = Attachment { sha256: spooled.sha256, name, media_type, bytes: spooled.bytes };
     let (by, now) = (call.caller.context.actor.clone(), call.caller.context.now);
     let topic = topic(form.id());
     let act = Act::Attach { attachment: attachment.clone() };
     let command = SubmissionCommand::Act { form, act, by, now };
+    // What is kept is kept for good, so nobody fills the disk with what is refused: only a command that comes in between leaves a file
+    // that no event names.
+    call.expects(sequence)?;
+    submission.decide(command.clone())?;
+    api.attachments.keep(&call.caller.context.tenant, spooled).await?;
     call.execute::<Submission>(id, command, topic, |state, events| {
         let effect = Effect::of(id, state).with_attachment(&attachment);
         match events {
@@ -301,7 +310,8 @@ async fn admit(call: &CommandCall, announced: &Announced, id: &str) -> Result<Ad
     Ok(Admitted { name: name.into(), media_type, bytes_max, pinned })
 }
 
-/// Refuses before the bytes are there. A repeated request is told what the first was told, but only the bytes say whether it is one.
+/// Refuses before the bytes are there. A repeated request is told what the first was told, but only the bytes say whether it is one: they
+/// are taken in where what was accepted once may be refused by now, and never for who finds nothing.
 async fn refuse(
     call: &CommandCall,
     head: &Head,
@@ -309,7 +319,10 @@ async fn refuse(
     body: &mut Body,
     refusal: ApiError,
 ) -> Result<Response, ApiError> {
-    if call.has_idempotency_key() && announced.bytes.is_none_or(|bytes| bytes <= ATTACHMENT_BYTES_MAX) {
+    // The name, the type and the form's version are what they were; who may and where the submission stands may not be.
+    let may_be_repeated = matches!(refusal, ApiError::NotPermitted(_) | ApiError::Conflict { .. });
+    let fits = announced.bytes.is_none_or(|bytes| bytes <= ATTACHMENT_BYTES_MAX);
+    if may_be_repeated && fits && call.has_idempotency_key() {
         let sha256 = spool::digest(body, &call.api.settings.limits, ATTACHMENT_BYTES_MAX).await?;
         let (api, caller, ledger) = (Arc::clone(&call.api), call.caller.clone(), call.ledger.clone());
         let repeated = CommandCall::for_ledger(api, head, caller, announced.request(&sha256), ledger)?;

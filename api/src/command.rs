@@ -259,6 +259,26 @@ impl CommandCall {
         }
     }
 
+    /// Refuses where `If-Match` names another sequence than `actual`: for commands that cost something before they run.
+    ///
+    /// # Errors
+    /// 412.
+    pub fn expects(&self, actual: Sequence) -> Result<(), ApiError> {
+        match &self.if_match {
+            Some(given) if !given.holds_at(actual) => Err(given.failed(actual)),
+            _ => Ok(()),
+        }
+    }
+
+    /// What an earlier request with the same idempotency key did; `None` when there was none.
+    ///
+    /// # Errors
+    /// 422 when the key was used for another request.
+    pub async fn first(&self) -> Result<Option<Settled>, ApiError> {
+        let Some(idempotency) = &self.idempotency else { return Ok(None) };
+        self.ledger.first_outcome(idempotency).await?.as_ref().map(Settled::again).transpose()
+    }
+
     /// The answer to an earlier request with the same idempotency key, else `refusal`: for refusals before a command runs, because what
     /// was accepted once is answered the same way again (also when the form was retired since).
     ///
@@ -273,11 +293,7 @@ impl CommandCall {
     /// # Errors
     /// As [`CommandCall::first_or`].
     pub async fn settled_or(&self, refusal: ApiError) -> Result<Settled, ApiError> {
-        let Some(idempotency) = &self.idempotency else { return Err(refusal) };
-        match self.ledger.first_outcome(idempotency).await? {
-            Some(first) => Settled::again(&first),
-            None => Err(refusal),
-        }
+        self.first().await?.ok_or(refusal)
     }
 }
 

@@ -71,6 +71,14 @@ impl IfMatch {
         })
     }
 
+    /// Whether a resource at `actual` is one that it names, for who asks before a command runs.
+    pub fn holds_at(&self, actual: Sequence) -> bool {
+        match &self.tags {
+            Tags::OneOf(sequences) => sequences.contains(&actual),
+            Tags::Any => actual > Sequence::START,
+        }
+    }
+
     /// The refusal, where the resource is at `actual`.
     pub fn failed(&self, actual: Sequence) -> ApiError {
         ApiError::PreconditionFailed { given: self.given.clone(), actual }
@@ -113,6 +121,14 @@ fn sequence(opaque: &str) -> Option<Sequence> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_star_holds_wherever_something_is_and_tags_hold_where_they_name_it() {
+        let given = |text: &str| IfMatch { given: text.to_owned(), tags: tags(text).expect("tags") };
+        for (text, holds) in [("*", [false, true, true]), ("\"1\", W/\"2\"", [false, true, false])] {
+            assert_eq!([0, 1, 2].map(|at| given(text).holds_at(Sequence(at))), holds, "{text}");
+        }
+    }
 
     #[test]
     fn if_match_is_a_star_or_a_list_of_tags_and_weak_or_foreign_ones_never_match() {

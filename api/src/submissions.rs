@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use cqrs_es::Aggregate;
 use formledger_domain::{
-    Approvals, Attachment, CanonicalJson, CompiledForm, LedgerAggregate, Submission, SubmissionCommand,
-    SubmissionId, SubmissionState,
+    Approvals, Attachment, CanonicalJson, CompiledForm, LedgerAggregate, Sequence, Submission,
+    SubmissionCommand, SubmissionId, SubmissionState,
 };
 use formledger_store::{RecordedEvent, TenantLedger};
 use serde::Serialize;
@@ -219,6 +219,8 @@ pub struct Pinned {
     pub form: Arc<CompiledForm>,
     /// As it was then.
     pub submission: Submission,
+    /// The sequence that it was at.
+    pub sequence: Sequence,
     /// Whether it is not submitted yet, as far as could be seen before the command.
     pub is_draft: bool,
 }
@@ -238,7 +240,8 @@ pub async fn pinned(call: &CommandCall, id: &str) -> Result<Pinned, ApiError> {
     let pin = submission.pin().ok_or(ApiError::NotFound("submission"))?;
     let form = call.api.catalogue.pinned(&call.ledger, &call.caller.context, pin).await?;
     let is_draft = submission.state() == Some(&SubmissionState::DRAFT);
-    Ok(Pinned { id, form, submission, is_draft })
+    let sequence = events.last().map_or(Sequence::START, |event| event.sequence);
+    Ok(Pinned { id, form, submission, sequence, is_draft })
 }
 
 /// Refuses those who may not read a submission: who made it, who reads everything, and whom its workflow concerns may; of those,

@@ -104,7 +104,9 @@ impl<'a> Arrival<'a> {
         let chunk = next.map_err(|_| ApiError::BodyTimeout)??;
         self.bytes += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
         if self.bytes > self.bytes_max {
-            self.body.discard().await;
+            // Who is still sending would not hear the refusal before; who went silent must not hold its place for that.
+            let patience = (tokio::time::Instant::now() + self.silence_max).min(self.ends);
+            let _ = tokio::time::timeout_at(patience, self.body.discard()).await;
             return Err(ApiError::AttachmentTooLarge { limit_bytes: self.bytes_max });
         }
         Ok(chunk)
@@ -140,6 +142,7 @@ pub fn remove_stale(folder: &Path, now: SystemTime) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::StreamExt;
     use futures_util::stream::iter;
 
     fn body(chunks: &'static [&'static str]) -> Body {
@@ -178,6 +181,20 @@ mod tests {
         let refused = spool(&mut Body::new(drops), folder.path(), &limits, 1_000_000, text()).await;
         assert!(matches!(refused, Err(ApiError::BodyTimeout)));
         assert_eq!(begun.elapsed(), limits.attachment_read_timeout);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_sends_too_much_and_then_goes_silent_does_not_hold_a_place_for_ever() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let limits = Limits::default();
+        let silent = || Body::new(iter([Ok(Bytes::from("abcd"))]).chain(futures_util::stream::pending()));
+        let begun = tokio::time::Instant::now();
+        let refused = spool(&mut silent(), folder.path(), &limits, 3, text()).await;
+        assert!(matches!(refused, Err(ApiError::AttachmentTooLarge { limit_bytes: 3 })));
+        assert_eq!(begun.elapsed(), limits.body_read_timeout);
+        let refused = digest(&mut silent(), &limits, 3).await;
+        assert!(matches!(refused, Err(ApiError::AttachmentTooLarge { limit_bytes: 3 })));
+        assert_eq!(begun.elapsed(), 2 * limits.body_read_timeout);
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub struct Server {
 struct Own {
     stop: oneshot::Sender<()>,
     running: JoinHandle<()>,
-    _data: TempDir,
+    data: TempDir,
 }
 
 /// An answer, read to its end.
@@ -69,7 +69,7 @@ impl Server {
         let running = tokio::spawn(app.run(async {
             let _ = stopped.await;
         }));
-        Self { own: Some(Own { stop, running, _data: data }), ..Self::at(&address) }
+        Self { own: Some(Own { stop, running, data }), ..Self::at(&address) }
     }
 
     /// A client of an application that runs elsewhere.
@@ -78,9 +78,14 @@ impl Server {
         Self { address: address.to_owned(), own: None, client }
     }
 
+    /// Where it keeps its data, unless a test gave it a place of its own.
+    pub fn data(&self) -> &Path {
+        self.own.as_ref().expect("it runs in this process").data.path()
+    }
+
     /// Asks it to stop; ready when it has.
     pub async fn stop(self) {
-        let Own { stop, running, _data } = self.own.expect("it runs in this process");
+        let Own { stop, running, data: _data } = self.own.expect("it runs in this process");
         stop.send(()).expect("it still runs");
         tokio::time::timeout(Duration::from_secs(30), running)
             .await
