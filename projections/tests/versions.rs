@@ -6,9 +6,12 @@ on_both_databases! {
     rows_of_another_version_are_not_read_and_are_made_again,
     rows_that_another_version_made_meanwhile_are_made_again,
     a_process_of_an_earlier_version_that_still_runs_adds_nothing,
+    tasks_that_an_earlier_binary_wrote_after_the_migration_wait_for_their_time_again,
     opening_read_models_takes_nothing_from_who_keeps_them,
 }
 
+use chrono::{TimeDelta, Utc};
+use formledger_domain::{SubmissionEvent, Task, WorkflowFact};
 use formledger_projections::{QueryError, ReadModelSettings, ReadModels, Statistics};
 use serde_json::json;
 use support::{On, World, on_both_databases, task_opened};
@@ -96,6 +99,35 @@ async fn a_process_of_an_earlier_version_that_still_runs_adds_nothing(on: On) {
         .expect_err("one version at a time");
     assert!(refused.to_string().to_lowercase().contains("unique"), "{refused}");
     assert_eq!(submissions(&counted(&world, "acme").await), 3);
+    assert_eq!(world.differences_from_rebuilt().await, []);
+}
+
+async fn tasks_that_an_earlier_binary_wrote_after_the_migration_wait_for_their_time_again(on: On) {
+    let world = world(on).await;
+    let due_at = Utc::now() - TimeDelta::hours(1);
+    let id = world.tenant("acme").submit("claim", json!({})).await;
+    let SubmissionEvent::Worked { form, form_version, fact: WorkflowFact::TaskOpened(task) } =
+        task_opened("claim")
+    else {
+        unreachable!("a task was opened")
+    };
+    let fact = WorkflowFact::TaskOpened(Task { due_at: Some(due_at), ..task });
+    let opened = SubmissionEvent::Worked { form, form_version, fact };
+    world.tenant("acme").submission_events(id, &[opened]).await;
+    world.another_runner().run_once().await.expect("a run");
+    let due = async || world.models.due_tasks(Utc::now(), None, 9).await.expect("tasks");
+    assert_eq!(due().await.len(), 1);
+
+    // Before this column there was version 1 of the projection, which goes on writing until another process leads.
+    world
+        .tamper(
+            "UPDATE tasks SET next_at = NULL; UPDATE checkpoints SET version = 1 WHERE projection = 'tasks'",
+        )
+        .await;
+    assert_eq!(due().await, []);
+    world.another_runner().run_once().await.expect("a run");
+    let due = due().await;
+    assert_eq!(due.iter().map(|task| task.submission_id).collect::<Vec<_>>(), [id]);
     assert_eq!(world.differences_from_rebuilt().await, []);
 }
 

@@ -1,7 +1,7 @@
 -- Tasks are looked for by when time does something next with them. The same as migrations/sqlite/read-models/0004_reminders.sql.
 
+-- Rows that are here are not filled in: see there.
 ALTER TABLE tasks ADD COLUMN next_at bigint;
-UPDATE tasks SET next_at = due_at;
 COMMENT ON COLUMN tasks.next_at IS
     'When time does something next: tells that it waits, or ends the waiting; NULL when it does nothing.';
 
