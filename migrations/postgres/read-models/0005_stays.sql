@@ -37,14 +37,14 @@ CREATE TABLE ended_stay_counts (
     state     text COLLATE "C" NOT NULL,
     class     bigint NOT NULL,
     count     bigint NOT NULL,
-    micros    bigint NOT NULL,
+    millis    bigint NOT NULL,
 
     CONSTRAINT ended_stay_counts_pkey PRIMARY KEY (tenant_id, form, state, class)
 ) WITH (fillfactor = 50);
 
 COMMENT ON TABLE ended_stay_counts IS 'Stays that ended, by classes of their duration.';
 COMMENT ON COLUMN ended_stay_counts.class IS 'Whole seconds below 8, then eight classes for each doubling.';
-COMMENT ON COLUMN ended_stay_counts.micros IS 'How long they took together.';
+COMMENT ON COLUMN ended_stay_counts.millis IS 'How long they took together, each in whole milliseconds.';
 
 DO $rights$
 DECLARE

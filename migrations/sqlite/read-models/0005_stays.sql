@@ -38,8 +38,8 @@ CREATE TABLE ended_stay_counts (
     -- Whole seconds below 8, then eight classes for each doubling.
     class     INTEGER NOT NULL,
     count     INTEGER NOT NULL,
-    -- How long they took together.
-    micros    INTEGER NOT NULL,
+    -- How long they took together, each in whole milliseconds: in microseconds, 300,000 years of a form's stays would be too many.
+    millis    INTEGER NOT NULL,
 
     CONSTRAINT ended_stay_counts_pkey PRIMARY KEY (tenant_id, form, state, class)
 ) STRICT, WITHOUT ROWID;

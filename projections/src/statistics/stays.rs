@@ -20,6 +20,7 @@ use crate::projection::{Said, Slice};
 /// Steps into which each doubling of a duration is divided.
 const STEPS: u64 = 8;
 const MICROS: i64 = 1_000_000;
+const MICROS_PER_MILLI: i64 = 1_000;
 
 /// How long submissions of a form are in one state.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -40,7 +41,7 @@ pub struct StateTime {
 pub struct EndedStays {
     /// How many.
     pub count: u64,
-    /// Their mean, exact to the microsecond.
+    /// Their mean, exact to the millisecond.
     pub mean_seconds: f64,
     /// Half of them took at most this long.
     pub p50_seconds: u64,
@@ -109,6 +110,7 @@ struct Change {
 #[derive(Debug, Default)]
 pub(super) struct Stays<'a> {
     changes: HashMap<Key<'a>, Change>,
+    /// By class: how many, and how long they took together, in milliseconds.
     ended: BTreeMap<(&'a TenantId, &'a FormId, String, i64), (i64, i64)>,
     open: BTreeMap<(&'a TenantId, &'a FormId, String, NaiveDate), i64>,
 }
@@ -221,7 +223,7 @@ impl<'a> Stays<'a> {
             None => 0,
         };
         let ended = self.ended.entry((tenant, form, state.as_str().to_owned(), class(stayed))).or_default();
-        *ended = (ended.0 + 1, ended.1 + stayed);
+        *ended = (ended.0 + 1, ended.1 + stayed / MICROS_PER_MILLI);
     }
 
     fn count_open(&mut self, tenant: &'a TenantId, form: &'a FormId, state: &str, since: i64, count: i64) {
@@ -240,13 +242,12 @@ impl<'a> Stays<'a> {
                 (false, None) => gone.push(key),
             }
         }
-        for (tenant, id) in gone {
-            sql("DELETE FROM open_stays WHERE tenant_id = $1 AND submission_id = $2")
-                .bind(tenant.as_str())
-                .bind(id.0)
-                .execute(connection)
-                .await?;
-        }
+        DELETE
+            .execute(connection, gone, |values, (tenant, id): Key<'_>| {
+                values.text(tenant.to_string());
+                values.uuid(id.0);
+            })
+            .await?;
         PUT.execute(connection, new, |values, ((tenant, id), stay)| {
             values.text(tenant.to_string());
             values.uuid(id.0);
@@ -256,12 +257,12 @@ impl<'a> Stays<'a> {
         .await?;
         let ended: Vec<_> = self.ended.into_iter().collect();
         ADD_ENDED
-            .execute(connection, ended, |values, ((tenant, form, state, class), (count, micros))| {
+            .execute(connection, ended, |values, ((tenant, form, state, class), (count, millis))| {
                 bind_key(values, tenant, form);
                 values.text(state);
                 values.integer(class);
                 values.integer(count);
-                values.integer(micros);
+                values.integer(millis);
             })
             .await?;
         // A stay that began and ended within one batch adds 0: the row is there then whatever the batches were.
@@ -287,6 +288,15 @@ static LOAD: LazyLock<ManyRows> = LazyLock::new(|| {
     )
 });
 
+// By way of the table's own columns: SQLite looks along the whole key only for values of the columns' own kinds.
+static DELETE: LazyLock<ManyRows> = LazyLock::new(|| {
+    ManyRows::over(
+        "DELETE FROM open_stays WHERE (tenant_id, submission_id) IN (SELECT s.tenant_id, s.submission_id \
+         FROM {rows} CROSS JOIN open_stays AS s WHERE s.tenant_id = r.column1 AND s.submission_id = r.column2)",
+        &[Text, Uuid],
+    )
+});
+
 static PUT: LazyLock<ManyRows> = LazyLock::new(|| {
     ManyRows::insert(
         "INSERT INTO open_stays (tenant_id, submission_id, state, since)",
@@ -297,10 +307,10 @@ static PUT: LazyLock<ManyRows> = LazyLock::new(|| {
 
 static ADD_ENDED: LazyLock<ManyRows> = LazyLock::new(|| {
     ManyRows::insert(
-        "INSERT INTO ended_stay_counts (tenant_id, form, state, class, count, micros)",
+        "INSERT INTO ended_stay_counts (tenant_id, form, state, class, count, millis)",
         &[Text, Text, Text, Integer, Integer, Integer],
         "ON CONFLICT (tenant_id, form, state, class) DO UPDATE SET count = ended_stay_counts.count + excluded.count, \
-         micros = ended_stay_counts.micros + excluded.micros",
+         millis = ended_stay_counts.millis + excluded.millis",
     )
 });
 
@@ -312,7 +322,7 @@ static ADD_OPEN: LazyLock<ManyRows> = LazyLock::new(|| {
     )
 });
 
-/// The classes of one state: by class, how many, and their microseconds.
+/// The classes of one state: by class, how many, and their milliseconds.
 type Classes = Vec<(i64, u64, i64)>;
 
 /// Times of a tenant, of one form or of all, by form and state.
@@ -322,10 +332,10 @@ pub(super) async fn read(
     form: Option<&FormId>,
 ) -> Result<Vec<StateTime>, sqlx::Error> {
     let mut states: BTreeMap<(String, String), (Classes, OpenStays)> = BTreeMap::new();
-    let ended = "SELECT form, state, class, count, micros FROM ended_stay_counts \
+    let ended = "SELECT form, state, class, count, millis FROM ended_stay_counts \
          WHERE tenant_id = $1 AND ($2 IS NULL OR form = $2) ORDER BY form, state, class";
     for row in sql(ended).bind(tenant.as_str()).bind(form.map(FormId::as_str)).rows(snapshot).await? {
-        let class = (row.get("class")?, columns::count(row.get("count")?)?, row.get("micros")?);
+        let class = (row.get("class")?, columns::count(row.get("count")?)?, row.get("millis")?);
         states.entry((row.get("form")?, row.get("state")?)).or_default().0.push(class);
     }
     let open = "SELECT form, state, day, count FROM open_stay_counts \
@@ -358,7 +368,8 @@ impl EndedStays {
         if count == 0 {
             return None;
         }
-        let micros: i64 = classes.iter().map(|(.., micros)| micros).sum();
+        // Each class fits, all together need not.
+        let millis: i128 = classes.iter().map(|(.., millis)| i128::from(*millis)).sum();
         let quantile = |hundredths: u64| {
             let wanted = (count * hundredths).div_ceil(100);
             let mut so_far = 0;
@@ -370,7 +381,7 @@ impl EndedStays {
         };
         Some(Self {
             count,
-            mean_seconds: micros as f64 / count as f64 / MICROS as f64,
+            mean_seconds: millis as f64 / count as f64 / 1_000.0,
             p50_seconds: quantile(50),
             p90_seconds: quantile(90),
             p99_seconds: quantile(99),
@@ -400,8 +411,8 @@ mod tests {
     fn quantiles_are_the_ends_of_the_classes_that_reach_them() {
         let classes = [
             (class(0), 50, 0),
-            (class(60 * MICROS), 49, 49 * 60 * MICROS),
-            (class(86_400 * MICROS), 1, 86_400 * MICROS),
+            (class(60 * MICROS), 49, 49 * 60 * 1_000),
+            (class(86_400 * MICROS), 1, 86_400 * 1_000),
         ];
         let ended = EndedStays::of(&classes).expect("stays");
         assert_eq!((ended.count, ended.p50_seconds, ended.p90_seconds), (100, 1, 64));

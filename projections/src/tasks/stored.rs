@@ -9,7 +9,7 @@ use formledger_domain::{FormId, FormVersion, SubmissionId, TenantId, Work};
 use super::{Change, Key, Touched};
 use crate::columns::{self, KEY_BYTES_MAX, micros};
 use crate::database::Kind::{Integer, Text, Uuid};
-use crate::database::{Connection, ManyRows, Row, Values, sql};
+use crate::database::{Connection, ManyRows, Row, Values};
 
 /// The columns of a stored task, for `SELECT`; the table goes by `t`.
 pub(super) const COLUMNS: &str =
@@ -111,7 +111,8 @@ type AudienceRow = (String, String, i64, i64, SubmissionId);
 pub(super) async fn write(connection: &mut Connection<'_>, touched: Touched<'_>) -> Result<(), sqlx::Error> {
     // In the order of the keys, so that pages are written along them.
     let touched: BTreeMap<(&TenantId, SubmissionId), Change> = touched.into_iter().collect();
-    let (mut rows, mut gone, mut new) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut rows, mut ended) = (Vec::new(), Vec::new());
+    let (mut gone, mut new) = (Vec::new(), Vec::new());
     for ((tenant, id), Change { before, after }) in touched {
         if before == after {
             continue;
@@ -126,13 +127,17 @@ pub(super) async fn write(connection: &mut Connection<'_>, touched: Touched<'_>)
         new.extend(now.difference(&old).map(row));
         match after {
             Some(entry) => rows.push((tenant.to_string(), entry)),
-            None => delete(connection, tenant, id).await?,
+            None => ended.push((tenant.to_string(), id)),
         }
     }
+    DELETE
+        .execute(connection, ended, |values, (tenant, id)| {
+            values.text(tenant);
+            values.uuid(id.0);
+        })
+        .await?;
     put(connection, rows).await?;
-    for row in gone {
-        delete_audience(connection, row).await?;
-    }
+    DELETE_AUDIENCE.execute(connection, gone, bind_audience).await?;
     INSERT_AUDIENCE.execute(connection, new, bind_audience).await?;
     Ok(())
 }
@@ -162,15 +167,24 @@ async fn put(connection: &mut Connection<'_>, rows: Vec<(String, TaskEntry)>) ->
     Ok(())
 }
 
-async fn delete(
-    connection: &mut Connection<'_>,
-    tenant: &TenantId,
-    id: SubmissionId,
-) -> Result<(), sqlx::Error> {
-    let delete = sql("DELETE FROM tasks WHERE tenant_id = $1 AND submission_id = $2");
-    delete.bind(tenant.as_str()).bind(id.0).execute(connection).await?;
-    Ok(())
-}
+// By way of the table's own columns, here and below: SQLite looks along the whole key only for values of the columns' own kinds.
+static DELETE: LazyLock<ManyRows> = LazyLock::new(|| {
+    ManyRows::over(
+        "DELETE FROM tasks WHERE (tenant_id, submission_id) IN (SELECT t.tenant_id, t.submission_id \
+         FROM {rows} CROSS JOIN tasks AS t WHERE t.tenant_id = r.column1 AND t.submission_id = r.column2)",
+        &[Text, Uuid],
+    )
+});
+
+static DELETE_AUDIENCE: LazyLock<ManyRows> = LazyLock::new(|| {
+    ManyRows::over(
+        "DELETE FROM task_audience WHERE (tenant_id, audience, due_order, opened_position, submission_id) IN \
+         (SELECT a.tenant_id, a.audience, a.due_order, a.opened_position, a.submission_id \
+          FROM {rows} CROSS JOIN task_audience AS a WHERE a.tenant_id = r.column1 AND a.audience = r.column2 \
+          AND a.due_order = r.column3 AND a.opened_position = r.column4 AND a.submission_id = r.column5)",
+        &[Text, Text, Integer, Integer, Uuid],
+    )
+});
 
 static INSERT_AUDIENCE: LazyLock<ManyRows> = LazyLock::new(|| {
     ManyRows::insert(
@@ -186,20 +200,4 @@ fn bind_audience(values: &mut dyn Values, (tenant, audience, due, opened, id): A
     values.integer(due);
     values.integer(opened);
     values.uuid(id.0);
-}
-
-async fn delete_audience(
-    connection: &mut Connection<'_>,
-    (tenant, audience, due, opened, id): AudienceRow,
-) -> Result<(), sqlx::Error> {
-    sql("DELETE FROM task_audience WHERE tenant_id = $1 AND audience = $2 AND due_order = $3 \
-         AND opened_position = $4 AND submission_id = $5")
-    .bind(tenant)
-    .bind(audience)
-    .bind(due)
-    .bind(opened)
-    .bind(id.0)
-    .execute(connection)
-    .await?;
-    Ok(())
 }

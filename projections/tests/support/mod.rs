@@ -153,6 +153,12 @@ impl World {
         differences
     }
 
+    /// When the last event of a submission was recorded, in microseconds since 1970.
+    pub async fn stream_time(&self, tenant: &str, id: SubmissionId) -> i64 {
+        let events = self.tenant(tenant).stream(id).await;
+        events.last().expect("an event").recorded_at.timestamp_micros()
+    }
+
     pub async fn rebuild(&self, request: RebuildRequest) {
         rebuild(&self.store, self.place(), request, |_| {}).await.expect("a rebuild");
     }
