@@ -15,6 +15,8 @@ use crate::witness::Reflected;
 pub(crate) struct Batch {
     /// Sorted by tenant and position once the batch is [`Batch::ordered`].
     facts: Vec<Fact>,
+    /// What was read of each ledger; more than one range where projections are far apart.
+    ranges: BTreeMap<TenantId, Vec<Range>>,
     walls: BTreeMap<TenantId, Wall>,
     payload_bytes: usize,
     reads: usize,
@@ -22,6 +24,19 @@ pub(crate) struct Batch {
     ends: Reflected,
     /// A ledger that does not go on from what was read of it before.
     torn: Option<(TenantId, Position)>,
+}
+
+/// Consecutive positions of a ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Range {
+    after: Position,
+    up_to: Position,
+}
+
+impl Range {
+    fn holds(&self, position: Position) -> bool {
+        self.after < position && position <= self.up_to
+    }
 }
 
 /// An event that is missing in the ledger or damaged there; nothing behind it is read.
@@ -32,10 +47,12 @@ pub(crate) struct Wall {
     pub(crate) error: String,
 }
 
-/// What was read of one ledger.
+/// Consecutive positions that were read of one ledger, up to its wall where there is one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LedgerPart<'a> {
     pub(crate) tenant: &'a TenantId,
+    /// The position before it. Who has not come that far goes on in another part, or in another batch.
+    pub(crate) after: Position,
     /// By position.
     pub(crate) facts: &'a [Fact],
     pub(crate) wall: Option<&'a Wall>,
@@ -108,6 +125,7 @@ impl Batch {
         reflected: &Reflected,
     ) -> Result<(), StoreError> {
         let mut good = range.after;
+        self.note(&range.tenant, Range { after: good, up_to: good });
         let mut bad: Option<(Position, String)> = None;
         while good < bad.as_ref().map_or(range.up_to, |(bad, _)| Position(bad.0 - 1)) {
             let up_to = match &bad {
@@ -182,6 +200,7 @@ impl Batch {
         let reached: HashMap<&TenantId, Position> =
             ledgers.filter_map(|events| events.last()).map(|event| (&event.tenant, event.position)).collect();
         for LedgerRange { tenant, after, up_to } in ranges {
+            self.note(tenant, Range { after: *after, up_to: *up_to });
             let reached = reached.get(tenant).copied().unwrap_or(*after);
             if reached < *up_to {
                 let position = reached.next();
@@ -196,28 +215,55 @@ impl Batch {
         }
     }
 
-    /// Brings a ledger that lies in two reads together.
+    /// Takes note of what is read, which may go on from what was.
+    fn note(&mut self, tenant: &TenantId, read: Range) {
+        if !self.ranges.contains_key(tenant) {
+            self.ranges.insert(tenant.clone(), Vec::new());
+        }
+        let Some(ranges) = self.ranges.get_mut(tenant) else { return };
+        match ranges.iter_mut().find(|range| range.up_to == read.after) {
+            Some(range) => range.up_to = read.up_to,
+            None => ranges.push(read),
+        }
+    }
+
+    /// Brings what was read of a ledger together.
     pub(crate) fn ordered(mut self) -> Self {
         if self.reads > 1 {
-            // The sort is stable: positions stay in order.
-            self.facts.sort_by(|a, b| a.event.tenant.cmp(&b.event.tenant));
+            let place = |fact: &Fact| fact.event.position;
+            self.facts.sort_by(|a, b| (&a.event.tenant, place(a)).cmp(&(&b.event.tenant, place(b))));
+        }
+        for (tenant, ranges) in &mut self.ranges {
+            let wall = self.walls.get(tenant).map(|wall| wall.position);
+            ranges.sort_by_key(|range| range.after);
+            ranges.dedup_by(|next, range| {
+                // Nobody comes from one side of a wall to the other.
+                let is_one = range.up_to == next.after && !wall.is_some_and(|wall| range.holds(wall));
+                if is_one {
+                    range.up_to = next.up_to;
+                }
+                is_one
+            });
         }
         self
     }
 
-    /// What was read, ledger by ledger.
+    /// What was read, ledger by ledger, and in order of position.
     pub(crate) fn parts(&self) -> Vec<LedgerPart<'_>> {
-        let mut walls: BTreeMap<&TenantId, &Wall> = self.walls.iter().collect();
-        let mut parts = Vec::new();
-        for facts in self.facts.chunk_by(|a, b| a.event.tenant == b.event.tenant) {
-            let tenant = &facts[0].event.tenant;
-            parts.push(LedgerPart { tenant, facts, wall: walls.remove(tenant) });
+        let mut parts = Vec::with_capacity(self.ranges.len());
+        let mut rest = &*self.facts;
+        for (tenant, ranges) in &self.ranges {
+            for range in ranges {
+                let is_here =
+                    |fact: &&Fact| fact.event.tenant == *tenant && fact.event.position <= range.up_to;
+                let (facts, others) = rest.split_at(rest.iter().take_while(is_here).count());
+                rest = others;
+                // One behind the range is what it ended at.
+                let meets = |wall: &&Wall| range.after < wall.position && wall.position <= range.up_to.next();
+                let wall = self.walls.get(tenant).filter(meets);
+                parts.push(LedgerPart { tenant, after: range.after, facts, wall });
+            }
         }
-        parts.extend(walls.into_iter().map(|(tenant, wall)| LedgerPart {
-            tenant,
-            facts: &[],
-            wall: Some(wall),
-        }));
         parts
     }
 }

@@ -131,7 +131,7 @@ impl<P: Projection> Follower<P> {
 
     /// Applies what of a batch lies after the checkpoints, and moves them, in the caller's transaction.
     ///
-    /// There is one part per ledger. The moves take effect in memory with [`Follower::settle`], after the commit.
+    /// Of the parts of one ledger, one at most goes on from this checkpoint. The moves take effect in memory with [`Follower::settle`], after the commit.
     pub(crate) async fn apply(
         &mut self,
         connection: &mut Connection<'_>,
@@ -165,8 +165,8 @@ impl<P: Projection> Follower<P> {
 
     /// Cuts one ledger's facts to those that this projection may apply now, and says where its checkpoint goes.
     fn cut<'a>(&self, part: LedgerPart<'a>, slices: &mut Vec<Slice<'a>>) -> Option<Move> {
-        let LedgerPart { tenant, facts, wall } = part;
-        let from = self.following(tenant)?;
+        let LedgerPart { tenant, after, facts, wall } = part;
+        let from = self.following(tenant).filter(|from| *from >= after)?;
         let new = &facts[facts.partition_point(|fact| fact.event.position <= from)..];
         let mut to = Checkpoint { position: from, parked: None };
         let mut taken = 0;
@@ -198,7 +198,9 @@ impl<P: Projection> Follower<P> {
                 to.parked = Some(wall.error.clone());
             }
         }
-        slices.push(Slice { tenant, facts: &new[..taken] });
+        if taken > 0 {
+            slices.push(Slice { tenant, facts: &new[..taken] });
+        }
         (to.position > from || to.parked.is_some()).then(|| Move { tenant: tenant.clone(), from, to })
     }
 

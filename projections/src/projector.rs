@@ -1,12 +1,12 @@
 //! Reads what is new in many ledgers and applies it to all read models in one transaction, with the checkpoints in it.
 //! Driven by the [`Runner`](crate::Runner) and by [`rebuild`](fn@crate::rebuild); when and how often is theirs to decide.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::time::Instant;
 
 use chrono::Utc;
 use formledger_domain::{Position, TenantContext, TenantId};
-use formledger_store::{LedgerRange, Store, StoreError, causes};
+use formledger_store::{Store, StoreError, causes};
 
 use crate::batch::{Batch, LedgerPart};
 use crate::follower::{Contended, Follower};
@@ -59,20 +59,13 @@ pub(crate) struct Projector {
     store: Store,
     read_models: ReadModels,
     limits: BatchLimits,
+    /// Events of a batch for now: fewer than the limit after batches that took too long.
+    events_max: usize,
     followers: Followers,
     /// What the rows are known to reflect, where a ledger can lose history.
     reflected: Reflected,
-    targets: HashMap<TenantId, Target>,
-    /// Ledgers with something to read; whoever waits longest comes first.
-    waiting: VecDeque<TenantId>,
-}
-
-/// Where a ledger ends, as far as this projector heard.
-#[derive(Debug, Default)]
-struct Target {
-    head: Position,
-    /// Whether the ledger stands in `waiting`.
-    waits: bool,
+    /// Ledgers with something to read.
+    agenda: Agenda,
 }
 
 /// One follower per read model; `None` where this projector leaves one alone.
@@ -102,7 +95,10 @@ macro_rules! each {
     }};
 }
 
+mod agenda;
 mod apart;
+
+use agenda::{Agenda, Spread, Taken};
 
 impl Projector {
     /// A projector for some read models; [`Projector::load`] comes first.
@@ -122,10 +118,10 @@ impl Projector {
             store,
             read_models,
             limits,
+            events_max: limits.events_max,
             followers,
             reflected: Reflected::new(),
-            targets: HashMap::new(),
-            waiting: VecDeque::new(),
+            agenda: Agenda::default(),
         }
     }
 
@@ -156,45 +152,39 @@ impl Projector {
     /// Sets where ledgers end now; what lies before is read by the next batches.
     pub(crate) fn aim(&mut self, heads: impl IntoIterator<Item = (TenantId, Position)>) {
         for (tenant, head) in heads {
-            match self.targets.get_mut(&tenant) {
-                Some(target) => target.head = target.head.max(head),
-                None => drop(self.targets.insert(tenant.clone(), Target { head, waits: false })),
-            }
+            self.agenda.aim(tenant.clone(), head);
             self.queue(&tenant);
         }
     }
 
     /// Lets a ledger wait for its turn when there is something to read.
     fn queue(&mut self, tenant: &TenantId) {
-        let Some(target) = self.targets.get_mut(tenant) else { return };
-        if !target.waits && self.followers.next_read(tenant).is_some_and(|after| after < target.head) {
-            target.waits = true;
-            self.waiting.push_back(tenant.clone());
-        }
+        self.agenda.queue(tenant, self.followers.spread(tenant));
     }
 
     /// Lets everything wait until it is aimed at again.
     pub(crate) fn rest(&mut self) {
-        self.waiting.clear();
-        self.targets.clear();
+        self.agenda.clear();
+    }
+
+    /// A batch took too long: the next ones have half as many events, and one at the least.
+    pub(crate) fn shrink(&mut self) {
+        self.events_max = (self.events_max / 2).max(1);
+    }
+
+    /// There is time for twice as many events as the last batch could have, up to the limit.
+    pub(crate) fn grow(&mut self) {
+        self.events_max = self.events_max.saturating_mul(2).min(self.limits.events_max);
     }
 
     /// Whether something waits to be read.
     pub(crate) fn is_behind(&self) -> bool {
-        !self.waiting.is_empty()
+        !self.agenda.is_empty()
     }
 
     /// Events that wait, as far as this projector heard, of those ledgers that wait first; stops counting at a full batch.
     pub(crate) fn backlog(&self) -> u64 {
-        let mut events = 0;
-        for tenant in &self.waiting {
-            let head = self.targets.get(tenant).map_or(0, |target| target.head.0);
-            events += head.saturating_sub(self.followers.next_read(tenant).unwrap_or_default().0);
-            if events >= self.limits.events_max as u64 {
-                break;
-            }
-        }
-        events
+        self.agenda.backlog(self.limits.events_max as u64, |tenant| self.followers.spread(tenant))
     }
 
     /// Applies one batch; answers how many events it took from the ledger, 0 when nothing waits or another process interfered.
@@ -211,7 +201,7 @@ impl Projector {
 
     /// Where the slowest read model of a tenant goes on; `None` when all are parked.
     pub(crate) fn next_read(&self, tenant: &TenantId) -> Option<Position> {
-        self.followers.next_read(tenant)
+        self.followers.spread(tenant).map(|spread| spread.rear)
     }
 
     /// Applies a batch that was read; answers as [`Projector::advance`] does.
@@ -287,22 +277,18 @@ impl Projector {
     }
 
     fn queue_all(&mut self) {
-        self.waiting.clear();
-        for (tenant, target) in &mut self.targets {
-            target.waits = self.followers.next_read(tenant).is_some_and(|after| after < target.head);
-            if target.waits {
-                self.waiting.push_back(tenant.clone());
-            }
-        }
+        self.agenda.queue_all(|tenant| self.followers.spread(tenant));
     }
 
     /// Reads the next batch: several ledgers, the longest waiting first, within the limits of events and bytes.
     async fn read(&mut self) -> Result<Batch, ProjectError> {
         let mut batch = Batch::default();
-        let mut after = HashMap::new();
-        while batch.events() < self.limits.events_max && batch.payload_bytes() < self.limits.bytes_max {
-            let room = READ_EVENTS_MAX.min(self.limits.events_max - batch.events());
-            let ranges = self.next_ranges(room, &mut after, &batch);
+        let mut taken = Taken::default();
+        while batch.events() < self.events_max && batch.payload_bytes() < self.limits.bytes_max {
+            let room = READ_EVENTS_MAX.min(self.events_max - batch.events());
+            let spread = |tenant: &TenantId| self.followers.spread(tenant);
+            let is_walled = |tenant: &TenantId| batch.is_walled(tenant);
+            let ranges = self.agenda.next_ranges(room, &mut taken, spread, is_walled);
             if ranges.is_empty() {
                 break;
             }
@@ -336,37 +322,6 @@ impl Projector {
         // Nobody else in this process may go on from it either.
         self.store.begin_era();
         ProjectError::HistoryLost { tenant: tenant.clone(), position }
-    }
-
-    /// Takes up to `room` events' worth of ranges from those who wait. `after` holds what earlier reads of this batch took.
-    fn next_ranges(
-        &mut self,
-        room: usize,
-        after: &mut HashMap<TenantId, Position>,
-        batch: &Batch,
-    ) -> Vec<LedgerRange> {
-        let mut room = room as u64;
-        let mut ranges = Vec::new();
-        while room > 0 {
-            let Some(tenant) = self.waiting.pop_front() else { break };
-            let Some(target) = self.targets.get_mut(&tenant) else { continue };
-            target.waits = false;
-            if batch.is_walled(&tenant) {
-                // Who still follows it after this batch has it queued again.
-                continue;
-            }
-            let start = after.get(&tenant).copied().or_else(|| self.followers.next_read(&tenant));
-            let Some(start) = start.filter(|start| *start < target.head) else { continue };
-            let up_to = Position(target.head.0.min(start.0 + room));
-            room -= up_to.0 - start.0;
-            if up_to < target.head {
-                target.waits = true;
-                self.waiting.push_back(tenant.clone());
-            }
-            after.insert(tenant.clone(), up_to);
-            ranges.push(LedgerRange { tenant, after: start, up_to });
-        }
-        ranges
     }
 
     /// Compares the rows with the ledgers, before following them. Rows that reflect events which their ledger lost are dropped, to be made
@@ -447,21 +402,23 @@ impl Projector {
     pub(crate) fn report(&mut self) {
         // From the start, so that the first one is an increase.
         self.count_history_lost(0);
-        let (targets, replica) = (&self.targets, self.read_models.label());
-        each!(self.followers, follower => follower.report(&replica, targets.iter().map(|(tenant, target)| (tenant, target.head))));
+        let (agenda, replica) = (&self.agenda, self.read_models.label());
+        each!(self.followers, follower => follower.report(&replica, agenda.heads()));
     }
 }
 
 impl Followers {
-    /// The position after which the slowest follower goes on; `None` when all are parked.
-    fn next_read(&self, tenant: &TenantId) -> Option<Position> {
+    /// Where they go on in a ledger; `None` when all are parked.
+    fn spread(&self, tenant: &TenantId) -> Option<Spread> {
         let Self { forms, submissions, statistics, tasks } = self;
-        let positions = [
+        Spread::of([
             forms.as_ref().and_then(|follower| follower.following(tenant)),
             submissions.as_ref().and_then(|follower| follower.following(tenant)),
             statistics.as_ref().and_then(|follower| follower.following(tenant)),
             tasks.as_ref().and_then(|follower| follower.following(tenant)),
-        ];
-        positions.into_iter().flatten().min()
+        ])
     }
 }
+
+#[cfg(test)]
+mod tests;

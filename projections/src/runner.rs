@@ -19,6 +19,9 @@ use crate::read_models::ReadModels;
 /// How long the runner rests after a failure, so that a broken database is not hammered.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
+/// A batch that took no more than this part of [`RunnerSettings::step_timeout`] leaves time for one of twice its size.
+const GROWS_WITHIN: u32 = 4;
+
 /// Limits of a runner.
 #[derive(Debug, Clone)]
 pub struct RunnerSettings {
@@ -32,7 +35,7 @@ pub struct RunnerSettings {
     /// How often the ledger is asked for news that no signal announced.
     pub poll_interval: Duration,
     /// How long one batch or one look at the ledgers may take before it is given up and tried again on a fresh connection. A server that hangs
-    /// answers nothing, not even that it does; on one that works a batch is far quicker.
+    /// answers nothing, not even that it does; on one that works a batch is far quicker, or is tried with half as many events.
     pub step_timeout: Duration,
 }
 
@@ -90,15 +93,22 @@ impl Runner {
 
     /// Applies one batch; where the ledger lost events that the rows reflect, sees to the rows first.
     async fn advance(&mut self) -> Result<usize, ProjectError> {
+        let began = Instant::now();
         match timeout(self.settings.step_timeout, self.projector.advance()).await {
             Err(overdue) => {
+                self.projector.shrink();
                 // Nothing that it knows holds: the batch may have been committed or not.
                 self.loaded = false;
                 self.projector.rest();
                 self.projector.read_models().forget_writer().await;
                 Err(timed_out(overdue))
             }
-            Ok(advanced) => self.see_to_history(advanced).await,
+            Ok(advanced) => {
+                if advanced.is_ok() && began.elapsed() <= self.settings.step_timeout / GROWS_WITHIN {
+                    self.projector.grow();
+                }
+                self.see_to_history(advanced).await
+            }
         }
     }
 

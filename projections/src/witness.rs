@@ -81,7 +81,14 @@ pub(crate) async fn note(
         let first = (first.position == Position(1)).then_some(first.leaf_hash);
         Some(Witness { tenant: part.tenant.clone(), first, position: last.position, last: last.leaf_hash })
     };
-    let rows: Vec<Witness> = parts.iter().filter_map(newest).collect();
+    let mut rows: Vec<Witness> = Vec::with_capacity(parts.len());
+    for witness in parts.iter().filter_map(newest) {
+        match rows.last_mut().filter(|row| row.tenant == witness.tenant) {
+            // Parts of a ledger are in order of position.
+            Some(row) => *row = Witness { first: row.first.or(witness.first), ..witness },
+            None => rows.push(witness),
+        }
+    }
     PUT.execute(connection, rows, |values, witness| {
         values.text(witness.tenant.to_string());
         values.bytes_or_null(witness.first.map(Vec::from));

@@ -81,6 +81,40 @@ async fn a_runner_gives_a_step_up_on_a_server_that_hangs_and_goes_on_when_that_c
 }
 
 #[tokio::test]
+async fn a_batch_that_takes_too_long_is_made_smaller_until_it_does_not() {
+    // A server that is slow with many rows at once, and goes on with them when nobody waits any more.
+    const SLOW: &str = "\
+        CREATE FUNCTION read_models.slow() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF (SELECT count(*) FROM new_rows) > 8 THEN PERFORM pg_sleep(3); END IF;
+            RETURN NULL;
+        END $$;
+        CREATE TRIGGER slow AFTER INSERT ON read_models.submissions REFERENCING NEW TABLE AS new_rows
+        FOR EACH STATEMENT EXECUTE FUNCTION read_models.slow()";
+    let (_dir, store) = ledger().await;
+    let database = Database::create().await;
+    let models = open_postgres(&database.url()).await;
+    sqlx::raw_sql(SLOW).execute(&mut database.connect().await).await.expect("is slow from now on");
+    let acme = tenant_of(&store, "acme");
+    acme.publish("claim", 1, &[]).await;
+    for n in 1..64 {
+        acme.submit("claim", json!({"n": n})).await;
+    }
+    let settings = RunnerSettings { step_timeout: Duration::from_secs(1), ..RunnerSettings::default() };
+    let mut runner = Runner::new(store.clone(), models.clone(), settings);
+    let mut given_up = 0;
+    let caught_up = async {
+        while let Err(error) = runner.run_once().await {
+            assert!(format!("{error:?}").contains("TimedOut"), "{error:?}");
+            given_up += 1;
+        }
+    };
+    timeout(PATIENCE, caught_up).await.expect("it catches up");
+    assert!(given_up > 0);
+    assert_eq!(position(&models.reader(&context("acme"))).await, Position(64));
+}
+
+#[tokio::test]
 async fn a_database_that_is_away_is_prepared_and_filled_when_it_comes() {
     let (_dir, store) = ledger().await;
     let mut postgres = server().await;

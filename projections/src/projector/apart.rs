@@ -84,11 +84,12 @@ impl Projector {
 fn halves<'a>(parts: &[LedgerPart<'a>]) -> Option<[Vec<LedgerPart<'a>>; 2]> {
     match parts {
         [] => None,
-        [LedgerPart { tenant, facts, wall }] => {
+        [LedgerPart { tenant, after, facts, wall }] => {
             let (first, second) = facts.split_at(facts.len() / 2);
-            let [first, second] = [(first, None), (second, *wall)]
-                .map(|(facts, wall)| vec![LedgerPart { tenant, facts, wall }]);
-            (facts.len() > 1).then_some([first, second])
+            let middle = first.last()?.event.position;
+            let [first, second] = [(*after, first, None), (middle, second, *wall)]
+                .map(|(after, facts, wall)| vec![LedgerPart { tenant, after, facts, wall }]);
+            Some([first, second])
         }
         several => {
             let (first, second) = several.split_at(several.len() / 2);

@@ -1,0 +1,171 @@
+//! Batches one by one, where a runner would do all that there are.
+
+use formledger_domain::{
+    CanonicalJson, EncodedEvent, Form, FormEvent, FormVersion, LedgerAggregate, Sequence, StreamId,
+    Submission, SubmissionEvent, SubmissionId, SubmissionState,
+};
+use formledger_store::{Append, PostgresOptions, StoreSettings};
+use formledger_test_cluster::Database;
+use serde_json::json;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use super::*;
+use crate::database::sql;
+use crate::read_models::ReadModelSettings;
+
+const LIMITS: BatchLimits = BatchLimits { events_max: 8, bytes_max: usize::MAX };
+
+/// A ledger and read models, both in one sort of database.
+struct Site {
+    store: Store,
+    models: ReadModels,
+    _folder: TempDir,
+    _database: Option<Database>,
+}
+
+impl Site {
+    async fn on_sqlite() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let ledger = folder.path().join("ledger.db");
+        let store = Store::open_sqlite(&ledger, StoreSettings::default()).await.expect("a ledger");
+        let rows = folder.path().join("read-models.db");
+        let models = ReadModels::open_sqlite(&rows, ReadModelSettings::default()).await.expect("read models");
+        Self { store, models, _folder: folder, _database: None }
+    }
+
+    async fn on_postgres() -> Self {
+        let database = Database::create().await;
+        let options = PostgresOptions::new(&database.url()).expect("a URL");
+        let store = Store::open_postgres(&options, StoreSettings::default()).await.expect("a ledger");
+        let models = ReadModels::open_postgres(&database.url(), ReadModelSettings::default()).await;
+        let models = models.expect("read models");
+        Self { store, models, _folder: tempfile::tempdir().expect("a folder"), _database: Some(database) }
+    }
+
+    async fn projector(&self) -> Projector {
+        let mut projector = Projector::new(self.store.clone(), self.models.clone(), &ReadModel::ALL, LIMITS);
+        projector.load(false).await.expect("loads");
+        self.aim(&mut projector).await;
+        projector
+    }
+
+    async fn aim(&self, projector: &mut Projector) {
+        let heads = self.store.heads().await.expect("heads");
+        projector.aim(heads.into_iter().map(|head| (head.tenant, head.position)));
+    }
+
+    async fn publish(&self, tenant: &str) {
+        let definition = CanonicalJson::from_value(&json!({"title": "claim", "schema": {}})).expect("exact");
+        let form = "claim".parse().expect("a form id");
+        let published = FormEvent::Published { definition, form, version: FormVersion(1) };
+        self.append(tenant, context(tenant).stream::<Form>("claim"), Form::encode(&published)).await;
+    }
+
+    async fn submit(&self, tenant: &str) {
+        let said = SubmissionEvent::Submitted {
+            data: CanonicalJson::from_value(&json!({})).expect("exact"),
+            form: "claim".parse().expect("a form id"),
+            form_version: FormVersion(1),
+            state: SubmissionState::SUBMITTED,
+            submitter: "ann".into(),
+            by: None,
+        };
+        let stream = context(tenant).stream::<Submission>(SubmissionId(Uuid::now_v7()));
+        self.append(tenant, stream, Submission::encode(&said)).await;
+    }
+
+    /// A stream of one event.
+    async fn append(&self, tenant: &str, stream: StreamId, event: EncodedEvent) {
+        let append =
+            Append { stream, expected: Sequence::START, events: vec![event], topic: None, idempotency: None };
+        self.store.ledger(&context(tenant)).append(append).await.expect("an append");
+    }
+
+    async fn position(&self, tenant: &str, read_model: ReadModel) -> u64 {
+        self.models.reader(&context(tenant)).position(read_model).await.expect("a position").0
+    }
+
+    async fn counted(&self, tenant: &str) -> u64 {
+        let counts = self.models.reader(&context(tenant)).statistics(None).await.expect("counts").value;
+        counts.states.iter().map(|state| state.count).sum()
+    }
+}
+
+fn context(tenant: &str) -> TenantContext {
+    TenantContext::system(tenant.parse().expect("a slug"), "test", Utc::now())
+}
+
+async fn catch_up(projector: &mut Projector) {
+    while projector.is_behind() {
+        projector.advance().await.expect("a batch");
+    }
+}
+
+async fn a_read_model_that_is_made_again_does_not_keep_the_others_from_following(site: Site) {
+    const EARLIER: u64 = 50;
+    for tenant in ["acme", "globex"] {
+        site.publish(tenant).await;
+        for _ in 1..EARLIER {
+            site.submit(tenant).await;
+        }
+    }
+    catch_up(&mut site.projector().await).await;
+    {
+        let mut writer = site.models.writer().await.expect("a writer");
+        let outdated = sql("UPDATE checkpoints SET version = 1 WHERE projection = 'statistics'");
+        outdated.execute(&mut writer.connection()).await.expect("updates");
+    }
+
+    let mut projector = site.projector().await;
+    for news in 1..=3 {
+        site.submit("acme").await;
+        site.aim(&mut projector).await;
+        projector.advance().await.expect("a batch");
+        for read_model in [ReadModel::Forms, ReadModel::Submissions, ReadModel::Tasks] {
+            assert_eq!(site.position("acme", read_model).await, EARLIER + news, "{read_model:?}");
+        }
+        let behind = site.position("acme", ReadModel::Statistics).await;
+        assert!(behind < EARLIER, "{behind}");
+    }
+    catch_up(&mut projector).await;
+    for (tenant, events) in [("acme", EARLIER + 3), ("globex", EARLIER)] {
+        for read_model in ReadModel::ALL {
+            assert_eq!(site.position(tenant, read_model).await, events, "{read_model:?} of `{tenant}`");
+        }
+        assert_eq!(site.counted(tenant).await, events - 1, "`{tenant}`");
+    }
+    assert!(!projector.parking_changed().await.expect("reads"), "nobody was parked");
+    let status = site.models.status(&site.store.heads().await.expect("heads")).await.expect("a status");
+    assert!(status.iter().all(|status| status.parked_count == 0 && status.lag_events == 0), "{status:?}");
+}
+
+#[tokio::test]
+async fn a_read_model_that_is_made_again_does_not_keep_the_others_from_following_on_sqlite() {
+    a_read_model_that_is_made_again_does_not_keep_the_others_from_following(Site::on_sqlite().await).await;
+}
+
+#[tokio::test]
+async fn a_read_model_that_is_made_again_does_not_keep_the_others_from_following_on_postgres() {
+    a_read_model_that_is_made_again_does_not_keep_the_others_from_following(Site::on_postgres().await).await;
+}
+
+#[tokio::test]
+async fn batches_shrink_to_one_event_and_grow_back_to_the_limit() {
+    let site = Site::on_sqlite().await;
+    site.publish("acme").await;
+    for _ in 1..20 {
+        site.submit("acme").await;
+    }
+    let mut projector = site.projector().await;
+    for wanted in [4, 2, 1, 1] {
+        projector.shrink();
+        assert_eq!(projector.advance().await.expect("a batch"), wanted);
+    }
+    for wanted in [2, 4, 6] {
+        projector.grow();
+        assert_eq!(projector.advance().await.expect("a batch"), wanted);
+    }
+    projector.grow();
+    assert_eq!(projector.events_max, LIMITS.events_max);
+}
