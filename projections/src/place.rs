@@ -115,11 +115,11 @@ impl Place {
                 let schema = place.schema;
                 // A crash may lose the last commits, rows and checkpoints alike, as in a file; and no batch waits for a standby that is away.
                 // Without the other ways to join and scan, every plan goes from a batch's rows to the index, whatever the statistics say;
-                // planned for each batch, because a plan that was made while a table was small may take an index of the tenant alone.
+                // planned for each batch (and never compiled, for what such a plan seems to cost), because a plan that was made while a table was small may take an index of the tenant alone.
                 let enter = format!(
                     "SET ROLE formledger_projector; SET search_path TO {schema}; SET synchronous_commit TO off; \
                      SET enable_hashjoin TO off; SET enable_mergejoin TO off; SET enable_seqscan TO off; \
-                     SET plan_cache_mode TO force_custom_plan"
+                     SET plan_cache_mode TO force_custom_plan; SET jit TO off"
                 );
                 connection.execute(&*enter).await?;
                 Ok(OwnConnection::Postgres(connection))
@@ -195,4 +195,26 @@ pub(crate) fn suffixed(path: &Path, suffix: &str) -> PathBuf {
     let mut file = path.as_os_str().to_owned();
     file.push(suffix);
     file.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use formledger_test_cluster::Database;
+
+    use super::*;
+    use crate::database::sql;
+    use crate::read_models::{ReadModelSettings, ReadModels};
+
+    #[tokio::test]
+    async fn what_writes_read_models_does_not_have_its_statements_compiled() {
+        let database = Database::create().await;
+        let place = ReadModelPlace::postgres(&database.url()).expect("a URL");
+        ReadModels::open(place.clone(), ReadModelSettings::default()).await.expect("opens");
+        // Whatever the server would do.
+        let on = format!("ALTER DATABASE {} SET jit = on", database.name());
+        database.connect().await.execute(&*on).await.expect("sets");
+        let mut writer = place.0.connect_writer().await.expect("connects");
+        let shown = sql("SHOW jit").one(&mut writer.connection()).await.expect("answers");
+        assert_eq!(shown.value::<String>().expect("a text"), "off");
+    }
 }

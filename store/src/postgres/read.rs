@@ -38,7 +38,7 @@ pub(crate) struct PostgresReader {
 }
 
 /// Whose rows a question is about.
-enum Access<'a> {
+pub(super) enum Access<'a> {
     /// One tenant's, as row-level security sees to.
     Tenant(&'a TenantId),
     /// Everybody's: projectors, verification.
@@ -48,7 +48,8 @@ enum Access<'a> {
 impl Access<'_> {
     /// Begins a transaction with all that it needs of a session, because through a pooler the next one may be another's. Without the
     /// other ways to join and to scan, every plan goes from what is asked to the index and along it, however large the tables are and whatever
-    /// is known of them: a page of a ledger would otherwise be sorted out of all that comes after it.
+    /// is known of them: a page of a ledger would otherwise be sorted out of all that comes after it. What cannot do without such a way is
+    /// given an enormous cost for it, for which Postgres would compile the plan of each small question first.
     fn begin(&self) -> String {
         let (role, tenant) = match self {
             Self::Tenant(tenant) => ("formledger_reader", tenant.as_str()),
@@ -58,6 +59,7 @@ impl Access<'_> {
         format!(
             "BEGIN READ ONLY; SET LOCAL ROLE {role}; SET LOCAL app.tenant = '{tenant}'; SET LOCAL enable_hashjoin = off; \
              SET LOCAL enable_mergejoin = off; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; \
+             SET LOCAL jit = off; \
              SET LOCAL statement_timeout = '25s'"
         )
     }
@@ -109,7 +111,7 @@ impl PostgresReader {
     }
 
     /// The rows of one question.
-    async fn fetch(
+    pub(super) async fn fetch(
         &self,
         access: Access<'_>,
         query: Query<'_, Postgres, PgArguments>,

@@ -3,7 +3,8 @@
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Executor, Row};
 
-use super::super::PostgresOptions;
+use super::super::read::Access;
+use super::super::{PostgresOptions, PostgresReader};
 use super::SharedDatabase;
 use crate::contract::{Database, append, context, events, keyed, positions, stream};
 use crate::{Store, StoreSettings};
@@ -129,4 +130,21 @@ async fn a_login_that_owns_nothing_serves_a_migrated_database() {
     assert_eq!(store.heads().await.expect("reads").len(), 2);
     let loaded = store.ledger(&context("acme")).load(&stream("acme", "t")).await.expect("loads");
     assert_eq!(loaded.len(), 2);
+}
+
+#[tokio::test]
+async fn no_session_compiles_what_it_is_asked() {
+    let database = two_tenants().await;
+    // Whatever the server would do.
+    database.sql(&format!("ALTER DATABASE {} SET jit = on", database.0.name())).await.expect("sets");
+    let ask = "SHOW jit";
+    let reader = PostgresReader::new(&database.0.url().parse().expect("a URL"), &StoreSettings::default());
+    let tenant = "acme".parse().expect("slug");
+    for access in [Access::EveryTenant, Access::Tenant(&tenant)] {
+        let rows = reader.fetch(access, sqlx::query(ask)).await.expect("answers");
+        assert_eq!(rows[0].get::<String, _>(0), "off");
+    }
+    let mut writer = database.backend().await;
+    let session = writer.link.connection().await.expect("connects");
+    assert_eq!(session.fetch_one(ask).await.expect("answers").get::<String, _>(0), "off");
 }

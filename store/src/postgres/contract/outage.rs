@@ -93,22 +93,28 @@ async fn a_server_killed_under_load_loses_and_doubles_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_whose_connection_was_cut_is_found_out_before_it_is_answered() {
+    // Others may wait, too: who tells of earlier batches does so by commits.
+    const COMMITTING: &str =
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query LIKE 'WITH asked%'";
+    const ASKING: &str = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
+         AND (query LIKE 'INSERT INTO ledgers%' OR query LIKE 'UPDATE ledgers%')";
     let server = Postgres::start().await;
+    // A commit waits for it, and so for as long as the test wants.
+    let standby = server.standby().await;
+    server.commit_with(&standby).await;
     let proxy = Proxy::to(server.port());
     let store = open(&through(&proxy, &server)).await;
     // One ledger that the lost batch moves, and one that it creates.
     append(&store, events(&stream("moved", "before"), 0, 1)).await;
-    server.slow_commits(formledger_test_cluster::COMMIT_DELAY_MAX).await;
     for tenant in ["moved", "created"] {
+        standby.upstream().refuse();
         let lost = stream(tenant, "lost");
         let cut = async {
-            server
-                .until(
-                    "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'WITH asked%' AND state = 'active'",
-                    "1",
-                )
-                .await;
+            server.until(COMMITTING, "1").await;
             proxy.cut();
+            // The writer asks what became of it, and waits for what the commit holds.
+            server.until(ASKING, "1").await;
+            standby.upstream().heal();
         };
         let ledger = store.ledger(&context(tenant));
         let (answer, ()) = tokio::join!(timeout(PATIENCE, ledger.append(events(&lost, 0, 1))), cut);
