@@ -217,10 +217,10 @@ impl Batch {
 
     /// Takes note of what is read, which may go on from what was.
     fn note(&mut self, tenant: &TenantId, read: Range) {
-        if !self.ranges.contains_key(tenant) {
-            self.ranges.insert(tenant.clone(), Vec::new());
-        }
-        let Some(ranges) = self.ranges.get_mut(tenant) else { return };
+        let Some(ranges) = self.ranges.get_mut(tenant) else {
+            self.ranges.insert(tenant.clone(), vec![read]);
+            return;
+        };
         match ranges.iter_mut().find(|range| range.up_to == read.after) {
             Some(range) => range.up_to = read.up_to,
             None => ranges.push(read),

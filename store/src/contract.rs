@@ -80,6 +80,7 @@ macro_rules! contract_suite {
             order::what_was_just_recorded_reads_as_the_database_has_it,
             order::a_reopened_ledger_goes_on_with_the_right_tree,
             order::recorded_time_never_goes_back_when_the_clock_does,
+            order::a_time_finds_the_last_position_recorded_by_then,
             order::two_processes_share_one_ledger_without_gaps,
             conflict::an_append_fails_when_the_stream_is_elsewhere,
             conflict::a_conflict_in_a_batch_fails_its_own_command_only,

@@ -12,7 +12,7 @@ mod contract;
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
 pub(crate) use read::SqliteReader;
@@ -44,9 +44,10 @@ fn writer_options(path: &Path) -> SqliteConnectOptions {
         .busy_timeout(BUSY_TIMEOUT)
 }
 
-/// The connection that appends, to a file that is there.
+/// The connection that appends, to a file that is there: one that went missing under a running process must not come back empty.
 fn open_writer(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open(path)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(WRITER_STATEMENTS_MAX);
     // Without recursive triggers, `INSERT OR REPLACE` would delete an event without asking the trigger that refuses. What a statement over many

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use formledger_domain::{Position, Sequence};
 
 use super::{Database, append, context, events, positions, stream};
@@ -142,6 +143,36 @@ pub(crate) async fn recorded_time_never_goes_back_when_the_clock_does(database: 
     let answer = ledger.append(events(&stream("acme", "after"), 0, 1)).await.expect("appends");
     let Appended::Recorded { recorded_at, .. } = answer else { panic!("was not recorded before") };
     assert_eq!(recorded_at, ahead);
+}
+
+pub(crate) async fn a_time_finds_the_last_position_recorded_by_then(database: &impl Database) {
+    let tick = TimeDelta::microseconds(1);
+    let store = database.open().await;
+    let nothing =
+        store.ledger(&context("nobody")).position_at(DateTime::<Utc>::MAX_UTC).await.expect("reads");
+    assert_eq!(nothing, Position::START);
+    for n in 0..9 {
+        // Several of one append share their time; those of another tenant lie between.
+        append(&store, events(&stream("acme", &format!("{n}")), 0, 1 + n % 3)).await;
+        append(&store, events(&stream("globex", &format!("{n}")), 0, 2)).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // From memory, and from the database.
+    for store in [&store, &database.open().await] {
+        for tenant in ["acme", "globex"] {
+            let ledger = store.ledger(&context(tenant));
+            let recorded = ledger.read_after(Position::START, usize::MAX).await.expect("reads");
+            assert_eq!(recorded.len(), 18);
+            let times = recorded.iter().map(|event| event.recorded_at);
+            for time in
+                times.flat_map(|time| [time - tick, time, time + tick]).chain([DateTime::<Utc>::MAX_UTC])
+            {
+                let reached = recorded.iter().filter(|event| event.recorded_at <= time).count();
+                let found = ledger.position_at(time).await.expect("reads");
+                assert_eq!(found, Position(reached as u64), "`{tenant}` at {time}");
+            }
+        }
+    }
 }
 
 pub(crate) async fn two_processes_share_one_ledger_without_gaps(database: &impl Database) {

@@ -1,14 +1,17 @@
 //! SQLite keeps the ledger's contract, and a few promises of its own.
 
-use formledger_domain::Position;
+use std::io::ErrorKind;
+
+use formledger_domain::{Position, Sequence};
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Executor};
+use sqlx::{ConnectOptions, Connection, Executor};
 use tempfile::TempDir;
 
-use super::{SqliteBackend, SqliteReader};
-use crate::contract::{Database, append, contract_suite, events, stream};
+use super::{SqliteBackend, SqliteReader, schema, writer_options};
+use crate::backend::Backend;
+use crate::contract::{Database, append, context, contract_suite, events, keyed, stream};
 use crate::reader::Reader;
-use crate::{Idempotency, Store, StoreError, StoreSettings};
+use crate::{AppendError, Appended, Store, StoreError, StoreSettings};
 
 struct SqliteFile {
     folder: TempDir,
@@ -101,16 +104,44 @@ async fn a_file_of_a_newer_binary_is_one_clear_error() {
 #[tokio::test]
 async fn keys_that_an_earlier_binary_remembered_are_remembered_by_this_one() {
     let database = SqliteFile::create().await;
-    std::fs::File::create(database.path()).expect("an empty file is an empty database");
-    database.sql(include_str!("../../../migrations/sqlite/ledger/0001_ledger.sql")).await.expect("is made");
-    let remembered = "INSERT INTO idempotency VALUES ('acme', 'k', zeroblob(32), '{}', 7, 2, 0)";
-    database.sql(remembered).await.expect("inserts");
-    let newer = include_str!("../../../migrations/sqlite/ledger/0002_idempotency_in_arrival_order.sql");
-    database.sql(newer).await.expect("is migrated");
-    let idempotency = Idempotency { key: "k".into(), request_hash: [0; 32] };
-    let reader = database.reader(&StoreSettings::default());
-    let first = reader.remembered(&"acme".parse().expect("a slug"), &idempotency).await.expect("reads");
-    assert_eq!(first.expect("is remembered").first.position, Position(7));
+    let mut earlier = writer_options(&database.path()).connect().await.expect("is made");
+    schema::migrate_as_at_first(&mut earlier).await.expect("is migrated");
+    for (tenant, request, position) in [("acme", 1, 7), ("globex", 2, 9)] {
+        let hash = format!("{request:02x}").repeat(32);
+        let remembered = format!(
+            "INSERT INTO idempotency VALUES ('{tenant}', 'key', x'{hash}', '{{\"by\":{request}}}', {position}, 2, 0)"
+        );
+        earlier.execute(&*remembered).await.expect("inserts");
+    }
+    earlier.close().await.expect("closes");
+
+    let store = database.open().await;
+    let ledger = store.ledger(&context("acme"));
+    let again = ledger.append(keyed(&stream("acme", "s"), 0, "key", 1)).await.expect("answers");
+    let Appended::Replayed(first) = again else { panic!("recorded again: {again:?}") };
+    assert_eq!((first.position, first.sequence), (Position(7), Sequence(2)));
+    assert_eq!(first.outcome, r#"{"by":1}"#);
+    let reused = ledger.append(keyed(&stream("acme", "s"), 0, "key", 2)).await;
+    assert!(matches!(reused, Err(AppendError::KeyReused)), "{reused:?}");
+}
+
+#[tokio::test]
+async fn a_file_that_went_missing_is_not_made_again_by_the_writer() {
+    let database = SqliteFile::create().await;
+    let mut backend = database.backend().await;
+    for suffix in ["", "-wal", "-shm"] {
+        let file = database.folder.path().join(format!("ledger.db{suffix}"));
+        std::fs::remove_file(&file)
+            .or_else(|error| match error.kind() {
+                ErrorKind::NotFound => Ok(()),
+                _ => Err(error),
+            })
+            .expect("is removed");
+    }
+    backend.recover().await;
+    let missing = backend.connection().map(drop).expect_err("there is no file");
+    assert!(matches!(missing, StoreError::Database(_)), "{missing:?}");
+    assert!(!database.path().exists(), "an empty file was made");
 }
 
 #[tokio::test]

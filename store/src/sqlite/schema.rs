@@ -31,11 +31,18 @@ pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), Sto
     {
         return Err(StoreError::NewerSchema { found: newest.version, known });
     }
-    migrator().run_direct(connection).await.map_err(failed)
+    migrator(&MIGRATIONS).run_direct(connection).await.map_err(failed)
 }
 
-fn migrator() -> Migrator {
-    let migrations = MIGRATIONS.iter().map(|(version, name, sql)| {
+/// Brings an empty database to the schema of the binaries that knew the first migration alone.
+#[cfg(test)]
+pub(super) async fn migrate_as_at_first(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    connection.ensure_migrations_table().await.map_err(failed)?;
+    migrator(&MIGRATIONS[..1]).run_direct(connection).await.map_err(failed)
+}
+
+fn migrator(migrations: &[(i64, &'static str, &'static str)]) -> Migrator {
+    let migrations = migrations.iter().map(|(version, name, sql)| {
         Migration::new(*version, Cow::Borrowed(name), MigrationType::Simple, Cow::Borrowed(sql), false)
     });
     Migrator { migrations: migrations.collect(), ..Migrator::DEFAULT }
