@@ -62,7 +62,11 @@ async fn write_file(store: &Store, context: &TenantContext, path: &Path) -> anyh
 ///
 /// # Errors
 /// A [`ConfigError`] before anything is written when there is no such tenant.
-async fn write_ledger(store: &Store, context: &TenantContext, mut out: impl Write) -> anyhow::Result<()> {
+pub(super) async fn write_ledger(
+    store: &Store,
+    context: &TenantContext,
+    mut out: impl Write,
+) -> anyhow::Result<()> {
     let ledger = store.ledger(context);
     let head = ledger.head().await?.position;
     if head == Position::START {

@@ -1,6 +1,6 @@
 //! `formledger import`: a ledger that `formledger export` wrote, put into an empty tenant as it was: positions, sequences, times, hashes.
 //! Every line is checked before the first one is recorded, so a file that was changed is refused as a whole. An import that was
-//! interrupted goes on where it stopped when it is begun again.
+//! interrupted, also by a file that changes between the two readings, says how far it came and goes on there when it is begun again.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, IsTerminal};
@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use formledger_domain::{
@@ -105,6 +105,7 @@ async fn run(
 /// Records the file's events behind those that are there, checking each again: it is another reading.
 async fn record(restoration: &mut Restoration, path: &Path, tenant: &TenantId) -> anyhow::Result<Chain> {
     let (mut reader, mut chain) = (Reader::open(path)?, Chain::new(tenant.clone()));
+    reader.imported = restoration.position();
     let context = TenantContext::system(tenant.clone(), "import", Utc::now());
     let mut progress = Progress::new("imported");
     let (mut batch, mut bytes) = (Vec::new(), 0);
@@ -117,13 +118,14 @@ async fn record(restoration: &mut Restoration, path: &Path, tenant: &TenantId) -
         let stream = stream(&context, &event).ok_or_else(|| reader.refuse("it belongs to no aggregate"))?;
         batch.push((stream, event));
         if batch.len() >= BATCH_EVENTS || bytes >= BATCH_BYTES_MAX {
-            restoration.append(&batch, &chain).await?;
+            restoration.append(&batch, &chain).await.with_context(|| reader.so_far())?;
+            reader.imported = restoration.position();
             (batch, bytes) = (Vec::new(), 0);
             progress.tell(tenant, chain.position());
         }
     }
     if !batch.is_empty() {
-        restoration.append(&batch, &chain).await?;
+        restoration.append(&batch, &chain).await.with_context(|| reader.so_far())?;
     }
     Ok(chain)
 }
@@ -180,6 +182,8 @@ struct Reader<'a> {
     lines: BufReader<File>,
     number: u64,
     line: Vec<u8>,
+    /// Up to where the ledger holds the file's events; nothing of it while it is checked.
+    imported: Position,
 }
 
 impl<'a> Reader<'a> {
@@ -189,7 +193,7 @@ impl<'a> Reader<'a> {
         if !file.metadata().map_err(unreadable)?.is_file() {
             return Err(ConfigError(format!("`{}` is no file; it is read twice", path.display())).into());
         }
-        Ok(Self { path, lines: BufReader::new(file), number: 0, line: Vec::new() })
+        Ok(Self { path, lines: BufReader::new(file), number: 0, line: Vec::new(), imported: Position::START })
     }
 
     /// The next event; `None` at the end.
@@ -197,7 +201,8 @@ impl<'a> Reader<'a> {
         use std::io::Read;
         self.line.clear();
         self.number += 1;
-        let read = (&mut self.lines).take(LINE_BYTES_MAX).read_until(b'\n', &mut self.line)?;
+        let read = (&mut self.lines).take(LINE_BYTES_MAX).read_until(b'\n', &mut self.line);
+        let read = read.with_context(|| format!("`{}`: {}", self.path.display(), self.so_far()))?;
         if read == 0 {
             return Ok(None);
         }
@@ -227,7 +232,17 @@ impl<'a> Reader<'a> {
 
     /// Why the line that was read last is not taken.
     fn refuse(&self, what: &str) -> anyhow::Error {
-        anyhow!("`{}` line {}: {what}; nothing of it is imported", self.path.display(), self.number)
+        anyhow!("`{}` line {}: {what}; {}", self.path.display(), self.number, self.so_far())
+    }
+
+    /// What became of the file when no more of it is taken.
+    fn so_far(&self) -> String {
+        match self.imported {
+            Position::START => "nothing of it is imported".to_owned(),
+            position => {
+                format!("it is imported up to position {position}, another import goes on from there")
+            }
+        }
     }
 }
 
@@ -256,5 +271,70 @@ impl Progress {
             self.told = Instant::now();
             eprint!("{tenant}: {} up to position {at}{}", self.what, self.end);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use formledger_domain::{CanonicalJson, FormEvent};
+    use formledger_store::{Append, Store, StoreSettings};
+
+    use super::*;
+
+    const TENANT: &str = "acme";
+
+    /// A ledger of so many events, as `export` writes it.
+    async fn exported(folder: &Path, events: usize) -> String {
+        let store = Store::open_sqlite(&folder.join("source.db"), StoreSettings::default()).await;
+        let store = store.expect("a ledger");
+        let context = TenantContext::system(TENANT.parse().expect("a slug"), "test", Utc::now());
+        let ledger = store.ledger(&context);
+        let title = CanonicalJson::from_value(&serde_json::json!({"schema": {}})).expect("exact");
+        let drafted =
+            Form::encode(&FormEvent::DraftSaved { form: "claim".parse().expect("an id"), definition: title });
+        let append = Append {
+            stream: context.stream::<Form>("claim"),
+            expected: Sequence::START,
+            events: vec![drafted; events],
+            topic: None,
+            idempotency: None,
+        };
+        ledger.append(append).await.expect("appends");
+        let mut lines = Vec::new();
+        super::super::export::write_ledger(&store, &context, &mut lines).await.expect("exports");
+        store.close().await;
+        String::from_utf8(lines).expect("JSON")
+    }
+
+    #[tokio::test]
+    async fn a_file_that_breaks_while_it_is_recorded_is_told_of_with_the_position_that_was_reached() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let whole = exported(folder.path(), BATCH_EVENTS + 20).await;
+        let path = folder.path().join("acme.ndjson");
+        let tenant: TenantId = TENANT.parse().expect("a slug");
+        let target = folder.path().join("target.db");
+        let open = || Restoration::open_sqlite(&target, tenant.clone());
+        for (from, broken, said) in [
+            (0, BATCH_EVENTS, "nothing of it is imported".to_owned()),
+            (0, BATCH_EVENTS + 5, format!("imported up to position {BATCH_EVENTS}")),
+            (BATCH_EVENTS, BATCH_EVENTS + 3, format!("imported up to position {BATCH_EVENTS}")),
+        ] {
+            // The second reading meets what the first one did not.
+            let lines = whole.lines().enumerate();
+            let lines =
+                lines.map(|(n, line)| if n + 1 == broken { "{}\n".to_owned() } else { format!("{line}\n") });
+            std::fs::write(&path, lines.collect::<String>()).expect("writes");
+            let mut restoration = open().await.expect("opens");
+            assert_eq!(restoration.position(), Position(from as u64));
+            let refused = record(&mut restoration, &path, &tenant).await.expect_err("a broken line");
+            let refused = format!("{refused:#}");
+            assert!(refused.contains(&format!("line {broken}:")) && refused.contains(&said), "{refused}");
+            restoration.close().await;
+        }
+        std::fs::write(&path, &whole).expect("writes");
+        let mut restoration = open().await.expect("opens");
+        let imported = run(&mut restoration, &path, &tenant, None).await.expect("goes on");
+        assert_eq!(imported.events, 20);
+        restoration.close().await;
     }
 }
