@@ -33,7 +33,7 @@ pub struct Idempotency {
 pub struct FirstOutcome {
     /// What the caller stored with the append; JSON text.
     pub outcome: String,
-    /// The position of the last event that the first request recorded.
+    /// The position of the last event that the first request recorded; of the ledger's last one then when it recorded none.
     pub position: Position,
     /// The stream's sequence after it.
     pub sequence: Sequence,
@@ -46,7 +46,7 @@ pub struct Append {
     pub stream: StreamId,
     /// The sequence the stream must be at.
     pub expected: Sequence,
-    /// At least one event.
+    /// At least one event; or none, to remember the outcome of a command that changed nothing.
     pub events: Vec<EncodedEvent>,
     /// See [`crate::Metadata::topic`].
     pub topic: Option<Arc<str>>,

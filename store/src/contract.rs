@@ -119,6 +119,8 @@ macro_rules! contract_suite {
             execution::commands_that_race_are_decided_again,
             execution::a_repeated_command_gets_its_first_outcome_even_if_refused_by_now,
             execution::an_accepted_command_without_events_moves_nothing,
+            execution::a_repeated_command_that_changed_nothing_gets_its_first_outcome,
+            execution::an_outcome_without_events_shares_its_batch_with_events_and_survives_a_lost_answer,
         }
     };
     ($database:ty: $($group:ident :: $promise:ident),* $(,)?) => {

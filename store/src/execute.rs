@@ -37,7 +37,8 @@ pub type RenderOutcome<'a, A> = dyn Fn(&A, &[<A as Aggregate>::Event]) -> String
 /// A command that took effect, now or before.
 #[derive(Debug)]
 pub enum Executed<A: LedgerAggregate> {
-    /// It was decided and recorded now. An accepted command without events leaves position and sequence where they were.
+    /// It was decided and recorded now. An accepted command without events leaves position and sequence where they were; under an
+    /// idempotency key its outcome is remembered all the same.
     Now {
         /// The state after it.
         aggregate: A,
@@ -74,12 +75,10 @@ impl TenantLedger {
     {
         let settled = self.decide_until_settled(stream, command, services, &options).await;
         // An append finds a repeated key by itself, so the key is looked up only when there was no append: the happy path reads nothing.
-        let appended_nothing = match &settled {
-            Ok(Executed::Now { events, .. }) => events.is_empty(),
-            Ok(Executed::Before(_)) => false,
-            Err(ExecuteError::Refused(_) | ExecuteError::Append(AppendError::Conflict { .. })) => true,
-            Err(ExecuteError::Append(_)) => false,
-        };
+        let appended_nothing = matches!(
+            settled,
+            Err(ExecuteError::Refused(_) | ExecuteError::Append(AppendError::Conflict { .. }))
+        );
         if appended_nothing
             && let Some(idempotency) = &options.idempotency
             && let Some(first) = self.first_outcome(idempotency).await?
@@ -125,7 +124,7 @@ impl TenantLedger {
         // The sink applies each event to the aggregate as it is written: applying them here again would count them twice.
         aggregate.handle(command, services, &sink).await.map_err(ExecuteError::Refused)?;
         let events = sink.collect().await;
-        if events.is_empty() {
+        if events.is_empty() && options.idempotency.is_none() {
             let head = self.head().await.map_err(AppendError::from)?;
             let (position, recorded_at) = (head.position, self.now());
             return Ok(Executed::Now { aggregate, events, position, sequence: expected, recorded_at });
@@ -141,6 +140,7 @@ impl TenantLedger {
         };
         Ok(match self.append_seen(append, Some(era)).await? {
             Appended::Recorded { position, sequence, recorded_at } => {
+                let recorded_at = if events.is_empty() { self.now() } else { recorded_at };
                 Executed::Now { aggregate, events, position, sequence, recorded_at }
             }
             Appended::Replayed(first) => Executed::Before(first),

@@ -84,13 +84,16 @@ impl TenantLedger {
 
     /// Records events of one stream; answers when they are durable.
     ///
+    /// Without events it remembers the outcome under its key, in the same batch as everybody's events, and leaves ledger and stream where they are;
+    /// a ledger that holds nothing yet has nothing to remember it with, and forgets it.
+    ///
     /// A future that is dropped after its first poll may still record: retry with the same idempotency key.
     ///
     /// # Errors
     /// [`AppendError::Conflict`] when the stream is elsewhere, [`AppendError::KeyReused`], or the store failed.
     ///
     /// # Panics
-    /// When `append` has no events.
+    /// When `append` has neither events nor an outcome to remember.
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
         self.append_seen(append, None).await
     }
@@ -101,7 +104,8 @@ impl TenantLedger {
         append: Append,
         seen_in: Option<u64>,
     ) -> Result<Appended, AppendError> {
-        assert!(!append.events.is_empty(), "an append records at least one event");
+        let says_something = !append.events.is_empty() || append.idempotency.is_some();
+        assert!(says_something, "an append records an event, or an outcome to remember");
         self.own(&append.stream)?;
         let origin = Metadata {
             actor: self.actor.clone(),

@@ -183,7 +183,7 @@ impl<B: Backend> Writer<B> {
             }
             let Plan { batch, verdicts } = plan(commands, &self.heads, &facts, Utc::now().timestamp_micros());
             let repeats: Vec<bool> = verdicts.iter().map(is_repeat).collect();
-            if batch.events.is_empty() {
+            if batch.events.is_empty() && batch.outcomes.is_empty() {
                 self.backend.release().await?;
                 self.confirm(commands, &repeats).await?;
                 settle(commands, verdicts, &[]);

@@ -1,14 +1,16 @@
 //! Promise: a command is decided on the stream as it is, its events count once, and its repetition changes nothing.
 
-use formledger_domain::{LedgerAggregate, Sequence};
+use chrono::DateTime;
+use formledger_domain::{LedgerAggregate, Position, Sequence};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::fault::Fault;
 use super::tally::{AlreadyClosed, Command, Tally};
-use super::{Database, append, context, events, positions, stream};
+use super::{Database, append, context, events, keyed as keyed_append, positions, stream};
 use crate::{
-    AppendError, ExecuteError, ExecuteOptions, Executed, Expectation, Idempotency, Store, StoreSettings,
+    Append, AppendError, Appended, ExecuteError, ExecuteOptions, Executed, Expectation, Idempotency, Store,
+    StoreSettings,
 };
 
 fn expecting(expectation: Expectation) -> ExecuteOptions<'static, Tally> {
@@ -159,4 +161,74 @@ pub(crate) async fn an_accepted_command_without_events_moves_nothing(database: &
     let executed = execute(&store, "s", Command::DoNothing, expecting(Expectation::Any)).await;
     let Ok(Executed::Now { position, sequence, events, .. }) = executed else { panic!("{executed:?}") };
     assert_eq!((position.0, sequence.0, events.len()), (5, 0, 0));
+}
+
+pub(crate) async fn a_repeated_command_that_changed_nothing_gets_its_first_outcome(database: &impl Database) {
+    let store = database.open().await;
+    // A ledger without events forgets it.
+    for _ in 0..2 {
+        let executed = execute(&store, "s", Command::DoNothing, keyed("nothing")).await;
+        assert!(matches!(executed, Ok(Executed::Now { position: Position(0), .. })), "{executed:?}");
+    }
+    append(&store, events(&stream("acme", "s"), 0, 2)).await;
+    let ledger = store.ledger(&context("acme"));
+    let before = ledger.head().await.expect("reads");
+    let executed = execute(&store, "s", Command::DoNothing, keyed("nothing")).await;
+    let Ok(Executed::Now { position, sequence, events: none, recorded_at, .. }) = executed else {
+        panic!("{executed:?}")
+    };
+    assert_eq!((position.0, sequence.0, none.len(), recorded_at), (2, 2, 0, DateTime::UNIX_EPOCH));
+    assert_eq!(ledger.head().await.expect("reads"), before, "nothing happened to the ledger");
+
+    execute(&store, "s", Command::Add(5), keyed("add")).await.expect("executes");
+    // What it would find by now is not what it found; and somebody else's process remembers, too.
+    for store in [&store, &database.open().await] {
+        let again = execute(store, "s", Command::DoNothing, keyed("nothing")).await;
+        let Ok(Executed::Before(first)) = again else { panic!("decided again: {again:?}") };
+        assert_eq!((first.position, first.sequence), (Position(2), Sequence(2)));
+        assert_eq!(first.outcome, r#"{"total":2,"events":0}"#);
+        let other = Idempotency { key: "nothing".into(), request_hash: [9; 32] };
+        let options = ExecuteOptions { idempotency: Some(other), ..expecting(Expectation::Any) };
+        let reused = execute(store, "s", Command::DoNothing, options).await;
+        assert!(matches!(reused, Err(ExecuteError::Append(AppendError::KeyReused))), "{reused:?}");
+    }
+    assert_eq!(positions(&store, "acme").await, [1, 2, 3]);
+    let report = store.verify(&"acme".parse().expect("slug"), |_| {}).await.expect("verifies");
+    assert_eq!(report.differences, []);
+}
+
+pub(crate) async fn an_outcome_without_events_shares_its_batch_with_events_and_survives_a_lost_answer(
+    database: &impl Database,
+) {
+    let (store, faults) = database.open_faulty(StoreSettings::default()).await;
+    for tenant in ["acme", "globex"] {
+        append(&store, events(&stream(tenant, "s"), 0, 1)).await;
+    }
+    let nothing = |tenant: &str, key: &str| Append {
+        events: Vec::new(),
+        ..keyed_append(&stream(tenant, "s"), 1, key, 1)
+    };
+    let appends = vec![
+        nothing("acme", "alone"),
+        events(&stream("globex", "s"), 1, 1),
+        Append { expected: Sequence(2), ..nothing("globex", "beside") },
+    ];
+    let answers = faults.while_busy(&store, appends).await;
+    let positions_of: Vec<_> = answers
+        .iter()
+        .map(|answer| match answer {
+            Ok(Appended::Recorded { position, sequence, .. }) => (position.0, sequence.0),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(positions_of, [(1, 1), (2, 2), (2, 2)]);
+
+    let ledger = store.ledger(&context("acme"));
+    faults.next(Fault::LoseAnswer);
+    ledger.append(nothing("acme", "lost")).await.expect_err("the answer is lost");
+    for key in ["alone", "lost"] {
+        let again = ledger.append(nothing("acme", key)).await.expect("answers");
+        assert!(matches!(again, Appended::Replayed(ref first) if first.position == Position(1)), "{again:?}");
+    }
+    assert_eq!(append(&store, events(&stream("acme", "s"), 1, 1)).await, Position(2));
 }

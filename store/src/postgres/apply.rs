@@ -67,17 +67,17 @@ pub(super) fn split(batch: &Batch<'_>, is_won: impl Fn(&str) -> bool) -> (Ends, 
     (ends, moved.iter().map(|head| head.tenant.clone()).collect())
 }
 
-/// What tells of each of the batch's ledgers whether its part was committed.
+/// What tells of each of the batch's ledgers whether its part was committed. Nothing tells so where only outcomes are remembered: such a part is
+/// recorded again, collides with itself where it was committed, and is found to be a repetition.
 pub(super) fn proofs(batch: &Batch<'_>) -> Vec<Proof> {
     // Of each ledger in order of position, so that the last one stays.
     let newest: HashMap<&TenantId, EventId> =
         batch.events.iter().map(|event| (event.stream.tenant(), event.event_id)).collect();
-    let proof = |head: &HeadMove| Proof {
-        tenant: head.tenant.clone(),
-        head: head.to.clone(),
-        event_id: newest[&head.tenant],
+    let proof = |head: &HeadMove| {
+        let event_id = *newest.get(&head.tenant)?;
+        Some(Proof { tenant: head.tenant.clone(), head: head.to.clone(), event_id })
     };
-    batch.heads.iter().map(proof).collect()
+    batch.heads.iter().filter_map(proof).collect()
 }
 
 pub(super) fn apply<'q>(batch: &'q Batch<'_>) -> Binding<'q> {

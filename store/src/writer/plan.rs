@@ -52,6 +52,8 @@ pub(crate) fn plan<'c>(
     planner.batch.heads = planner
         .ledgers
         .into_iter()
+        // To be told that nothing happened, nobody needs a ledger.
+        .filter(|(_, ledger)| ledger.head.position > Position::START)
         .map(|(tenant, ledger)| HeadMove {
             tenant: tenant.clone(),
             from: ledger.from,
@@ -75,11 +77,12 @@ struct Planner<'c, 'f> {
     batch: Batch<'c>,
 }
 
-/// A ledger that the batch appends to. All its events share one time.
+/// A ledger that the batch appends to. All its events share one time, which is its head's only with the first of them.
 struct PlannedLedger {
     from: Position,
     tip: Option<Hash>,
     head: Head,
+    recorded_at: Micros,
     time: DateTime<Utc>,
     time_text: String,
 }
@@ -91,7 +94,7 @@ impl PlannedLedger {
         let recorded_at = head.recorded_at.max(now);
         let time = DateTime::from_timestamp_micros(recorded_at)
             .expect("the clock lies within chrono's 262,000 years; a stored head that does not was refused as damaged");
-        Self { from, tip, head: Head { recorded_at, ..head }, time, time_text: rfc3339(time) }
+        Self { from, tip, head, recorded_at, time, time_text: rfc3339(time) }
     }
 }
 
@@ -141,7 +144,7 @@ impl<'c> Planner<'c, '_> {
             let position = ledger.head.position.next();
             let leaf_hash = event.leaf.close(tenant, position, sequence, &ledger.time_text);
             ledger.head.frontier.append(leaf_hash);
-            ledger.head.position = position;
+            (ledger.head.position, ledger.head.recorded_at) = (position, ledger.recorded_at);
             self.batch.events.push(EventRow {
                 stream: &command.stream,
                 aggregate_id: &command.aggregate_id,
@@ -153,13 +156,15 @@ impl<'c> Planner<'c, '_> {
                 origin: &command.origin,
                 position,
                 event_id: event.event_id,
-                recorded_at: ledger.head.recorded_at,
+                recorded_at: ledger.recorded_at,
                 leaf_hash,
             });
         }
-        let (position, recorded_at, time) = (ledger.head.position, ledger.head.recorded_at, ledger.time);
+        let (position, recorded_at, time) = (ledger.head.position, ledger.recorded_at, ledger.time);
         self.sequences.insert(&command.stream, sequence);
-        if let Some((idempotency, outcome)) = &command.idempotency {
+        if let Some((idempotency, outcome)) = &command.idempotency
+            && position > Position::START
+        {
             let first = FirstOutcome { outcome: outcome.clone(), position, sequence };
             let remembered = Remembered { request_hash: idempotency.request_hash, first };
             self.remembered.insert((tenant, &idempotency.key), remembered);
