@@ -1,6 +1,6 @@
 //! Files: who attaches them where, which ones, and what that does to what was approved.
 
-use super::super::{SignatureGiven, SignedContent, WorkflowFact};
+use super::super::{NOTES_MAX, SignatureGiven, SignedContent, WorkflowFact};
 use super::*;
 use crate::attachment::{Attachment, ContentHash, MediaType};
 
