@@ -30,6 +30,25 @@ fn a_delegation_holds_in_its_time_and_returns_to_its_owner() {
 }
 
 #[test]
+fn a_delegation_holds_with_the_roles_its_owner_had_also_when_the_owner_lost_them() {
+    let mut case = Case::in_review();
+    case.act(&reviewer("rita"), delegate("dora")).expect("delegated");
+    // Rita's later credentials have no role any more: she may not act, and whom she delegated to may until the delegation ends.
+    refused_as_not_permitted(case.take(&person("rita", &[]), "approve"));
+    case.take(&person("dora", &[]), "approve").expect("the right that was lent");
+    assert_eq!(case.have(), 1);
+
+    let mut ended = Case::in_review();
+    ended.act(&reviewer("rita"), delegate("dora")).expect("delegated");
+    let end = Act::EndDelegation { from: Some("rita".to_owned()) };
+    ended.act(&person("ada", &["admin"]), end).expect("an admin ends it in her place");
+    refused_as_not_permitted(ended.take(&person("dora", &[]), "approve"));
+
+    let mut without = Case::in_review();
+    refused_as_not_permitted(without.act(&person("rita", &[]), delegate("dora")));
+}
+
+#[test]
 fn a_delegate_gives_the_right_back_whoever_has_the_task() {
     let mut case = Case::in_review();
     case.act(&reviewer("rita"), delegate("dora")).expect("delegated");
