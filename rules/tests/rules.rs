@@ -104,7 +104,9 @@ fn a_macro_that_is_written_wrongly_is_answered_with_how_it_is_written() {
     let layout = Layout::new(Arc::new(ObjectType::new([], false)));
     let problem = |source: &str| Program::compile(source, &layout).expect_err(source)[0].message.clone();
     assert!(
-        problem("[1].map(x.y, 2)").contains("`map` is written `list.map(name, expression)`"),
+        problem("[1].map(x.y, 2)").contains(
+            "`map` is written `list.map(name, expression)` or `list.map(name, condition, expression)`"
+        ),
         "{}",
         problem("[1].map(x.y, 2)")
     );

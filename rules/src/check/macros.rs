@@ -9,21 +9,34 @@ use crate::node::{Fold, FoldKind, Node};
 use crate::syntax::{Expr, ExprKind};
 use crate::types::Type;
 
-/// The macros' names, for suggestions, and how each is written.
-pub(super) const USAGE: [(&str, &str); 13] = [
-    ("has", "has(path.to.field)"),
-    ("all", "list.all(name, condition)"),
-    ("exists", "list.exists(name, condition)"),
-    ("exists_one", "list.exists_one(name, condition)"),
-    ("existsOne", "list.existsOne(name, condition)"),
-    ("map", "list.map(name, expression)"),
-    ("filter", "list.filter(name, condition)"),
-    ("transformList", "list.transformList(name, other, expression)"),
-    ("transformMap", "map.transformMap(key, value, expression)"),
-    ("sortBy", "list.sortBy(name, expression)"),
-    ("optMap", "optional.optMap(name, expression)"),
-    ("optFlatMap", "optional.optFlatMap(name, expression)"),
-    ("bind", "cel.bind(name, value, expression)"),
+/// The macros' names, for suggestions, and each form in which they are written. `docs/rules.md` lists the same forms, and a test compares.
+pub(super) const USAGE: [(&str, &[&str]); 14] = [
+    ("has", &["has(path.to.field)"]),
+    ("all", &["list.all(name, condition)", "map.all(key, value, condition)"]),
+    ("exists", &["list.exists(name, condition)", "map.exists(key, value, condition)"]),
+    ("exists_one", &["list.exists_one(name, condition)", "map.exists_one(key, value, condition)"]),
+    ("existsOne", &["list.existsOne(name, condition)", "map.existsOne(key, value, condition)"]),
+    ("map", &["list.map(name, expression)", "list.map(name, condition, expression)"]),
+    ("filter", &["list.filter(name, condition)"]),
+    (
+        "transformList",
+        &[
+            "list.transformList(index, value, expression)",
+            "list.transformList(index, value, condition, expression)",
+        ],
+    ),
+    (
+        "transformMap",
+        &["map.transformMap(key, value, expression)", "map.transformMap(key, value, condition, expression)"],
+    ),
+    (
+        "transformMapEntry",
+        &["map.transformMapEntry(key, value, entry)", "map.transformMapEntry(key, value, condition, entry)"],
+    ),
+    ("sortBy", &["list.sortBy(name, expression)"]),
+    ("optMap", &["optional.optMap(name, expression)"]),
+    ("optFlatMap", &["optional.optFlatMap(name, expression)"]),
+    ("bind", &["cel.bind(name, value, expression)"]),
 ];
 
 /// Whether `name` is a macro that is called like a function.
@@ -239,5 +252,32 @@ fn ident<'s>(expr: &Expr<'s>) -> Option<&'s str> {
     match expr.kind {
         ExprKind::Ident { name, absolute: false } => Some(name),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = include_str!("../../../docs/rules.md");
+
+    #[test]
+    fn the_page_lists_every_form_of_every_macro_and_the_element_macros_have_no_other() {
+        let line = |forms: &[&str]| format!("- `{}`", forms.join("`, `"));
+        let listed: Vec<String> = USAGE.iter().map(|(_, forms)| line(forms)).collect();
+        let listed = listed.join("\n");
+        assert!(
+            PAGE.contains(&listed),
+            "docs/rules.md lists the macros under \"Functions\" like this:\n{listed}"
+        );
+
+        let element = |form: &str| form.starts_with("list.") || form.starts_with("map.");
+        for (name, forms) in USAGE {
+            let mut arguments: Vec<usize> =
+                forms.iter().filter(|form| element(form)).map(|form| form.split(", ").count()).collect();
+            arguments.sort_unstable();
+            let read: Vec<usize> = (0..8).filter(|count| shape(name, *count).is_some()).collect();
+            assert_eq!(read, arguments, "`{name}`");
+        }
     }
 }

@@ -33,7 +33,8 @@ impl Checker<'_, '_> {
             return format!("there is no {what} `{name}`; it is written `{right}`");
         }
         let macros = super::macros::USAGE;
-        if let Some((_, usage)) = macros.iter().find(|(known, _)| *known == name) {
+        if let Some((_, forms)) = macros.iter().find(|(known, _)| *known == name) {
+            let usage = forms.join("` or `");
             return format!("`{name}` is written `{usage}`, with a plain name where that says one");
         }
         let macros = macros.iter().map(|(name, _)| *name);

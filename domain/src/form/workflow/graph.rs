@@ -7,7 +7,6 @@ use super::super::ast::{Field, FieldKind};
 use super::super::problem::DefinitionProblem;
 use super::read::Definition;
 use super::{SUBMITTER_ROLE, State};
-use crate::context::role_scope;
 use crate::json::pointer;
 
 /// The state of a draft: every form has it, so no workflow may give the name another meaning.
@@ -236,11 +235,6 @@ fn roles(at: &str, roles: &[String], problems: &mut Vec<DefinitionProblem>) {
                 && role.to_lowercase().trim_end_matches('s') == known.trim_end_matches('s')
         });
         let message = match meant {
-            _ if role_scope(role).is_some() => {
-                format!(
-                    "`{role}` is a role for one form, which is the role alone there, so nobody could act in this role"
-                )
-            }
             _ if BYSTANDERS.contains(&role.as_str()) => {
                 format!("`{role}` takes no part in workflows, so nobody could act in this role")
             }

@@ -10,6 +10,7 @@ use super::expression::{Candidates, Guard};
 use super::reminder::never_in_time;
 use super::{DEFAULT_ROLE, Period, REMINDERS_MAX, Reminder, SignatureRule, State, Transition};
 use crate::attachment::reverses_text;
+use crate::context::role_scope;
 use crate::json::pointer;
 
 /// The most states of a workflow.
@@ -109,7 +110,7 @@ fn state(value: &Value, at: String, problems: &mut Vec<DefinitionProblem>) -> St
     given.title();
     state.is_final = given.flag("final");
     state.edit = given.pointers("edit");
-    state.editors = given.has("editors").then(|| given.names("editors"));
+    state.editors = given.has("editors").then(|| given.roles("editors"));
     state.attach = given.has("attach").then(|| given.flag("attach"));
     state.due = given.period("due", DUE_RULE);
     state.escalate_to = given.escalation();
@@ -157,7 +158,7 @@ fn transition(
         name: given.name("name").unwrap_or_default(),
         from: given.states_named("from"),
         to: given.name("to").unwrap_or_default(),
-        roles: given.names("roles"),
+        roles: given.roles("roles"),
         candidates: given.expression("candidates"),
         when: given.expression("when"),
         approvals,
@@ -218,7 +219,17 @@ impl<'a> Members<'a> {
 
     /// A list of names; empty when it is missing.
     fn names(&mut self, member: &str) -> Vec<String> {
-        self.texts(member, is_name, NAME_RULE)
+        self.texts(member, is_name, |_| NAME_RULE.to_owned())
+    }
+
+    /// A list of roles; empty when it is missing.
+    fn roles(&mut self, member: &str) -> Vec<String> {
+        self.texts(member, is_name, |given| match given.and_then(|role| Some((role, role_scope(role)?))) {
+            Some((role, (name, form))) if is_name(name) => format!(
+                "`{role}` is how a credential says `{name}` for the form `{form}` alone; a workflow is of one form and says `{name}`"
+            ),
+            _ => NAME_RULE.to_owned(),
+        })
     }
 
     /// One state or several; at least one.
@@ -236,10 +247,16 @@ impl<'a> Members<'a> {
 
     fn pointers(&mut self, member: &str) -> Vec<String> {
         let rule = "a field is named by a JSON Pointer into the data, for example `/lines`; the empty one is all data";
-        self.texts(member, |text| text.is_empty() || text.starts_with('/'), rule)
+        self.texts(member, |text| text.is_empty() || text.starts_with('/'), |_| rule.to_owned())
     }
 
-    fn texts(&mut self, member: &str, accepts: impl Fn(&str) -> bool, rule: &str) -> Vec<String> {
+    /// A list of texts, each once; `rule` says what would be right where `accepts` does not take one, or where it is no text.
+    fn texts(
+        &mut self,
+        member: &str,
+        accepts: impl Fn(&str) -> bool,
+        rule: impl Fn(Option<&str>) -> String,
+    ) -> Vec<String> {
         let items = match self.members.get(member) {
             None => return Vec::new(),
             Some(Value::Array(items)) if items.len() <= NAMES_MAX => items,
@@ -256,7 +273,7 @@ impl<'a> Members<'a> {
                     texts.push(text.to_owned());
                     continue;
                 }
-                _ => rule.to_owned(),
+                other => rule(other),
             };
             let at = format!("{}/{member}/{place}", self.at);
             self.problems.push(DefinitionProblem::error(at, message));
@@ -307,7 +324,7 @@ impl<'a> Members<'a> {
                     from when it is due";
         let before = self.problems.len();
         let reminders: Vec<Reminder> = self
-            .texts("remind", |text| Reminder::parse(text).is_some(), rule)
+            .texts("remind", |text| Reminder::parse(text).is_some(), |_| rule.to_owned())
             .iter()
             .filter_map(|text| Reminder::parse(text))
             .collect();

@@ -112,6 +112,25 @@ fn members_of_the_wrong_type_are_refused_where_they_stand() {
 }
 
 #[test]
+fn a_role_for_one_form_is_not_how_a_workflow_names_a_role() {
+    let told = problems(|w| {
+        w["transitions"][0]["roles"] = json!(["reviewer@expense"]);
+        w["states"]["review"]["editors"] = json!(["clerk", "@expense", "two words@expense"]);
+    });
+    let told: Vec<(&str, &str)> = told.iter().map(|problem| (&*problem.pointer, &*problem.message)).collect();
+    let expected = "`reviewer@expense` is how a credential says `reviewer` for the form `expense` alone; a workflow is of one form and says `reviewer`";
+    assert!(told.contains(&("/workflow/transitions/0/roles/0", expected)), "{told:?}");
+    for place in [1, 2] {
+        let pointer = format!("/workflow/states/review/editors/{place}");
+        let message = told.iter().find(|(at, _)| *at == pointer).map(|(_, message)| *message);
+        assert!(
+            message.is_some_and(|message| message.starts_with("a name is 1 to 128")),
+            "{place}: {told:?}"
+        );
+    }
+}
+
+#[test]
 fn every_state_that_is_named_exists() {
     assert_eq!(errors(|w| w["initial"] = json!("start")), ["/workflow/initial"]);
     assert_eq!(
