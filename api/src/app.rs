@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use formledger_domain::TenantId;
 use formledger_projections::{
-    MomentSettings, Moments, OpenError, ProjectError, ReadModelPlace, ReadModelSettings, ReadModels,
-    Replicas, RunnerSettings, remove_stale_shadows,
+    Moments, OpenError, ProjectError, ReadModelPlace, ReadModelSettings, ReadModels, Replicas,
+    RunnerSettings, remove_stale_shadows,
 };
 use formledger_store::{Restoration, Store, StoreError, StoreSettings};
 use futures_util::FutureExt;
@@ -149,7 +149,7 @@ impl App {
         }
         let (stop, stopping) = watch::channel(false);
         let folder = settings.storage.data.clone();
-        let moments = Moments::new(store.clone(), read_models.clone(), folder, MomentSettings::default());
+        let moments = Moments::new(store.clone(), read_models.clone(), folder, settings.moments.clone());
         let api = Api {
             moments,
             tenants: Tenants::new(settings.provisioned_tenants),

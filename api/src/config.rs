@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use formledger_domain::{FormId, Position, TenantId};
-use formledger_projections::ReadModelPlace;
+use formledger_projections::{MomentSettings, ReadModelPlace};
 use formledger_store::{PostgresOptions, StoreError};
 
 use crate::limits::Limits;
@@ -114,6 +114,12 @@ pub struct ServeArgs {
     /// Bytes of a request's body; more is answered 413
     #[arg(long, env = "FORMLEDGER_BODY_BYTES_MAX", default_value_t = 1024 * 1024)]
     pub body_bytes_max: usize,
+    /// Bytes that lists of the past may take in the data directory, one moment half of it; 0 turns them off
+    #[arg(long, env = "FORMLEDGER_PAST_BYTES_MAX", default_value_t = 4 * 1024 * 1024 * 1024)]
+    pub past_bytes_max: u64,
+    /// Bytes that lists of the past leave free on the disk of the data directory
+    #[arg(long, env = "FORMLEDGER_PAST_DISK_RESERVE_BYTES", default_value_t = 1024 * 1024 * 1024)]
+    pub past_disk_reserve_bytes: u64,
 }
 
 /// Whose token to mint.
@@ -297,6 +303,8 @@ pub struct Settings {
     pub append_batch_max: usize,
     /// Limits of requests and connections.
     pub limits: Limits,
+    /// Limits of past moments.
+    pub moments: MomentSettings,
 }
 
 impl Cli {
@@ -378,6 +386,7 @@ impl ServeArgs {
                 body_bytes_max: self.body_bytes_max,
                 ..Limits::default()
             },
+            moments: MomentSettings::with_bytes(self.past_bytes_max, self.past_disk_reserve_bytes),
         })
     }
 }

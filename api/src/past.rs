@@ -142,6 +142,16 @@ impl From<MomentError> for ApiError {
                 detail: format!("{error}; ask for single submissions at that position, or replay the range"),
                 errors: serde_json::Value::Null,
             },
+            MomentError::Off => Self::Refused {
+                code: "past-lists-off",
+                detail: "this server makes no lists of the past; ask for single submissions at that moment, or for the present"
+                    .to_owned(),
+                errors: serde_json::Value::Null,
+            },
+            MomentError::DiskFull => Self::Overloaded {
+                code: "moments-disk-full",
+                detail: "there is no room on the server's disk for the rows of a past moment; the present and single submissions are answered",
+            },
             MomentError::Closed => Self::Overloaded { code: "closing", detail: "the server is stopping" },
             MomentError::Failed(_) => Self::internal(error),
         }

@@ -27,12 +27,17 @@ use shelf::{Found, Shelf};
 pub struct MomentSettings {
     /// Moments kept at once; at the limit the one goes that nobody asked for in the longest time.
     pub kept_max: usize,
-    /// Bytes of all files that are kept; at the limit the same happens.
+    /// Bytes of all files that are kept; at the limit the same happens. Where it is 0 no moment is folded: [`MomentError::Off`].
     pub bytes_max: u64,
     /// Bytes of one file; a moment that needs more is [`MomentError::TooLarge`].
     pub moment_bytes_max: u64,
+    /// Bytes that stay free on the file system of the folder, where a ledger may be, too: kept moments go before they are taken, and what would
+    /// still take them is [`MomentError::DiskFull`].
+    pub reserve_bytes: u64,
     /// How long a moment is kept that nobody asks for.
     pub idle_max: Duration,
+    /// How long a moment is folded on at most for somebody who was told to ask again; when nobody waits and nobody is to come back, it ends.
+    pub come_back_max: Duration,
     /// Moments that are folded at once, each of another tenant; the others wait for their turn.
     pub building_max: usize,
     /// Moments of one tenant that are folded or wait for it; the next one is [`MomentError::Busy`].
@@ -47,11 +52,20 @@ impl Default for MomentSettings {
             kept_max: 32,
             bytes_max: 4 * 1024 * 1024 * 1024,
             moment_bytes_max: 2 * 1024 * 1024 * 1024,
+            reserve_bytes: 1024 * 1024 * 1024,
             idle_max: Duration::from_secs(15 * 60),
+            come_back_max: Duration::from_secs(90),
             building_max: 2,
             waiting_per_tenant_max: 8,
             waiting_max: 64,
         }
+    }
+}
+
+impl MomentSettings {
+    /// The usual ones but for the bytes of files: of all that are kept, of which one may take half, and of those that stay free.
+    pub fn with_bytes(bytes_max: u64, reserve_bytes: u64) -> Self {
+        Self { bytes_max, moment_bytes_max: bytes_max / 2, reserve_bytes, ..Self::default() }
     }
 }
 
@@ -83,6 +97,12 @@ pub enum MomentError {
         /// The most there may be.
         bytes_max: u64,
     },
+    /// This process keeps no rows of past moments.
+    #[error("no rows of past moments are kept")]
+    Off,
+    /// The file system has no room for its rows beside what is to stay free.
+    #[error("there is no room on the disk for the rows of a past moment")]
+    DiskFull,
     /// This process is about to end.
     #[error("the server is stopping")]
     Closed,
@@ -90,6 +110,9 @@ pub enum MomentError {
     #[error("a past moment could not be folded")]
     Failed(#[source] Arc<ShadowError>),
 }
+
+/// How much later than twice the time that was told somebody may come back.
+const COME_BACK_LATE: Duration = Duration::from_secs(10);
 
 /// The past moments that this process holds. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -163,7 +186,7 @@ impl Moments {
     /// where nobody did lately, and waits for that at most until `deadline`.
     ///
     /// # Errors
-    /// [`MomentError`]. What is being folded goes on, also without anybody who waits.
+    /// [`MomentError`]. Who is told that it is [`MomentError::Building`] is waited for: it is folded on for a while.
     pub async fn at(
         &self,
         context: &TenantContext,
@@ -181,7 +204,14 @@ impl Moments {
         match stage {
             Stage::Ready(kept) => Ok(TenantReader::of_moment(tenant.clone(), kept)),
             Stage::Failed(error) => Err(error),
-            Stage::Waiting | Stage::Folding { .. } => Err(stage.as_building(position)),
+            Stage::Waiting | Stage::Folding { .. } => {
+                let told = stage.as_building(position);
+                if let MomentError::Building { left, .. } = told {
+                    let back = (left * 2 + COME_BACK_LATE).min(self.inner.settings.come_back_max);
+                    self.shelf().expect_back(tenant, position, Instant::now() + back);
+                }
+                Err(told)
+            }
         }
     }
 
@@ -191,6 +221,9 @@ impl Moments {
         position: Position,
     ) -> Result<watch::Receiver<Stage>, MomentError> {
         let Inner { store, settings, closed, .. } = &*self.inner;
+        if settings.bytes_max == 0 {
+            return Err(MomentError::Off);
+        }
         let mut shelf = self.shelf();
         if closed.load(Ordering::Relaxed) {
             return Err(MomentError::Closed);
@@ -223,6 +256,25 @@ impl Moments {
         self.inner.closed.store(true, Ordering::Relaxed);
         let gone = std::mem::take(&mut *self.shelf());
         drop(gone);
+    }
+
+    /// Makes sure that the disk keeps its reserve when `bytes` more are written. What can be folded again goes before it is touched.
+    fn keep_reserve(&self, bytes: u64) -> Result<(), MomentError> {
+        if self.has_room(bytes)? {
+            return Ok(());
+        }
+        let gone = self.shelf().take_kept();
+        // Removes the files that nobody reads.
+        drop(gone);
+        if self.has_room(bytes)? { Ok(()) } else { Err(MomentError::DiskFull) }
+    }
+
+    fn has_room(&self, bytes: u64) -> Result<bool, MomentError> {
+        let Inner { folder, settings, .. } = &*self.inner;
+        let disk = rustix::fs::statvfs(folder)
+            .map_err(|error| MomentError::Failed(Arc::new(std::io::Error::from(error).into())))?;
+        let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
+        Ok(free_bytes >= settings.reserve_bytes.saturating_add(bytes))
     }
 
     /// A panic elsewhere leaves entries that are complete.

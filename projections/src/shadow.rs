@@ -2,6 +2,7 @@
 //! rows at the same position. Driven by replays; the live rows are only read, and the file goes with the shadow.
 
 mod ahead;
+mod folder;
 mod rows;
 
 use std::path::{Path, PathBuf};
@@ -22,6 +23,8 @@ use crate::projector::{BatchLimits, ProjectError, Projector};
 use crate::read_models::{OpenError, ReadModelSettings, ReadModels};
 use crate::replicas::Replicas;
 use ahead::Ahead;
+pub use folder::ShadowFolder;
+use folder::remove_abandoned;
 use rows::Compared;
 
 /// One batch of a shadow: small, because live queries and projectors share the cores and the disk with it.
@@ -390,7 +393,8 @@ pub fn shadow_file(folder: &Path, name: impl std::fmt::Display) -> PathBuf {
     folder.join(format!("{FILE_PREFIX}{name}.db"))
 }
 
-/// Removes what shadows of a killed process left in `folder`. Only for a process that has the folder to itself, before its first shadow.
+/// Removes what shadows of killed processes left in `folder`. Only for the process that serves from the folder, before its first shadow; those
+/// of others that run beside it are in a [`ShadowFolder`] each and stay.
 ///
 /// # Errors
 /// When the folder cannot be read or a file not be removed.
@@ -401,5 +405,5 @@ pub fn remove_stale_shadows(folder: &Path) -> Result<(), std::io::Error> {
             std::fs::remove_file(entry.path())?;
         }
     }
-    Ok(())
+    remove_abandoned(folder)
 }

@@ -214,6 +214,13 @@ async fn moments_are_bounded_in_number_bytes_and_time_and_by_tenant() {
     let refused = at(&tiny, &acme, 2).await.expect_err("too large");
     assert!(matches!(refused, MomentError::TooLarge { wanted: Position(2), .. }), "{refused:?}");
 
+    let off = moments(&world, MomentSettings::with_bytes(0, 0));
+    assert!(matches!(at(&off, &acme, 2).await, Err(MomentError::Off)));
+    let reserved = moments(&world, MomentSettings { reserve_bytes: u64::MAX, ..Default::default() });
+    let refused = at(&reserved, &acme, 2).await.expect_err("the disk is smaller");
+    assert!(matches!(refused, MomentError::DiskFull), "{refused:?}");
+    assert_eq!(files(&world), 0, "nothing is left of what was refused");
+
     let short = moments(&world, MomentSettings { idle_max: Duration::ZERO, ..Default::default() });
     let reader = at(&short, &acme, 2).await.expect("a moment");
     tokio::time::sleep(Duration::from_millis(5)).await;

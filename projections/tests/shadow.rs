@@ -12,8 +12,8 @@ on_both_databases! {
 use chrono::Utc;
 use formledger_domain::{FormEvent, Position};
 use formledger_projections::{
-    ComparedReadModel, ReadModel, Replicas, SHADOW_DIFFERENCES_TOLD_MAX, Shadow, ShadowComparison, Skip,
-    remove_stale_shadows, shadow_file,
+    ComparedReadModel, ReadModel, Replicas, SHADOW_DIFFERENCES_TOLD_MAX, Shadow, ShadowComparison,
+    ShadowFolder, Skip, remove_stale_shadows, shadow_file,
 };
 use serde_json::{Value, json};
 use support::{On, World, canonical, form_id, on_both_databases, slug, submitted, task_opened};
@@ -186,4 +186,28 @@ async fn more_differences_than_are_told_are_counted_and_files_of_a_killed_proces
     std::fs::write(&left, "left").expect("a file");
     remove_stale_shadows(world.folder()).expect("removed");
     assert!(!left.exists() && world.folder().join("read-models.db").exists());
+}
+
+#[tokio::test]
+async fn a_server_that_starts_leaves_the_shadow_of_a_replay_beside_it_alone() {
+    let world = world(On::Sqlite).await;
+    let folder = ShadowFolder::make(world.folder()).expect("a folder");
+    let file = shadow_file(folder.path(), "replay");
+    let mut replay = Shadow::begin(&world.store, &live(&world), &file, &slug("acme"), &ReadModel::ALL)
+        .await
+        .expect("begins");
+    replay.advance(Position(10)).await.expect("advances");
+    // A killed process leaves its folder, and nobody holds the lock any more.
+    let killed = world.folder().join("replay-of-a-killed-process");
+    std::fs::create_dir(&killed).expect("a folder");
+    std::fs::write(killed.join("in-use"), "").expect("a file");
+    remove_stale_shadows(world.folder()).expect("removes what is stale");
+    let other = ShadowFolder::make(world.folder()).expect("another folder");
+    assert!(file.exists() && other.path().exists() && !killed.exists());
+    let compared = replay.compare(&live(&world), 0).await.expect("compares");
+    assert!(compared.read_models.iter().all(|read_model| read_model.differences == 0), "{compared:?}");
+    replay.remove().await;
+    let path = folder.path().to_owned();
+    drop(folder);
+    assert!(!path.exists(), "it goes with its process");
 }

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use formledger_domain::{Position, TenantContext};
-use formledger_projections::{ReadModel, Replicas, Shadow, ShadowComparison, ShadowDifference, shadow_file};
+use formledger_projections::{
+    ReadModel, Replicas, Shadow, ShadowComparison, ShadowDifference, ShadowFolder, shadow_file,
+};
 use formledger_store::{EventFilter, Store, TenantLedger};
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::sleep_until;
-use uuid::Uuid;
 
 use super::existing_ledger;
 use super::serve::runtime;
@@ -119,10 +120,13 @@ async fn shadow(
     let own = open_read_models(storage).await?;
     let replicas = open_replicas(&own, &arguments.storage.replicas()?, true).await?;
     let live = Replicas::new(own, replicas);
-    let file = shadow_file(&storage.data, Uuid::now_v7());
+    // Not beside the files of a server's own shadows, which it removes when it starts.
+    let folder = ShadowFolder::make(&storage.data)?;
+    let file = shadow_file(folder.path(), "replay");
     let mut shadow = Shadow::begin(store, &live, &file, &arguments.tenant, &followed).await?;
     let compared = compare(&mut shadow, &live, to).await;
     shadow.remove().await;
+    drop(folder);
     live.close().await;
     let compared = compared?;
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use formledger_domain::{
     Actor, Form, FormCommand, FormId, LedgerAggregate, SubmissionId, Tenant, TenantCommand, TenantId,
 };
+use formledger_projections::MomentSettings;
 use serde_json::{Value, json};
 
 use super::*;
@@ -43,6 +44,7 @@ async fn app(data: &Path) -> App {
         provisioned_tenants: false,
         append_batch_max: 512,
         limits: Limits::default(),
+        moments: MomentSettings::default(),
     };
     App::build(settings).await.expect("builds")
 }
@@ -103,6 +105,33 @@ async fn of_three_timers_at_the_same_moment_each_escalation_happens_once() {
     }
     app.catch_up().await.expect("read models");
     assert_eq!(first_look(api, late).await, Look::default());
+}
+
+#[tokio::test]
+async fn a_clock_that_goes_backwards_escalates_nothing_early_and_nothing_twice() {
+    const TASKS: usize = 3;
+    let data = tempfile::tempdir().expect("a directory");
+    let app = app(data.path()).await;
+    seed(&app, "acme", "P1D", TASKS).await;
+    app.catch_up().await.expect("read models");
+    let (api, mut attempts, late) = (app.api(), Attempts::default(), start() + TimeDelta::days(1));
+    let head = async || api.store.ledger(&context("acme")).head().await.expect("a head").position;
+    assert_eq!(look(api, &mut attempts, late).await.expect("a look").escalated, TASKS);
+    let escalated = head().await;
+    // The clock is set back before the due date, while the read model has not heard yet and after it has; then it comes by again.
+    for now in [start(), late - TimeDelta::seconds(1), late] {
+        assert_eq!(look(api, &mut attempts, now).await.expect("a look").escalated, 0, "{now}");
+    }
+    app.catch_up().await.expect("read models");
+    for now in [start() - TimeDelta::days(365), late, late + TimeDelta::days(1)] {
+        assert_eq!(look(api, &mut attempts, now).await.expect("a look"), Look::default(), "{now}");
+    }
+    assert_eq!(head().await, escalated, "nothing was recorded meanwhile");
+    // What is made while the clock is back is due by that clock.
+    seed_in(&app, "globex", json!({"due": "P2D", "escalate": {"to": "late"}}), 1).await;
+    app.catch_up().await.expect("read models");
+    assert_eq!(look(api, &mut attempts, late).await.expect("a look"), Look::default());
+    assert_eq!(look(api, &mut attempts, start() + TimeDelta::days(2)).await.expect("a look").escalated, 1);
 }
 
 #[tokio::test]

@@ -34,9 +34,7 @@ impl Build {
     pub(super) async fn run(self, turn: Arc<Mutex<()>>) {
         let _turn = turn.lock().await;
         let Ok(_place) = Arc::clone(&self.moments.inner.places).acquire_owned().await else { return };
-        // The shelf listens, too. Whoever gave up before it began has it begun again by asking again.
-        if self.announce.receiver_count() <= 1 {
-            self.moments.shelf().remove(&self.context.tenant, self.position);
+        if self.moments.shelf().abandon(&self.context.tenant, self.position, &self.announce) {
             return;
         }
         let Self { moments, context, position, announce } = self;
@@ -52,6 +50,12 @@ impl Build {
             Err(panic) => Err(MomentError::Failed(Arc::new(std::io::Error::other(panic).into()))),
         };
         let inner = &moments.inner;
+        let made = match made {
+            Ok(Some(made)) => Ok(made),
+            // Nobody is there to be told.
+            Ok(None) => return,
+            Err(error) => Err(error),
+        };
         let stage = match made {
             // Events may have been lost meanwhile: who asks again gets what the ledger holds now.
             Ok(_) if inner.store.era() != era => Stage::Failed(MomentError::Busy),
@@ -74,16 +78,18 @@ impl Build {
     }
 }
 
+/// Folds it; `None` when nobody wanted it any more.
 async fn make(
     moments: &Moments,
     tenant: &TenantId,
     wanted: Position,
     announce: &watch::Sender<Stage>,
-) -> Result<Made, MomentError> {
+) -> Result<Option<Made>, MomentError> {
     let failed = |error: ShadowError| MomentError::Failed(Arc::new(error));
     let Inner { store, live, folder, settings, closed, .. } = &*moments.inner;
     let since = Instant::now();
     let base = moments.shelf().nearest(tenant, wanted);
+    moments.keep_reserve(base.as_ref().map_or(0, |base| base.bytes))?;
     let path = shadow_file(folder, format_args!("moment-{}", Uuid::now_v7()));
     let from = base.as_ref().map_or(Position::START, |base| base.position);
     let mut shadow = match base {
@@ -106,7 +112,13 @@ async fn make(
             let complete = shadow.reached_by_all() >= wanted;
             metrics::histogram!("formledger_moment_build_seconds").record(since.elapsed());
             let (read_models, file) = shadow.end().await.map_err(failed)?;
-            return Ok(Made { kept: KeptMoment { read_models, file, position: wanted, bytes }, complete });
+            let kept = KeptMoment { read_models, file, position: wanted, bytes };
+            return Ok(Some(Made { kept, complete }));
         }
+        if moments.shelf().abandon(tenant, wanted, announce) {
+            tracing::debug!(%tenant, %wanted, %reached, "a past moment is not folded on: nobody waits for it");
+            return Ok(None);
+        }
+        moments.keep_reserve(0)?;
     }
 }

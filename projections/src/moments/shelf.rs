@@ -30,6 +30,8 @@ struct Entry {
     stage: watch::Receiver<Stage>,
     /// When somebody asked for it last.
     asked: Instant,
+    /// Until when somebody who was told to ask again may come back; `None` when nobody was.
+    expected_until: Option<Instant>,
 }
 
 /// What there is of a moment.
@@ -70,8 +72,54 @@ impl Shelf {
             return Found::Full;
         }
         let (announce, stages) = watch::channel(Stage::Waiting);
-        own.moments.insert(position, Entry { stage: stages.clone(), asked: Instant::now() });
+        let entry = Entry { stage: stages.clone(), asked: Instant::now(), expected_until: None };
+        own.moments.insert(position, entry);
         Found::Begun { stages, announce, turn: Arc::clone(&own.turn) }
+    }
+
+    /// Somebody was told to ask again, and does so by `until` if at all.
+    pub(super) fn expect_back(&mut self, tenant: &TenantId, position: Position, until: Instant) {
+        let entry = self.tenants.get_mut(tenant).and_then(|own| own.moments.get_mut(&position));
+        if let Some(entry) = entry {
+            entry.expected_until = Some(entry.expected_until.map_or(until, |known| known.max(until)));
+        }
+    }
+
+    /// Takes out a moment that is being made, when nobody waits for it and nobody is to come back; whoever asks for it later begins anew.
+    /// Answers whether nobody wants it.
+    pub(super) fn abandon(
+        &mut self,
+        tenant: &TenantId,
+        position: Position,
+        announce: &watch::Sender<Stage>,
+    ) -> bool {
+        let listening = announce.receiver_count();
+        let entry = self.tenants.get(tenant).and_then(|own| own.moments.get(&position));
+        // Another one, or none, when the ledgers' era ended meanwhile.
+        let entry = entry.filter(|entry| entry.stage.same_channel(&announce.subscribe()));
+        let is_expected =
+            entry.is_some_and(|entry| entry.expected_until.is_some_and(|until| Instant::now() < until));
+        // The shelf listens, too.
+        if is_expected || listening > usize::from(entry.is_some()) {
+            return false;
+        }
+        if entry.is_some() {
+            self.remove(tenant, position);
+        }
+        true
+    }
+
+    /// Takes out all that is there and leaves what is being made; answers it, to be dropped.
+    pub(super) fn take_kept(&mut self) -> Vec<Arc<KeptMoment>> {
+        let kept = |own: &OfTenant| own.moments.values().filter_map(Entry::kept).collect::<Vec<_>>();
+        let gone: Vec<(TenantId, Vec<Arc<KeptMoment>>)> =
+            self.tenants.iter().map(|(tenant, own)| (tenant.clone(), kept(own))).collect();
+        for (tenant, kept) in &gone {
+            for kept in kept {
+                self.remove(tenant, kept.position);
+            }
+        }
+        gone.into_iter().flat_map(|(_, kept)| kept).collect()
     }
 
     /// The latest moment of a tenant before `position` that is there.
@@ -117,5 +165,37 @@ impl Shelf {
             gone.push(kept);
         }
         gone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fold_goes_on_for_who_waits_and_for_who_was_told_to_ask_again_and_for_nobody_else() {
+        let (acme, position) = ("acme".parse::<TenantId>().expect("a slug"), Position(7));
+        let (mut shelf, settings) = (Shelf::default(), MomentSettings::default());
+        let Found::Begun { stages, announce, .. } = shelf.find(&acme, position, &settings) else {
+            panic!("nothing is there")
+        };
+        assert!(!shelf.abandon(&acme, position, &announce), "somebody waits");
+        let second = stages.clone();
+        drop(stages);
+        assert!(!shelf.abandon(&acme, position, &announce), "somebody else waits");
+        shelf.expect_back(&acme, position, Instant::now() + Duration::from_secs(30));
+        drop(second);
+        assert!(!shelf.abandon(&acme, position, &announce), "somebody was told to ask again");
+        tokio::time::advance(Duration::from_secs(30)).await;
+        assert!(shelf.abandon(&acme, position, &announce), "and did not");
+        let Found::Begun { stages, announce: anew, .. } = shelf.find(&acme, position, &settings) else {
+            panic!("it was taken out")
+        };
+        assert!(shelf.abandon(&acme, position, &announce), "the first fold is still nobody's");
+        assert!(!shelf.abandon(&acme, position, &anew), "and leaves the second alone");
+        drop(stages);
+        assert!(shelf.abandon(&acme, position, &anew));
+        assert!(shelf.tenants.is_empty());
     }
 }
