@@ -20,6 +20,7 @@ use tokio::sync::{oneshot, watch};
 use crate::attachments::{self, AttachmentStore};
 use crate::audit::{self, AuditLog};
 use crate::auth::{Authenticator, Keys};
+use crate::begun::Begun;
 use crate::catalogue::Catalogue;
 use crate::config::{ConfigError, Settings, Storage};
 use crate::feed::FeedPages;
@@ -112,6 +113,8 @@ pub struct Api {
     pub feeds: Arc<Places>,
     /// Requests with many commands that may still begin.
     pub bulks: Arc<Places>,
+    /// What goes on when its client has left.
+    pub begun: Begun,
     /// Replays that run, and those that ended lately.
     pub replays: Replays,
     /// Turns true when the application stops, so that feeds end.
@@ -162,6 +165,7 @@ impl App {
             feed_pages: FeedPages::new(),
             feeds: Places::new(settings.limits.feeds_max, settings.limits.feeds_per_tenant_max),
             bulks: Places::new(settings.limits.bulks_max, settings.limits.bulks_per_tenant_max),
+            begun: Begun::new(),
             replays: Replays::new(&settings.limits),
             metrics: ServerMetrics::new(),
             settings,
@@ -213,6 +217,9 @@ impl App {
             stop.send_replace(true);
         };
         server.run(listener, stopping).await;
+        if tokio::time::timeout(api.settings.limits.drain_timeout, api.begun.ended()).await.is_err() {
+            tracing::warn!("requests whose clients left were dropped, because they did not end in time");
+        }
         api.moments.close();
         api.replays.stop(api.settings.limits.drain_timeout).await;
         upkeep.abort();

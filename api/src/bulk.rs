@@ -2,7 +2,8 @@
 //! The routes are `import` and `decisions`; each line goes the way that a request of its own would go, and is refused alone.
 //!
 //! Results are written while lines are still read, with a bounded number of lines in between, so a body may be far larger than memory and many
-//! lines share a commit. A result that was sent is durable. When the client goes away, what is begun ends and nothing else begins.
+//! lines share a commit. A result that was sent is durable. When the client goes away, what is begun ends and nothing else begins: a line runs on a
+//! task of its own, also so that one which holds others up goes on while results are not taken.
 
 pub mod decisions;
 pub mod import;
@@ -18,6 +19,7 @@ use futures_util::{Stream, StreamExt};
 use http::header::CONTENT_LENGTH;
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::JoinError;
 use warp::reply::Response;
 
 pub use decisions::transition;
@@ -33,6 +35,7 @@ use crate::error::ApiError;
 use crate::head::Head;
 use crate::idempotency::{line_idempotency, sent_key};
 use crate::limits::{BULK_BODY_BYTES_MAX, BULK_IN_FLIGHT_BYTES_MAX, BULK_LINES_IN_FLIGHT};
+use crate::places::Place;
 use crate::precondition::IfMatch;
 use lines::{Line, Lines};
 
@@ -72,9 +75,11 @@ struct Shared {
     api: Arc<Api>,
     head: Arc<Head>,
     rule: &'static Rule,
+    /// Held until the last of its lines has ended, also without a client.
+    _place: Place,
 }
 
-/// A line on its way, with its share of what may be in memory.
+/// A line on its way, with its share of what may be in memory, which is free again when its result is on its way out.
 struct Begun<C> {
     number: u64,
     text: Bytes,
@@ -83,7 +88,7 @@ struct Begun<C> {
     after: Option<oneshot::Receiver<Infallible>>,
     /// Dropped when this one has ended.
     _ends: oneshot::Sender<Infallible>,
-    _share: Option<OwnedSemaphorePermit>,
+    share: Option<OwnedSemaphorePermit>,
 }
 
 /// Answers a request with many commands.
@@ -111,21 +116,38 @@ async fn answer<C: LineCommand>(call: Call) -> Result<Response, ApiError> {
         full.refusal("too-many-bulk-requests", of_tenant, of_server)
     })?;
     api.tenants.enter(&api.store, &caller).await?;
-    let mut lines = Lines::new(body, &api.settings.limits, C::LINES_MAX, api.stopping.clone());
+    let limits = &api.settings.limits;
+    let mut lines = Lines::new(body, limits, C::LINES_MAX, caller.lasts(), api.stopping.clone());
     lines.ask();
-    let shared = Arc::new(Shared { api, head, rule });
-    let results = begun::<C>(lines)
-        .map(move |line| {
-            let shared = Arc::clone(&shared);
-            // On the heap: many of them wait in one list, and a decision's future is large.
-            Box::pin(async move { Ok::<_, Infallible>(shared.result(line).await) })
-        })
-        .buffered(BULK_LINES_IN_FLIGHT);
-    let results = results.ready_chunks(BULK_LINES_IN_FLIGHT).map(move |results| {
-        let _held_while_it_runs = &place;
-        results.into_iter().collect::<Result<Vec<String>, _>>().map(|lines| Bytes::from(lines.concat()))
+    let shared = Arc::new(Shared { api, head, rule, _place: place });
+    let results = results(begun::<C>(lines), move |mut line| {
+        let (run, share) = (Arc::clone(&shared), line.share.take());
+        let ended = shared.api.begun.spawn(async move { run.result(line).await });
+        async move { Ok::<_, JoinError>((ended.await?, share)) }
     });
     Ok(stream("application/x-ndjson", results))
+}
+
+/// Runs lines side by side and gives out their results in order, as many at once as are ready. A line's share of memory is held as long as
+/// its result waits for those before it. What fails is a defect, and the answer breaks off.
+fn results<L, F, S, E>(
+    lines: impl Stream<Item = L> + Send + 'static,
+    run: impl FnMut(L) -> F + Send + 'static,
+) -> impl Stream<Item = Result<Bytes, E>> + Send + 'static
+where
+    F: Future<Output = Result<(String, S), E>> + Send + 'static,
+    L: Send + 'static,
+    S: Send + 'static,
+    E: Send + 'static,
+{
+    lines.map(run).buffered(BULK_LINES_IN_FLIGHT).ready_chunks(BULK_LINES_IN_FLIGHT).map(|results| {
+        let mut chunk = String::new();
+        for result in results {
+            let (line, _share) = result?;
+            chunk.push_str(&line);
+        }
+        Ok(Bytes::from(chunk))
+    })
 }
 
 /// The lines in order, each with its share of memory and its turn.
@@ -147,7 +169,7 @@ fn begun<C: LineCommand>(mut lines: Lines) -> impl Stream<Item = Begun<C>> + Sen
             let (ends, ended) = oneshot::channel();
             let submission = command.as_ref().ok().and_then(C::submission_id);
             let after = submission.and_then(|id| turns.insert(id, ended));
-            yield Begun { number, text, command, after, _ends: ends, _share: share };
+            yield Begun { number, text, command, after, _ends: ends, share };
         }
     }
 }
@@ -172,13 +194,13 @@ impl Shared {
     }
 
     async fn run<C: LineCommand>(&self, line: Begun<C>) -> Result<Settled, ApiError> {
-        let Begun { number, text, command, after, _ends, _share } = line;
+        let Begun { number, text, command, after, _ends, .. } = line;
         let command = command?;
         if let Some(after) = after {
             // Nothing is ever sent: it is dropped when the other one has ended, however it ended.
             let _ = after.await;
         }
-        let Self { api, head, rule } = self;
+        let Self { api, head, rule, .. } = self;
         // Asked again for each line: an import may outlive its credential, and every decision has a time of its own.
         let caller = rule.admit(api.authenticator.authenticate(api, head).await?, head)?;
         let (subject, own) = (&caller.context.actor.subject, command.idempotency_key());
@@ -207,4 +229,40 @@ fn text(
 /// A line that says something else than a command.
 fn invalid(detail: impl Into<String>) -> ApiError {
     ApiError::Malformed { code: "body-invalid", detail: detail.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::{FutureExt, stream};
+
+    #[tokio::test]
+    async fn a_result_that_waits_for_those_before_it_keeps_its_share_of_memory() {
+        let memory = Arc::new(Semaphore::new(3));
+        let (slow, is_slow) = oneshot::channel::<()>();
+        let mut is_slow = Some(is_slow);
+        let of_lines = Arc::clone(&memory);
+        let lines = stream::iter(1..=5).then(move |line| {
+            let memory = Arc::clone(&of_lines);
+            async move { (line, memory.acquire_owned().await.expect("it is open")) }
+        });
+        let results = results(Box::pin(lines), move |(line, share)| {
+            let slow = is_slow.take().filter(|_| line == 1);
+            async move {
+                if let Some(slow) = slow {
+                    slow.await.expect("told");
+                }
+                Ok::<_, Infallible>((format!("{line}\n"), share))
+            }
+        });
+        let mut results = Box::pin(results);
+        assert!(results.next().now_or_never().is_none(), "the first line is slow");
+        assert_eq!(memory.available_permits(), 0, "two results wait behind it, and the other lines for them");
+        slow.send(()).expect("it waits");
+        let mut all = String::new();
+        while let Some(Ok(chunk)) = results.next().await {
+            all.push_str(std::str::from_utf8(&chunk).expect("text"));
+        }
+        assert_eq!((all.as_str(), memory.available_permits()), ("1\n2\n3\n4\n5\n", 3));
+    }
 }

@@ -9,6 +9,7 @@ mod audit;
 mod audit_settings;
 mod auth;
 mod backtest;
+mod begun;
 mod body;
 mod bounded;
 mod bulk;

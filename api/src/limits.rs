@@ -17,6 +17,9 @@ pub struct Limits {
     pub header_read_timeout: Duration,
     /// How long a request's body may take; then 408.
     pub body_read_timeout: Duration,
+    /// How long a line of a body with many commands may take from its first byte, and blank lines before it from theirs; then 408 as the last line
+    /// of the answer. Between two lines [`Limits::body_read_timeout`] holds.
+    pub line_read_timeout: Duration,
     /// How long the bytes of an attachment may take in all; then 408. Between two pieces of them [`Limits::body_read_timeout`] holds.
     pub attachment_read_timeout: Duration,
     /// Attachments that arrive at once; the next one gets 503.
@@ -52,6 +55,7 @@ impl Default for Limits {
             header_bytes_max: 32 * 1024,
             header_read_timeout: Duration::from_secs(30),
             body_read_timeout: Duration::from_secs(30),
+            line_read_timeout: Duration::from_secs(30),
             attachment_read_timeout: Duration::from_secs(600),
             uploads_max: 32,
             uploads_per_tenant_max: 16,

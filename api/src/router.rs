@@ -50,16 +50,18 @@ macro_rules! route {
                         let (app, counted) = (Arc::clone(&app), Arc::clone(&counted));
                         async move {
                             let call = Call::new(Arc::clone(&app), Arc::clone(&head), &RULE, body);
-                            let handled = async {
-                                no_trailing_slash(&head)?;
+                            let of_request = Arc::clone(&head);
+                            let handled = async move {
+                                no_trailing_slash(&of_request)?;
                                 $(let $parameter = decoded(&$parameter)?;)*
                                 $handler(call, $($parameter),*).await
                             };
-                            let handled = handled.await;
-                            if let Some(kind) = audit::worth(&RULE, &handled) {
-                                // On the heap, so that the future of a request that is not audited, which is most, stays small.
-                                Box::pin(audit::note(&app, &head, &RULE, kind)).await;
-                            }
+                            let answered = audited(&app, &head, &RULE, handled);
+                            // A query that nobody waits for is left; a command, and what is recorded of its refusal, is not.
+                            let handled = match RULE.method {
+                                "GET" => answered.await,
+                                _ => app.begun.to_its_end(answered).await,
+                            };
                             answer(&head, &counted, handled)
                         }
                     })
@@ -150,6 +152,25 @@ const TABLE: &[Route] = &[
 /// The head that `server` prepared, and the body.
 fn request() -> impl Filter<Extract = (Arc<Head>, Body), Error = warp::Rejection> + Clone {
     warp::ext::get::<Arc<Head>>().and(warp::body::stream().map(Body::new))
+}
+
+/// Handles a request, and records what there is to record of its answer, also when the client leaves meanwhile.
+fn audited(
+    app: &Arc<Api>,
+    head: &Arc<Head>,
+    rule: &'static Rule,
+    handled: impl Future<Output = Result<Response, ApiError>> + Send + 'static,
+) -> impl Future<Output = Result<Response, ApiError>> + Send + 'static {
+    let (app, head) = (Arc::clone(app), Arc::clone(head));
+    async move {
+        let handled = handled.await;
+        if let Some(kind) = audit::worth(rule, &handled) {
+            let begun = app.begun.clone();
+            // On the heap, so that the future of a request that is not audited, which is most, stays small.
+            begun.to_its_end(async move { audit::note(&app, &head, rule, kind).await }).await;
+        }
+        handled
+    }
 }
 
 /// warp passes over a slash at a path's end, but a path with one names another resource, of which there is none.

@@ -163,6 +163,36 @@ async fn results_come_while_lines_are_sent_and_a_client_that_goes_away_leaves_th
 }
 
 #[tokio::test]
+async fn lines_that_were_begun_end_when_the_client_goes_away() {
+    const LINES: usize = 60;
+    let (stage, _, _, ids) = office(1).await;
+    let on = json!({ "refusals": true, "reads": false, "exports": false });
+    let after = stage.admin.put("/v1/audit", &on).await.expect(200).position();
+    let token = stage.installation.token("acme", "rita", "reviewer").await;
+    let mut sender = Sender::open_at("/v1/submissions:transition", &stage, &token, "").await;
+    // One after another, because they are about one submission, and all begun: they came in one piece.
+    let line = json!({ "submission_id": ids[0], "transition": "reject" });
+    sender.send(&lines(&vec![line; LINES])).await;
+    assert_eq!(sender.result().await["code"], "reason-required");
+    drop(sender);
+    let noted = async {
+        loop {
+            let entries =
+                stage.admin.get(&format!("/v1/audit/entries?after={after}")).await.expect(200).json();
+            let entries = entries["events"].as_array().expect("events").clone();
+            let times = entries.iter().filter(|entry| entry["actor"] == "rita");
+            if times.filter_map(|entry| entry["data"]["attempt"]["times"].as_u64()).sum::<u64>()
+                == LINES as u64
+            {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    };
+    within("every line to have been refused", noted).await;
+}
+
+#[tokio::test]
 async fn an_import_is_for_submitters_and_for_forms_that_the_key_reaches() {
     let stage = Stage::with_form("expense", &expense_claim()).await;
     stage.admin.publish("other", &anything("Other")).await;
@@ -307,13 +337,18 @@ struct Sender {
 }
 
 impl Sender {
-    /// Sends the head of a request and reads the head of its answer.
+    /// Sends the head of an import and reads the head of its answer.
     async fn open(stage: &Stage, token: &str, field: &str) -> Self {
+        Self::open_at(IMPORT, stage, token, field).await
+    }
+
+    /// The same for another route.
+    async fn open_at(route: &str, stage: &Stage, token: &str, field: &str) -> Self {
         let stream = TcpStream::connect(stage.server.address()).await.expect("the server listens");
         let (from, to) = stream.into_split();
         let mut sender = Self { to, from: BufReader::new(from).lines() };
         let head = format!(
-            "POST {IMPORT} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\
+            "POST {route} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\
              content-type: {NDJSON}\r\ntransfer-encoding: chunked\r\n{field}\r\n"
         );
         sender.to.write_all(head.as_bytes()).await.expect("the server reads");
