@@ -1,15 +1,17 @@
 //! Walks every command and every refusal that it documents, as somebody known, and finds each in the ledger: who, what and why, without what
 //! they sent. A command that the description gains is missing here until somebody adds its refusals.
 
+mod attempt;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use chrono::{TimeDelta, Utc};
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::audit::{configure, entries};
-use crate::support::{Server, admin, bearer, token, token_of_login};
+use crate::support::{Server, admin, bearer, token};
+use attempt::{Attempt, try_to};
 
 /// Stands in what people send, and may not stand in what is recorded of it.
 const SENT: &str = "classified";
@@ -27,25 +29,6 @@ const NOT_WALKED: [(&str, u16, &str); 6] = [
     ("POST /v1/replays/{id}/resume", 412, "precondition-failed"),
     ("POST /v1/replays/{id}/cancel", 412, "precondition-failed"),
 ];
-
-/// One attempt, and how it is refused.
-struct Attempt {
-    route: &'static str,
-    /// The values of the route's parameters, in order.
-    at: Vec<String>,
-    subject: String,
-    role: &'static str,
-    if_match: Option<&'static str>,
-    /// The body is one line of many, and refused as such.
-    is_line: bool,
-    body: Value,
-    /// Bytes that are sent instead, and what they are said to be.
-    file: Option<(&'static str, String)>,
-    /// Whether the person showed their credentials an hour ago.
-    old_login: bool,
-    status: u16,
-    code: &'static str,
-}
 
 /// What there is to be refused about.
 struct Scene {
@@ -380,86 +363,6 @@ fn about_the_tenant() -> Vec<Attempt> {
         try_to("POST /v1/tenants", &[], "operator", &acme, 409, "tenant-exists"),
         try_to("POST /v1/tenants", &[], "operator", &acme, 412, "precondition-failed"),
     ]
-}
-
-fn try_to(
-    route: &'static str,
-    at: &[&str],
-    role: &'static str,
-    body: &Value,
-    status: u16,
-    code: &'static str,
-) -> Attempt {
-    Attempt {
-        route,
-        at: at.iter().map(|part| (*part).to_owned()).collect(),
-        subject: String::new(),
-        role,
-        if_match: (status == 412).then_some("\"4711\""),
-        is_line: false,
-        body: body.clone(),
-        file: None,
-        old_login: false,
-        status,
-        code,
-    }
-}
-
-impl Attempt {
-    fn in_a_line(self) -> Self {
-        Self { is_line: true, if_match: None, ..self }
-    }
-
-    fn with_old_login(self) -> Self {
-        Self { old_login: true, ..self }
-    }
-
-    fn with_file(self, media_type: &'static str, bytes: &str) -> Self {
-        Self { file: Some((media_type, bytes.to_owned())), ..self }
-    }
-
-    async fn make(&self, server: &Server) -> (String, Value) {
-        let (method, path) = self.method_and_path();
-        let shown_at = if self.old_login { Utc::now() - TimeDelta::hours(1) } else { Utc::now() };
-        let somebody = token_of_login("acme", &self.subject, &[self.role], shown_at);
-        let authorization = bearer(&somebody);
-        if self.is_line {
-            let fields = [("authorization", &*authorization), ("content-type", "application/x-ndjson")];
-            let answer = server.call(method, &path, &fields, &self.body.to_string()).await.expect(200);
-            return (path, answer.json());
-        }
-        let headers: Vec<_> = self.if_match.iter().map(|tag| ("if-match", *tag)).collect();
-        let answer = match &self.file {
-            Some((media_type, bytes)) => {
-                let own = [("authorization", &*authorization), ("content-type", *media_type)];
-                let path = format!("{path}?name={SENT}.pdf");
-                server.call(method, &path, &[&own[..], &headers[..]].concat(), bytes).await
-            }
-            None => server.send_with(&somebody, method, &path, &headers, &self.body).await,
-        };
-        assert_eq!(answer.status.as_u16(), self.status, "{}: {}", self.route, answer.text());
-        (path, answer.json())
-    }
-
-    fn by(self, subject: &str) -> Self {
-        Self { subject: subject.to_owned(), ..self }
-    }
-
-    /// In the path, which is recorded, the word is not something sent.
-    fn without_check(mut self) -> Self {
-        self.at.iter_mut().filter(|part| *part == SENT).for_each(|part| *part = "unheard-of".to_owned());
-        self
-    }
-
-    fn method_and_path(&self) -> (Method, String) {
-        let (method, template) = self.route.split_once(' ').expect("a method and a path");
-        let mut values = self.at.iter();
-        let part = |part: &str| match part.starts_with('{') {
-            true => values.next().expect("a value for each parameter").clone(),
-            false => part.to_owned(),
-        };
-        (method.parse().expect("a method"), template.split('/').map(part).collect::<Vec<_>>().join("/"))
-    }
 }
 
 /// What the served description says commands refuse: route, status, code; every command also 403 and 412.
