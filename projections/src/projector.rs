@@ -20,7 +20,7 @@ use crate::tasks::TasksProjection;
 use crate::witness::{self, Compared, Doubt, Reflected};
 
 /// Events read from the ledger at once; a batch exceeds its byte limit by at most these.
-const READ_EVENTS_MAX: usize = 512;
+pub(crate) const READ_EVENTS_MAX: usize = 512;
 
 /// Limits of one batch, which is one transaction.
 #[derive(Debug, Clone, Copy)]

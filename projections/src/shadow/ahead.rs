@@ -6,11 +6,8 @@ use formledger_store::{LedgerRange, Store, StoreError};
 use tokio::task::JoinSet;
 
 use crate::batch::Batch;
-use crate::projector::BatchLimits;
+use crate::projector::{BatchLimits, READ_EVENTS_MAX};
 use crate::witness::Reflected;
-
-/// Events read from the ledger at once; a batch exceeds its byte limit by at most these.
-const READ_EVENTS_MAX: u64 = 512;
 
 /// A batch that is being read. Dropping it ends the reading.
 #[derive(Debug)]
@@ -64,7 +61,7 @@ async fn read(
         && batch.events() < limits.events_max
         && batch.payload_bytes() < limits.bytes_max
     {
-        let end = Position(up_to.0.min(next.0 + READ_EVENTS_MAX));
+        let end = Position(up_to.0.min(next.0 + READ_EVENTS_MAX as u64));
         let range = LedgerRange { tenant: tenant.clone(), after: next, up_to: end };
         batch.read(&store, &[range], &Reflected::new()).await?;
         next = end;
