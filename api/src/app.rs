@@ -30,6 +30,7 @@ use crate::places::Places;
 use crate::replays::Replays;
 use crate::router;
 use crate::server::Server;
+use crate::standbys::Standbys;
 use crate::tenant_states::TenantStates;
 use crate::tenants::Tenants;
 use crate::timers;
@@ -85,6 +86,8 @@ pub struct Api {
     pub settings: Settings,
     /// All tenants' ledgers.
     pub store: Store,
+    /// Copies of them that replays read.
+    pub standbys: Standbys,
     /// All tenants' read models.
     pub read_models: Replicas,
     /// Read models of past moments.
@@ -168,6 +171,7 @@ impl App {
             begun: Begun::new(),
             replays: Replays::new(&settings.limits),
             metrics: ServerMetrics::new(),
+            standbys: Standbys::new(&settings.possible_standbys),
             settings,
             store,
             read_models,
@@ -237,6 +241,7 @@ impl App {
             tracing::error!(%error, "the projector did not end well");
         }
         api.read_models.close().await;
+        api.standbys.close().await;
         api.store.close().await;
         tracing::info!("stopped");
     }

@@ -3,6 +3,7 @@
 
 mod attachments;
 mod history;
+mod storage;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -12,11 +13,12 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use formledger_domain::{FormId, Position, TenantId};
 use formledger_projections::{MomentSettings, ReadModelPlace};
-use formledger_store::{PostgresOptions, StoreError};
+use formledger_store::PostgresOptions;
 
 use crate::limits::Limits;
 pub use attachments::AttachmentPlace;
 pub use history::{ImportArgs, ReplayArgs};
+pub use storage::{Storage, StorageArgs};
 
 /// Formledger records what happened to forms that have consequences.
 #[derive(Debug, Parser)]
@@ -53,34 +55,6 @@ pub enum Command {
     Rules(RulesCommand),
     /// Run candidate rules over a form's history: changed outcomes as NDJSON, then a summary
     Backtest(BacktestArgs),
-}
-
-/// Where the ledger is.
-#[derive(Debug, Clone, Args)]
-pub struct StorageArgs {
-    /// Directory of the embedded database
-    #[arg(long, env = "FORMLEDGER_DATA", default_value = "./data")]
-    pub data: PathBuf,
-    /// A Postgres database for the ledger instead of the embedded one
-    #[arg(long, env = "FORMLEDGER_DATABASE_URL", hide_env_values = true)]
-    pub database_url: Option<String>,
-    /// The same database without a pooler in between, to hear of other servers' appends at once and to keep read models there
-    #[arg(long, env = "FORMLEDGER_DATABASE_LISTEN_URL", hide_env_values = true, requires = "database_url")]
-    pub database_listen_url: Option<String>,
-    /// A Postgres database that answers queries: fed from the ledger, or a standby of one that is; give it once for each
-    #[arg(
-        long = "replica-url",
-        env = "FORMLEDGER_REPLICA_URL",
-        value_delimiter = ' ',
-        hide_env_values = true
-    )]
-    pub replica_urls: Vec<String>,
-    /// Where the bytes of attachments are: `s3://bucket/prefix`, or `file:///folder`; in the data directory when missing
-    #[arg(long, env = "FORMLEDGER_ATTACHMENTS_URL")]
-    pub attachments_url: Option<String>,
-    /// What to log, as `tracing` filter directives
-    #[arg(long, env = "FORMLEDGER_LOG", default_value = "info")]
-    pub log: String,
 }
 
 /// How the server listens, trusts and limits.
@@ -264,28 +238,6 @@ impl AuthSettings {
     }
 }
 
-/// Where the ledger is, and what is made from it.
-#[derive(Debug, Clone)]
-pub struct Storage {
-    /// Directory of the files, for what is not in a database.
-    pub data: PathBuf,
-    /// The Postgres database of the ledger.
-    pub database: Option<PostgresOptions>,
-    /// The same for the read models, without a pooler where an address without one is known.
-    pub read_models: Option<ReadModelPlace>,
-    /// Where the bytes of attachments are.
-    pub attachments: AttachmentPlace,
-}
-
-impl Storage {
-    /// All of it in the files of one directory.
-    pub fn embedded(data: impl Into<PathBuf>) -> Self {
-        let data = data.into();
-        let attachments = AttachmentPlace::Folder(data.join(crate::attachments::FOLDER));
-        Self { data, database: None, read_models: None, attachments }
-    }
-}
-
 /// Everything that the application needs to start.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -295,6 +247,8 @@ pub struct Settings {
     pub storage: Storage,
     /// Databases that answer queries before the ledger's own.
     pub replicas: Vec<ReadModelPlace>,
+    /// Those of them that may be standbys of the ledger's database.
+    pub possible_standbys: Vec<PostgresOptions>,
     /// How tokens are trusted.
     pub auth: AuthSettings,
     /// Tenants exist only after an operator made them.
@@ -321,49 +275,6 @@ impl Cli {
     }
 }
 
-impl StorageArgs {
-    /// Where the ledger is.
-    ///
-    /// # Errors
-    /// When an address is none.
-    pub fn storage(&self) -> Result<Storage, ConfigError> {
-        let attachments = AttachmentPlace::read(self.attachments_url.as_deref(), &self.data)?;
-        let Some(url) = &self.database_url else {
-            return Ok(Storage { attachments, ..Storage::embedded(&self.data) });
-        };
-        let refused = |option: &str| {
-            let line = format!("`{option}` is no `postgres://user@host:port/database`");
-            move |_: StoreError| ConfigError(line)
-        };
-        let mut database = PostgresOptions::new(url).map_err(refused("--database-url"))?;
-        if let Some(url) = &self.database_listen_url {
-            database = database.listen_at(url).map_err(refused("--database-listen-url"))?;
-        }
-        let direct = self.database_listen_url.as_ref().unwrap_or(url);
-        let read_models = ReadModelPlace::postgres(direct)
-            .map_err(|error| ConfigError(format!("`--database-url`: {error}")))?;
-        Ok(Storage {
-            data: self.data.clone(),
-            database: Some(database),
-            read_models: Some(read_models),
-            attachments,
-        })
-    }
-}
-
-impl StorageArgs {
-    /// The databases that answer queries.
-    ///
-    /// # Errors
-    /// When a URL is none.
-    pub fn replicas(&self) -> Result<Vec<ReadModelPlace>, ConfigError> {
-        let place = |url: &String| {
-            ReadModelPlace::postgres(url).map_err(|error| ConfigError(format!("`--replica-url`: {error}")))
-        };
-        self.replica_urls.iter().map(place).collect()
-    }
-}
-
 impl ServeArgs {
     /// The settings that these arguments ask for.
     ///
@@ -374,6 +285,7 @@ impl ServeArgs {
             listen: self.listen,
             storage: self.storage.storage()?,
             replicas: self.storage.replicas()?,
+            possible_standbys: self.storage.possible_standbys()?,
             auth: AuthSettings {
                 jwt_secret: secret(self.jwt_secret.as_deref())?,
                 jwks: self.jwks.as_deref().map(jwks_file).transpose()?,

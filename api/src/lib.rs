@@ -45,6 +45,7 @@ mod query;
 mod replays;
 mod router;
 mod server;
+mod standbys;
 mod stats;
 mod submission_queries;
 mod submissions;

@@ -103,7 +103,7 @@ pub async fn create(call: Call) -> Result<Response, ApiError> {
     let kept = api.replays.keep(Arc::clone(&replay))?;
     // Else a request with the same key was faster.
     if Arc::ptr_eq(&kept, &replay) {
-        run::start(&api, &replay, ledger, running);
+        run::start(&api, &replay, context.clone(), running);
     }
     created(&kept)
 }
@@ -248,7 +248,8 @@ pub async fn feed(call: Call, id: String) -> Result<Response, ApiError> {
     }
     let place = take_place(&query.api, &query.caller.context.tenant)?;
     let reached = replay.progress().position;
-    let QueryCall { api, ledger, caller, .. } = query;
+    let QueryCall { api, caller, .. } = query;
+    let ledger = api.standbys.ledger(&api.store, &caller.context, replay.order.to).await?;
     let feed = ReplayFeed { api, replay, ledger, filter, after, caller };
     Ok(event_stream(reached, feed.messages(place)))
 }

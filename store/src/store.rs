@@ -227,11 +227,25 @@ impl Store {
         options: &PostgresOptions,
         settings: StoreSettings,
     ) -> Result<Self, StoreError> {
-        if !PostgresBackend::is_readable_standby(options).await? {
-            return Self::open_postgres(options, settings).await;
+        match Self::open_postgres_standby(options, &settings).await? {
+            Some(standby) => Ok(standby),
+            None => Self::open_postgres(options, settings).await,
         }
-        let reader = Reader::Postgres(PostgresReader::open(options, &settings));
-        Ok(Self::start(Unwritten, reader, &settings))
+    }
+
+    /// Opens a ledger at a physical standby, from which every append is refused; `None` for a server that is none, where nothing is changed.
+    ///
+    /// # Errors
+    /// As [`Store::open_postgres`]; and for a standby that holds no ledger of this version.
+    pub async fn open_postgres_standby(
+        options: &PostgresOptions,
+        settings: &StoreSettings,
+    ) -> Result<Option<Self>, StoreError> {
+        if !PostgresBackend::is_readable_standby(options).await? {
+            return Ok(None);
+        }
+        let reader = Reader::Postgres(PostgresReader::open(options, settings));
+        Ok(Some(Self::start(Unwritten, reader, settings)))
     }
 
     pub(crate) fn start(backend: impl Backend, reader: Reader, settings: &StoreSettings) -> Self {

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use formledger_store::{TenantLedger, causes};
+use formledger_domain::TenantContext;
+use formledger_store::causes;
 
 use super::registry::Running;
 use super::replay::{Kind, Replay, Status};
@@ -12,14 +13,14 @@ use crate::app::Api;
 use crate::error::ApiError;
 use crate::metrics::Raised;
 
-/// Starts `replay`, which is remembered already.
-pub fn start(api: &Arc<Api>, replay: &Arc<Replay>, ledger: TenantLedger, running: Running) {
+/// Starts `replay`, which is remembered already, in the name of whoever asked for it.
+pub fn start(api: &Arc<Api>, replay: &Arc<Replay>, context: TenantContext, running: Running) {
     let (api, replay) = (Arc::clone(api), Arc::clone(replay));
     tokio::spawn(async move {
         let _held = (running, Raised::new(&api.metrics.replays));
         let work = {
             let (api, replay) = (Arc::clone(&api), Arc::clone(&replay));
-            async move { run(&api, &replay, &ledger).await }
+            async move { run(&api, &replay, &context).await }
         };
         // A task of its own, so that a panic there is a failure here.
         match tokio::spawn(work).await.unwrap_or_else(|panic| Err(ApiError::internal(panic))) {
@@ -34,10 +35,12 @@ pub fn start(api: &Arc<Api>, replay: &Arc<Replay>, ledger: TenantLedger, running
     });
 }
 
-async fn run(api: &Arc<Api>, replay: &Arc<Replay>, ledger: &TenantLedger) -> Result<(), ApiError> {
+async fn run(api: &Arc<Api>, replay: &Arc<Replay>, context: &TenantContext) -> Result<(), ApiError> {
+    let ledger = || api.standbys.ledger(&api.store, context, replay.order.to);
     match &replay.order.kind {
-        Kind::Feed(speed) => events::run(replay, ledger, *speed).await,
-        Kind::Rules(backtest) => rules::run(&api.replays.cores, replay, ledger, backtest).await,
+        Kind::Feed(speed) => events::run(replay, &ledger().await?, *speed).await,
+        Kind::Rules(backtest) => rules::run(&api.replays.cores, replay, &ledger().await?, backtest).await,
+        // It is compared with live rows that may be further than a standby, so it follows the ledger itself.
         Kind::Shadow(read_models) => shadow::run(api, replay, read_models).await,
     }
 }

@@ -40,6 +40,7 @@ async fn app(data: &Path) -> App {
         listen: "127.0.0.1:0".parse().expect("an address"),
         storage: Storage::embedded(data),
         replicas: Vec::new(),
+        possible_standbys: Vec::new(),
         auth: AuthSettings { jwt_secret: secret, ..AuthSettings::default() },
         provisioned_tenants: false,
         append_batch_max: 512,

@@ -47,6 +47,7 @@ pub fn settings(data: &Path) -> Settings {
         listen: "127.0.0.1:0".parse().expect("an address"),
         storage: Storage::embedded(data),
         replicas: Vec::new(),
+        possible_standbys: Vec::new(),
         auth: AuthSettings { jwt_secret: Some(SECRET.to_owned()), ..AuthSettings::default() },
         provisioned_tenants: false,
         append_batch_max: 512,

@@ -1,11 +1,15 @@
 //! Replays, seen from outside: history again at a pace, through candidate rules, and into a shadow; on files and on Postgres.
 
+use std::time::Duration;
+
+use formledger_test_cluster::{Postgres, Settings, Shutdown};
 use formledger_tests::definitions::{EXPENSE, expense, expense_claim};
 use formledger_tests::feed::positions;
 use formledger_tests::tampering::tamper_rows;
 use formledger_tests::wait::within;
-use formledger_tests::{Client, Stage};
+use formledger_tests::{Client, Installation, Stage};
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 /// Submissions of the journeys, with amounts 0 to 19; two events each behind the form's two and the tenant's one.
 const SUBMISSIONS: u64 = 20;
@@ -126,4 +130,50 @@ async fn read_models_built_again_equal_the_live_ones_until_somebody_touches_thes
     assert_eq!((&difference["live"], &difference["shadow"]), (&json!("approved"), &json!("submitted")));
     assert!(difference["key"]["submission_id"].is_string(), "{difference}");
     assert_eq!(stage.head().await, head, "nothing was recorded");
+}
+
+/// What goes by again is read where it costs the primary nothing, and from the primary as soon as no standby has it.
+#[tokio::test]
+async fn replays_read_a_standby_of_the_ledger_as_long_as_one_has_what_they_need() {
+    let primary = Postgres::start_with(Settings { fsync: false, ..Settings::default() }).await;
+    let url = primary.create_database("ledger").await;
+    Installation::fresh().with("DATABASE_URL", &url).run(&["migrate"]).await.expect(0);
+    let mut standby = primary.standby().await;
+    let installation =
+        Installation::fresh().with("DATABASE_URL", &url).with("REPLICA_URL", standby.url("ledger"));
+    let server = installation.serve().await;
+    let admin = server.client(&installation.token("acme", "ada", "admin").await);
+    admin.publish(EXPENSE, &expense_claim()).await;
+    let mut rules = expense_claim()["rules"].clone();
+    rules[1]["when"] = json!("amount > 2.5");
+    let candidate = json!({"kind": "rules", "form": EXPENSE, "rules": rules});
+    let judged = async || {
+        let (_, ended) = replayed(&admin, &candidate).await;
+        (ended["summary"]["evaluated"].clone(), ended["summary"]["changed"].clone())
+    };
+    // Queries of this node never read events, and nothing else reads the standby.
+    let read = async |at: &Postgres| -> i64 {
+        let mut connection = at.connect("ledger").await;
+        let read = "SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint FROM pg_stat_user_tables \
+                    WHERE relname = 'events'";
+        sqlx::query_scalar(read).fetch_one(&mut connection).await.expect("what was read")
+    };
+    for amount in 0..5 {
+        admin.submit(EXPENSE, &expense(f64::from(amount), "DE")).await.expect(201);
+    }
+    assert_eq!(judged().await, (json!(5), json!(2)));
+    within("the standby to count that its events were read", async {
+        while read(&standby).await < 10 {
+            sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+
+    standby.execute("SELECT pg_wal_replay_pause()").await;
+    admin.submit(EXPENSE, &expense(5.0, "DE")).await.expect(201);
+    assert_eq!(judged().await, (json!(6), json!(3)), "the standby has five");
+    standby.stop(Shutdown::Immediate).await;
+    admin.submit(EXPENSE, &expense(6.0, "DE")).await.expect(201);
+    assert_eq!(judged().await, (json!(7), json!(4)));
+    assert!(server.stop().await.success());
 }
