@@ -18,6 +18,7 @@ mod hot_reload;
 mod idempotency;
 mod isolation;
 mod operations;
+mod past_answers;
 mod permit;
 mod postgres;
 mod proof;
