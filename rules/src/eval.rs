@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::budget::Budget;
 use crate::error::{ErrorKind, EvalError};
 use crate::layout::Slot;
@@ -24,16 +26,19 @@ const ELEMENTS_PER_UNIT: usize = 4;
 
 type Ran<'a> = Result<Value<'a>, EvalError>;
 
+/// Arguments, or the variables of macros inside one another: more than these few are rare, and then they are on the heap.
+type Few<'a> = SmallVec<[Value<'a>; 4]>;
+
 /// One evaluation under way.
 pub(crate) struct Frame<'f, 'a> {
     slots: &'f Slots<'a>,
-    locals: Vec<Value<'a>>,
+    locals: Few<'a>,
     budget: &'f mut Budget,
 }
 
 impl<'f, 'a> Frame<'f, 'a> {
     pub fn new(slots: &'f Slots<'a>, budget: &'f mut Budget) -> Frame<'f, 'a> {
-        Frame { slots, locals: Vec::new(), budget }
+        Frame { slots, locals: Few::new(), budget }
     }
 
     /// The value of `node`.
@@ -143,6 +148,8 @@ impl<'f, 'a> Frame<'f, 'a> {
                 _ => self.bound_apart(*slot, *order, &Value::Double(*bound)),
             },
             Node::IntBound(slot, order, bound) => match self.slots.cell(*slot) {
+                // As `compare_numbers` has it.
+                Cell::Value(Value::Double(double)) => Ok(order.holds(*double, *bound as f64)),
                 Cell::Value(Value::Int(int)) => Ok(order.holds(*int, *bound)),
                 _ => self.bound_apart(*slot, *order, &Value::Int(*bound)),
             },
@@ -261,7 +268,7 @@ impl<'f, 'a> Frame<'f, 'a> {
         }
     }
 
-    fn all(&mut self, nodes: &'a [Node]) -> Result<Vec<Value<'a>>, EvalError> {
+    fn all(&mut self, nodes: &'a [Node]) -> Result<Few<'a>, EvalError> {
         nodes.iter().map(|node| self.eval(node)).collect()
     }
 

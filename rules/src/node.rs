@@ -34,7 +34,8 @@ pub(crate) enum Node {
     Call2(for<'a> fn(&Value<'a>, &Value<'a>) -> Result<Value<'a>, EvalError>, Box<[Node; 2]>),
     /// A comparison, or another test of two operands.
     Test(for<'a> fn(&Value<'a>, &Value<'a>) -> Result<bool, EvalError>, Box<[Node; 2]>),
-    /// A field beside a constant number of its type: the commonest condition of a form, with nothing to fetch but the slot.
+    /// A field beside a constant number: the commonest condition of a form, with nothing to fetch but the slot. A whole one is
+    /// asked of doubles, too: `amount > 1000`.
     DoubleBound(Slot, Order, f64),
     IntBound(Slot, Order, i64),
     CallN(for<'a> fn(&[Value<'a>]) -> Result<Value<'a>, EvalError>, Box<[Node]>),

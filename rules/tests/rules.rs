@@ -441,3 +441,28 @@ fn a_condition_that_was_not_asked_says_so_and_logic_is_the_same_with_a_trace() {
     assert_eq!(why("1 / (applicant.age - 17) > 1 || amount > 1"), (true, json!("!t")));
     assert_eq!(why("has(budget) && budget > 1 || amount > 1"), (true, json!("f-t")));
 }
+
+/// A field beside a whole number has a short way through the evaluator; operands of unknown type go the long one.
+#[test]
+fn a_field_beside_a_constant_is_compared_as_any_two_numbers_are() {
+    let field = |ty| Layout::new(Arc::new(ObjectType::new([Field::required("n", ty)], false)));
+    let whole = [0, 3, -3, (1 << 53) + 1, i64::MAX].map(|n| json!(n));
+    let broken = [0.0, -0.0, 2.5, 3.0, -3.5, 9_007_199_254_740_992.0, 1e300].map(|n| json!(n));
+    for (ty, values) in [(Type::Int, &whole[..]), (Type::Double, &broken[..])] {
+        let layout = field(ty);
+        for (order, bound) in ["<", "<=", ">", ">="].iter().flat_map(|order| {
+            ["0", "3", "-3", "2.5", "9007199254740993", "9223372036854775807"].map(|bound| (order, bound))
+        }) {
+            let compile = |source: &str| Program::compile(source, &layout).expect("compiles");
+            let (short, long) =
+                (compile(&format!("n {order} {bound}")), compile(&format!("dyn(n) {order} dyn({bound})")));
+            for value in values {
+                let data = json!({ "n": value });
+                let eval = |program: &Program| {
+                    program.eval_bool(&layout.bind(&data), &mut Budget::default()).expect("evaluates")
+                };
+                assert_eq!(eval(&short), eval(&long), "{value} {order} {bound}");
+            }
+        }
+    }
+}
