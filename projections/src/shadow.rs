@@ -28,7 +28,7 @@ use folder::remove_abandoned;
 use rows::Compared;
 
 /// One batch of a shadow: small, because live queries and projectors share the cores and the disk with it.
-const BATCH: BatchLimits = BatchLimits { events_max: 4_096, bytes_max: 8 * 1024 * 1024 };
+const BATCH: BatchLimits = BatchLimits { events_max: 8_192, bytes_max: 16 * 1024 * 1024 };
 /// The most differences that are told of one table; the others are counted.
 pub const SHADOW_DIFFERENCES_TOLD_MAX: usize = 200;
 /// How long live rows may take to reach the shadow before the comparison is given up.
