@@ -18,12 +18,14 @@ mod submissions;
 mod tasks;
 pub mod timeline;
 
+mod ahead;
 mod batch;
 mod checkpoint;
 mod compare;
 mod follower;
 mod keeper;
 mod leadership;
+mod light;
 mod moments;
 mod position;
 mod projection;

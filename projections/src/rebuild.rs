@@ -10,6 +10,7 @@ use chrono::Utc;
 use formledger_domain::{Position, TenantContext, TenantId};
 use formledger_store::{Store, StoreError};
 
+use crate::ahead::Forward;
 use crate::checkpoint;
 use crate::compare::columns_of;
 use crate::database::{Connection, OwnConnection, sql};
@@ -101,7 +102,7 @@ pub async fn rebuild(
     schema::migrate(&live.0).await?;
     let mut fresh = Fresh::claim(&live.0).await?;
     let read_models = ReadModels::open(fresh.place(), ReadModelSettings::default()).await?;
-    fresh.lighten().await?;
+    fresh.lighten(&read_models).await?;
     let (mut connection, sides) = fresh.connect().await?;
     // What operators decided to pass over is passed over again.
     let Sides { live, fresh: made } = sides;
@@ -147,8 +148,20 @@ impl Rebuilding {
             .collect();
         let total = heads.iter().map(|(_, position)| position.0).sum();
         let mut tenants: BTreeSet<TenantId> = heads.iter().map(|(tenant, _)| tenant.clone()).collect();
-        self.projector.aim(heads);
         let mut events = 0;
+        // A ledger that fills whole batches is read ahead; the others share batches.
+        let mut forward = Forward::default();
+        for (tenant, head) in heads.iter().filter(|(_, head)| head.0 >= BATCH.events_max as u64) {
+            loop {
+                let taken = forward.advance(&mut self.projector, tenant, *head, BATCH).await?;
+                if taken == 0 {
+                    break;
+                }
+                events += taken as u64;
+                progress(RebuildProgress::Folded { events, total });
+            }
+        }
+        self.projector.aim(heads);
         while self.projector.is_behind() {
             events += self.projector.advance().await? as u64;
             progress(RebuildProgress::Folded { events, total });

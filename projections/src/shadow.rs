@@ -1,7 +1,6 @@
 //! A shadow of one tenant's read models: built from the ledger by the very same projections, in a file of its own, and compared with the live
 //! rows at the same position. Driven by replays; the live rows are only read, and the file goes with the shadow.
 
-mod ahead;
 mod folder;
 mod rows;
 
@@ -14,15 +13,16 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep};
 
+use crate::ahead::Forward;
 use crate::checkpoint;
 use crate::database::{Connection, sql};
+use crate::light::{drop_indexes, write_lightly};
 use crate::place::sqlite_files;
 use crate::pool::ReadPool;
 use crate::position::ReadModel;
 use crate::projector::{BatchLimits, ProjectError, Projector};
 use crate::read_models::{OpenError, ReadModelSettings, ReadModels};
 use crate::replicas::Replicas;
-use ahead::Ahead;
 pub use folder::ShadowFolder;
 use folder::remove_abandoned;
 use rows::Compared;
@@ -68,8 +68,7 @@ pub struct Shadow {
     read_models: ReadModels,
     followed: Vec<ReadModel>,
     tenant: TenantId,
-    store: Store,
-    ahead: Option<Ahead>,
+    forward: Forward,
     /// What makes the indexes again that folding does without.
     indexes: Vec<String>,
     pub(crate) file: ShadowFile,
@@ -155,9 +154,7 @@ impl Shadow {
         followed: &[ReadModel],
     ) -> Result<Self, ShadowError> {
         let read_models = ReadModels::open_sqlite(&file.0, ReadModelSettings::default()).await?;
-        // A crash takes the file with it, so nothing of it has to survive one.
-        let cheap = "PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY";
-        read_models.writer().await?.own().run_script(cheap).await?;
+        write_lightly(&read_models).await?;
         for replica in live.all() {
             // One that does not answer is not compared either.
             if let Err(error) = pass_over(replica, &read_models, tenant).await {
@@ -166,9 +163,9 @@ impl Shadow {
         }
         let mut projector = Projector::new(store.clone(), read_models.clone(), followed, BATCH);
         projector.load(false).await?;
-        let (followed, tenant, store) = (followed.to_vec(), tenant.clone(), store.clone());
-        let (ahead, indexes) = (None, Vec::new());
-        Ok(Self { projector, read_models, followed, tenant, store, ahead, indexes, file })
+        let (followed, tenant) = (followed.to_vec(), tenant.clone());
+        let (forward, indexes) = (Forward::default(), Vec::new());
+        Ok(Self { projector, read_models, followed, tenant, forward, indexes, file })
     }
 
     /// Applies one batch of what lies up to a position; answers how far the shadow is, and whether it came to the end of what it can apply.
@@ -176,28 +173,8 @@ impl Shadow {
     /// # Errors
     /// When the ledger cannot be read or the file not be written.
     pub async fn advance(&mut self, up_to: Position) -> Result<(Position, bool), ShadowError> {
-        self.projector.aim([(self.tenant.clone(), up_to)]);
-        if self.projector.is_behind() {
-            // A ledger that can lose history is compared with what was read of it, which the projector knows how to do.
-            match self.projector.next_read(&self.tenant).filter(|_| !self.store.can_lose_history()) {
-                Some(after) => self.advance_from(after, up_to).await?,
-                None => drop(self.projector.advance().await?),
-            }
-        }
+        self.forward.advance(&mut self.projector, &self.tenant, up_to, BATCH).await?;
         Ok((self.position(), !self.projector.is_behind()))
-    }
-
-    /// Applies what lies behind `after`, and has the next batch read meanwhile.
-    async fn advance_from(&mut self, after: Position, up_to: Position) -> Result<(), ShadowError> {
-        let read = |after| Ahead::begin(&self.store, &self.tenant, (after, up_to), BATCH);
-        let ahead = self.ahead.take().filter(|ahead| ahead.after() == after);
-        let batch = ahead.unwrap_or_else(|| read(after)).batch().await.map_err(ProjectError::from)?;
-        self.ahead = batch.last().filter(|last| *last < up_to).map(read);
-        self.projector.apply(batch).await?;
-        // What waited was not read by the projector itself, so it does not know that.
-        self.projector.rest();
-        self.projector.aim([(self.tenant.clone(), up_to)]);
-        Ok(())
     }
 
     /// How far the read models are that came furthest; the others are parked before an event that they cannot apply.
@@ -303,19 +280,6 @@ impl Shadow {
         read_models.close().await;
         drop(file);
     }
-}
-
-/// Drops the indexes that only queries need, of rows that are all still to come; answers what makes them again.
-async fn drop_indexes(read_models: &ReadModels) -> Result<Vec<String>, sqlx::Error> {
-    let mut writer = read_models.writer().await?;
-    let indexes = "SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND sql LIKE 'CREATE INDEX%'";
-    let indexes = sql(indexes).rows(&mut writer.connection()).await?;
-    let mut made = Vec::with_capacity(indexes.len());
-    for index in indexes {
-        writer.own().run_script(&format!("DROP INDEX {}", index.get::<&str>("name")?)).await?;
-        made.push(index.get::<String>("sql")?);
-    }
-    Ok(made)
 }
 
 /// One of the two stopped at an event that the other one applied.

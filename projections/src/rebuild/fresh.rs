@@ -9,7 +9,9 @@ use sqlx::postgres::PgConnection;
 
 use super::RebuildError;
 use crate::database::{OwnConnection, sql};
+use crate::light::{drop_indexes, write_lightly};
 use crate::place::{Place, ReadModelPlace, sqlite_files, suffixed};
+use crate::read_models::ReadModels;
 
 /// The names under which one connection sees the live tables and the fresh ones.
 #[derive(Debug, Clone, Copy)]
@@ -57,11 +59,17 @@ impl Fresh {
         Ok(fresh)
     }
 
-    /// Spares the fresh rows what only rows that last and are queried need: in Postgres, the write-ahead log (a rebuild that is killed begins
-    /// again anyway) and every index that holds no key. Comes once the tables are there; what is switched in gets all of it.
-    pub(super) async fn lighten(&mut self) -> Result<(), RebuildError> {
-        if let (Place::Postgres(place), Claim::Session(session)) = (&self.place, &mut self.claim) {
-            session.execute(&*LIGHTEN.replace("{schema}", place.schema)).await?;
+    /// Spares the fresh rows what only rows that last and are queried need: waiting for the disk (a rebuild that is killed begins again anyway)
+    /// and every index that holds no key. Comes once the tables are there; what is switched in gets all of it.
+    pub(super) async fn lighten(&mut self, read_models: &ReadModels) -> Result<(), RebuildError> {
+        match (&self.place, &mut self.claim) {
+            (Place::Postgres(place), Claim::Session(session)) => {
+                session.execute(&*LIGHTEN.replace("{schema}", place.schema)).await?;
+            }
+            _ => {
+                write_lightly(read_models).await?;
+                drop_indexes(read_models).await?;
+            }
         }
         Ok(())
     }

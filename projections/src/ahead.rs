@@ -1,0 +1,113 @@
+//! Reads a tenant's ledger one batch ahead of the projector, so that reading and decoding take place while rows are written.
+//! Used by shadows and rebuilds: a live projector has nothing to read ahead of.
+
+use formledger_domain::{Position, TenantId};
+use formledger_store::{LedgerRange, Store, StoreError};
+use tokio::task::JoinSet;
+
+use crate::batch::Batch;
+use crate::projector::{BatchLimits, ProjectError, Projector, READ_EVENTS_MAX};
+use crate::witness::Reflected;
+
+/// Brings a projector forward in one tenant's ledger, and keeps what was read ahead between two batches.
+#[derive(Debug, Default)]
+pub(crate) struct Forward {
+    ahead: Option<Ahead>,
+}
+
+impl Forward {
+    /// Applies one batch of what lies up to a position, and has the next one read meanwhile; answers how many events it took, 0 when nothing
+    /// waits. Nothing else waits in the projector afterwards.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read or the batch not be applied.
+    pub(crate) async fn advance(
+        &mut self,
+        projector: &mut Projector,
+        tenant: &TenantId,
+        up_to: Position,
+        limits: BatchLimits,
+    ) -> Result<usize, ProjectError> {
+        projector.rest();
+        projector.aim([(tenant.clone(), up_to)]);
+        if !projector.is_behind() {
+            return Ok(0);
+        }
+        let store = projector.store().clone();
+        // A ledger that can lose history is compared with what was read of it, which the projector knows how to do.
+        let Some(after) = projector.next_read(tenant).filter(|_| !store.can_lose_history()) else {
+            return projector.advance().await;
+        };
+        let read = |after| Ahead::begin(&store, tenant, (after, up_to), limits);
+        let ahead = self.ahead.take().filter(|ahead| ahead.is_of(tenant, after));
+        let batch = ahead.unwrap_or_else(|| read(after)).batch().await?;
+        self.ahead = batch.last().filter(|last| *last < up_to).map(read);
+        let events = projector.apply(batch).await?;
+        // What waited was not read by the projector itself, so it does not know that.
+        projector.rest();
+        projector.aim([(tenant.clone(), up_to)]);
+        Ok(events)
+    }
+}
+
+/// A batch that is being read. Dropping it ends the reading.
+#[derive(Debug)]
+struct Ahead {
+    tenant: TenantId,
+    after: Position,
+    reading: JoinSet<Result<Batch, StoreError>>,
+}
+
+impl Ahead {
+    /// Begins to read what lies behind `after`, at most up to `up_to`.
+    fn begin(
+        store: &Store,
+        tenant: &TenantId,
+        (after, up_to): (Position, Position),
+        limits: BatchLimits,
+    ) -> Self {
+        let mut reading = JoinSet::new();
+        reading.spawn(read(store.clone(), tenant.clone(), after, up_to, limits));
+        Self { tenant: tenant.clone(), after, reading }
+    }
+
+    /// Whether it is what follows a position of a tenant's ledger.
+    fn is_of(&self, tenant: &TenantId, after: Position) -> bool {
+        (&self.tenant, self.after) == (tenant, after)
+    }
+
+    /// The batch, once it is read.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    async fn batch(mut self) -> Result<Batch, StoreError> {
+        match self.reading.join_next().await {
+            Some(Ok(batch)) => batch,
+            Some(Err(failed)) => std::panic::resume_unwind(failed.into_panic()),
+            None => unreachable!("one task was spawned"),
+        }
+    }
+}
+
+async fn read(
+    store: Store,
+    tenant: TenantId,
+    after: Position,
+    up_to: Position,
+    limits: BatchLimits,
+) -> Result<Batch, StoreError> {
+    let mut batch = Batch::default();
+    let mut next = after;
+    while next < up_to
+        && !batch.is_walled(&tenant)
+        && batch.events() < limits.events_max
+        && batch.payload_bytes() < limits.bytes_max
+    {
+        let end = Position(up_to.0.min(next.0 + READ_EVENTS_MAX as u64));
+        let range = LedgerRange { tenant: tenant.clone(), after: next, up_to: end };
+        batch.read(&store, &[range], &Reflected::new()).await?;
+        next = end;
+    }
+    // One tenant's events come in order.
+    Ok(batch)
+}
