@@ -8,9 +8,9 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 /// Histories, each on a server of its own.
-const SEEDS: [u64; 3] = [1, 2, 3];
+const SEEDS: [u64; 2] = [1, 2];
 /// Things that are tried in one history, each until somebody may do it to something.
-const STEPS: usize = 60;
+const STEPS: usize = 24;
 /// Submissions that a thing is tried on.
 const TRIED_MAX: usize = 16;
 /// The fewest events of each kind over all histories: with fewer the comparison would not be about them.
@@ -48,7 +48,7 @@ const QUERIES: [(&str, &str); 16] = [
 ];
 
 /// What people try, at which path of a submission, with which body; the first letter of the path `=` is an edit.
-const ACTS: [(&str, &[&str], &str); 20] = [
+const ACTS: [(&str, &[&str], &str); 17] = [
     ("/submit", &["sam", "tom"], ""),
     ("=", &["sam", "tom", "clara"], r#"{"amount": 25000}"#),
     ("=", &["sam", "tom", "rita"], r#"{"note": "changed"}"#),
@@ -59,22 +59,7 @@ const ACTS: [(&str, &[&str], &str); 20] = [
     ("/transitions/ask", &["rob", "rita"], r#"{"reason": "what for"}"#),
     ("/transitions/resubmit", &["sam", "tom"], r#"{"data": {"note": "changed as asked"}}"#),
     ("/transitions/complete", &["clara"], "{}"),
-    (
-        "/transitions/grant",
-        &["hedy"],
-        r#"{"signature": {"name": "Hedy H.", "meaning": "I grant this permit"}}"#,
-    ),
-    ("/transitions/complete", &["clara"], "{}"),
-    (
-        "/transitions/grant",
-        &["hedy"],
-        r#"{"signature": {"name": "Hedy H.", "meaning": "I grant this permit"}}"#,
-    ),
-    (
-        "/transitions/grant",
-        &["hedy"],
-        r#"{"signature": {"name": "Hedy H.", "meaning": "I grant this permit"}}"#,
-    ),
+    ("/transitions/grant", &["hedy"], GRANT),
     ("/claim", &["rita", "rob", "hedy"], ""),
     ("/release", &["rita", "rob", "hedy"], ""),
     ("/assign", &["ada", "rita"], r#"{"to": "rob"}"#),
@@ -82,6 +67,37 @@ const ACTS: [(&str, &[&str], &str); 20] = [
     ("/comments", &["sam", "rita", "clara"], r#"{"text": "a word"}"#),
     ("/withdraw", &["tom"], ""),
 ];
+
+/// What happens in every history before people do as they like: of a form, by whom, and then who does what. Memos are drafts at first.
+const PLAYED: &[(&str, &str, &[(&str, &str, &str)])] = &[
+    ("parcel", "tom", &[]),
+    ("claim", "sam", &[("rita", "/claim", ""), ("rita", "/release", "")]),
+    ("claim", "sam", &[("ada", "/assign", r#"{"to": "rob"}"#)]),
+    ("claim", "sam", &[("rita", "/delegate", r#"{"to": "dora"}"#)]),
+    ("claim", "sam", &[("rita", "/transitions/approve", "{}"), ("rob", "/transitions/approve", "{}")]),
+    (
+        "claim",
+        "tom",
+        &[
+            ("rob", "/transitions/ask", r#"{"reason": "what for"}"#),
+            ("tom", "/transitions/resubmit", r#"{"data": {"note": "changed as asked"}}"#),
+            ("rita", "/transitions/reject", r#"{"reason": "too dear"}"#),
+        ],
+    ),
+    (
+        "permit",
+        "tom",
+        &[
+            ("clara", "=", r#"{"plan": "two storeys"}"#),
+            ("clara", "/transitions/complete", "{}"),
+            ("hedy", "/transitions/grant", GRANT),
+        ],
+    ),
+    ("memo", "sam", &[("sam", "/submit", ""), ("sam", "/comments", r#"{"text": "a word"}"#)]),
+    ("claim", "tom", &[("tom", "/withdraw", "")]),
+];
+
+const GRANT: &str = r#"{"signature": {"name": "Hedy H.", "meaning": "I grant this permit"}}"#;
 
 /// What must have happened in all histories together.
 const KINDS: [&str; 15] = [
@@ -214,15 +230,7 @@ impl Town {
         let first = self.dice.throw(self.ids.len().max(1));
         let ids = self.ids.iter().cycle().skip(first).take(self.ids.len().min(TRIED_MAX));
         for (id, person) in ids.flat_map(|id| people.iter().map(move |person| (id, person))) {
-            let (client, submission) = (&self.people[person], format!("/v1/submissions/{id}"));
-            let call = match *path {
-                "=" => {
-                    client.call(http::Method::PATCH, &submission).body("application/merge-patch+json", *body)
-                }
-                path if body.is_empty() => client.post(&format!("{submission}{path}")),
-                path => client.post(&format!("{submission}{path}")).body("application/json", *body),
-            };
-            let answer = call.await;
+            let answer = self.act(id, (*person, *path, *body)).await;
             assert!(answer.status.as_u16() < 500, "{}", answer.text());
             if answer.status.is_success() {
                 return Some(id.clone());
@@ -231,12 +239,34 @@ impl Town {
         None
     }
 
+    /// A person tries something; a path of `=` is an edit.
+    async fn act(&self, id: &str, (person, path, body): (&str, &str, &str)) -> Answer {
+        let (client, submission) = (&self.people[person], format!("/v1/submissions/{id}"));
+        match path {
+            "=" => {
+                client
+                    .call(http::Method::PATCH, &submission)
+                    .body("application/merge-patch+json", body.to_owned())
+                    .await
+            }
+            path if body.is_empty() => client.post(&format!("{submission}{path}")).await,
+            path => {
+                client.post(&format!("{submission}{path}")).body("application/json", body.to_owned()).await
+            }
+        }
+    }
+
+    /// Somebody makes a submission at random.
     async fn make(&mut self) -> String {
         let form =
             ["claim", "claim", "claim", "permit", "permit", "permit", "parcel", "memo"][self.dice.throw(8)];
         let by = ["sam", "tom"][self.dice.throw(2)];
         let amount = [10, 20_000, 30_000][self.dice.throw(3)];
         let is_draft = self.dice.throw(4) == 0;
+        self.submit(form, by, amount, is_draft).await
+    }
+
+    async fn submit(&mut self, form: &str, by: &str, amount: u32, is_draft: bool) -> String {
         let body = json!({"data": {"amount": amount, "note": by}, "draft": is_draft});
         let made =
             self.people[by].post(&format!("/v1/forms/{form}/submissions")).json(&body).await.expect(201);
@@ -320,6 +350,15 @@ async fn everybody_is_answered_again_as_they_were_at_every_head_over_several_wor
     for seed in SEEDS {
         let mut town = Town::open(seed).await;
         let mut recorded = vec![town.record(None).await];
+        for (form, by, acts) in PLAYED {
+            let id = town.submit(form, by, 20_000, *form == "memo").await;
+            recorded.push(town.record(Some(&id)).await);
+            for (person, path, body) in *acts {
+                let answer = town.act(&id, (person, path, body)).await;
+                assert!(answer.status.is_success(), "{person} {path}: {}", answer.text());
+                recorded.push(town.record(Some(&id)).await);
+            }
+        }
         for _ in 0..STEPS {
             if let Some(touched) = town.step().await {
                 recorded.push(town.record(Some(&touched)).await);
