@@ -68,8 +68,11 @@ const ACTS: [(&str, &[&str], &str); 17] = [
     ("/withdraw", &["tom"], ""),
 ];
 
+/// Who does it, at which path of a submission, with which body.
+type Act<'a> = (&'a str, &'a str, &'a str);
+
 /// What happens in every history before people do as they like: of a form, by whom, and then who does what. Memos are drafts at first.
-const PLAYED: &[(&str, &str, &[(&str, &str, &str)])] = &[
+const PLAYED: &[(&str, &str, &[Act])] = &[
     ("parcel", "tom", &[]),
     ("claim", "sam", &[("rita", "/claim", ""), ("rita", "/release", "")]),
     ("claim", "sam", &[("ada", "/assign", r#"{"to": "rob"}"#)]),
@@ -240,7 +243,7 @@ impl Town {
     }
 
     /// A person tries something; a path of `=` is an edit.
-    async fn act(&self, id: &str, (person, path, body): (&str, &str, &str)) -> Answer {
+    async fn act(&self, id: &str, (person, path, body): Act<'_>) -> Answer {
         let (client, submission) = (&self.people[person], format!("/v1/submissions/{id}"));
         match path {
             "=" => {
