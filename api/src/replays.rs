@@ -249,7 +249,13 @@ pub async fn feed(call: Call, id: String) -> Result<Response, ApiError> {
     let place = take_place(&query.api, &query.caller.context.tenant)?;
     let reached = replay.progress().position;
     let QueryCall { api, caller, .. } = query;
-    let ledger = api.standbys.ledger(&api.store, &caller.context, replay.order.to).await?;
+    let ledger = match replay.order.kind {
+        Kind::Feed(_) | Kind::Rules(_) => {
+            api.standbys.ledger(&api.store, &caller.context, replay.order.to).await?
+        }
+        // It tells what was found, and reads nothing.
+        Kind::Shadow(_) => api.store.ledger(&caller.context),
+    };
     let feed = ReplayFeed { api, replay, ledger, filter, after, caller };
     Ok(event_stream(reached, feed.messages(place)))
 }

@@ -96,9 +96,10 @@ impl Standby {
         }
         if state.opened.is_none() {
             let settings = StoreSettings::default();
-            match Store::open_postgres_standby(&self.options, &settings).await {
-                Ok(opened) => state.opened = opened,
-                Err(error) => tracing::info!(error = causes(&error), "a replica is not read by replays"),
+            match timeout(PATIENCE, Store::open_postgres_standby(&self.options, &settings)).await {
+                Ok(Ok(opened)) => state.opened = opened,
+                Err(_) => tracing::info!("a replica is not read by replays: it does not answer"),
+                Ok(Err(error)) => tracing::info!(error = causes(&error), "a replica is not read by replays"),
             }
         }
         if state.opened.is_none() {

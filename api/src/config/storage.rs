@@ -94,6 +94,7 @@ impl StorageArgs {
         };
         self.replica_urls.iter().map(place).collect()
     }
+
     /// The same databases, for whoever looks for a standby of the ledger among them; none where the ledger is embedded and has no standby.
     ///
     /// # Errors

@@ -145,7 +145,9 @@ impl ReplayFeed {
     /// Whether the credential is good still; an API key may have been revoked meanwhile.
     async fn is_let_in(&self) -> Result<bool, ApiError> {
         let Some(key) = self.caller.api_key else { return Ok(true) };
-        let tenant = self.api.tenant_states.of(&self.ledger, &self.caller.context).await?;
+        // Of the ledger itself: a standby may not know yet that the key was revoked.
+        let own = self.api.store.ledger(&self.caller.context);
+        let tenant = self.api.tenant_states.of(&own, &self.caller.context).await?;
         Ok(tenant.api_key(key).is_some_and(|key| key.is_good_at(Utc::now())))
     }
 
