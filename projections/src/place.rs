@@ -186,9 +186,9 @@ fn sqlite_options(path: &Path) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
-/// The files of a database at `path`: itself, its write-ahead log and that log's index.
-pub(crate) fn sqlite_files(path: &Path) -> [PathBuf; 3] {
-    ["", "-wal", "-shm"].map(|suffix| suffixed(path, suffix))
+/// The files of a database at `path`: itself, its write-ahead log with that log's index, and what a transaction without such a log left when it was killed.
+pub(crate) fn sqlite_files(path: &Path) -> [PathBuf; 4] {
+    ["", "-wal", "-shm", "-journal"].map(|suffix| suffixed(path, suffix))
 }
 
 pub(crate) fn suffixed(path: &Path, suffix: &str) -> PathBuf {

@@ -421,4 +421,4 @@ impl Followers {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -3,6 +3,8 @@
 //! notices by its compare-and-set that its checkpoint was moved, and goes on from there.
 
 mod fresh;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 
@@ -21,7 +23,7 @@ use crate::read_models::{OpenError, ReadModelSettings, ReadModels};
 use crate::schema;
 use fresh::{Fresh, Sides};
 
-/// One batch of a rebuild: larger than a live one, because nobody waits for its commit.
+/// One batch of a rebuild: larger than a live one, because nobody waits for its commit. Two are in memory where one is read ahead.
 const BATCH: BatchLimits = BatchLimits { events_max: 16_384, bytes_max: 32 * 1024 * 1024 };
 /// How often a tenant's fresh rows are brought up to the live ones before they are switched in even though they are behind; readers then
 /// see an older position for a moment, and the live projector catches up from there.
@@ -97,6 +99,16 @@ pub async fn rebuild(
     store: &Store,
     live: &ReadModelPlace,
     request: RebuildRequest,
+    progress: impl FnMut(RebuildProgress) + Send,
+) -> Result<(), RebuildError> {
+    rebuild_in(BATCH, store, live, request, progress).await
+}
+
+async fn rebuild_in(
+    batch: BatchLimits,
+    store: &Store,
+    live: &ReadModelPlace,
+    request: RebuildRequest,
     mut progress: impl FnMut(RebuildProgress) + Send,
 ) -> Result<(), RebuildError> {
     schema::migrate(&live.0).await?;
@@ -110,7 +122,8 @@ pub async fn rebuild(
     sql(skips).execute(&mut connection.connection()).await?;
 
     let mut rebuilding = Rebuilding {
-        projector: Projector::new(store.clone(), read_models.clone(), &request.read_models, BATCH),
+        projector: Projector::new(store.clone(), read_models.clone(), &request.read_models, batch),
+        batch,
         live: connection,
         sides,
         read_models: request.read_models,
@@ -129,6 +142,7 @@ pub async fn rebuild(
 
 struct Rebuilding {
     projector: Projector,
+    batch: BatchLimits,
     /// Writes the live rows and sees the fresh ones.
     live: OwnConnection,
     sides: Sides,
@@ -151,9 +165,9 @@ impl Rebuilding {
         let mut events = 0;
         // A ledger that fills whole batches is read ahead; the others share batches.
         let mut forward = Forward::default();
-        for (tenant, head) in heads.iter().filter(|(_, head)| head.0 >= BATCH.events_max as u64) {
+        for (tenant, head) in heads.iter().filter(|(_, head)| head.0 >= self.batch.events_max as u64) {
             loop {
-                let taken = forward.advance(&mut self.projector, tenant, *head, BATCH).await?;
+                let taken = forward.advance(&mut self.projector, tenant, *head, self.batch).await?;
                 if taken == 0 {
                     break;
                 }

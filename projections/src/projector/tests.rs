@@ -12,38 +12,43 @@ use uuid::Uuid;
 
 use super::*;
 use crate::database::sql;
+use crate::place::ReadModelPlace;
 use crate::read_models::ReadModelSettings;
 
-const LIMITS: BatchLimits = BatchLimits { events_max: 8, bytes_max: usize::MAX };
+pub(crate) const LIMITS: BatchLimits = BatchLimits { events_max: 8, bytes_max: usize::MAX };
 
 /// A ledger and read models, both in one sort of database.
-struct Site {
-    store: Store,
-    models: ReadModels,
+pub(crate) struct Site {
+    pub(crate) store: Store,
+    pub(crate) models: ReadModels,
+    pub(crate) place: ReadModelPlace,
     _folder: TempDir,
     _database: Option<Database>,
 }
 
 impl Site {
-    async fn on_sqlite() -> Self {
+    pub(crate) async fn on_sqlite() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let ledger = folder.path().join("ledger.db");
         let store = Store::open_sqlite(&ledger, StoreSettings::default()).await.expect("a ledger");
-        let rows = folder.path().join("read-models.db");
-        let models = ReadModels::open_sqlite(&rows, ReadModelSettings::default()).await.expect("read models");
-        Self { store, models, _folder: folder, _database: None }
+        let place = ReadModelPlace::file(&folder.path().join("read-models.db"));
+        let models =
+            ReadModels::open(place.clone(), ReadModelSettings::default()).await.expect("read models");
+        Self { store, models, place, _folder: folder, _database: None }
     }
 
-    async fn on_postgres() -> Self {
+    pub(crate) async fn on_postgres() -> Self {
         let database = Database::create().await;
         let options = PostgresOptions::new(&database.url()).expect("a URL");
         let store = Store::open_postgres(&options, StoreSettings::default()).await.expect("a ledger");
-        let models = ReadModels::open_postgres(&database.url(), ReadModelSettings::default()).await;
-        let models = models.expect("read models");
-        Self { store, models, _folder: tempfile::tempdir().expect("a folder"), _database: Some(database) }
+        let place = ReadModelPlace::postgres(&database.url()).expect("a URL");
+        let models =
+            ReadModels::open(place.clone(), ReadModelSettings::default()).await.expect("read models");
+        let folder = tempfile::tempdir().expect("a folder");
+        Self { store, models, place, _folder: folder, _database: Some(database) }
     }
 
-    async fn projector(&self) -> Projector {
+    pub(crate) async fn projector(&self) -> Projector {
         let mut projector = Projector::new(self.store.clone(), self.models.clone(), &ReadModel::ALL, LIMITS);
         projector.load(false).await.expect("loads");
         self.aim(&mut projector).await;
@@ -55,14 +60,14 @@ impl Site {
         projector.aim(heads.into_iter().map(|head| (head.tenant, head.position)));
     }
 
-    async fn publish(&self, tenant: &str) {
+    pub(crate) async fn publish(&self, tenant: &str) {
         let definition = CanonicalJson::from_value(&json!({"title": "claim", "schema": {}})).expect("exact");
         let form = "claim".parse().expect("a form id");
         let published = FormEvent::Published { definition, form, version: FormVersion(1) };
         self.append(tenant, context(tenant).stream::<Form>("claim"), Form::encode(&published)).await;
     }
 
-    async fn submit(&self, tenant: &str) {
+    pub(crate) async fn submit(&self, tenant: &str) {
         let said = SubmissionEvent::Submitted {
             data: CanonicalJson::from_value(&json!({})).expect("exact"),
             form: "claim".parse().expect("a form id"),
@@ -75,6 +80,15 @@ impl Site {
         self.append(tenant, stream, Submission::encode(&said)).await;
     }
 
+    /// A submission that this program cannot read.
+    pub(crate) async fn submit_nonsense(&self, tenant: &str) {
+        let stream = context(tenant).stream::<Submission>(SubmissionId(Uuid::now_v7()));
+        let payload = CanonicalJson::from_value(&json!({"Nonsense": {}})).expect("exact");
+        let event =
+            EncodedEvent { event_type: "formledger.submission.submitted", event_version: "1", payload };
+        self.append(tenant, stream, event).await;
+    }
+
     /// A stream of one event.
     async fn append(&self, tenant: &str, stream: StreamId, event: EncodedEvent) {
         let append =
@@ -82,11 +96,11 @@ impl Site {
         self.store.ledger(&context(tenant)).append(append).await.expect("an append");
     }
 
-    async fn position(&self, tenant: &str, read_model: ReadModel) -> u64 {
+    pub(crate) async fn position(&self, tenant: &str, read_model: ReadModel) -> u64 {
         self.models.reader(&context(tenant)).position(read_model).await.expect("a position").0
     }
 
-    async fn counted(&self, tenant: &str) -> u64 {
+    pub(crate) async fn counted(&self, tenant: &str) -> u64 {
         let counts = self.models.reader(&context(tenant)).statistics(None).await.expect("counts").value;
         counts.states.iter().map(|state| state.count).sum()
     }
@@ -96,7 +110,7 @@ fn context(tenant: &str) -> TenantContext {
     TenantContext::system(tenant.parse().expect("a slug"), "test", Utc::now())
 }
 
-async fn catch_up(projector: &mut Projector) {
+pub(crate) async fn catch_up(projector: &mut Projector) {
     while projector.is_behind() {
         projector.advance().await.expect("a batch");
     }

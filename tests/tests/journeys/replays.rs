@@ -7,7 +7,7 @@ use formledger_tests::definitions::{EXPENSE, expense, expense_claim};
 use formledger_tests::feed::positions;
 use formledger_tests::tampering::tamper_rows;
 use formledger_tests::wait::within;
-use formledger_tests::{Client, Installation, Stage};
+use formledger_tests::{Client, Installation, Server, Stage};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -132,48 +132,119 @@ async fn read_models_built_again_equal_the_live_ones_until_somebody_touches_thes
     assert_eq!(stage.head().await, head, "nothing was recorded");
 }
 
-/// What goes by again is read where it costs the primary nothing, and from the primary as soon as no standby has it.
-#[tokio::test]
-async fn replays_read_a_standby_of_the_ledger_as_long_as_one_has_what_they_need() {
-    let primary = Postgres::start_with(Settings { fsync: false, ..Settings::default() }).await;
-    let url = primary.create_database("ledger").await;
-    Installation::fresh().with("DATABASE_URL", &url).run(&["migrate"]).await.expect(0);
-    let mut standby = primary.standby().await;
-    let installation =
-        Installation::fresh().with("DATABASE_URL", &url).with("REPLICA_URL", standby.url("ledger"));
-    let server = installation.serve().await;
-    let admin = server.client(&installation.token("acme", "ada", "admin").await);
-    admin.publish(EXPENSE, &expense_claim()).await;
-    let mut rules = expense_claim()["rules"].clone();
-    rules[1]["when"] = json!("amount > 2.5");
-    let candidate = json!({"kind": "rules", "form": EXPENSE, "rules": rules});
-    let judged = async || {
-        let (_, ended) = replayed(&admin, &candidate).await;
-        (ended["summary"]["evaluated"].clone(), ended["summary"]["changed"].clone())
-    };
-    // Queries of this node never read events, and nothing else reads the standby.
-    let read = async |at: &Postgres| -> i64 {
-        let mut connection = at.connect("ledger").await;
-        let read = "SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint FROM pg_stat_user_tables \
-                    WHERE relname = 'events'";
-        sqlx::query_scalar(read).fetch_one(&mut connection).await.expect("what was read")
-    };
-    for amount in 0..5 {
-        admin.submit(EXPENSE, &expense(f64::from(amount), "DE")).await.expect(201);
+/// A server whose queries are answered by a standby of the ledger's database, with a form and its submissions.
+struct BesideStandby {
+    _primary: Postgres,
+    standby: Postgres,
+    _installation: Installation,
+    server: Server,
+    admin: Client,
+}
+
+impl BesideStandby {
+    async fn open() -> Self {
+        let primary = Postgres::start_with(Settings { fsync: false, ..Settings::default() }).await;
+        let url = primary.create_database("ledger").await;
+        Installation::fresh().with("DATABASE_URL", &url).run(&["migrate"]).await.expect(0);
+        let standby = primary.standby().await;
+        let installation =
+            Installation::fresh().with("DATABASE_URL", &url).with("REPLICA_URL", standby.url("ledger"));
+        let server = installation.serve().await;
+        let admin = server.client(&installation.token("acme", "ada", "admin").await);
+        admin.publish(EXPENSE, &expense_claim()).await;
+        Self { _primary: primary, standby, _installation: installation, server, admin }
     }
-    assert_eq!(judged().await, (json!(5), json!(2)));
+
+    /// How many submissions a candidate judges, and how many of them otherwise.
+    async fn judged(&self) -> (Value, Value) {
+        let mut rules = expense_claim()["rules"].clone();
+        rules[1]["when"] = json!("amount > 2.5");
+        let candidate = json!({"kind": "rules", "form": EXPENSE, "rules": rules});
+        let (_, ended) = replayed(&self.admin, &candidate).await;
+        (ended["summary"]["evaluated"].clone(), ended["summary"]["changed"].clone())
+    }
+
+    async fn submit(&self, amount: u32) {
+        self.admin.submit(EXPENSE, &expense(f64::from(amount), "DE")).await.expect(201);
+    }
+}
+
+/// What goes by again is read where it costs the primary nothing.
+#[tokio::test]
+async fn replays_read_a_standby_of_the_ledger() {
+    let site = BesideStandby::open().await;
+    for amount in 0..5 {
+        site.submit(amount).await;
+    }
+    assert_eq!(site.judged().await, (json!(5), json!(2)));
+    // Queries of this node never read events, and nothing else reads the standby.
+    let mut connection = site.standby.connect("ledger").await;
+    let read = "SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint FROM pg_stat_user_tables \
+                WHERE relname = 'events'";
     within("the standby to count that its events were read", async {
-        while read(&standby).await < 10 {
+        while sqlx::query_scalar::<_, i64>(read).fetch_one(&mut connection).await.expect("what was read") < 10
+        {
             sleep(Duration::from_millis(50)).await;
         }
     })
     .await;
+    assert!(site.server.stop().await.success());
+}
 
-    standby.execute("SELECT pg_wal_replay_pause()").await;
-    admin.submit(EXPENSE, &expense(5.0, "DE")).await.expect(201);
-    assert_eq!(judged().await, (json!(6), json!(3)), "the standby has five");
-    standby.stop(Shutdown::Immediate).await;
-    admin.submit(EXPENSE, &expense(6.0, "DE")).await.expect(201);
-    assert_eq!(judged().await, (json!(7), json!(4)));
-    assert!(server.stop().await.success());
+#[tokio::test]
+async fn a_replay_reads_the_primary_when_the_standby_was_read_before_and_is_gone() {
+    let mut site = BesideStandby::open().await;
+    site.submit(4).await;
+    assert_eq!(site.judged().await, (json!(1), json!(1)));
+    site.standby.stop(Shutdown::Immediate).await;
+    site.submit(5).await;
+    assert_eq!(site.judged().await, (json!(2), json!(2)));
+    assert!(site.server.stop().await.success());
+}
+
+#[tokio::test]
+async fn a_replay_reads_the_primary_when_the_standby_does_not_come_as_far() {
+    let site = BesideStandby::open().await;
+    site.submit(1).await;
+    assert_eq!(site.judged().await, (json!(1), json!(0)));
+    site.standby.execute("SELECT pg_wal_replay_pause()").await;
+    site.submit(5).await;
+    assert_eq!(site.judged().await, (json!(2), json!(1)), "the standby has the first one");
+    assert!(site.server.stop().await.success());
+}
+
+/// A standby that lags does not know of the revocation.
+#[tokio::test]
+async fn a_replays_feed_ends_with_its_key_although_a_standby_still_takes_it_for_good() {
+    let site = BesideStandby::open().await;
+    for amount in 0..6 {
+        site.submit(amount).await;
+        sleep(Duration::from_millis(100)).await;
+    }
+    let key = json!({"name": "follower", "roles": ["auditor"]});
+    let made = site.admin.post("/v1/api-keys").json(&key).await.expect(201).json();
+    let secret = made["secret"].as_str().expect("a secret").to_owned();
+    // Half a minute and more.
+    let path = begin(&site.admin, &json!({"kind": "feed", "speed": 0.02})).await;
+    let feed = tokio::spawn({
+        let (follower, path) = (site.server.anonymous(), format!("{path}/feed"));
+        let secret = secret.clone();
+        async move { follower.get(&path).header("X-Api-Key", secret).await.expect(200).text() }
+    });
+    let status =
+        async || site.server.anonymous().get("/v1/ledger").header("X-Api-Key", &secret).await.status.as_u16();
+    assert_eq!(status().await, 200);
+    // By then the feed has chosen what it reads.
+    within("the replay to go on", async {
+        while site.admin.get(&path).await.expect(200).json()["position"].as_u64() < Some(3) {}
+    })
+    .await;
+    site.standby.execute("SELECT pg_wal_replay_pause()").await;
+    let key = format!("/v1/api-keys/{}", made["id"].as_str().expect("an id"));
+    site.admin.call(http::Method::DELETE, &key).await.expect(200);
+    let told = within("the feed to end", feed).await.expect("no panic");
+    assert!(!told.contains("formledger.replay.summary"), "{told}");
+    assert_eq!(site.admin.get(&path).await.expect(200).json()["status"], "running");
+    assert_eq!(status().await, 401);
+    assert!(site.server.stop().await.success());
 }
