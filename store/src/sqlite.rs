@@ -3,6 +3,7 @@
 
 mod error;
 mod read;
+mod scan;
 mod schema;
 mod write;
 
@@ -12,9 +13,10 @@ mod contract;
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, Row};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
+use crate::error::StoreError;
 pub(crate) use read::SqliteReader;
 pub(crate) use write::SqliteBackend;
 
@@ -66,4 +68,9 @@ fn reader_options(path: &Path) -> SqliteConnectOptions {
         .busy_timeout(BUSY_TIMEOUT)
         .row_buffer_size(ROW_CHANNEL_ROWS)
         .pragma("cache_size", format!("-{READER_CACHE_KIB}"))
+}
+
+/// A column that holds text.
+fn text<'r>(row: &'r Row<'_>, column: usize) -> Result<&'r str, StoreError> {
+    Ok(row.get_ref(column)?.as_str().map_err(rusqlite::Error::from)?)
 }

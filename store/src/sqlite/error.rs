@@ -1,5 +1,5 @@
 //! What SQLite says when it is asked directly, told as sqlx tells it: one place decides what a failure means, whoever met it.
-//! Used by the writing side.
+//! Used by the writing side and by scans.
 
 use std::borrow::Cow;
 use std::error::Error;

@@ -9,6 +9,7 @@ use sqlx::Row;
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions, SqliteRow};
 
 use super::reader_options;
+use super::scan::Scanner;
 use crate::append::Idempotency;
 use crate::backend::{Head, Remembered};
 use crate::error::StoreError;
@@ -22,6 +23,7 @@ use crate::tail::EVENT_BYTES;
 #[derive(Debug, Clone)]
 pub(crate) struct SqliteReader {
     pool: SqlitePool,
+    scanner: Scanner,
 }
 
 impl SqliteReader {
@@ -35,7 +37,7 @@ impl SqliteReader {
             .idle_timeout(None)
             .max_lifetime(None)
             .connect_lazy_with(reader_options(path));
-        Self { pool }
+        Self { pool, scanner: Scanner::new(path) }
     }
 
     /// Who waits inside SQLite's pool is not counted.
@@ -49,6 +51,7 @@ impl SqliteReader {
     }
 
     pub(crate) async fn close(&self) {
+        self.scanner.close();
         self.pool.close().await;
     }
 
@@ -94,21 +97,7 @@ impl SqliteReader {
     }
 
     pub(crate) async fn read_ranges(&self, ranges: &[&LedgerRange]) -> Result<Vec<StoredEvent>, StoreError> {
-        // CROSS JOIN fixes the order of the loops: ranges outside, the index on positions inside.
-        const SQL: &str = concat!(
-            "SELECT ",
-            event_columns!(),
-            ", range.key FROM json_each(?) range CROSS JOIN events \
-             ON tenant_id = range.value ->> 0 AND position > range.value ->> 1 AND position <= range.value ->> 2"
-        );
-        let asked: Vec<_> = ranges.iter().map(|range| (&range.tenant, range.after, range.up_to)).collect();
-        let asked = serde_json::to_string(&asked).expect("strings and numbers serialise");
-        let rows = sqlx::query(SQL).bind(asked).fetch_all(&self.pool).await?;
-        let event = |row: &SqliteRow| {
-            let range: i64 = row.try_get(11)?;
-            event_from_row(row, &ranges[range as usize].tenant)
-        };
-        rows.iter().map(event).collect()
+        self.scanner.read(ranges).await
     }
 
     pub(crate) async fn stream_places(

@@ -12,7 +12,7 @@ use sqlx::sqlite::SqliteConnection;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::{block_in_place, yield_now};
 
-use super::{open_writer, schema, writer_options};
+use super::{open_writer, schema, text, writer_options};
 use crate::backend::{Applied, Backend, Batch, EventRow, Head, HeadMove, OutcomeRow, Remembered, StoredHead};
 use crate::error::{StoreError, causes};
 use crate::stored;
@@ -202,10 +202,6 @@ impl Backend for SqliteBackend {
     async fn close(mut self) {
         blocking(|| self.disconnect()).await;
     }
-}
-
-fn text<'r>(row: &'r Row<'_>, column: usize) -> Result<&'r str, StoreError> {
-    Ok(row.get_ref(column)?.as_str().map_err(rusqlite::Error::from)?)
 }
 
 fn head_of(row: &Row<'_>) -> Result<(TenantId, StoredHead), StoreError> {
