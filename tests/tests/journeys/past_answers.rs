@@ -47,7 +47,7 @@ const QUERIES: [(&str, &str); 16] = [
     ("tom", "/v1/submissions?sort=updated_at"),
 ];
 
-/// What people try, at which path of a submission, with which body; the first letter of the path `=` is an edit.
+/// What people try: at which path of a submission, who, with which body. A path of `=` is an edit.
 const ACTS: [(&str, &[&str], &str); 17] = [
     ("/submit", &["sam", "tom"], ""),
     ("=", &["sam", "tom", "clara"], r#"{"amount": 25000}"#),
@@ -320,6 +320,7 @@ impl Town {
                 assert_eq!(then.json(), with_cursor_of(&live.json(), &then.json()), "{about}");
             } else {
                 let (then, ada) = (then.json(), seen_by_ada[&**path].json());
+                assert!(ada["data"].is_object() && ada["sequence"].is_u64(), "{ada}");
                 for member in
                     ["submission_id", "form", "data", "state", "sequence", "outcomes", "submitted_by"]
                 {
