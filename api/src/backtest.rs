@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::error::ApiError;
 use crate::limits::STREAM_PAGE_BYTES_MAX;
+use crate::standbys::LedgerSource;
 
 /// Events that are read at once.
 const PAGE_EVENTS: u64 = 1_024;
@@ -109,7 +110,7 @@ impl Misfit {
 /// # Errors
 /// [`HistoryError`]; what was told before stands.
 pub async fn judge(
-    ledger: &TenantLedger,
+    ledger: &LedgerSource,
     backtest: &Backtest,
     first: Position,
     last: Position,

@@ -254,7 +254,7 @@ pub async fn feed(call: Call, id: String) -> Result<Response, ApiError> {
             api.standbys.ledger(&api.store, &caller.context, replay.order.to).await?
         }
         // It tells what was found, and reads nothing.
-        Kind::Shadow(_) => api.store.ledger(&caller.context),
+        Kind::Shadow(_) => api.store.ledger(&caller.context).into(),
     };
     let feed = ReplayFeed { api, replay, ledger, filter, after, caller };
     Ok(event_stream(reached, feed.messages(place)))

@@ -1,10 +1,14 @@
 //! Standbys of the ledger's database among the databases that answer queries. What goes by again and what candidate rules judge is read
-//! there, so that it costs the primary nothing; where no standby has what is asked for, the ledger itself is read.
+//! there, so that it costs the primary nothing; where no standby has what is asked for, or it goes away, the ledger itself is read.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use formledger_domain::{Position, TenantContext};
-use formledger_store::{PostgresOptions, Store, StoreError, StoreSettings, TenantLedger, causes};
+use formledger_store::{
+    PostgresOptions, RecordedEvent, Store, StoreError, StoreSettings, TenantLedger, causes,
+};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -17,7 +21,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// The databases that may be such standbys.
 pub struct Standbys {
-    known: Vec<Standby>,
+    known: Vec<Arc<Standby>>,
 }
 
 struct Standby {
@@ -45,12 +49,13 @@ enum PassedOver {
 impl Standbys {
     /// None of them is asked before it is needed.
     pub fn new(possible: &[PostgresOptions]) -> Self {
-        let standby =
-            |options: &PostgresOptions| Standby { options: options.clone(), state: Mutex::default() };
+        let standby = |options: &PostgresOptions| {
+            Arc::new(Standby { options: options.clone(), state: Mutex::default() })
+        };
         Self { known: possible.iter().map(standby).collect() }
     }
 
-    /// A tenant's ledger at the first standby that has everything up to a position, else at the ledger's `own` store.
+    /// Where a tenant's ledger is read up to a position: at the first standby that has all of it, else at the ledger's `own` store.
     ///
     /// # Errors
     /// When the ledger itself cannot be read.
@@ -59,23 +64,30 @@ impl Standbys {
         own: &Store,
         context: &TenantContext,
         up_to: Position,
-    ) -> Result<TenantLedger, StoreError> {
+    ) -> Result<LedgerSource, StoreError> {
         let ledger = own.ledger(context);
         if self.known.is_empty() {
-            return Ok(ledger);
+            return Ok(ledger.into());
         }
-        let Some(there) = event_at(&ledger, up_to).await? else { return Ok(ledger) };
+        let Some(there) = event_at(&ledger, up_to).await? else { return Ok(ledger.into()) };
         for standby in &self.known {
             let Some(store) = standby.store().await else { continue };
             let copy = store.ledger(context);
             match timeout(PATIENCE, reached(&copy, up_to)).await {
-                Ok(Ok(here)) if here == there => return Ok(copy),
+                Ok(Ok(here)) if here == there => {
+                    let copy = StandbyCopy {
+                        ledger: copy,
+                        standby: Arc::clone(standby),
+                        is_gone: AtomicBool::new(false),
+                    };
+                    return Ok(LedgerSource { ledger, copy: Some(Arc::new(copy)) });
+                }
                 Ok(Ok(_)) => standby.pass_over(&PassedOver::Foreign(up_to)).await,
                 Ok(Err(error)) => standby.pass_over(&error.into()).await,
                 Err(_) => standby.pass_over(&PassedOver::Behind(up_to)).await,
             }
         }
-        Ok(ledger)
+        Ok(ledger.into())
     }
 
     /// Gives its connections back.
@@ -111,6 +123,50 @@ impl Standby {
     async fn pass_over(&self, reason: &PassedOver) {
         tracing::warn!(error = causes(reason), "a standby is not read by replays for a while");
         self.state.lock().await.not_before = Some(Instant::now() + RETRY_AFTER);
+    }
+}
+
+/// Where what was recorded is read: a tenant's ledger, and the copy of it that is asked first as long as it answers.
+#[derive(Clone)]
+pub struct LedgerSource {
+    ledger: TenantLedger,
+    copy: Option<Arc<StandbyCopy>>,
+}
+
+struct StandbyCopy {
+    ledger: TenantLedger,
+    standby: Arc<Standby>,
+    /// It failed once; nobody who reads here asks it again.
+    is_gone: AtomicBool,
+}
+
+impl From<TenantLedger> for LedgerSource {
+    fn from(ledger: TenantLedger) -> Self {
+        Self { ledger, copy: None }
+    }
+}
+
+impl LedgerSource {
+    /// As [`TenantLedger::read_page`], of what the copy was found to hold.
+    ///
+    /// # Errors
+    /// When the ledger itself cannot be read.
+    pub async fn read_page(
+        &self,
+        after: Position,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<RecordedEvent>, StoreError> {
+        if let Some(copy) = self.copy.as_ref().filter(|copy| !copy.is_gone.load(Ordering::Relaxed)) {
+            match copy.ledger.read_page(after, limit, bytes_max).await {
+                Ok(page) => return Ok(page),
+                Err(error) => {
+                    copy.is_gone.store(true, Ordering::Relaxed);
+                    copy.standby.pass_over(&error.into()).await;
+                }
+            }
+        }
+        self.ledger.read_page(after, limit, bytes_max).await
     }
 }
 

@@ -22,6 +22,7 @@ use super::serve::runtime;
 use crate::backtest::{self, CandidateError, Misfit};
 use crate::config::{BacktestArgs, ConfigError};
 use crate::logging;
+use crate::standbys::LedgerSource;
 
 /// Positions that one task reads and judges; small enough that the output, which waits for its order, stays small.
 const CHUNK_POSITIONS: u64 = 4_096;
@@ -66,11 +67,12 @@ async fn run(store: &Store, arguments: &BacktestArgs, rules: &Value) -> anyhow::
 
     let started = Instant::now();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let source = LedgerSource::from(ledger);
     let chunks = (from.0..=to.0).step_by(CHUNK_POSITIONS as usize);
     let judged = chunks.map(|first| {
-        let (ledger, backtest) = (ledger.clone(), Arc::clone(&backtest));
+        let (source, backtest) = (source.clone(), Arc::clone(&backtest));
         let last = Position((first + CHUNK_POSITIONS - 1).min(to.0));
-        async move { tokio::spawn(judge(ledger, backtest, Position(first), last)).await? }
+        async move { tokio::spawn(judge(source, backtest, Position(first), last)).await? }
     });
     let mut judged = stream::iter(judged).buffered(cores * CHUNKS_PER_CORE);
     let mut out = BufWriter::new(std::io::stdout().lock());
@@ -145,13 +147,13 @@ struct Line<'a> {
 
 /// Judges one chunk.
 async fn judge(
-    ledger: TenantLedger,
+    source: LedgerSource,
     backtest: Arc<Backtest>,
     first: Position,
     last: Position,
 ) -> anyhow::Result<Chunk> {
     let mut chunk = Chunk { lines: Vec::new(), counted: BacktestSummary::default(), last };
-    backtest::judge(&ledger, &backtest, first, last, |past, differences| {
+    backtest::judge(&source, &backtest, first, last, |past, differences| {
         chunk.counted.count(differences.as_deref());
         chunk.write(past, differences.as_deref().unwrap_or_default());
     })

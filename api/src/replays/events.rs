@@ -5,19 +5,19 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use formledger_domain::Position;
-use formledger_store::TenantLedger;
 use tokio::time::{Instant, sleep_until};
 
 use super::pace::{Pace, Speed};
 use super::replay::{Order, Replay, Status};
 use crate::error::ApiError;
 use crate::limits::{FEED_PAGE_BYTES_MAX, FEED_PAGE_EVENTS};
+use crate::standbys::LedgerSource;
 
 /// A shorter wait than this is no pause but the time that looking takes.
 const HELD_MIN: Duration = Duration::from_millis(1);
 
 /// Lets the range go by.
-pub async fn run(replay: &Replay, ledger: &TenantLedger, speed: Speed) -> Result<(), ApiError> {
+pub async fn run(replay: &Replay, ledger: &LedgerSource, speed: Speed) -> Result<(), ApiError> {
     let Order { from, to, .. } = replay.order;
     let mut clock = match speed {
         Speed::Times(times) => {
@@ -45,8 +45,8 @@ pub async fn run(replay: &Replay, ledger: &TenantLedger, speed: Speed) -> Result
     Ok(())
 }
 
-async fn recorded_at(ledger: &TenantLedger, position: Position) -> Result<DateTime<Utc>, ApiError> {
-    let event = ledger.read_after(Position(position.0 - 1), 1).await?.pop();
+async fn recorded_at(ledger: &LedgerSource, position: Position) -> Result<DateTime<Utc>, ApiError> {
+    let event = ledger.read_page(Position(position.0 - 1), 1, FEED_PAGE_BYTES_MAX).await?.pop();
     let event = event.filter(|event| event.position == position);
     event
         .map(|event| event.recorded_at)

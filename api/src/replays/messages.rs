@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use formledger_domain::{Backtest, OutcomeDifference, PastSubmission, Position};
-use formledger_store::{EventFilter, TenantLedger};
+use formledger_store::EventFilter;
 use futures_util::{FutureExt, Stream};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -24,6 +24,7 @@ use crate::feed::{MESSAGE_END, Page, STILL_HERE, begin_message, end};
 use crate::limits::{FEED_PAGE_BYTES_MAX, FEED_PAGE_EVENTS, REPLAY_CHUNK_POSITIONS};
 use crate::metrics::Raised;
 use crate::places::Place;
+use crate::standbys::LedgerSource;
 
 /// The type of the last message.
 const SUMMARY: &str = "formledger.replay.summary.v1";
@@ -41,8 +42,8 @@ pub struct ReplayFeed {
     pub api: Arc<Api>,
     /// The replay.
     pub replay: Arc<Replay>,
-    /// Its tenant's ledger.
-    pub ledger: TenantLedger,
+    /// Where its range is read.
+    pub ledger: LedgerSource,
     /// Which events of a feed replay are wanted.
     pub filter: EventFilter,
     /// Everything up to here was sent, or is not wanted.
@@ -145,9 +146,9 @@ impl ReplayFeed {
     /// Whether the credential is good still; an API key may have been revoked meanwhile.
     async fn is_let_in(&self) -> Result<bool, ApiError> {
         let Some(key) = self.caller.api_key else { return Ok(true) };
-        // Of the ledger itself: a standby may not know yet that the key was revoked.
-        let own = self.api.store.ledger(&self.caller.context);
-        let tenant = self.api.tenant_states.of(&own, &self.caller.context).await?;
+        // Never of a standby, which may not know yet that the key was revoked.
+        let ledger = self.api.store.ledger(&self.caller.context);
+        let tenant = self.api.tenant_states.of(&ledger, &self.caller.context).await?;
         Ok(tenant.api_key(key).is_some_and(|key| key.is_good_at(Utc::now())))
     }
 

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use formledger_domain::{Backtest, BacktestSummary, OutcomeDifference, PastSubmission, Position};
-use formledger_store::TenantLedger;
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
@@ -14,6 +13,7 @@ use super::replay::{Order, Replay};
 use crate::backtest::{Misfit, judge};
 use crate::error::ApiError;
 use crate::limits::REPLAY_CHUNK_POSITIONS;
+use crate::standbys::LedgerSource;
 
 /// Parts in work for each core: one that reads while another computes.
 const PARTS_PER_CORE: usize = 2;
@@ -22,7 +22,7 @@ const PARTS_PER_CORE: usize = 2;
 pub async fn run(
     cores: &Arc<Semaphore>,
     replay: &Replay,
-    ledger: &TenantLedger,
+    ledger: &LedgerSource,
     backtest: &Arc<Backtest>,
 ) -> Result<(), ApiError> {
     let Order { from, to, .. } = replay.order;
@@ -49,7 +49,7 @@ pub async fn run(
 /// `tell` made of each submission and its differences, which are `None` where the candidate does not fit.
 pub async fn fold_part<T: Default + Send + 'static>(
     cores: &Arc<Semaphore>,
-    ledger: &TenantLedger,
+    ledger: &LedgerSource,
     backtest: &Arc<Backtest>,
     (first, last): (Position, Position),
     tell: impl Fn(&mut T, &PastSubmission, Option<&[OutcomeDifference]>) + Send + 'static,

@@ -191,6 +191,26 @@ async fn replays_read_a_standby_of_the_ledger() {
     assert!(site.server.stop().await.success());
 }
 
+/// Both what runs and what follows it.
+#[tokio::test]
+async fn a_replay_goes_on_at_the_primary_when_the_standby_goes_away_meanwhile() {
+    let mut site = BesideStandby::open().await;
+    for amount in 0..6 {
+        site.submit(amount).await;
+        sleep(Duration::from_millis(100)).await;
+    }
+    let head = site.admin.get("/v1/ledger").await.expect(200).position();
+    // A few seconds, and pages that are read while it runs.
+    let path = begin(&site.admin, &json!({"kind": "feed", "speed": 0.1})).await;
+    let mut feed = site.admin.feed(&format!("{path}/feed"), None).await;
+    feed.up_to(3).await;
+    site.standby.stop(Shutdown::Immediate).await;
+    assert_eq!(positions(&feed.up_to(head).await), (4..=head).collect::<Vec<_>>());
+    let summary = feed.next().await.expect("a summary");
+    assert_eq!(summary.data["data"]["status"], "done");
+    assert!(site.server.stop().await.success());
+}
+
 #[tokio::test]
 async fn a_replay_reads_the_primary_when_the_standby_was_read_before_and_is_gone() {
     let mut site = BesideStandby::open().await;
