@@ -89,7 +89,7 @@ impl Dialect {
 pub(crate) enum Value<'q> {
     Text(Option<Cow<'q, str>>),
     Integer(Option<i64>),
-    Real(f64),
+    Bytes(Vec<u8>),
     Uuid(Uuid),
 }
 
@@ -123,9 +123,9 @@ impl From<Option<i64>> for Value<'_> {
     }
 }
 
-impl From<f64> for Value<'_> {
-    fn from(number: f64) -> Self {
-        Self::Real(number)
+impl From<Vec<u8>> for Value<'_> {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Bytes(bytes)
     }
 }
 
@@ -242,7 +242,7 @@ fn for_sqlite(values: Vec<Value<'_>>) -> Result<SqliteArguments<'_>, sqlx::Error
         match value {
             Value::Text(text) => arguments.add(text),
             Value::Integer(number) => arguments.add(number),
-            Value::Real(number) => arguments.add(number),
+            Value::Bytes(bytes) => arguments.add(bytes),
             Value::Uuid(id) => arguments.add(id),
         }
         .map_err(sqlx::Error::Encode)?;
@@ -256,7 +256,7 @@ fn for_postgres(values: Vec<Value<'_>>) -> Result<PgArguments, sqlx::Error> {
         match value {
             Value::Text(text) => arguments.add(text.as_deref().map(storable)),
             Value::Integer(number) => arguments.add(number),
-            Value::Real(number) => arguments.add(number),
+            Value::Bytes(bytes) => arguments.add(bytes),
             Value::Uuid(id) => arguments.add(id),
         }
         .map_err(sqlx::Error::Encode)?;

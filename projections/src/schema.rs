@@ -32,6 +32,10 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../../migrations/sqlite/read-models/0005_stays.sql"),
         postgres: include_str!("../../migrations/postgres/read-models/0005_stays.sql"),
     },
+    Migration {
+        sqlite: include_str!("../../migrations/sqlite/read-models/0006_field_keys.sql"),
+        postgres: include_str!("../../migrations/postgres/read-models/0006_field_keys.sql"),
+    },
 ];
 
 /// One step, for each database.

@@ -2,6 +2,7 @@
 //! Here: the row and how events make it. `fields` takes indexed values out of the data, `query` asks through `select`.
 
 mod fields;
+mod key;
 mod query;
 mod select;
 mod stored;
@@ -24,6 +25,7 @@ use crate::projection::{Projection, Said, Slice, Stop};
 use fields::{FieldValue, IndexedFields};
 use stored::StoredSubmission;
 
+pub(crate) use key::described as described_field_key;
 pub use query::{InvalidSort, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, Page, Sort, SortKey, SubmissionQuery};
 pub(crate) use query::{find, page};
 
@@ -59,7 +61,8 @@ pub struct SubmissionRow {
     pub position: Position,
 }
 
-/// Keeps `submissions`, `submission_fields` and, for itself, `indexed_fields`.
+/// Keeps `submissions`, `field_keys` and, for itself, `indexed_fields`. `submission_fields` is where an earlier version kept what is in
+/// `field_keys` now; it is only ever emptied.
 #[derive(Debug, Default)]
 pub(crate) struct SubmissionsProjection {
     indexed: HashMap<Pin, Arc<IndexedFields>>,
@@ -110,8 +113,9 @@ impl<'a> Touching<'a> {
 
 impl Projection for SubmissionsProjection {
     const READ_MODEL: ReadModel = ReadModel::Submissions;
-    const VERSION: i64 = 1;
-    const TABLES: &'static [&'static str] = &["submissions", "submission_fields", "indexed_fields"];
+    const VERSION: i64 = 2;
+    const TABLES: &'static [&'static str] =
+        &["submissions", "field_keys", "indexed_fields", "submission_fields"];
 
     fn follows(aggregate_type: &str) -> bool {
         aggregate_type == Submission::TYPE || aggregate_type == Form::TYPE
@@ -268,12 +272,12 @@ async fn write(connection: &mut Connection<'_>, touching: Touching<'_>) -> Resul
         let values = indexed.values(&row.data, row.computed.as_ref());
         let mut standing = standing.map(Vec::into_iter);
         for (pointer, value) in indexed.pointers().zip(values) {
-            let entry = |value| stored::FieldEntry::new(tenant, &row, pointer, value);
+            let entry = |value: &FieldValue| stored::FieldEntry::new(tenant, &row, pointer, value);
             match standing.as_mut().and_then(Iterator::next) {
                 Some(same) if same == value => {}
                 before => {
-                    gone.extend(before.map(entry));
-                    new.push(entry(value));
+                    gone.extend(before.as_ref().map(entry));
+                    new.push(entry(&value));
                 }
             }
         }

@@ -120,7 +120,7 @@ async fn a_rebuild_replaces_damaged_rows_while_the_live_projector_goes_on(on: On
     assert_eq!(world.differences_from_rebuilt().await, []);
 
     let damage = "UPDATE submissions SET state = 'lost' WHERE tenant_id = 'acme'; \
-                  DELETE FROM submission_fields WHERE tenant_id = 'globex'; \
+                  DELETE FROM field_keys WHERE tenant_id = 'globex'; \
                   UPDATE state_counts SET count = 1000";
     world.tamper(damage).await;
     assert!(!world.differences_from_rebuilt().await.is_empty());

@@ -33,7 +33,7 @@ const ROWS_TOUCHED_MAX: u64 = 40;
 const ROWS_TOUCHED_ANYWAY: u64 = 400;
 
 /// The hot statements, by what stands in them and in none after them.
-const HOT: [(&str, &str); 22] = [
+const HOT: [(&str, &str); 23] = [
     ("append", "INSERT INTO ledgers"),
     ("heads", "frontier FROM ledgers WHERE tenant_id = ANY"),
     ("hold heads", "SET position = ledgers.position"),
@@ -45,7 +45,8 @@ const HOT: [(&str, &str); 22] = [
     ("read ranges", "range.place FROM unnest"),
     ("read models: submissions", "INSERT INTO submissions ("),
     ("read models: submissions known before", "CROSS JOIN submissions"),
-    ("read models: fields", "INSERT INTO submission_fields"),
+    ("read models: fields", "INSERT INTO field_keys"),
+    ("read models: fields that changed", "DELETE FROM field_keys"),
     // Before what finds tasks, which stands in it, too.
     ("read models: tasks that ended", "DELETE FROM tasks"),
     ("read models: audiences of tasks that ended", "DELETE FROM task_audience"),

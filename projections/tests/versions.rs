@@ -7,14 +7,15 @@ on_both_databases! {
     rows_that_another_version_made_meanwhile_are_made_again,
     a_process_of_an_earlier_version_that_still_runs_adds_nothing,
     tasks_that_an_earlier_binary_wrote_after_the_migration_wait_for_their_time_again,
+    submissions_are_found_by_their_fields_again_after_an_earlier_binary_kept_those_elsewhere,
     opening_read_models_takes_nothing_from_who_keeps_them,
 }
 
 use chrono::{TimeDelta, Utc};
 use formledger_domain::{SubmissionEvent, Task, WorkflowFact};
-use formledger_projections::{QueryError, ReadModelSettings, ReadModels, Statistics};
+use formledger_projections::{QueryError, ReadModelSettings, ReadModels, Statistics, SubmissionQuery};
 use serde_json::json;
-use support::{On, World, on_both_databases, task_opened};
+use support::{On, World, form_id, on_both_databases, task_opened};
 
 /// What an earlier binary's checkpoint looks like.
 const EARLIER: &str = "UPDATE checkpoints SET version = 1 WHERE projection = 'statistics'";
@@ -128,6 +129,37 @@ async fn tasks_that_an_earlier_binary_wrote_after_the_migration_wait_for_their_t
     world.another_runner().run_once().await.expect("a run");
     let due = due().await;
     assert_eq!(due.iter().map(|task| task.submission_id).collect::<Vec<_>>(), [id]);
+    assert_eq!(world.differences_from_rebuilt().await, []);
+}
+
+async fn submissions_are_found_by_their_fields_again_after_an_earlier_binary_kept_those_elsewhere(on: On) {
+    let mut world = World::new(on).await;
+    world.tenant("acme").publish("claim", 1, &["/n"]).await;
+    for n in [1, 2, 3] {
+        world.tenant("acme").submit("claim", json!({"n": n})).await;
+    }
+    world.run_once().await;
+    let found = async || {
+        let query = SubmissionQuery {
+            form: Some(form_id("claim")),
+            conditions: vec!["/n>=2".parse().expect("a condition")],
+            ..SubmissionQuery::default()
+        };
+        world.reader("acme").submissions(&query).await.map(|page| page.items.len())
+    };
+    assert_eq!(found().await.expect("a page"), 2);
+
+    // What version 1 of the projection left behind.
+    world
+        .tamper(
+            "INSERT INTO submission_fields SELECT tenant_id, 'claim', '/n', 1, 1.0, '', created_position FROM field_keys;
+             DELETE FROM field_keys; UPDATE checkpoints SET version = 1 WHERE projection = 'submissions'",
+        )
+        .await;
+    assert!(matches!(found().await, Err(QueryError::Behind(_))));
+    world.another_runner().run_once().await.expect("a run");
+    assert_eq!(found().await.expect("a page"), 2);
+    // Nothing is left where that version kept them either.
     assert_eq!(world.differences_from_rebuilt().await, []);
 }
 

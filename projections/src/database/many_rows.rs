@@ -19,7 +19,6 @@ const CHUNK_ROWS: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
 pub(crate) enum Kind {
     Text,
     Integer,
-    Real,
     Flag,
     Uuid,
     Bytes,
@@ -31,7 +30,6 @@ pub(crate) trait Values {
     fn text_or_null(&mut self, text: Option<String>);
     fn integer(&mut self, number: i64);
     fn integer_or_null(&mut self, number: Option<i64>);
-    fn real(&mut self, number: f64);
     fn flag(&mut self, flag: bool);
     fn uuid(&mut self, id: Uuid);
     fn bytes_or_null(&mut self, bytes: Option<Vec<u8>>);
@@ -152,7 +150,6 @@ impl ManyRows {
             match column {
                 Array::Text(texts) => arguments.add(texts),
                 Array::Integer(numbers) => arguments.add(numbers),
-                Array::Real(numbers) => arguments.add(numbers),
                 Array::Flag(flags) => arguments.add(flags),
                 Array::Uuid(ids) => arguments.add(ids),
                 Array::Bytes(bytes) => arguments.add(bytes),
@@ -172,7 +169,6 @@ fn unnested(kinds: &[Kind]) -> String {
     let type_of = |kind: &Kind| match kind {
         Kind::Text => "text[]",
         Kind::Integer => "bigint[]",
-        Kind::Real => "float8[]",
         Kind::Flag => "boolean[]",
         Kind::Uuid => "uuid[]",
         Kind::Bytes => "bytea[]",
@@ -222,10 +218,6 @@ impl Values for Parameters {
         self.add(number);
     }
 
-    fn real(&mut self, number: f64) {
-        self.add(number);
-    }
-
     fn flag(&mut self, flag: bool) {
         self.add(flag);
     }
@@ -250,7 +242,6 @@ struct Arrays {
 enum Array {
     Text(Vec<Option<String>>),
     Integer(Vec<Option<i64>>),
-    Real(Vec<f64>),
     Flag(Vec<bool>),
     Uuid(Vec<Uuid>),
     Bytes(Vec<Option<Vec<u8>>>),
@@ -261,7 +252,6 @@ impl Array {
         match kind {
             Kind::Text => Self::Text(Vec::with_capacity(rows)),
             Kind::Integer => Self::Integer(Vec::with_capacity(rows)),
-            Kind::Real => Self::Real(Vec::with_capacity(rows)),
             Kind::Flag => Self::Flag(Vec::with_capacity(rows)),
             Kind::Uuid => Self::Uuid(Vec::with_capacity(rows)),
             Kind::Bytes => Self::Bytes(Vec::with_capacity(rows)),
@@ -303,10 +293,6 @@ impl Values for Arrays {
 
     fn integer_or_null(&mut self, number: Option<i64>) {
         put!(self, Integer, number);
-    }
-
-    fn real(&mut self, number: f64) {
-        put!(self, Real, number);
     }
 
     fn flag(&mut self, flag: bool) {

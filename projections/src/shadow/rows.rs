@@ -12,9 +12,13 @@ use super::{SHADOW_DIFFERENCES_TOLD_MAX, ShadowDifference};
 use crate::compare::columns_of;
 use crate::database::{Cell, Connection, Row, Sql, sql};
 use crate::position::ReadModel;
+use crate::submissions::described_field_key;
 
 /// Characters of a text that a difference shows; longer ones are cut.
 const SHOWN_CHARS_MAX: usize = 1_000;
+
+/// The column whose bytes are keys of fields.
+const FIELD_KEY: &str = "field_key";
 
 /// What comparing found.
 #[derive(Debug, Default)]
@@ -122,7 +126,9 @@ impl Table {
                 let fields = self.columns.iter().zip(live.iter().zip(shadow));
                 let differing = fields.filter(|(_, (live, shadow))| live != shadow);
                 differing
-                    .map(|(field, (live, shadow))| difference(Some(field), shown(live), shown(shadow)))
+                    .map(|(field, (live, shadow))| {
+                        difference(Some(field), shown((field, live)), shown((field, shadow)))
+                    })
                     .collect()
             }
             (live, shadow) => {
@@ -134,21 +140,24 @@ impl Table {
 
     /// A row, or its beginning, with the names of its columns.
     fn shown(&self, row: &[Cell]) -> Map<String, Value> {
-        self.columns.iter().cloned().zip(row.iter().map(shown)).collect()
+        self.columns.iter().zip(row).map(|cell| (cell.0.clone(), shown(cell))).collect()
     }
 }
 
-fn shown(cell: &Cell) -> Value {
+fn shown((column, cell): (&String, &Cell)) -> Value {
     match cell {
         Cell::Null => Value::Null,
         Cell::Integer(number) => (*number).into(),
         Cell::Real(number) => (*number).into(),
         Cell::Text(text) => text.chars().take(SHOWN_CHARS_MAX).collect::<String>().into(),
-        // Ids are the only bytes in these tables.
-        Cell::Bytes(bytes) => match uuid::Uuid::from_slice(bytes) {
-            Ok(id) => id.to_string().into(),
-            Err(_) => format!("{} bytes", bytes.len()).into(),
-        },
+        // Ids and keys of fields are the only bytes in these tables.
+        Cell::Bytes(bytes) => {
+            let said = match column.as_str() {
+                FIELD_KEY => described_field_key(bytes),
+                _ => uuid::Uuid::from_slice(bytes).ok().map(|id| id.to_string()),
+            };
+            said.unwrap_or_else(|| format!("{} bytes", bytes.len())).into()
+        }
     }
 }
 

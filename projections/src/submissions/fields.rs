@@ -2,7 +2,6 @@
 //! Used by the projection for every submission, so it never builds a tree of the whole document.
 
 use std::borrow::Cow;
-use std::cmp::Ordering;
 use std::fmt;
 
 use formledger_domain::{CanonicalJson, place_computed};
@@ -10,7 +9,8 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use crate::columns::{KEY_BYTES_MAX, beginning};
+use super::key::FieldPrefix;
+use crate::columns::beginning;
 
 /// The most bytes of a text that are kept for comparing; longer ones compare by their beginning.
 pub(crate) const FIELD_TEXT_BYTES_MAX: usize = 1024;
@@ -27,33 +27,6 @@ pub(crate) enum FieldValue {
 }
 
 impl FieldValue {
-    /// `kind`, `value_number` and `value_text`.
-    pub(crate) fn into_columns(self) -> (i64, f64, String) {
-        let kind = self.kind();
-        match self {
-            Self::None => (kind, 0.0, String::new()),
-            Self::Number(number) => (kind, number, String::new()),
-            Self::Text(text) => (kind, 0.0, text),
-        }
-    }
-
-    /// The order that the columns have: without a value first, then numbers, then texts by their bytes.
-    pub(crate) fn by_key(&self, other: &Self) -> Ordering {
-        match (self, other) {
-            (Self::Number(a), Self::Number(b)) => a.total_cmp(b),
-            (Self::Text(a), Self::Text(b)) => a.cmp(b),
-            _ => self.kind().cmp(&other.kind()),
-        }
-    }
-
-    fn kind(&self) -> i64 {
-        match self {
-            Self::None => 0,
-            Self::Number(_) => 1,
-            Self::Text(_) => 2,
-        }
-    }
-
     pub(crate) fn text(text: &str) -> Self {
         Self::Text(beginning(text, FIELD_TEXT_BYTES_MAX).to_owned())
     }
@@ -83,9 +56,9 @@ struct Path {
 }
 
 impl IndexedFields {
-    /// The fields at `pointers`; one whose pointer is longer than [`KEY_BYTES_MAX`] is not indexed.
+    /// The fields at `pointers`; one whose pointer is too long for a key is not indexed.
     pub(crate) fn new(mut pointers: Vec<String>) -> Self {
-        pointers.retain(|pointer| pointer.len() <= KEY_BYTES_MAX);
+        pointers.retain(|pointer| FieldPrefix::admits(pointer));
         let mut paths = Path::default();
         for (slot, pointer) in pointers.iter().enumerate() {
             let mut path = &mut paths;

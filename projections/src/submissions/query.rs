@@ -148,7 +148,7 @@ pub(crate) async fn page(
         }
         let item = StoredSubmission::from_row(&row)?.shown()?;
         bytes += item.data.as_str().len() + item.outcomes.as_str().len();
-        last = Some(page_key(&query.sort, &row)?);
+        last = Some(page_key(query, &row)?);
         items.push(item);
     }
     Ok(Page { items, next_cursor: None, position })

@@ -5,7 +5,8 @@ use formledger_domain::{FormId, TenantId};
 use serde::{Deserialize, Serialize};
 
 use super::fields::FieldValue;
-use super::query::{Sort, SortKey, SubmissionQuery};
+use super::key::FieldPrefix;
+use super::query::{SortKey, SubmissionQuery};
 use super::stored::COLUMNS;
 use crate::columns::place;
 use crate::condition::{Comparison, Condition, Operand};
@@ -17,11 +18,11 @@ use crate::database::{Dialect, Row, Sql, sql};
 pub(super) enum PageKey {
     /// `created_position` or `position`.
     Position(i64),
-    /// `kind`, the bits of `value_number` (JSON may round a number), `value_text`, `created_position`.
-    Field(i64, u64, String, i64),
+    /// What of `field_key` comes behind the field, and `created_position`.
+    Field(Vec<u8>, i64),
 }
 
-/// The page's statement. An order by field walks `submission_fields`, every other order an index of `submissions`.
+/// The page's statement. An order by field walks `field_keys`, every other order an index of `submissions`.
 pub(super) fn select<'q>(
     tenant: &'q TenantId,
     query: &'q SubmissionQuery,
@@ -33,12 +34,13 @@ pub(super) fn select<'q>(
     match (&query.sort.key, &query.form) {
         (SortKey::Field(pointer), Some(form)) => {
             sql.push(
-                ", f.kind, f.value_number, f.value_text FROM submission_fields AS f CROSS JOIN submissions AS s \
+                ", f.field_key FROM field_keys AS f CROSS JOIN submissions AS s \
                  WHERE s.tenant_id = f.tenant_id AND s.created_position = f.created_position AND f.tenant_id = ",
             );
             sql.push_bind(tenant.as_str());
-            sql.push(" AND f.form = ").push_bind(form.as_str());
-            sql.push(" AND f.pointer = ").push_bind(pointer.as_str());
+            let (first, beyond) = FieldPrefix::new(form, pointer).values();
+            sql.push(" AND f.field_key >= ").push_bind(first);
+            sql.push(" AND f.field_key < ").push_bind(beyond);
         }
         _ => {
             sql.push(" FROM submissions AS s WHERE s.tenant_id = ").push_bind(tenant.as_str());
@@ -51,12 +53,12 @@ pub(super) fn select<'q>(
     let columns: &[&str] = match query.sort.key {
         SortKey::CreatedAt => &["s.created_position"],
         SortKey::UpdatedAt => &["s.position"],
-        SortKey::Field(_) => &["f.kind", "f.value_number", "f.value_text", "f.created_position"],
+        SortKey::Field(_) => &["f.field_key", "f.created_position"],
     };
     if let Some(after) = after {
         let beyond = if query.sort.descending { "<" } else { ">" };
         sql.push(&format!(" AND ({}) {beyond} (", columns.join(", ")));
-        push_key(&mut sql, &query.sort.key, after)?;
+        push_key(&mut sql, query, after)?;
         sql.push(")");
     }
     let direction = if query.sort.descending { " DESC" } else { "" };
@@ -78,8 +80,10 @@ fn filter<'q>(sql: &mut Sql<'q>, tenant: &'q TenantId, query: &'q SubmissionQuer
     if let Some(text) = &query.q {
         push_text_search(sql, text, dialect);
     }
-    for condition in &query.conditions {
-        push_condition(sql, tenant, query.form.as_ref().map_or("", FormId::as_str), condition);
+    // Conditions without a form are refused before.
+    let form = query.form.iter();
+    for (form, condition) in form.flat_map(|form| query.conditions.iter().map(move |one| (form, one))) {
+        push_condition(sql, tenant, form, condition);
     }
 }
 
@@ -110,8 +114,8 @@ fn containing(text: &str) -> String {
     format!("%{escaped}%")
 }
 
-/// Keeps the submissions whose field compares; the matches are gathered once, as ranges of `submission_fields`' key.
-fn push_condition<'q>(sql: &mut Sql<'q>, tenant: &'q TenantId, form: &'q str, condition: &'q Condition) {
+/// Keeps the submissions whose field compares; the matches are gathered once, as ranges of `field_keys`' key.
+fn push_condition<'q>(sql: &mut Sql<'q>, tenant: &'q TenantId, form: &FormId, condition: &Condition) {
     let operator = match condition.comparison {
         Comparison::Equal | Comparison::NotEqual => "=",
         Comparison::Less => "<",
@@ -121,42 +125,39 @@ fn push_condition<'q>(sql: &mut Sql<'q>, tenant: &'q TenantId, form: &'q str, co
     };
     let negated = if condition.comparison == Comparison::NotEqual { "NOT " } else { "" };
     sql.push(&format!(" AND s.created_position {negated}IN ("));
-    let push_range = |sql: &mut Sql<'q>| {
-        sql.push("SELECT c.created_position FROM submission_fields AS c WHERE c.tenant_id = ");
+    let field = FieldPrefix::new(form, &condition.pointer);
+    let push_range = |sql: &mut Sql<'q>, value: &FieldValue| {
+        sql.push("SELECT c.created_position FROM field_keys AS c WHERE c.tenant_id = ");
         sql.push_bind(tenant.as_str());
-        sql.push(" AND c.form = ").push_bind(form);
-        sql.push(" AND c.pointer = ").push_bind(condition.pointer.as_str());
+        sql.push(&format!(" AND c.field_key {operator} ")).push_bind(field.key(value));
+        let (first, beyond) = field.values_like(value);
+        match operator {
+            "<" | "<=" => sql.push(" AND c.field_key >= ").push_bind(first),
+            ">" | ">=" => sql.push(" AND c.field_key < ").push_bind(beyond),
+            _ => sql,
+        };
     };
-    push_range(sql);
     match &condition.operand {
         Operand::Number { value, written } => {
-            sql.push(&format!(" AND c.kind = 1 AND c.value_number {operator} ")).push_bind(*value);
+            push_range(sql, &FieldValue::Number(*value));
             if operator == "=" {
                 // Two ranges: with `OR` SQLite would walk all values of the field.
                 sql.push(" UNION ALL ");
-                push_range(sql);
-                sql.push(" AND c.kind = 2 AND c.value_number = 0 AND c.value_text = ")
-                    .push_bind(written.as_str());
+                push_range(sql, &FieldValue::text(written));
             }
         }
-        Operand::Text(text) => {
-            let (_, _, text) = FieldValue::text(text).into_columns();
-            sql.push(&format!(" AND c.kind = 2 AND c.value_number = 0 AND c.value_text {operator} "));
-            sql.push_bind(text);
-        }
+        Operand::Text(text) => push_range(sql, &FieldValue::text(text)),
     }
     sql.push(")");
 }
 
-fn push_key(sql: &mut Sql<'_>, sort: &SortKey, after: PageKey) -> Result<(), InvalidCursor> {
-    match (sort, after) {
-        (SortKey::CreatedAt | SortKey::UpdatedAt, PageKey::Position(position)) => {
+fn push_key(sql: &mut Sql<'_>, query: &SubmissionQuery, after: PageKey) -> Result<(), InvalidCursor> {
+    match (&query.sort.key, &query.form, after) {
+        (SortKey::CreatedAt | SortKey::UpdatedAt, _, PageKey::Position(position)) => {
             sql.push_bind(position);
         }
-        (SortKey::Field(_), PageKey::Field(kind, number, text, position)) => {
-            sql.push_bind(kind).push(", ");
-            sql.push_bind(f64::from_bits(number)).push(", ");
-            sql.push_bind(text).push(", ");
+        (SortKey::Field(pointer), Some(form), PageKey::Field(rest, position)) => {
+            sql.push_bind(FieldPrefix::new(form, pointer).with(&rest)).push(", ");
             sql.push_bind(position);
         }
         _ => return Err(InvalidCursor),
@@ -165,16 +166,16 @@ fn push_key(sql: &mut Sql<'_>, sort: &SortKey, after: PageKey) -> Result<(), Inv
 }
 
 /// Where a page that ends with this row ends.
-pub(super) fn page_key(sort: &Sort, row: &Row) -> Result<PageKey, sqlx::Error> {
-    Ok(match sort.key {
-        SortKey::CreatedAt => PageKey::Position(row.get("created_position")?),
-        SortKey::UpdatedAt => PageKey::Position(row.get("position")?),
-        SortKey::Field(_) => PageKey::Field(
-            row.get("kind")?,
-            row.get::<f64>("value_number")?.to_bits(),
-            row.get("value_text")?,
-            row.get("created_position")?,
-        ),
+pub(super) fn page_key(query: &SubmissionQuery, row: &Row) -> Result<PageKey, sqlx::Error> {
+    Ok(match (&query.sort.key, &query.form) {
+        (SortKey::Field(pointer), Some(form)) => {
+            let key: Vec<u8> = row.get("field_key")?;
+            let rest = FieldPrefix::new(form, pointer).rest(&key).map(<[u8]>::to_vec);
+            // The statement asks for keys of this field and for no others.
+            PageKey::Field(rest.ok_or(sqlx::Error::RowNotFound)?, row.get("created_position")?)
+        }
+        (SortKey::UpdatedAt, _) => PageKey::Position(row.get("position")?),
+        (SortKey::CreatedAt | SortKey::Field(_), _) => PageKey::Position(row.get("created_position")?),
     })
 }
 
@@ -210,7 +211,7 @@ mod tests {
                 let query = SubmissionQuery { sort: sort.parse().expect("an order"), ..filter.clone() };
                 for after in [None, Some(())] {
                     let after = after.map(|()| match query.sort.key {
-                        SortKey::Field(_) => PageKey::Field(1, 0, String::new(), 7),
+                        SortKey::Field(_) => PageKey::Field(vec![1, 0], 7),
                         _ => PageKey::Position(7),
                     });
                     let sql = select(&tenant, &query, after, 51, Dialect::Sqlite).expect("a statement");

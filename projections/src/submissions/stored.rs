@@ -1,7 +1,6 @@
-//! The rows of `submissions`, `submission_fields` and `indexed_fields` as they stand in the database.
+//! The rows of `submissions`, `field_keys` and `indexed_fields` as they stand in the database.
 //! Used by the projection and by queries; what an event does to a row is decided here, in one place.
 
-use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
@@ -12,9 +11,10 @@ use formledger_domain::{
 use formledger_store::RecordedEvent;
 
 use super::fields::{FieldValue, IndexedFields};
+use super::key::FieldPrefix;
 use super::{Key, SubmissionRow};
 use crate::columns::{self, KEY_BYTES_MAX, beginning, micros, place};
-use crate::database::Kind::{Integer, Real, Text, Uuid};
+use crate::database::Kind::{Bytes, Integer, Text, Uuid};
 use crate::database::{Connection, ManyRows, Row, Values, sql};
 
 /// The columns of a stored submission, for `SELECT`; the table goes by `s`.
@@ -234,53 +234,34 @@ pub(super) async fn load<'a>(
         .collect()
 }
 
-/// A row of `submission_fields`.
-#[derive(Debug)]
+/// A row of `field_keys`, in the order of its columns, which is that of the table's key.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct FieldEntry {
     tenant: String,
-    form: String,
-    pointer: String,
-    value: FieldValue,
+    field_key: Vec<u8>,
     created_position: i64,
 }
 
 impl FieldEntry {
-    pub(super) fn new(tenant: &TenantId, row: &StoredSubmission, pointer: &str, value: FieldValue) -> Self {
+    pub(super) fn new(tenant: &TenantId, row: &StoredSubmission, pointer: &str, value: &FieldValue) -> Self {
         Self {
             tenant: tenant.to_string(),
-            form: row.form.to_string(),
-            pointer: pointer.to_owned(),
-            value,
+            field_key: FieldPrefix::new(&row.form, pointer).key(value),
             created_position: row.created_position,
         }
     }
 
-    /// The order of the table's key.
-    fn by_key(&self, other: &Self) -> Ordering {
-        self.tenant
-            .cmp(&other.tenant)
-            .then_with(|| self.form.cmp(&other.form))
-            .then_with(|| self.pointer.cmp(&other.pointer))
-            .then_with(|| self.value.by_key(&other.value))
-            .then_with(|| self.created_position.cmp(&other.created_position))
-    }
-
     fn bind(self, values: &mut dyn Values) {
-        let (kind, number, text) = self.value.into_columns();
         values.text(self.tenant);
-        values.text(self.form);
-        values.text(self.pointer);
-        values.integer(kind);
-        values.real(number);
-        values.text(text);
+        values.bytes_or_null(Some(self.field_key));
         values.integer(self.created_position);
     }
 }
 
 static INSERT_FIELDS: LazyLock<ManyRows> = LazyLock::new(|| {
     ManyRows::insert(
-        "INSERT INTO submission_fields (tenant_id, form, pointer, kind, value_number, value_text, created_position)",
-        &[Text, Text, Text, Integer, Real, Text, Integer],
+        "INSERT INTO field_keys (tenant_id, field_key, created_position)",
+        &[Text, Bytes, Integer],
         "",
     )
 });
@@ -290,32 +271,26 @@ pub(super) async fn insert_fields(
     mut entries: Vec<FieldEntry>,
 ) -> Result<(), sqlx::Error> {
     // Along the table's key, so that a row goes beside the one before it and not to another page each time.
-    entries.sort_unstable_by(FieldEntry::by_key);
+    entries.sort_unstable();
     INSERT_FIELDS.execute(connection, entries, |values, entry| entry.bind(values)).await?;
     Ok(())
 }
 
-/// Takes out values that no longer hold, one statement each: amendments are rare beside creations.
+static DELETE_FIELDS: LazyLock<ManyRows> = LazyLock::new(|| {
+    ManyRows::over(
+        "DELETE FROM field_keys WHERE (tenant_id, field_key, created_position) IN \
+         (SELECT f.tenant_id, f.field_key, f.created_position FROM {rows} CROSS JOIN field_keys AS f \
+          WHERE f.tenant_id = r.column1 AND f.field_key = r.column2 AND f.created_position = r.column3)",
+        &[Text, Bytes, Integer],
+    )
+});
+
+/// Takes out values that no longer hold.
 pub(super) async fn delete_fields(
     connection: &mut Connection<'_>,
     entries: Vec<FieldEntry>,
 ) -> Result<(), sqlx::Error> {
-    for entry in entries {
-        let (kind, number, text) = entry.value.into_columns();
-        sql(
-            "DELETE FROM submission_fields WHERE tenant_id = $1 AND form = $2 AND pointer = $3 AND kind = $4 \
-             AND value_number = $5 AND value_text = $6 AND created_position = $7",
-        )
-        .bind(entry.tenant)
-        .bind(entry.form)
-        .bind(entry.pointer)
-        .bind(kind)
-        .bind(number)
-        .bind(text)
-        .bind(entry.created_position)
-        .execute(connection)
-        .await?;
-    }
+    DELETE_FIELDS.execute(connection, entries, |values, entry| entry.bind(values)).await?;
     Ok(())
 }
 
