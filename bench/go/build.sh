@@ -25,6 +25,8 @@ find_go() {
 }
 
 go=$(find_go)
+# It is called from another folder below.
+case $go in /*) ;; *) go=$PWD/$go ;; esac
 mkdir -p "$(dirname -- "$out")"
 out=$(CDPATH= cd -- "$(dirname -- "$out")" && pwd)/$(basename -- "$out")
 # No module is downloaded: the program has no dependencies, and the toolchain must not replace itself.
