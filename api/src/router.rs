@@ -48,14 +48,15 @@ macro_rules! route {
                     .and(request())
                     .then(move |$($parameter: String,)* head: Arc<Head>, body: Body| {
                         let (app, counted) = (Arc::clone(&app), Arc::clone(&counted));
-                        async move {
+                        let answered = async move {
                             let call = Call::new(Arc::clone(&app), Arc::clone(&head), &RULE, body);
                             let of_request = Arc::clone(&head);
-                            let handled = async move {
+                            // On the heap, once: each future around it holds it twice, where it is made and where it is waited for.
+                            let handled = Box::pin(async move {
                                 no_trailing_slash(&of_request)?;
                                 $(let $parameter = decoded(&$parameter)?;)*
                                 $handler(call, $($parameter),*).await
-                            };
+                            });
                             let answered = audited(&app, &head, &RULE, handled);
                             // A query that nobody waits for is left; a command, and what is recorded of its refusal, is not.
                             let handled = match RULE.method {
@@ -63,7 +64,9 @@ macro_rules! route {
                                 _ => app.begun.to_its_end(answered).await,
                             };
                             answer(&head, &counted, handled)
-                        }
+                        };
+                        debug_assert!(size_of_val(&answered) <= FUTURE_BYTES_MAX, "{} bytes", size_of_val(&answered));
+                        answered
                     })
                     .boxed()
             },
@@ -81,6 +84,9 @@ macro_rules! route {
     (@method PATCH) => { warp::patch() };
     (@method DELETE) => { warp::delete() };
 }
+
+/// What a route's future may hold beside the handler's own: warp copies it twice for each request.
+const FUTURE_BYTES_MAX: usize = 2 * 1024;
 
 /// The routes of the application.
 pub fn routes(app: &Arc<Api>) -> BoxedFilter<(Response,)> {
