@@ -214,6 +214,32 @@ impl<'a> Value<'a> {
         to_json(self)
     }
 
+    /// Whether dropping the value frees anything or gives back a share of something.
+    #[inline(always)]
+    pub(crate) fn owns(&self) -> bool {
+        match self {
+            Value::Null
+            | Value::Bool(_)
+            | Value::Int(_)
+            | Value::Uint(_)
+            | Value::Double(_)
+            | Value::String(Text::Borrowed(_))
+            | Value::Timestamp(_)
+            | Value::Duration(_)
+            | Value::Decimal(_)
+            | Value::Date(_)
+            | Value::Type(_)
+            | Value::List(List::Json(..))
+            | Value::Map(Map::Json(..))
+            | Value::Optional(None) => false,
+            Value::String(Text::Shared(_))
+            | Value::Bytes(_)
+            | Value::List(List::Owned(_))
+            | Value::Map(Map::Owned(_))
+            | Value::Optional(Some(_)) => true,
+        }
+    }
+
     /// Whether the value may be a map key.
     fn is_key(&self) -> bool {
         matches!(self, Value::Bool(_) | Value::Int(_) | Value::Uint(_) | Value::String(_))
