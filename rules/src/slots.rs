@@ -3,7 +3,6 @@
 //! Made by [`crate::Layout::bind`] and [`crate::RuleSet::bind`], read by the evaluator. Only the members that a plan
 //! names are looked at; anything else in the submission costs nothing.
 
-use std::cmp::Ordering;
 use std::sync::OnceLock;
 
 use serde_json::Value as Json;
@@ -11,7 +10,7 @@ use serde_json::Value as Json;
 use crate::error::{ErrorKind, EvalError};
 use crate::layout::{Branch, Layout, Member, Slot};
 use crate::types::Type;
-use crate::value::{Text, Value, from_json};
+use crate::value::{Text, Value, from_json, same_text};
 
 mod cells;
 
@@ -139,19 +138,19 @@ impl<'a> Slots<'a> {
     fn merge(&mut self, branch: &'a Branch, members: &'a serde_json::Map<String, Json>) {
         let mut wanted = branch.members.iter();
         let Some(mut member) = wanted.next() else { return };
-        for (name, json) in members {
-            let mut order = member.name.as_ref().cmp(name.as_str());
-            while order == Ordering::Less {
+        'present: for (name, json) in members {
+            // The next name present is nearly always the next one wanted.
+            while !same_text(&member.name, name) {
+                if member.name.as_ref() > name.as_str() {
+                    continue 'present;
+                }
                 self.absent(member);
                 let Some(next) = wanted.next() else { return };
                 member = next;
-                order = member.name.as_ref().cmp(name.as_str());
             }
-            if order == Ordering::Equal {
-                self.bind_member(member, json);
-                let Some(next) = wanted.next() else { return };
-                member = next;
-            }
+            self.bind_member(member, json);
+            let Some(next) = wanted.next() else { return };
+            member = next;
         }
         self.absent(member);
         wanted.for_each(|member| self.absent(member));
