@@ -7,7 +7,7 @@ use std::fmt;
 use crate::budget::Budget;
 use crate::check::{Checker, Mode};
 use crate::error::{EvalError, Problem, Severity};
-use crate::eval::Frame;
+use crate::eval::{Frame, quick};
 use crate::layout::{Layout, Slot};
 use crate::limits::COST_MAX;
 use crate::node::Node;
@@ -128,7 +128,10 @@ impl Program {
     /// `Unresolved`.
     pub fn eval<'a>(&'a self, slots: &Slots<'a>, budget: &mut Budget) -> Result<Value<'a>, EvalError> {
         budget.spend(1)?;
-        Frame::new(slots, budget).eval(&self.node)
+        match quick::truth(&self.node, slots) {
+            Some(truth) => Ok(Value::Bool(truth)),
+            None => Frame::new(slots, budget).eval(&self.node),
+        }
     }
 
     /// The atomic conditions of a boolean expression: the operands of `&&` and `||` that are neither, in the order of the
@@ -165,9 +168,13 @@ impl Program {
     ///
     /// # Errors
     /// As [`Program::eval`]; `NoOverload` when a `dyn` result is not a bool.
+    #[inline]
     pub fn eval_bool<'a>(&'a self, slots: &Slots<'a>, budget: &mut Budget) -> Result<bool, EvalError> {
         budget.spend(1)?;
-        Frame::new(slots, budget).truth(&self.node)
+        match quick::truth(&self.node, slots) {
+            Some(truth) => Ok(truth),
+            None => Frame::new(slots, budget).truth(&self.node),
+        }
     }
 }
 
