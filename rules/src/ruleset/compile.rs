@@ -16,6 +16,7 @@ use crate::error::{Problem, Severity};
 use crate::layout::Layout;
 use crate::program::Program;
 use crate::slots::SlotSet;
+use crate::syntax::{Parsed, parse};
 use crate::types::{Field, ObjectType, Type};
 use crate::value::Value;
 
@@ -26,10 +27,10 @@ pub(super) fn compile(source: &Json, layout: &Layout) -> Result<RuleSet, Vec<Rul
     layout.add_variable(&Field::required(OUTCOMES, outcomes(&definitions)));
     let mut compiler = Compiler { layout, problems, uses: SlotSet::default() };
     let mut rules = Vec::with_capacity(definitions.len());
-    for definition in ordered(definitions, &mut compiler.problems) {
-        let action = compiler.action(&definition);
+    for (definition, tree) in ordered(&definitions, &mut compiler.problems) {
+        let action = compiler.action(definition, tree);
         rules.extend(action.map(|action| Rule {
-            id: definition.id,
+            id: definition.id.clone(),
             place: definition.place,
             read: false,
             action,
@@ -101,17 +102,19 @@ pub(super) struct Compiler {
 }
 
 impl Compiler {
-    /// Compiles one expression at `member` of a rule. `offset` is where its text starts in that member, and `prefix` how
-    /// many bytes of `source` come before that text.
+    /// Compiles one expression at `member` of a rule. `tree` is `source` parsed, where that happened already; `offset` is where
+    /// its text starts in that member, and `prefix` how many bytes of `source` come before that text.
     pub fn program(
         &mut self,
         definition: &Definition,
         member: &str,
         source: &str,
+        tree: Option<Parsed<'_>>,
         (prefix, offset): (usize, usize),
         wanted: Option<&Type>,
     ) -> Option<Program> {
-        let result = Program::compile_as(source, &self.layout, wanted);
+        let tree = tree.unwrap_or_else(|| parse(source));
+        let result = Program::compile_tree(source, tree, &self.layout, wanted);
         let remarks = match &result {
             Ok(program) => program.warnings(),
             Err(problems) => problems,
@@ -174,10 +177,10 @@ impl Compiler {
         });
     }
 
-    fn action(&mut self, definition: &Definition) -> Option<Action> {
+    fn action(&mut self, definition: &Definition, tree: Option<Parsed<'_>>) -> Option<Action> {
         match &definition.kind {
             Kind::Constraint { assert, at, message } => {
-                let assert = self.condition(definition, "assert", assert)?;
+                let assert = self.condition(definition, "assert", assert, tree)?;
                 match assert.constant() {
                     Some(Value::Bool(true)) => self.warn(definition, "assert", "this always holds"),
                     Some(_) => {
@@ -190,7 +193,7 @@ impl Compiler {
                 Some(Action::Constraint { assert, at: at.as_str().into(), message })
             }
             Kind::Decision { when, then, otherwise } => {
-                let when = self.condition(definition, "when", when)?;
+                let when = self.condition(definition, "when", when, tree)?;
                 match when.constant() {
                     Some(Value::Bool(true)) => {
                         self.warn(definition, "when", "this always holds, so `otherwise` is never used")
@@ -200,7 +203,7 @@ impl Compiler {
                 }
                 Some(Action::Decision { when, then: then.clone(), otherwise: otherwise.clone() })
             }
-            Kind::Compute { value, into } => self.compute(definition, value, into),
+            Kind::Compute { value, into } => self.compute(definition, value, tree, into),
             Kind::Table(table) => {
                 Table::compile(self, definition, table).map(|table| Action::Table(Box::new(table)))
             }
@@ -208,8 +211,14 @@ impl Compiler {
     }
 
     /// Compiles an expression that must be a bool.
-    fn condition(&mut self, definition: &Definition, member: &str, source: &str) -> Option<Program> {
-        let program = self.program(definition, member, source, (0, 0), None)?;
+    fn condition(
+        &mut self,
+        definition: &Definition,
+        member: &str,
+        source: &str,
+        tree: Option<Parsed<'_>>,
+    ) -> Option<Program> {
+        let program = self.program(definition, member, source, tree, (0, 0), None)?;
         match program.result_type().non_null() {
             Type::Bool | Type::Dyn => Some(program),
             other => {
@@ -219,7 +228,13 @@ impl Compiler {
         }
     }
 
-    fn compute(&mut self, definition: &Definition, value: &str, into: &str) -> Option<Action> {
+    fn compute(
+        &mut self,
+        definition: &Definition,
+        value: &str,
+        tree: Option<Parsed<'_>>,
+        into: &str,
+    ) -> Option<Action> {
         let path = path(into);
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         let existing = self.layout.slot(&path);
@@ -229,7 +244,7 @@ impl Compiler {
             self.error(definition, "into", format!("`{into}` is an object; compute its members one by one"));
             return None;
         }
-        let program = self.program(definition, "value", value, (0, 0), wanted.as_ref())?;
+        let program = self.program(definition, "value", value, tree, (0, 0), wanted.as_ref())?;
         let made = match program.result_type().non_null() {
             Type::Object(_) => Type::map(Type::String, Type::Dyn),
             plain => plain.clone(),

@@ -5,32 +5,53 @@
 use super::OUTCOMES;
 use super::definition::{Definition, Kind, Problems};
 use super::table;
-use crate::syntax::parse;
+use crate::syntax::{Parsed, parse};
 
-/// The definitions in an order in which every rule comes after those whose results it reads, else as written.
-pub(super) fn ordered(definitions: Vec<Definition>, problems: &mut Problems) -> Vec<Definition> {
-    let reads: Vec<Vec<String>> = definitions.iter().map(names_read).collect();
-    let writes: Vec<Option<String>> = definitions.iter().map(name_written).collect();
-    let depends = |rule: usize, on: usize| {
-        writes[on].as_ref().is_some_and(|written| reads[rule].iter().any(|read| overlap(read, written)))
-    };
+/// The definitions in an order in which every rule comes after those whose results it reads, else as written, each with its
+/// expression as it was parsed for that. The expressions of tables are parsed again, cell by cell.
+pub(super) fn ordered<'d>(
+    definitions: &'d [Definition],
+    problems: &mut Problems,
+) -> Vec<(&'d Definition, Option<Parsed<'d>>)> {
+    let mut trees: Vec<Option<Parsed<'d>>> = definitions.iter().map(tree).collect();
+    // What the rules make that have not found their place yet.
+    let written = |(at, definition)| Some((at, name_written(definition)?));
+    let mut making: Vec<(usize, String)> = definitions.iter().enumerate().filter_map(written).collect();
+    // Where nothing is made nobody waits, and the names are not asked for.
+    let reading = if making.is_empty() { &[] } else { definitions };
+    let reads: Vec<Vec<String>> =
+        reading.iter().zip(&trees).map(|(definition, tree)| names_read(definition, tree.as_ref())).collect();
+    let depends = |rule: usize, written: &str| reads[rule].iter().any(|read| overlap(read, written));
     let mut waiting: Vec<usize> = (0..definitions.len()).collect();
     let mut order = Vec::with_capacity(definitions.len());
-    while let Some(at) = waiting.iter().position(|&rule| !waiting.iter().any(|&on| depends(rule, on))) {
-        order.push(waiting.remove(at));
+    while let Some(at) =
+        waiting.iter().position(|&rule| !making.iter().any(|(_, written)| depends(rule, written)))
+    {
+        let rule = waiting.remove(at);
+        making.retain(|(maker, _)| *maker != rule);
+        order.push((&definitions[rule], trees[rule].take()));
     }
     for &rule in &waiting {
-        let circle: Vec<String> = waiting
+        let circle: Vec<String> = making
             .iter()
-            .filter(|&&on| depends(rule, on))
-            .map(|&on| format!("`{}`", definitions[on].id))
+            .filter(|(_, written)| depends(rule, written))
+            .map(|(on, _)| format!("`{}`", definitions[*on].id))
             .collect();
         let message =
             format!("the rule waits for its own result: it reads what {} gives", circle.join(" and "));
         problems.error(format!("/rules/{}", definitions[rule].place), Some(&definitions[rule].id), message);
     }
-    let mut slots: Vec<Option<Definition>> = definitions.into_iter().map(Some).collect();
-    order.into_iter().filter_map(|at| slots[at].take()).collect()
+    order
+}
+
+/// The expression of a rule that has one.
+fn tree(definition: &Definition) -> Option<Parsed<'_>> {
+    match &definition.kind {
+        Kind::Constraint { assert: source, .. }
+        | Kind::Compute { value: source, .. }
+        | Kind::Decision { when: source, .. } => Some(parse(source)),
+        Kind::Table(_) => None,
+    }
 }
 
 /// Whether one dotted name is the other or lies inside it.
@@ -42,24 +63,17 @@ fn overlap(a: &str, b: &str) -> bool {
 }
 
 /// The dotted names in a rule's expressions. What does not parse reads nothing; it is reported when it is compiled.
-fn names_read(definition: &Definition) -> Vec<String> {
+fn names_read(definition: &Definition, tree: Option<&Parsed<'_>>) -> Vec<String> {
     let mut names = Vec::new();
-    let mut collect = |source: &str| {
-        if let Ok(tree) = parse(source) {
-            tree.names(&mut names);
-        }
-    };
-    match &definition.kind {
-        Kind::Constraint { assert, .. } => collect(assert),
-        Kind::Compute { value, .. } => collect(value),
-        Kind::Decision { when, .. } => collect(when),
-        Kind::Table(table) => {
-            table.inputs.iter().for_each(|input| collect(input));
-            table
-                .rows
-                .iter()
-                .flat_map(|row| &row.when)
-                .for_each(|cell| table::expressions(cell).for_each(&mut collect));
+    if let Some(Ok(tree)) = tree {
+        tree.names(&mut names);
+    }
+    if let Kind::Table(table) = &definition.kind {
+        let cells = table.rows.iter().flat_map(|row| &row.when).flat_map(|cell| table::expressions(cell));
+        for source in table.inputs.iter().map(String::as_str).chain(cells) {
+            if let Ok(tree) = parse(source) {
+                tree.names(&mut names);
+            }
         }
     }
     names
