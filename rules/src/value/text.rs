@@ -37,16 +37,23 @@ impl fmt::Debug for Text<'_> {
 #[inline(always)]
 pub(crate) fn same(a: &str, b: &str) -> bool {
     let (a, b) = (a.as_bytes(), b.as_bytes());
-    a.len() == b.len()
-        && match a.len() {
-            0 => true,
-            1 => a[0] == b[0],
-            2..4 => ends::<2>(a, b),
-            4..8 => ends::<4>(a, b),
-            8..=16 => ends::<8>(a, b),
-            17..=32 => ends::<16>(a, b),
-            _ => a == b,
-        }
+    if a.len() != b.len() {
+        false
+    } else if a.len() > 16 {
+        same_long(a, b)
+    } else if a.len() >= 8 {
+        ends::<8>(a, b)
+    } else if a.len() >= 4 {
+        ends::<4>(a, b)
+    } else {
+        a.iter().eq(b)
+    }
+}
+
+/// Apart, so that what is short stays small where it is inlined.
+#[inline(never)]
+fn same_long(a: &[u8], b: &[u8]) -> bool {
+    if a.len() <= 32 { ends::<16>(a, b) } else { a == b }
 }
 
 /// Whether the first and the last `N` bytes are the same; of `N` to `2 * N` bytes these are all.
