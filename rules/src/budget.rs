@@ -28,17 +28,21 @@ impl Budget {
     ///
     /// # Errors
     /// [`ErrorKind::Budget`] when less than that is left; the budget is empty from then on.
+    #[inline]
     pub(crate) fn spend(&mut self, units: u64) -> Result<(), EvalError> {
         match self.remaining.checked_sub(units) {
             Some(left) => {
                 self.remaining = left;
                 Ok(())
             }
-            None => {
-                self.remaining = 0;
-                Err(EvalError::new(ErrorKind::Budget, "the evaluation needs more than its budget"))
-            }
+            None => Err(self.spent()),
         }
+    }
+
+    #[cold]
+    fn spent(&mut self) -> EvalError {
+        self.remaining = 0;
+        EvalError::new(ErrorKind::Budget, "the evaluation needs more than its budget")
     }
 }
 

@@ -15,6 +15,7 @@ use crate::slots::{Cell, Slots};
 use crate::value::{Map, Value};
 
 mod fold;
+pub(crate) mod quick;
 pub(crate) mod trace;
 
 pub(crate) use fold::round_cost;
@@ -140,21 +141,21 @@ impl<'f, 'a> Frame<'f, 'a> {
         self.budget.spend(sizes.sum::<usize>() as u64)
     }
 
-    /// The truth of `node`, in registers all the way through comparisons and logic.
+    /// The truth of `node`.
     pub fn truth(&mut self, node: &'a Node) -> Result<bool, EvalError> {
         match node {
-            Node::DoubleBound(slot, order, bound) => match self.slots.cell(*slot) {
-                Cell::Value(Value::Double(double)) => Ok(order.holds(*double, *bound)),
-                _ => self.bound_apart(*slot, *order, &Value::Double(*bound)),
+            Node::DoubleBound(slot, order, bound) => match quick::atom(node, self.slots) {
+                Some(truth) => Ok(truth),
+                None => self.bound_apart(*slot, *order, &Value::Double(*bound)),
             },
-            Node::IntBound(slot, order, bound) => match self.slots.cell(*slot) {
-                // As `compare_numbers` has it.
-                Cell::Value(Value::Double(double)) => Ok(order.holds(*double, *bound as f64)),
-                Cell::Value(Value::Int(int)) => Ok(order.holds(*int, *bound)),
-                _ => self.bound_apart(*slot, *order, &Value::Int(*bound)),
+            Node::IntBound(slot, order, bound) => match quick::atom(node, self.slots) {
+                Some(truth) => Ok(truth),
+                None => self.bound_apart(*slot, *order, &Value::Int(*bound)),
             },
             Node::Test(run, args) => {
-                if let (Some(left), Some(right)) = (self.lying(&args[0]), self.lying(&args[1])) {
+                if let (Some(left), Some(right)) =
+                    (quick::lying(&args[0], self.slots), quick::lying(&args[1], self.slots))
+                {
                     self.weigh(&[left, right])?;
                     return run(left, right);
                 }
@@ -166,7 +167,7 @@ impl<'f, 'a> Frame<'f, 'a> {
             }
             Node::And(nodes) => self.logic(nodes, false),
             Node::Or(nodes) => self.logic(nodes, true),
-            Node::Present(slot) => self.present(*slot),
+            Node::Present(slot) => quick::present(*slot, self.slots).ok_or_else(|| self.slots.reason(*slot)),
             other => match self.eval(other)? {
                 Value::Bool(truth) => Ok(truth),
                 Value::Null => Err(EvalError::new(ErrorKind::Missing, "the condition is null")),
@@ -179,22 +180,6 @@ impl<'f, 'a> Frame<'f, 'a> {
     #[cold]
     fn bound_apart(&self, slot: Slot, order: Order, bound: &Value<'a>) -> Result<bool, EvalError> {
         order.test(self.slot(slot)?, bound)
-    }
-
-    /// The value of `node` where it lies in a slot or in the program.
-    #[inline]
-    fn lying(&self, node: &'a Node) -> Option<&'f Value<'a>>
-    where
-        'a: 'f,
-    {
-        match node {
-            Node::Slot(slot) => match self.slots.cell(*slot) {
-                Cell::Value(value) => Some(value),
-                _ => None,
-            },
-            Node::Const(value) => Some(value),
-            _ => None,
-        }
     }
 
     /// The value of `node` by reference where it lies somewhere already, else by way of `hold`.
@@ -218,14 +203,6 @@ impl<'f, 'a> Frame<'f, 'a> {
         match self.slots.cell(slot) {
             Cell::Value(value) => Ok(value),
             _ => Err(self.slots.reason(slot)),
-        }
-    }
-
-    fn present(&self, slot: Slot) -> Result<bool, EvalError> {
-        match self.slots.cell(slot) {
-            Cell::Value(Value::Null) | Cell::Absent => Ok(false),
-            Cell::Value(_) | Cell::Misfit(_) => Ok(true),
-            Cell::Unbound => Err(self.slots.reason(slot)),
         }
     }
 

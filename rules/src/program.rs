@@ -7,12 +7,12 @@ use std::fmt;
 use crate::budget::Budget;
 use crate::check::{Checker, Mode};
 use crate::error::{EvalError, Problem, Severity};
-use crate::eval::Frame;
+use crate::eval::{Frame, quick};
 use crate::layout::{Layout, Slot};
 use crate::limits::COST_MAX;
 use crate::node::Node;
 use crate::slots::{SlotSet, Slots};
-use crate::syntax::{Expr, ExprKind, parse};
+use crate::syntax::{Expr, ExprKind, Parsed, parse};
 use crate::types::Type;
 use crate::value::Value;
 
@@ -32,17 +32,19 @@ impl Program {
     /// # Errors
     /// Every problem found, at least one of them of severity error; the first syntax error alone.
     pub fn compile(source: &str, layout: &Layout) -> Result<Program, Vec<Problem>> {
-        Program::compile_as(source, layout, None)
+        Program::compile_tree(source, parse(source), layout, None)
     }
 
-    /// As [`Program::compile`]; a literal is read as `wanted` where it can be.
-    pub(crate) fn compile_as(
+    /// As [`Program::compile`], of a source that is parsed already; a literal is read as `wanted` where it can be.
+    pub(crate) fn compile_tree(
         source: &str,
+        tree: Parsed<'_>,
         layout: &Layout,
         wanted: Option<&Type>,
     ) -> Result<Program, Vec<Problem>> {
-        let program =
-            Program::build(source, layout, Mode::Checked, wanted).map_err(|problem| vec![problem])?;
+        let program = tree
+            .map(|tree| Program::build(source, &tree, layout, Mode::Checked, wanted))
+            .map_err(|problem| vec![problem])?;
         if program.warnings.iter().any(|problem| problem.severity == Severity::Error) {
             return Err(program.warnings);
         }
@@ -59,22 +61,20 @@ impl Program {
     /// # Errors
     /// The first syntax error.
     pub(crate) fn compile_dynamic(source: &str, layout: &Layout) -> Result<Program, Problem> {
-        Program::build(source, layout, Mode::Dynamic, None)
+        Ok(Program::build(source, &parse(source)?, layout, Mode::Dynamic, None))
     }
 
-    fn build(source: &str, layout: &Layout, mode: Mode, wanted: Option<&Type>) -> Result<Program, Problem> {
-        let tree = parse(source)?;
+    fn build<'s>(
+        source: &'s str,
+        tree: &Expr<'s>,
+        layout: &Layout,
+        mode: Mode,
+        wanted: Option<&Type>,
+    ) -> Program {
         let mut checker = Checker::new(source, layout, mode);
-        let typed = checker.check_root(&tree, wanted);
+        let typed = checker.check_root(tree, wanted);
         let Checker { problems, uses, dynamic, .. } = checker;
-        Ok(Program {
-            cost: typed.node.cost(),
-            node: typed.node,
-            ty: typed.ty,
-            uses,
-            dynamic,
-            warnings: problems,
-        })
+        Program { cost: typed.node.cost(), node: typed.node, ty: typed.ty, uses, dynamic, warnings: problems }
     }
 
     /// The value, when the expression is constant.
@@ -128,7 +128,10 @@ impl Program {
     /// `Unresolved`.
     pub fn eval<'a>(&'a self, slots: &Slots<'a>, budget: &mut Budget) -> Result<Value<'a>, EvalError> {
         budget.spend(1)?;
-        Frame::new(slots, budget).eval(&self.node)
+        match quick::truth(&self.node, slots) {
+            Some(truth) => Ok(Value::Bool(truth)),
+            None => Frame::new(slots, budget).eval(&self.node),
+        }
     }
 
     /// The atomic conditions of a boolean expression: the operands of `&&` and `||` that are neither, in the order of the
@@ -165,9 +168,13 @@ impl Program {
     ///
     /// # Errors
     /// As [`Program::eval`]; `NoOverload` when a `dyn` result is not a bool.
+    #[inline]
     pub fn eval_bool<'a>(&'a self, slots: &Slots<'a>, budget: &mut Budget) -> Result<bool, EvalError> {
         budget.spend(1)?;
-        Frame::new(slots, budget).truth(&self.node)
+        match quick::truth(&self.node, slots) {
+            Some(truth) => Ok(truth),
+            None => Frame::new(slots, budget).truth(&self.node),
+        }
     }
 }
 

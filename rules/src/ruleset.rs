@@ -28,6 +28,7 @@ mod compile;
 mod definition;
 mod evaluate;
 mod explain;
+mod order;
 mod outcome;
 mod shape;
 mod table;

@@ -3,7 +3,6 @@
 //! Made by [`crate::Layout::bind`] and [`crate::RuleSet::bind`], read by the evaluator. Only the members that a plan
 //! names are looked at; anything else in the submission costs nothing.
 
-use std::cmp::Ordering;
 use std::sync::OnceLock;
 
 use serde_json::Value as Json;
@@ -11,7 +10,11 @@ use serde_json::Value as Json;
 use crate::error::{ErrorKind, EvalError};
 use crate::layout::{Branch, Layout, Member, Slot};
 use crate::types::Type;
-use crate::value::{Text, Value, from_json};
+use crate::value::{Text, Value, from_json, same_text};
+
+mod cells;
+
+use cells::Cells;
 
 /// What one slot holds.
 #[derive(Clone, Debug)]
@@ -26,35 +29,45 @@ pub(crate) enum Cell<'a> {
     Value(Value<'a>),
 }
 
+impl Cell<'_> {
+    /// Whether dropping it frees anything.
+    #[inline(always)]
+    fn owns(&self) -> bool {
+        match self {
+            Cell::Unbound | Cell::Absent => false,
+            Cell::Misfit(_) => true,
+            Cell::Value(value) => value.owns(),
+        }
+    }
+}
+
 /// The slots of one submission. `'a` is the life of the JSON and of the layout (or rule set) they were bound with.
 #[derive(Clone, Debug)]
 pub struct Slots<'a> {
     layout: &'a Layout,
-    cells: Vec<Cell<'a>>,
+    cells: Cells<'a>,
 }
 
 impl<'a> Slots<'a> {
     /// Slots of `layout` with nothing bound.
     pub(crate) fn new(layout: &'a Layout) -> Slots<'a> {
-        let mut cells = Vec::with_capacity(layout.len());
-        cells.resize_with(layout.len(), || Cell::Unbound);
-        Slots { layout, cells }
+        Slots { layout, cells: Cells::new(layout.len()) }
     }
 
     /// Puts a value into a slot: a variable such as `now`, or a field that was computed. The caller answers for the
     /// value's type being the slot's.
     pub fn set(&mut self, slot: Slot, value: Value<'a>) {
-        self.cells[slot.index()] = Cell::Value(value);
+        self.cells.put(slot, Cell::Value(value));
     }
 
     /// Marks a slot's value as absent.
     pub fn clear(&mut self, slot: Slot) {
-        self.cells[slot.index()] = Cell::Absent;
+        self.cells.put(slot, Cell::Absent);
     }
 
     /// The value in a slot, when there is one.
     pub fn get(&self, slot: Slot) -> Option<&Value<'a>> {
-        match &self.cells[slot.index()] {
+        match self.cell(slot) {
             Cell::Value(value) => Some(value),
             _ => None,
         }
@@ -63,11 +76,44 @@ impl<'a> Slots<'a> {
     /// Binds a JSON value to a slot by the slot's type, with the members under it.
     pub(crate) fn bind_member(&mut self, member: &'a Member, json: &'a Json) {
         if member.wanted {
-            convert(&mut self.cells[member.slot.index()], json, &member.ty);
+            self.convert(member, json);
         }
         if let Some(branch) = &member.branch {
             self.fill(branch, json);
         }
+    }
+
+    /// Puts JSON read as the member's type into its cell. The commonest types are written straight into it: moving them
+    /// through the general result costs more than the whole conversion (two stalled stores each).
+    #[inline(always)]
+    fn convert(&mut self, member: &'a Member, json: &'a Json) {
+        match (&member.ty, json) {
+            (Type::Double, Json::Number(number)) => {
+                if let Some(double) = number.as_f64() {
+                    return self.cells.put(member.slot, Cell::Value(Value::Double(double)));
+                }
+            }
+            (Type::String, Json::String(text)) => {
+                return self.cells.put(member.slot, Cell::Value(Value::String(Text::Borrowed(text))));
+            }
+            (Type::Int, Json::Number(number)) => {
+                if let Some(int) = number.as_i64() {
+                    return self.cells.put(member.slot, Cell::Value(Value::Int(int)));
+                }
+            }
+            _ => {}
+        }
+        self.convert_rare(member, json);
+    }
+
+    /// The types that cost more than a move.
+    #[inline(never)]
+    fn convert_rare(&mut self, member: &'a Member, json: &'a Json) {
+        let cell = match from_json(json, &member.ty) {
+            Ok(value) => Cell::Value(value),
+            Err(error) => Cell::Misfit(error),
+        };
+        self.cells.put(member.slot, cell);
     }
 
     /// Binds the members that `branch` names from `json`.
@@ -92,19 +138,19 @@ impl<'a> Slots<'a> {
     fn merge(&mut self, branch: &'a Branch, members: &'a serde_json::Map<String, Json>) {
         let mut wanted = branch.members.iter();
         let Some(mut member) = wanted.next() else { return };
-        for (name, json) in members {
-            let mut order = member.name.as_ref().cmp(name.as_str());
-            while order == Ordering::Less {
+        'present: for (name, json) in members {
+            // The next name present is nearly always the next one wanted.
+            while !same_text(&member.name, name) {
+                if member.name.as_ref() > name.as_str() {
+                    continue 'present;
+                }
                 self.absent(member);
                 let Some(next) = wanted.next() else { return };
                 member = next;
-                order = member.name.as_ref().cmp(name.as_str());
             }
-            if order == Ordering::Equal {
-                self.bind_member(member, json);
-                let Some(next) = wanted.next() else { return };
-                member = next;
-            }
+            self.bind_member(member, json);
+            let Some(next) = wanted.next() else { return };
+            member = next;
         }
         self.absent(member);
         wanted.for_each(|member| self.absent(member));
@@ -112,7 +158,7 @@ impl<'a> Slots<'a> {
 
     /// Marks a member and everything under it as absent.
     pub(crate) fn absent(&mut self, member: &Member) {
-        self.cells[member.slot.index()] = Cell::Absent;
+        self.cells.put(member.slot, Cell::Absent);
         if let Some(branch) = &member.branch {
             branch.members.iter().for_each(|member| self.absent(member));
         }
@@ -121,7 +167,7 @@ impl<'a> Slots<'a> {
     /// The cell of a slot.
     #[inline]
     pub(crate) fn cell(&self, slot: Slot) -> &Cell<'a> {
-        &self.cells[slot.index()]
+        self.cells.get(slot)
     }
 
     /// Why a slot has no value.
@@ -135,34 +181,6 @@ impl<'a> Slots<'a> {
             Cell::Value(_) => EvalError::new(ErrorKind::Missing, format!("`{name}` is null")),
         }
     }
-}
-
-/// Puts JSON read as `ty` into a cell. The commonest types are written straight into it: moving them through the
-/// general result costs more than the whole conversion (two stalled stores each).
-fn convert<'a>(cell: &mut Cell<'a>, json: &'a Json, ty: &'a Type) {
-    match (ty, json) {
-        (Type::Double, Json::Number(number)) => {
-            if let Some(double) = number.as_f64() {
-                *cell = Cell::Value(Value::Double(double));
-                return;
-            }
-        }
-        (Type::String, Json::String(text)) => {
-            *cell = Cell::Value(Value::String(Text::Borrowed(text)));
-            return;
-        }
-        (Type::Int, Json::Number(number)) => {
-            if let Some(int) = number.as_i64() {
-                *cell = Cell::Value(Value::Int(int));
-                return;
-            }
-        }
-        _ => {}
-    }
-    *cell = match from_json(json, ty) {
-        Ok(value) => Cell::Value(value),
-        Err(error) => Cell::Misfit(error),
-    };
 }
 
 /// Whether to walk both sides in order instead of looking every wanted name up. Needs JSON objects that iterate by name,

@@ -4,7 +4,6 @@
 //! refers back to a form or a slot.
 
 use std::fmt;
-use std::ops::Deref;
 use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, Utc};
@@ -16,10 +15,13 @@ use crate::error::EvalError;
 mod collection;
 mod json;
 mod order;
+mod text;
 
 pub use collection::{List, Map};
 pub(crate) use json::{decimal as decimal_from_text, from_json, to_json};
 pub(crate) use order::{compare, compare_numbers, equals, key_order};
+pub use text::Text;
+pub(crate) use text::same as same_text;
 
 /// A value of the language. `'a` is the life of the JSON, the layout and the program that it borrows from.
 #[derive(Clone, Debug)]
@@ -54,32 +56,6 @@ pub enum Value<'a> {
     Map(Map<'a>),
     /// An optional: none or some value.
     Optional(Option<Arc<Value<'a>>>),
-}
-
-/// A text, borrowed from the submission or shared by a program or a result.
-#[derive(Clone)]
-pub enum Text<'a> {
-    /// Borrowed from the JSON that was bound.
-    Borrowed(&'a str),
-    /// Made by evaluation or held by a program.
-    Shared(Arc<String>),
-}
-
-impl Deref for Text<'_> {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        match self {
-            Text::Borrowed(text) => text,
-            Text::Shared(text) => text,
-        }
-    }
-}
-
-impl fmt::Debug for Text<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&**self, f)
-    }
 }
 
 /// The run-time type of a value: what `type(x)` says.
@@ -212,6 +188,32 @@ impl<'a> Value<'a> {
     /// [`crate::ErrorKind::Misfit`] when an element read from the submission does not fit its type.
     pub fn to_json(&self) -> Result<Json, EvalError> {
         to_json(self)
+    }
+
+    /// Whether dropping the value frees anything or gives back a share of something.
+    #[inline(always)]
+    pub(crate) fn owns(&self) -> bool {
+        match self {
+            Value::Null
+            | Value::Bool(_)
+            | Value::Int(_)
+            | Value::Uint(_)
+            | Value::Double(_)
+            | Value::String(Text::Borrowed(_))
+            | Value::Timestamp(_)
+            | Value::Duration(_)
+            | Value::Decimal(_)
+            | Value::Date(_)
+            | Value::Type(_)
+            | Value::List(List::Json(..))
+            | Value::Map(Map::Json(..))
+            | Value::Optional(None) => false,
+            Value::String(Text::Shared(_))
+            | Value::Bytes(_)
+            | Value::List(List::Owned(_))
+            | Value::Map(Map::Owned(_))
+            | Value::Optional(Some(_)) => true,
+        }
     }
 
     /// Whether the value may be a map key.

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use super::Param::{A, Any, B, Bool, Bytes, Date, Duration, List, Map, Number, String as Str, Timestamp};
 use super::{Overload, Run, no_overload};
 use crate::error::EvalError;
-use crate::value::{List as ListValue, Value, compare, equals};
+use crate::value::{List as ListValue, Value, compare, equals, same_text};
 
 type Tested = Result<bool, EvalError>;
 
@@ -98,7 +98,9 @@ fn contains(list: &ListValue<'_>, value: &Value<'_>) -> Result<bool, EvalError> 
     // Owned elements are compared in place: this is the hot `country in ['DE', 'FR']`.
     if let ListValue::Owned(items) = list {
         if let Value::String(text) = value {
-            return Ok(items.iter().any(|item| matches!(item, Value::String(other) if **other == **text)));
+            return Ok(items
+                .iter()
+                .any(|item| matches!(item, Value::String(other) if same_text(other, text))));
         }
         for item in items.iter() {
             if equals(item, value)? {

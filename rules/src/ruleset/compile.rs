@@ -1,4 +1,4 @@
-//! Compiling a rule set: dependencies by name, order, then each rule against a layout that grows with what rules make.
+//! Compiling a rule set: each rule, in the order in which they run, against a layout that grows with what rules make.
 //!
 //! Called by [`super::RuleSet::compile`].
 
@@ -7,15 +7,16 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use super::definition::{Collect, Definition, Hit, Kind, Problems, TableDefinition, read};
+use super::order::{ordered, path};
 use super::outcome::RuleProblem;
 use super::shape::{meet, outcome_type, type_of};
-use super::table::{self, Table};
+use super::table::Table;
 use super::{Action, OUTCOMES, Rule, RuleSet};
 use crate::error::{Problem, Severity};
 use crate::layout::Layout;
 use crate::program::Program;
 use crate::slots::SlotSet;
-use crate::syntax::parse;
+use crate::syntax::{Parsed, parse};
 use crate::types::{Field, ObjectType, Type};
 use crate::value::Value;
 
@@ -26,10 +27,10 @@ pub(super) fn compile(source: &Json, layout: &Layout) -> Result<RuleSet, Vec<Rul
     layout.add_variable(&Field::required(OUTCOMES, outcomes(&definitions)));
     let mut compiler = Compiler { layout, problems, uses: SlotSet::default() };
     let mut rules = Vec::with_capacity(definitions.len());
-    for definition in ordered(definitions, &mut compiler.problems) {
-        let action = compiler.action(&definition);
+    for (definition, tree) in ordered(&definitions, &mut compiler.problems) {
+        let action = compiler.action(definition, tree);
         rules.extend(action.map(|action| Rule {
-            id: definition.id,
+            id: definition.id.clone(),
             place: definition.place,
             read: false,
             action,
@@ -93,78 +94,6 @@ fn collected(collect: Collect, ty: &Type) -> Type {
     }
 }
 
-/// The definitions in an order in which every rule comes after those whose results it reads, else as written.
-fn ordered(definitions: Vec<Definition>, problems: &mut Problems) -> Vec<Definition> {
-    let reads: Vec<Vec<String>> = definitions.iter().map(names_read).collect();
-    let writes: Vec<Option<String>> = definitions.iter().map(name_written).collect();
-    let depends = |rule: usize, on: usize| {
-        writes[on].as_ref().is_some_and(|written| reads[rule].iter().any(|read| overlap(read, written)))
-    };
-    let mut waiting: Vec<usize> = (0..definitions.len()).collect();
-    let mut order = Vec::with_capacity(definitions.len());
-    while let Some(at) = waiting.iter().position(|&rule| !waiting.iter().any(|&on| depends(rule, on))) {
-        order.push(waiting.remove(at));
-    }
-    for &rule in &waiting {
-        let circle: Vec<String> = waiting
-            .iter()
-            .filter(|&&on| depends(rule, on))
-            .map(|&on| format!("`{}`", definitions[on].id))
-            .collect();
-        let message =
-            format!("the rule waits for its own result: it reads what {} gives", circle.join(" and "));
-        problems.error(format!("/rules/{}", definitions[rule].place), Some(&definitions[rule].id), message);
-    }
-    let mut slots: Vec<Option<Definition>> = definitions.into_iter().map(Some).collect();
-    order.into_iter().filter_map(|at| slots[at].take()).collect()
-}
-
-/// Whether one dotted name is the other or lies inside it.
-fn overlap(a: &str, b: &str) -> bool {
-    let inside = |outer: &str, inner: &str| {
-        inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    };
-    inside(a, b) || inside(b, a)
-}
-
-/// The dotted names in a rule's expressions. What does not parse reads nothing; it is reported when it is compiled.
-fn names_read(definition: &Definition) -> Vec<String> {
-    let mut names = Vec::new();
-    let mut collect = |source: &str| {
-        if let Ok(tree) = parse(source) {
-            tree.names(&mut names);
-        }
-    };
-    match &definition.kind {
-        Kind::Constraint { assert, .. } => collect(assert),
-        Kind::Compute { value, .. } => collect(value),
-        Kind::Decision { when, .. } => collect(when),
-        Kind::Table(table) => {
-            table.inputs.iter().for_each(|input| collect(input));
-            table
-                .rows
-                .iter()
-                .flat_map(|row| &row.when)
-                .for_each(|cell| table::expressions(cell).for_each(&mut collect));
-        }
-    }
-    names
-}
-
-/// The dotted name of what a rule makes.
-fn name_written(definition: &Definition) -> Option<String> {
-    match &definition.kind {
-        Kind::Constraint { .. } => None,
-        Kind::Compute { into, .. } => Some(path(into).join(".")),
-        Kind::Decision { .. } | Kind::Table(_) => Some(format!("{OUTCOMES}.{}", definition.id)),
-    }
-}
-
-/// The member names of a JSON Pointer.
-fn path(pointer: &str) -> Vec<String> {
-    pointer.split('/').skip(1).map(|token| token.replace("~1", "/").replace("~0", "~")).collect()
-}
-
 /// The state of compiling one set.
 pub(super) struct Compiler {
     pub layout: Layout,
@@ -173,17 +102,19 @@ pub(super) struct Compiler {
 }
 
 impl Compiler {
-    /// Compiles one expression at `member` of a rule. `offset` is where its text starts in that member, and `prefix` how
-    /// many bytes of `source` come before that text.
+    /// Compiles one expression at `member` of a rule. `tree` is `source` parsed, where that happened already; `offset` is where
+    /// its text starts in that member, and `prefix` how many bytes of `source` come before that text.
     pub fn program(
         &mut self,
         definition: &Definition,
         member: &str,
         source: &str,
+        tree: Option<Parsed<'_>>,
         (prefix, offset): (usize, usize),
         wanted: Option<&Type>,
     ) -> Option<Program> {
-        let result = Program::compile_as(source, &self.layout, wanted);
+        let tree = tree.unwrap_or_else(|| parse(source));
+        let result = Program::compile_tree(source, tree, &self.layout, wanted);
         let remarks = match &result {
             Ok(program) => program.warnings(),
             Err(problems) => problems,
@@ -246,10 +177,10 @@ impl Compiler {
         });
     }
 
-    fn action(&mut self, definition: &Definition) -> Option<Action> {
+    fn action(&mut self, definition: &Definition, tree: Option<Parsed<'_>>) -> Option<Action> {
         match &definition.kind {
             Kind::Constraint { assert, at, message } => {
-                let assert = self.condition(definition, "assert", assert)?;
+                let assert = self.condition(definition, "assert", assert, tree)?;
                 match assert.constant() {
                     Some(Value::Bool(true)) => self.warn(definition, "assert", "this always holds"),
                     Some(_) => {
@@ -262,7 +193,7 @@ impl Compiler {
                 Some(Action::Constraint { assert, at: at.as_str().into(), message })
             }
             Kind::Decision { when, then, otherwise } => {
-                let when = self.condition(definition, "when", when)?;
+                let when = self.condition(definition, "when", when, tree)?;
                 match when.constant() {
                     Some(Value::Bool(true)) => {
                         self.warn(definition, "when", "this always holds, so `otherwise` is never used")
@@ -272,7 +203,7 @@ impl Compiler {
                 }
                 Some(Action::Decision { when, then: then.clone(), otherwise: otherwise.clone() })
             }
-            Kind::Compute { value, into } => self.compute(definition, value, into),
+            Kind::Compute { value, into } => self.compute(definition, value, tree, into),
             Kind::Table(table) => {
                 Table::compile(self, definition, table).map(|table| Action::Table(Box::new(table)))
             }
@@ -280,8 +211,14 @@ impl Compiler {
     }
 
     /// Compiles an expression that must be a bool.
-    fn condition(&mut self, definition: &Definition, member: &str, source: &str) -> Option<Program> {
-        let program = self.program(definition, member, source, (0, 0), None)?;
+    fn condition(
+        &mut self,
+        definition: &Definition,
+        member: &str,
+        source: &str,
+        tree: Option<Parsed<'_>>,
+    ) -> Option<Program> {
+        let program = self.program(definition, member, source, tree, (0, 0), None)?;
         match program.result_type().non_null() {
             Type::Bool | Type::Dyn => Some(program),
             other => {
@@ -291,7 +228,13 @@ impl Compiler {
         }
     }
 
-    fn compute(&mut self, definition: &Definition, value: &str, into: &str) -> Option<Action> {
+    fn compute(
+        &mut self,
+        definition: &Definition,
+        value: &str,
+        tree: Option<Parsed<'_>>,
+        into: &str,
+    ) -> Option<Action> {
         let path = path(into);
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         let existing = self.layout.slot(&path);
@@ -301,7 +244,7 @@ impl Compiler {
             self.error(definition, "into", format!("`{into}` is an object; compute its members one by one"));
             return None;
         }
-        let program = self.program(definition, "value", value, (0, 0), wanted.as_ref())?;
+        let program = self.program(definition, "value", value, tree, (0, 0), wanted.as_ref())?;
         let made = match program.result_type().non_null() {
             Type::Object(_) => Type::map(Type::String, Type::Dyn),
             plain => plain.clone(),

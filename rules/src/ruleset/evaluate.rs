@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use super::outcome::{Computed, Outcome, RuleOutcome, Skipped, Violation, Why};
-use super::table::{Matched, Said};
+use super::table::{Matched, Said, Table};
 use super::{Action, MATCHED, OUTCOMES, Rule, VALUE};
 use crate::budget::Budget;
 use crate::error::{ErrorKind, EvalError};
@@ -50,32 +50,35 @@ struct Run<'r, 'a> {
 }
 
 impl<'a> Run<'_, 'a> {
+    /// Runs one rule. Most rules of a form are constraints that hold; what other rules do is never inlined, so that these cost
+    /// next to nothing beside their condition.
     fn rule(&mut self, rule: &'a Rule) {
         match &rule.action {
-            Action::Constraint { assert, at, message } => self.constraint(rule, assert, at, message),
-            Action::Compute { value, into, slot, ty } => {
-                let made = value.eval(self.slots, self.budget).and_then(|value| fitting(value, ty));
-                self.computed(rule, into, *slot, made);
-            }
-            Action::Decision { when, then, otherwise } => self.decision(rule, when, then, otherwise.as_ref()),
-            Action::Table(table) => match table.run(self.slots, self.budget) {
-                Ok(Matched { said, rows }) => self.table(rule, said, rows),
-                Err(error) => {
-                    self.record(rule, false, None);
-                    self.say(rule, false, Json::Null, Some(error), None);
-                }
+            Action::Constraint { assert, at, message } => match assert.eval_bool(self.slots, self.budget) {
+                Ok(true) => {}
+                other => self.refused(rule, other, at, message),
             },
+            Action::Compute { value, into, slot, ty } => self.compute(rule, value, into, *slot, ty),
+            Action::Decision { when, then, otherwise } => self.decision(rule, when, then, otherwise.as_ref()),
+            Action::Table(table) => self.table(rule, table),
         }
     }
 
-    fn constraint(&mut self, rule: &Rule, assert: &'a Program, at: &Arc<str>, message: &str) {
-        let message = match assert.eval_bool(self.slots, self.budget) {
+    #[cold]
+    fn refused(&mut self, rule: &Rule, asserted: Result<bool, EvalError>, at: &Arc<str>, message: &str) {
+        let message = match asserted {
             Ok(true) => return,
             Ok(false) => message.to_owned(),
             Err(error) if error.kind() == ErrorKind::Missing => return self.skip(rule, &error),
             Err(error) => format!("`{}` could not be evaluated: {error}", rule.id),
         };
         self.violations.push((rule.place, Violation { rule: rule.id.clone(), at: at.clone(), message }));
+    }
+
+    #[inline(never)]
+    fn compute(&mut self, rule: &Rule, value: &'a Program, into: &Arc<str>, slot: Slot, ty: &Type) {
+        let made = value.eval(self.slots, self.budget).and_then(|value| fitting(value, ty));
+        self.computed(rule, into, slot, made);
     }
 
     /// Puts a computed value into its slot and into the result. A field whose value could not be computed is absent.
@@ -96,6 +99,7 @@ impl<'a> Run<'_, 'a> {
         self.result.computed.push(Computed { rule: rule.id.clone(), into: into.clone(), value, error });
     }
 
+    #[inline(never)]
     fn decision(&mut self, rule: &Rule, when: &'a Program, then: &'a Json, otherwise: Option<&'a Json>) {
         let mut trace = String::new();
         let (matched, value, failure) = match when.eval_traced(self.slots, self.budget, &mut trace) {
@@ -122,7 +126,18 @@ impl<'a> Run<'_, 'a> {
             .push((rule.place, Outcome { rule: rule.id.clone(), matched, value, reason, error, why }));
     }
 
-    fn table(&mut self, rule: &'a Rule, said: Said<'a>, rows: Vec<usize>) {
+    #[inline(never)]
+    fn table(&mut self, rule: &'a Rule, table: &'a Table) {
+        match table.run(self.slots, self.budget) {
+            Ok(Matched { said, rows }) => self.said(rule, said, rows),
+            Err(error) => {
+                self.record(rule, false, None);
+                self.say(rule, false, Json::Null, Some(error), None);
+            }
+        }
+    }
+
+    fn said(&mut self, rule: &'a Rule, said: Said<'a>, rows: Vec<usize>) {
         let why = (!rows.is_empty()).then_some(Why::Rows(rows));
         match said {
             Said::Nothing(otherwise) => {

@@ -190,7 +190,7 @@ struct Column {
 
 impl Column {
     fn compile(compiler: &mut Compiler, definition: &Definition, at: usize, text: &str) -> Column {
-        let program = compiler.program(definition, &format!("inputs/{at}"), text, (0, 0), None);
+        let program = compiler.program(definition, &format!("inputs/{at}"), text, None, (0, 0), None);
         let ty = program.as_ref().map_or(Type::Dyn, |program| program.result_type().non_null().clone());
         let optional = program.as_ref().is_none_or(|program| {
             matches!(program.result_type(), Type::Nullable(_)) || !program.warnings().is_empty()

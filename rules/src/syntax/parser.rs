@@ -9,7 +9,8 @@ use super::literal;
 use crate::error::Problem;
 use crate::limits::{HEIGHT_MAX, NESTING_MAX, SOURCE_BYTES_MAX};
 
-type Parsed<'s> = Result<Expr<'s>, Problem>;
+/// A tree, or the first syntax error.
+pub(crate) type Parsed<'s> = Result<Expr<'s>, Problem>;
 
 /// Names that the language keeps for itself; they may be fields and methods, but not variables.
 const RESERVED: [&str; 17] = [

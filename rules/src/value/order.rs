@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 use rust_decimal::Decimal;
 use rust_decimal::prelude::FromPrimitive;
 
-use super::{Kind, List, Map, Value};
+use super::{Kind, List, Map, Value, same_text};
 use crate::error::{ErrorKind, EvalError};
 use crate::limits::ELEMENTS_MAX;
 
@@ -82,7 +82,7 @@ pub(crate) fn equals(a: &Value<'_>, b: &Value<'_>) -> Result<bool, EvalError> {
 
 fn equals_scalar(a: &Value<'_>, b: &Value<'_>) -> bool {
     match (a, b) {
-        (Value::String(a), Value::String(b)) => **a == **b,
+        (Value::String(a), Value::String(b)) => same_text(a, b),
         (Value::Null, Value::Null) => true,
         (Value::Type(a), Value::Type(b)) => a == b,
         _ => compare(a, b) == Some(Ordering::Equal),

@@ -131,7 +131,7 @@ fn compare(
     let prefix = format!("`{}` {operator} (", variable(place.definition.place, place.column));
     let source = format!("{prefix}{})", &text[range.clone()]);
     let member = format!("rows/{}/when/{}", place.row, place.column);
-    compiler.program(place.definition, &member, &source, (prefix.len(), range.start), None)
+    compiler.program(place.definition, &member, &source, None, (prefix.len(), range.start), None)
 }
 
 /// A value to equal, unless it is a condition and the input is no truth value.
@@ -143,7 +143,7 @@ fn plain(compiler: &mut Compiler, place: &Place<'_>, text: &str, range: Range<us
             .is_ok_and(|program| *program.result_type() == Type::Bool);
     if condition {
         let member = format!("rows/{}/when/{}", place.row, place.column);
-        return compiler.program(place.definition, &member, source, (0, range.start), None);
+        return compiler.program(place.definition, &member, source, None, (0, range.start), None);
     }
     compare(compiler, place, text, "==", range)
 }
