@@ -60,18 +60,25 @@ impl Fresh {
     }
 
     /// Spares the fresh rows what only rows that last and are queried need: waiting for the disk (a rebuild that is killed begins again anyway)
-    /// and every index that holds no key. Comes once the tables are there; what is switched in gets all of it.
-    pub(super) async fn lighten(&mut self, read_models: &ReadModels) -> Result<(), RebuildError> {
+    /// and every index that holds no key. Comes once the tables are there; what is switched in gets all of it. Answers what makes the indexes
+    /// of a file again.
+    pub(super) async fn lighten(&mut self, read_models: &ReadModels) -> Result<Vec<String>, RebuildError> {
         match (&self.place, &mut self.claim) {
             (Place::Postgres(place), Claim::Session(session)) => {
                 session.execute(&*LIGHTEN.replace("{schema}", place.schema)).await?;
+                Ok(Vec::new())
             }
             _ => {
                 write_lightly(read_models).await?;
-                drop_indexes(read_models).await?;
+                Ok(drop_indexes(read_models).await?)
             }
         }
-        Ok(())
+    }
+
+    /// Bytes of the rows in a file; 0 when they cannot be told.
+    pub(super) fn bytes(&self) -> u64 {
+        let Place::Sqlite(path) = &self.place else { return 0 };
+        std::fs::metadata(path).map(|file| file.len()).unwrap_or_default()
     }
 
     /// Where it is.
