@@ -3,6 +3,7 @@
 //! notices by its compare-and-set that its checkpoint was moved, and goes on from there.
 
 mod fresh;
+mod swap;
 mod switch;
 #[cfg(test)]
 mod tests;
@@ -15,7 +16,7 @@ use formledger_store::{Store, StoreError};
 
 use crate::ahead::Forward;
 use crate::checkpoint;
-use crate::database::{Dialect, OwnConnection, sql};
+use crate::database::{OwnConnection, sql};
 use crate::place::ReadModelPlace;
 use crate::position::ReadModel;
 use crate::projector::{BatchLimits, ProjectError, Projector};
@@ -114,7 +115,8 @@ async fn rebuild_in(
     schema::migrate(&live.0).await?;
     let mut fresh = Fresh::claim(&live.0).await?;
     let read_models = ReadModels::open(fresh.place(), ReadModelSettings::default()).await?;
-    let indexes = fresh.lighten(&read_models).await?;
+    let whole = request.tenant.is_none() && fresh.can_replace_tables().await?;
+    let indexes = fresh.lighten(&read_models, whole).await?;
     let (mut connection, sides) = fresh.connect().await?;
     // What operators decided to pass over is passed over again.
     let Sides { live, fresh: made } = sides;
@@ -129,19 +131,21 @@ async fn rebuild_in(
         read_models: request.read_models,
     };
     rebuilding.projector.load(false).await?;
-    let whole = request.tenant.is_none() && rebuilding.live.connection().dialect() == Dialect::Sqlite;
     let folded = rebuilding.fold(request.tenant, &mut progress).await?;
+    let mut switched = None;
     if whole && Rebuilding::switches_whole(&folded, fresh.bytes()) {
-        for index in indexes {
-            read_models.writer().await?.own().run_script(&index).await?;
-        }
-        for (tenant, position) in rebuilding.switch_whole(&folded).await? {
-            progress(RebuildProgress::Switched { tenant, position });
-        }
-    } else {
-        for tenant in folded.tenants.into_iter().chain(folded.gone) {
-            let position = rebuilding.switch(&tenant).await?;
-            progress(RebuildProgress::Switched { tenant, position });
+        fresh.make_ready(&read_models, &indexes, &rebuilding.read_models).await?;
+        switched = rebuilding.switch_whole(&folded).await?;
+    }
+    match switched {
+        Some(tenants) => tenants
+            .into_iter()
+            .for_each(|(tenant, position)| progress(RebuildProgress::Switched { tenant, position })),
+        None => {
+            for tenant in folded.tenants.into_iter().chain(folded.gone) {
+                let position = rebuilding.switch(&tenant).await?;
+                progress(RebuildProgress::Switched { tenant, position });
+            }
         }
     }
     rebuilding.live.close().await?;

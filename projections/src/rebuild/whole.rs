@@ -1,11 +1,14 @@
-//! Puts all fresh rows in the place of all live ones in one transaction: tables are emptied and filled as wholes, which SQLite does page by
-//! page and record by record, without looking at either (docs/adr/0009). Used when no single tenant was asked for and it is quick enough.
+//! Puts all fresh rows in the place of all live ones in one transaction (docs/adr/0009). In SQLite tables are emptied and filled as wholes, which
+//! it does page by page and record by record, without looking at either; in Postgres [`swap`](super::swap) exchanges the tables themselves.
+//! Used when no single tenant was asked for and it is quick enough.
 
 use std::collections::{BTreeMap, HashMap};
 
 use formledger_domain::{Position, TenantId};
+use tokio::time::sleep;
 
-use super::{CATCH_UPS_MAX, Folded, RebuildError, Rebuilding};
+use super::fresh::Sides;
+use super::{CATCH_UPS_MAX, Folded, RebuildError, Rebuilding, swap};
 use crate::checkpoint::{self, Checkpoint};
 use crate::database::{Connection, sql};
 
@@ -18,6 +21,15 @@ type Reached = BTreeMap<TenantId, Position>;
 /// Those of one read model.
 type Checkpoints = HashMap<TenantId, Checkpoint>;
 
+/// How an attempt to switch ended.
+enum Tried {
+    Switched(Reached),
+    /// Live rows are ahead and may not go back.
+    Behind,
+    /// Somebody reads the tables that were to be exchanged.
+    InUse,
+}
+
 impl Rebuilding {
     /// Whether to switch all tenants at once, of which `bytes` were made. Beyond what others can wait for, tenants are switched one by one,
     /// unless one of them holds so much that its turn alone would take longer than this.
@@ -25,14 +37,25 @@ impl Rebuilding {
         bytes <= BYTES_MAX || folded.largest.saturating_mul(2) >= folded.total
     }
 
-    /// Replaces all live rows by the fresh ones, once these are not behind; answers the positions they reach.
-    pub(super) async fn switch_whole(&mut self, folded: &Folded) -> Result<Reached, RebuildError> {
-        let mut catch_ups = 0;
+    /// Replaces all live rows by the fresh ones, once these are not behind; answers the positions they reach. `None` when the tables were in
+    /// use all the time.
+    pub(super) async fn switch_whole(&mut self, folded: &Folded) -> Result<Option<Reached>, RebuildError> {
+        let (mut behind, mut in_use) = (0, 0);
         loop {
             self.catch_up_all().await?;
-            catch_ups += 1;
-            if let Some(reached) = self.try_switch_whole(folded, catch_ups == CATCH_UPS_MAX).await? {
-                return Ok(reached);
+            match self.try_switch_whole(folded, behind + 1 >= CATCH_UPS_MAX).await? {
+                Tried::Switched(reached) => return Ok(Some(reached)),
+                Tried::Behind => behind += 1,
+                Tried::InUse => {
+                    in_use += 1;
+                    if in_use == swap::TRIES_MAX {
+                        tracing::warn!(
+                            "readers hold the tables all the time; rows are switched tenant by tenant"
+                        );
+                        return Ok(None);
+                    }
+                    sleep(swap::PAUSE).await;
+                }
             }
         }
     }
@@ -46,13 +69,9 @@ impl Rebuilding {
         Ok(())
     }
 
-    /// One transaction on the live database. `None` when live rows are ahead and may not go back; then try again.
-    async fn try_switch_whole(
-        &mut self,
-        folded: &Folded,
-        may_go_back: bool,
-    ) -> Result<Option<Reached>, sqlx::Error> {
-        let (live, fresh) = (self.sides.live, self.sides.fresh);
+    /// One transaction on the live database.
+    async fn try_switch_whole(&mut self, folded: &Folded, may_go_back: bool) -> Result<Tried, sqlx::Error> {
+        let sides @ Sides { live, fresh } = self.sides;
         let fresh_checkpoints = format!("{fresh}.checkpoints");
         let all = self.builds_all();
         let mut transaction = self.live.begin_writing().await?;
@@ -64,12 +83,18 @@ impl Rebuilding {
             // Rows that no ledger stands behind go, however far they reach.
             old.retain(|tenant, _| !folded.gone.contains(tenant));
             if !may_go_back && old.iter().any(|(tenant, old)| old.position > position_of(&new, tenant)) {
-                return Ok(None);
+                return Ok(Tried::Behind);
             }
             news.push(new);
         }
-        for table in self.read_models.iter().flat_map(|read_model| read_model.tables()) {
-            replace(&mut connection, live, fresh, table, "").await?;
+        if let Connection::Postgres(connection) = &mut connection {
+            if !swap::swap(connection, sides, &self.read_models).await? {
+                return Ok(Tried::InUse);
+            }
+        } else {
+            for table in self.read_models.iter().flat_map(|read_model| read_model.tables()) {
+                replace(&mut connection, live, fresh, table, "").await?;
+            }
         }
         for read_model in &self.read_models {
             let own = format!(" WHERE projection = '{}'", read_model.name());
@@ -80,7 +105,7 @@ impl Rebuilding {
             replace(&mut connection, live, fresh, "witnesses", "").await?;
         }
         transaction.commit().await?;
-        Ok(Some(reached(folded, &news)))
+        Ok(Tried::Switched(reached(folded, &news)))
     }
 }
 
