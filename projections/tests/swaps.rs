@@ -182,6 +182,25 @@ async fn a_reader_that_does_not_end_keeps_its_tables_and_the_rows_are_replaced_i
 }
 
 #[tokio::test]
+async fn a_table_that_something_else_holds_stays_and_gets_the_new_rows() {
+    let database = Database::create().await;
+    let (_dir, store, models) = filled(&database.url()).await;
+    let (mut connection, mut holding) = (database.connect().await, database.connect().await);
+    let damage = "UPDATE read_models.submissions SET submitter = 'nobody'";
+    sqlx::raw_sql(damage).execute(&mut connection).await.expect("damaged");
+    let old = table(&mut connection).await;
+    // As who asks behind the read models' back: without the lock that queries take.
+    let hold = "BEGIN; SELECT count(*) FROM read_models.submissions";
+    sqlx::raw_sql(hold).execute(&mut holding).await.expect("holds");
+    let place = ReadModelPlace::postgres(&database.url()).expect("a URL");
+    let rebuilding = rebuild(&store, &place, RebuildRequest::default(), |_| {});
+    timeout(PATIENCE, rebuilding).await.expect("it ends").expect("a rebuild");
+    assert_eq!(table(&mut connection).await, old);
+    let page = models.reader(&context("acme")).submissions(&Default::default()).await.expect("a page");
+    assert!(page.items.iter().all(|row| &*row.submitter == "ann"));
+}
+
+#[tokio::test]
 async fn a_standby_shows_old_rows_or_new_ones_and_is_told_of_the_exchange() {
     let primary = Postgres::start_with(Settings { fsync: false, ..Settings::default() }).await;
     let url = primary.create_database("formledger").await;

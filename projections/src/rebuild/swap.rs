@@ -12,13 +12,18 @@ use super::fresh::Sides;
 use crate::position::ReadModel;
 
 /// How long the switch waits for readers that are about, and with it those that come behind it.
-const LOCK_TIMEOUT_MS: u32 = 200;
+const READERS_TIMEOUT_MS: u32 = 200;
+/// How long it waits, once there are none, for what else holds a table, and all readers with it: longer than the second (`deadlock_timeout`)
+/// after which a vacuum that nobody asked for gives way.
+const OTHERS_TIMEOUT_MS: u32 = 1_500;
 /// How long it lets them have their way before it tries again.
 pub(super) const PAUSE: Duration = Duration::from_millis(300);
 /// How often it tries, ten seconds in all, before rows are switched tenant by tenant, which waits for no reader.
 pub(super) const TRIES_MAX: usize = 20;
 /// Memory for making an index, of the server's: rows are sorted there, those of a million submissions without a file.
 const INDEX_MEMORY: &str = "128MB";
+/// A key (table and name) by which folding finds neither rows nor conflicts: made again with the indexes.
+const SPARE_KEY: (&str, &str) = ("submissions", "submissions_created_position_key");
 /// How Postgres says that a lock was not to be had in time.
 const LOCK_NOT_AVAILABLE: &str = "55P03";
 
@@ -63,19 +68,25 @@ pub(super) async fn are_alike(session: &mut PgConnection, sides: Sides) -> Resul
     Ok(described[0] == described[1] && may.fetch_one(session).await?)
 }
 
-/// Drops the indexes that only queries need; answers what makes them again.
+/// Drops the indexes that folding does without; answers what makes them again.
 pub(super) async fn drop_indexes(
     session: &mut PgConnection,
     schema: &str,
 ) -> Result<Vec<String>, sqlx::Error> {
-    let indexes = "SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index \
-                   JOIN pg_class ON pg_class.oid = indrelid WHERE relnamespace = $1::regnamespace AND NOT indisunique";
-    let indexes: Vec<(String, String)> =
-        sqlx::query_as(indexes).bind(schema).fetch_all(&mut *session).await?;
+    // A key goes with its constraint, which is made again as such.
+    let indexes = "\
+        SELECT format('DROP INDEX %s', indexrelid::regclass), pg_get_indexdef(indexrelid) FROM pg_index \
+        JOIN pg_class ON pg_class.oid = indrelid WHERE relnamespace = $1::regnamespace AND NOT indisunique \
+        UNION ALL SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname), \
+            format('ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname, pg_get_constraintdef(pg_constraint.oid)) \
+        FROM pg_constraint JOIN pg_class ON pg_class.oid = conrelid \
+        WHERE relnamespace = $1::regnamespace AND relname = $2 AND conname = $3";
+    let indexes = sqlx::query_as::<_, (String, String)>(indexes).bind(schema);
+    let indexes = indexes.bind(SPARE_KEY.0).bind(SPARE_KEY.1).fetch_all(&mut *session).await?;
     let mut made = Vec::with_capacity(indexes.len());
-    for (name, definition) in indexes {
-        session.execute(&*format!("DROP INDEX {name}")).await?;
-        made.push(definition);
+    for (drop, make) in indexes {
+        session.execute(&*drop).await?;
+        made.push(make);
     }
     Ok(made)
 }
@@ -97,33 +108,51 @@ pub(super) async fn make_ready(
     Ok(())
 }
 
-/// Swaps the tables within the transaction that `connection` is in, with the rights of its login. `false` when somebody who reads does not let
-/// it have them; then the transaction has failed.
-pub(super) async fn swap(
+/// How an exchange ended.
+pub(super) enum Exchange {
+    Done,
+    /// Readers did not let it begin.
+    Readers,
+    /// Something else holds a table, and would for longer than readers can wait.
+    Held,
+}
+
+/// Exchanges the tables within the transaction that `connection` is in, with the rights of its login. When it is not done, the transaction has
+/// failed.
+pub(super) async fn exchange(
     connection: &mut PgConnection,
     sides: Sides,
     read_models: &[ReadModel],
-) -> Result<bool, sqlx::Error> {
+) -> Result<Exchange, sqlx::Error> {
     let Sides { live, fresh } = sides;
     let tables = || read_models.iter().flat_map(|read_model| read_model.tables());
     // First of all the one that every reader holds: behind it, nobody is in the others.
-    let mut names = vec![format!("{live}.checkpoints")];
-    names.extend(tables().map(|table| format!("{live}.{table}")));
+    let readers = format!("{live}.checkpoints");
+    if !lock(connection, &readers, READERS_TIMEOUT_MS).await? {
+        return Ok(Exchange::Readers);
+    }
+    let others: Vec<String> = tables().map(|table| format!("{live}.{table}")).collect();
+    if !lock(connection, &others.join(", "), OTHERS_TIMEOUT_MS).await? {
+        return Ok(Exchange::Held);
+    }
+    let mut exchange = String::new();
+    for table in tables() {
+        exchange += &format!("DROP TABLE {live}.{table}; ALTER TABLE {fresh}.{table} SET SCHEMA {live};");
+    }
+    connection.execute(&*exchange).await?;
+    Ok(Exchange::Done)
+}
+
+/// Takes tables for the transaction alone; `false` when they were not to be had in time.
+async fn lock(connection: &mut PgConnection, tables: &str, timeout_ms: u32) -> Result<bool, sqlx::Error> {
     let lock = format!(
-        "SET LOCAL ROLE NONE; SET LOCAL lock_timeout TO {LOCK_TIMEOUT_MS}; LOCK TABLE {} IN ACCESS EXCLUSIVE MODE",
-        names.join(", ")
+        "SET LOCAL ROLE NONE; SET LOCAL lock_timeout TO {timeout_ms}; LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE"
     );
     match connection.execute(&*lock).await {
-        Ok(_) => {}
+        Ok(_) => Ok(true),
         Err(sqlx::Error::Database(refused)) if refused.code().as_deref() == Some(LOCK_NOT_AVAILABLE) => {
-            return Ok(false);
+            Ok(false)
         }
-        Err(error) => return Err(error),
+        Err(error) => Err(error),
     }
-    let mut swap = String::new();
-    for table in tables() {
-        swap += &format!("DROP TABLE {live}.{table}; ALTER TABLE {fresh}.{table} SET SCHEMA {live};");
-    }
-    connection.execute(&*swap).await?;
-    Ok(true)
 }

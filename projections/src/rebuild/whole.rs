@@ -1,5 +1,5 @@
 //! Puts all fresh rows in the place of all live ones in one transaction (docs/adr/0009). In SQLite tables are emptied and filled as wholes, which
-//! it does page by page and record by record, without looking at either; in Postgres [`swap`](super::swap) exchanges the tables themselves.
+//! it does page by page and record by record, without looking at either; in Postgres [`swap`] exchanges the tables themselves.
 //! Used when no single tenant was asked for and it is quick enough.
 
 use std::collections::{BTreeMap, HashMap};
@@ -8,7 +8,8 @@ use formledger_domain::{Position, TenantId};
 use tokio::time::sleep;
 
 use super::fresh::Sides;
-use super::{CATCH_UPS_MAX, Folded, RebuildError, Rebuilding, swap};
+use super::swap::{self, Exchange};
+use super::{CATCH_UPS_MAX, Folded, RebuildError, Rebuilding};
 use crate::checkpoint::{self, Checkpoint};
 use crate::database::{Connection, sql};
 
@@ -26,8 +27,10 @@ enum Tried {
     Switched(Reached),
     /// Live rows are ahead and may not go back.
     Behind,
-    /// Somebody reads the tables that were to be exchanged.
+    /// Readers are about in the tables that were to be exchanged.
     InUse,
+    /// Something else holds one of them.
+    Held,
 }
 
 impl Rebuilding {
@@ -46,15 +49,15 @@ impl Rebuilding {
             match self.try_switch_whole(folded, behind + 1 >= CATCH_UPS_MAX).await? {
                 Tried::Switched(reached) => return Ok(Some(reached)),
                 Tried::Behind => behind += 1,
-                Tried::InUse => {
+                Tried::InUse if in_use < swap::TRIES_MAX => {
                     in_use += 1;
-                    if in_use == swap::TRIES_MAX {
-                        tracing::warn!(
-                            "readers hold the tables all the time; rows are switched tenant by tenant"
-                        );
-                        return Ok(None);
-                    }
                     sleep(swap::PAUSE).await;
+                }
+                Tried::InUse | Tried::Held => {
+                    tracing::warn!(
+                        "something reads the tables all the time: rows are replaced tenant by tenant"
+                    );
+                    return Ok(None);
                 }
             }
         }
@@ -88,8 +91,10 @@ impl Rebuilding {
             news.push(new);
         }
         if let Connection::Postgres(connection) = &mut connection {
-            if !swap::swap(connection, sides, &self.read_models).await? {
-                return Ok(Tried::InUse);
+            match swap::exchange(connection, sides, &self.read_models).await? {
+                Exchange::Done => {}
+                Exchange::Readers => return Ok(Tried::InUse),
+                Exchange::Held => return Ok(Tried::Held),
             }
         } else {
             for table in self.read_models.iter().flat_map(|read_model| read_model.tables()) {
