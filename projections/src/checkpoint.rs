@@ -72,12 +72,19 @@ pub(crate) async fn load_all(
     connection: &mut Connection<'_>,
     read_model: ReadModel,
 ) -> Result<HashMap<TenantId, Checkpoint>, sqlx::Error> {
-    let rows =
-        sql("SELECT tenant_id, position, error FROM checkpoints WHERE projection = $1 AND version = $2")
-            .bind(read_model.name())
-            .bind(read_model.version())
-            .rows(connection)
-            .await?;
+    load_all_in(connection, "checkpoints", read_model).await
+}
+
+/// As [`load_all`] in another set of read models that this connection sees, by the name of its `checkpoints`.
+pub(crate) async fn load_all_in(
+    connection: &mut Connection<'_>,
+    checkpoints: &str,
+    read_model: ReadModel,
+) -> Result<HashMap<TenantId, Checkpoint>, sqlx::Error> {
+    let select = format!(
+        "SELECT tenant_id, position, error FROM {checkpoints} WHERE projection = $1 AND version = $2"
+    );
+    let rows = sql(select).bind(read_model.name()).bind(read_model.version()).rows(connection).await?;
     rows.iter()
         .map(|row| {
             let checkpoint =

@@ -15,6 +15,8 @@ use crate::read_models::OpenError;
 
 /// How long a statement waits for another process's write transaction (a rebuild switching a tenant) before it fails.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Memory in which the server takes the rows of a batch apart, at most 32 MiB of payloads: with less it goes by way of a file.
+const BATCH_MEMORY: &str = "64MB";
 /// Prepared statements kept per connection: every statement of every projection in all its sizes.
 const STATEMENTS_MAX: usize = 256;
 /// Page cache of the writer, KiB: the inner pages and append points of all indexes.
@@ -119,7 +121,7 @@ impl Place {
                 let enter = format!(
                     "SET ROLE formledger_projector; SET search_path TO {schema}; SET synchronous_commit TO off; \
                      SET enable_hashjoin TO off; SET enable_mergejoin TO off; SET enable_seqscan TO off; \
-                     SET plan_cache_mode TO force_custom_plan; SET jit TO off"
+                     SET plan_cache_mode TO force_custom_plan; SET jit TO off; SET work_mem TO '{BATCH_MEMORY}'"
                 );
                 connection.execute(&*enter).await?;
                 Ok(OwnConnection::Postgres(connection))

@@ -19,6 +19,9 @@ use crate::read_models::ReadModelSettings;
 /// not even that it is.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Comes before the snapshot, which the first query takes: a rebuild in Postgres exchanges tables only while nobody holds it (docs/adr/0009).
+const LOCK: &str = "LOCK TABLE checkpoints IN ACCESS SHARE MODE";
+
 /// Connections of one set of read models.
 #[derive(Debug, Clone)]
 pub(crate) enum ReadPool {
@@ -67,12 +70,12 @@ impl ReadPool {
     /// A snapshot of one tenant's rows: everything read through it is of one moment, and in Postgres the rows of others do not exist in it.
     pub(crate) async fn snapshot(&self, tenant: &TenantId) -> Result<Transaction<'static>, sqlx::Error> {
         // A slug holds nothing that would need quoting; `SET` takes no parameters.
-        self.begin("formledger_reader", &format!("; SET LOCAL app.tenant = '{tenant}'")).await
+        self.begin("formledger_reader", &format!("SET LOCAL app.tenant = '{tenant}'; {LOCK}")).await
     }
 
     /// A snapshot of all tenants' rows, for status and tools.
     pub(crate) async fn snapshot_of_all(&self) -> Result<Transaction<'static>, sqlx::Error> {
-        self.begin("formledger_projector", "").await
+        self.begin("formledger_projector", LOCK).await
     }
 
     async fn begin(&self, role: &str, further: &str) -> Result<Transaction<'static>, sqlx::Error> {
@@ -82,7 +85,7 @@ impl ReadPool {
                 // All of it lasts as long as the transaction, so that connections may be shared by a pooler in between.
                 let begin = format!(
                     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path TO {schema}; \
-                     SET LOCAL ROLE {role}{further}"
+                     SET LOCAL ROLE {role}; {further}"
                 );
                 let limit = pool.options().get_acquire_timeout() + ANSWER_TIMEOUT;
                 let mut tries = 0;

@@ -3,19 +3,20 @@
 //! notices by its compare-and-set that its checkpoint was moved, and goes on from there.
 
 mod fresh;
+mod swap;
+mod switch;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 use std::collections::BTreeSet;
 
-use chrono::Utc;
-use formledger_domain::{Position, TenantContext, TenantId};
+use formledger_domain::{Position, TenantId};
 use formledger_store::{Store, StoreError};
 
 use crate::ahead::Forward;
 use crate::checkpoint;
-use crate::compare::columns_of;
-use crate::database::{Connection, OwnConnection, sql};
+use crate::database::{OwnConnection, sql};
 use crate::place::ReadModelPlace;
 use crate::position::ReadModel;
 use crate::projector::{BatchLimits, ProjectError, Projector};
@@ -25,7 +26,7 @@ use fresh::{Fresh, Sides};
 
 /// One batch of a rebuild: larger than a live one, because nobody waits for its commit. Two are in memory where one is read ahead.
 const BATCH: BatchLimits = BatchLimits { events_max: 16_384, bytes_max: 32 * 1024 * 1024 };
-/// How often a tenant's fresh rows are brought up to the live ones before they are switched in even though they are behind; readers then
+/// How often fresh rows are brought up to the live ones before they are switched in even though they are behind; readers then
 /// see an older position for a moment, and the live projector catches up from there.
 const CATCH_UPS_MAX: usize = 20;
 
@@ -114,7 +115,8 @@ async fn rebuild_in(
     schema::migrate(&live.0).await?;
     let mut fresh = Fresh::claim(&live.0).await?;
     let read_models = ReadModels::open(fresh.place(), ReadModelSettings::default()).await?;
-    fresh.lighten(&read_models).await?;
+    let whole = request.tenant.is_none() && fresh.can_replace_tables().await?;
+    let indexes = fresh.lighten(&read_models, whole).await?;
     let (mut connection, sides) = fresh.connect().await?;
     // What operators decided to pass over is passed over again.
     let Sides { live, fresh: made } = sides;
@@ -129,10 +131,22 @@ async fn rebuild_in(
         read_models: request.read_models,
     };
     rebuilding.projector.load(false).await?;
-    let tenants = rebuilding.fold(request.tenant, &mut progress).await?;
-    for tenant in tenants {
-        let position = rebuilding.switch(&tenant).await?;
-        progress(RebuildProgress::Switched { tenant, position });
+    let folded = rebuilding.fold(request.tenant, &mut progress).await?;
+    let mut switched = None;
+    if whole && Rebuilding::switches_whole(&folded, fresh.bytes()) {
+        fresh.make_ready(&read_models, &indexes, &rebuilding.read_models).await?;
+        switched = rebuilding.switch_whole(&folded).await?;
+    }
+    match switched {
+        Some(tenants) => tenants
+            .into_iter()
+            .for_each(|(tenant, position)| progress(RebuildProgress::Switched { tenant, position })),
+        None => {
+            for tenant in folded.tenants.into_iter().chain(folded.gone) {
+                let position = rebuilding.switch(&tenant).await?;
+                progress(RebuildProgress::Switched { tenant, position });
+            }
+        }
     }
     rebuilding.live.close().await?;
     drop(rebuilding.projector);
@@ -149,19 +163,38 @@ struct Rebuilding {
     read_models: Vec<ReadModel>,
 }
 
+/// What a fold went through.
+#[derive(Debug, Default)]
+struct Folded {
+    /// Whose ledgers.
+    tenants: BTreeSet<TenantId>,
+    /// Tenants with live rows that no ledger stands behind.
+    gone: BTreeSet<TenantId>,
+    /// Events of the longest ledger.
+    largest: u64,
+    /// Events of all.
+    total: u64,
+}
+
 impl Rebuilding {
+    /// Whether every read model is built again.
+    fn builds_all(&self) -> bool {
+        ReadModel::ALL.iter().all(|read_model| self.read_models.contains(read_model))
+    }
+
     /// Folds all ledgers, or one, into the fresh file; answers whose rows to switch.
     async fn fold(
         &mut self,
         only: Option<TenantId>,
         progress: &mut (impl FnMut(RebuildProgress) + Send),
-    ) -> Result<BTreeSet<TenantId>, RebuildError> {
+    ) -> Result<Folded, RebuildError> {
         let heads: Vec<(TenantId, Position)> = (self.projector.store().heads().await?.into_iter())
             .filter(|head| only.as_ref().is_none_or(|only| *only == head.tenant))
             .map(|head| (head.tenant, head.position))
             .collect();
         let total = heads.iter().map(|(_, position)| position.0).sum();
-        let mut tenants: BTreeSet<TenantId> = heads.iter().map(|(tenant, _)| tenant.clone()).collect();
+        let largest = heads.iter().map(|(_, position)| position.0).max().unwrap_or_default();
+        let tenants: BTreeSet<TenantId> = heads.iter().map(|(tenant, _)| tenant.clone()).collect();
         let mut events = 0;
         // A ledger that fills whole batches is read ahead; the others share batches.
         let mut forward = Forward::default();
@@ -181,84 +214,12 @@ impl Rebuilding {
             progress(RebuildProgress::Folded { events, total });
         }
         // Rows of tenants that the ledger does not hold go too.
+        let mut gone = BTreeSet::new();
         for read_model in &self.read_models {
             let known = checkpoint::load_all(&mut self.live.connection(), *read_model).await?.into_keys();
-            tenants.extend(known.filter(|tenant| only.as_ref().is_none_or(|only| only == tenant)));
+            gone.extend(known.filter(|tenant| only.as_ref().is_none_or(|only| only == tenant)));
         }
-        Ok(tenants)
+        gone.retain(|tenant| !tenants.contains(tenant));
+        Ok(Folded { tenants, gone, largest, total })
     }
-
-    /// Replaces one tenant's live rows by the fresh ones, once these are not behind; answers the position they reach.
-    async fn switch(&mut self, tenant: &TenantId) -> Result<Position, RebuildError> {
-        let mut catch_ups = 0;
-        loop {
-            self.catch_up(tenant).await?;
-            catch_ups += 1;
-            if let Some(position) = self.try_switch(tenant, catch_ups == CATCH_UPS_MAX).await? {
-                return Ok(position);
-            }
-        }
-    }
-
-    async fn catch_up(&mut self, tenant: &TenantId) -> Result<(), RebuildError> {
-        let context = TenantContext::system(tenant.clone(), "rebuild", Utc::now());
-        let head = self.projector.store().ledger(&context).head().await?.position;
-        self.projector.aim([(tenant.clone(), head)]);
-        while self.projector.is_behind() {
-            self.projector.advance().await?;
-        }
-        Ok(())
-    }
-
-    /// One transaction on the live database. `None` when the live rows are ahead and may not go back; then try again.
-    async fn try_switch(
-        &mut self,
-        tenant: &TenantId,
-        may_go_back: bool,
-    ) -> Result<Option<Position>, sqlx::Error> {
-        let sides = self.sides;
-        let fresh_checkpoints = format!("{}.checkpoints", sides.fresh);
-        let mut transaction = self.live.begin_writing().await?;
-        let mut connection = transaction.connection();
-        let mut reached: Option<Position> = None;
-        for read_model in &self.read_models {
-            let live = checkpoint::position(&mut connection, tenant, *read_model).await?;
-            let fresh =
-                checkpoint::position_in(&mut connection, &fresh_checkpoints, tenant, *read_model).await?;
-            if live > fresh && !may_go_back && fresh > Position::START {
-                return Ok(None);
-            }
-            reached = Some(reached.map_or(fresh, |reached| reached.min(fresh)));
-            for table in read_model.tables() {
-                replace_rows(&mut connection, sides, table, "1 = 1", tenant).await?;
-            }
-            let own = format!("projection = '{}'", read_model.name());
-            replace_rows(&mut connection, sides, "checkpoints", &own, tenant).await?;
-        }
-        // Rows that were not built again still reflect what their witness says.
-        if ReadModel::ALL.iter().all(|read_model| self.read_models.contains(read_model)) {
-            replace_rows(&mut connection, sides, "witnesses", "1 = 1", tenant).await?;
-        }
-        transaction.commit().await?;
-        Ok(Some(reached.unwrap_or_default()))
-    }
-}
-
-/// Replaces a tenant's rows in the live table by those in the fresh one.
-async fn replace_rows(
-    transaction: &mut Connection<'_>,
-    sides: Sides,
-    table: &str,
-    filter: &str,
-    tenant: &TenantId,
-) -> Result<(), sqlx::Error> {
-    let Sides { live, fresh } = sides;
-    let columns = columns_of(transaction, table).await?.join(", ");
-    let delete = format!("DELETE FROM {live}.{table} WHERE {filter} AND tenant_id = $1");
-    sql(delete).bind(tenant.as_str()).execute(transaction).await?;
-    let insert = format!(
-        "INSERT INTO {live}.{table} ({columns}) SELECT {columns} FROM {fresh}.{table} WHERE {filter} AND tenant_id = $1"
-    );
-    sql(insert).bind(tenant.as_str()).execute(transaction).await?;
-    Ok(())
 }

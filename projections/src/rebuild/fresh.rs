@@ -7,10 +7,11 @@ use std::path::Path;
 use sqlx::Executor;
 use sqlx::postgres::PgConnection;
 
-use super::RebuildError;
+use super::{RebuildError, swap};
 use crate::database::{OwnConnection, sql};
 use crate::light::{drop_indexes, write_lightly};
 use crate::place::{Place, ReadModelPlace, sqlite_files, suffixed};
+use crate::position::ReadModel;
 use crate::read_models::ReadModels;
 
 /// The names under which one connection sees the live tables and the fresh ones.
@@ -59,19 +60,63 @@ impl Fresh {
         Ok(fresh)
     }
 
+    /// Whether whole tables of it can take the place of the live ones.
+    pub(super) async fn can_replace_tables(&mut self) -> Result<bool, RebuildError> {
+        let sides = self.sides();
+        match &mut self.claim {
+            Claim::File { .. } => Ok(true),
+            Claim::Session(session) => Ok(swap::are_alike(session, sides).await?),
+        }
+    }
+
     /// Spares the fresh rows what only rows that last and are queried need: waiting for the disk (a rebuild that is killed begins again anyway)
-    /// and every index that holds no key. Comes once the tables are there; what is switched in gets all of it.
-    pub(super) async fn lighten(&mut self, read_models: &ReadModels) -> Result<(), RebuildError> {
+    /// and every index that holds no key. Comes once the tables are there; what is switched in gets all of it. Answers what makes the indexes
+    /// again, where the tables themselves may become the live ones; these are logged from the start, because making them so later writes
+    /// everything once more.
+    pub(super) async fn lighten(
+        &mut self,
+        read_models: &ReadModels,
+        whole: bool,
+    ) -> Result<Vec<String>, RebuildError> {
         match (&self.place, &mut self.claim) {
+            (Place::Postgres(place), Claim::Session(session)) if whole => {
+                Ok(swap::drop_indexes(session, place.schema).await?)
+            }
             (Place::Postgres(place), Claim::Session(session)) => {
                 session.execute(&*LIGHTEN.replace("{schema}", place.schema)).await?;
+                Ok(Vec::new())
             }
             _ => {
                 write_lightly(read_models).await?;
-                drop_indexes(read_models).await?;
+                Ok(drop_indexes(read_models).await?)
+            }
+        }
+    }
+
+    /// Makes tables ready to be the live ones.
+    pub(super) async fn make_ready(
+        &mut self,
+        read_models: &ReadModels,
+        indexes: &[String],
+        followed: &[ReadModel],
+    ) -> Result<(), RebuildError> {
+        match (&self.place, &mut self.claim) {
+            (Place::Postgres(place), Claim::Session(session)) => {
+                swap::make_ready(session, place.schema, indexes, followed).await?;
+            }
+            _ => {
+                for index in indexes {
+                    read_models.writer().await?.own().run_script(index).await?;
+                }
             }
         }
         Ok(())
+    }
+
+    /// Bytes of the rows in a file; 0 when they cannot be told.
+    pub(super) fn bytes(&self) -> u64 {
+        let Place::Sqlite(path) = &self.place else { return 0 };
+        std::fs::metadata(path).map(|file| file.len()).unwrap_or_default()
     }
 
     /// Where it is.
@@ -82,19 +127,20 @@ impl Fresh {
     /// A connection that writes the live rows and sees the fresh ones.
     pub(super) async fn connect(&self) -> Result<(OwnConnection, Sides), RebuildError> {
         let mut connection = self.live.connect_writer().await?;
-        let sides = match (&self.live, &self.place) {
+        if let Place::Sqlite(_) = self.place {
+            let attach = sql("ATTACH DATABASE $1 AS fresh").bind(self.place.name());
+            attach.execute(&mut connection.connection()).await?;
+        }
+        Ok((connection, self.sides()))
+    }
+
+    fn sides(&self) -> Sides {
+        match (&self.live, &self.place) {
             (Place::Postgres(live), Place::Postgres(fresh)) => {
                 Sides { live: live.schema, fresh: fresh.schema }
             }
-            (_, fresh) => {
-                sql("ATTACH DATABASE $1 AS fresh")
-                    .bind(fresh.name())
-                    .execute(&mut connection.connection())
-                    .await?;
-                Sides { live: "main", fresh: "fresh" }
-            }
-        };
-        Ok((connection, sides))
+            _ => Sides { live: "main", fresh: "fresh" },
+        }
     }
 
     /// Removes what was made; a rebuild that failed leaves that to the next one.

@@ -1,0 +1,175 @@
+//! Puts all fresh rows in the place of all live ones in one transaction (docs/adr/0009). In SQLite tables are emptied and filled as wholes, which
+//! it does page by page and record by record, without looking at either; in Postgres [`swap`] exchanges the tables themselves.
+//! Used when no single tenant was asked for and it is quick enough.
+
+use std::collections::{BTreeMap, HashMap};
+
+use formledger_domain::{Position, TenantId};
+use tokio::time::sleep;
+
+use super::fresh::Sides;
+use super::swap::{self, Exchange};
+use super::{CATCH_UPS_MAX, Folded, RebuildError, Rebuilding};
+use crate::checkpoint::{self, Checkpoint};
+use crate::database::{Connection, sql};
+
+/// Bytes of fresh rows that are switched in at once. Other writers wait meanwhile: a second on a quiet machine, ten on one that has seven
+/// things to do at a time, which leaves them two thirds of what they have patience for (`place::BUSY_TIMEOUT`).
+const BYTES_MAX: u64 = 512 * 1024 * 1024;
+
+/// How far fresh rows reach, by tenant.
+type Reached = BTreeMap<TenantId, Position>;
+/// Those of one read model.
+type Checkpoints = HashMap<TenantId, Checkpoint>;
+
+/// How an attempt to switch ended.
+enum Tried {
+    Switched(Reached),
+    /// Live rows are ahead and may not go back.
+    Behind,
+    /// Readers are about in the tables that were to be exchanged.
+    InUse,
+    /// Something else holds one of them.
+    Held,
+}
+
+impl Rebuilding {
+    /// Whether to switch all tenants at once, of which `bytes` were made. Beyond what others can wait for, tenants are switched one by one,
+    /// unless one of them holds so much that its turn alone would take longer than this.
+    pub(super) fn switches_whole(folded: &Folded, bytes: u64) -> bool {
+        bytes <= BYTES_MAX || folded.largest.saturating_mul(2) >= folded.total
+    }
+
+    /// Replaces all live rows by the fresh ones, once these are not behind; answers the positions they reach. `None` when the tables were in
+    /// use all the time.
+    pub(super) async fn switch_whole(&mut self, folded: &Folded) -> Result<Option<Reached>, RebuildError> {
+        let (mut behind, mut in_use) = (0, 0);
+        loop {
+            self.catch_up_all().await?;
+            match self.try_switch_whole(folded, behind + 1 >= CATCH_UPS_MAX).await? {
+                Tried::Switched(reached) => return Ok(Some(reached)),
+                Tried::Behind => behind += 1,
+                Tried::InUse if in_use < swap::TRIES_MAX => {
+                    in_use += 1;
+                    sleep(swap::PAUSE).await;
+                }
+                Tried::InUse | Tried::Held => {
+                    tracing::warn!(
+                        "something reads the tables all the time: rows are replaced tenant by tenant"
+                    );
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    async fn catch_up_all(&mut self) -> Result<(), RebuildError> {
+        let heads = self.projector.store().heads().await?;
+        self.projector.aim(heads.into_iter().map(|head| (head.tenant, head.position)));
+        while self.projector.is_behind() {
+            self.projector.advance().await?;
+        }
+        Ok(())
+    }
+
+    /// One transaction on the live database.
+    async fn try_switch_whole(&mut self, folded: &Folded, may_go_back: bool) -> Result<Tried, sqlx::Error> {
+        let sides @ Sides { live, fresh } = self.sides;
+        let fresh_checkpoints = format!("{fresh}.checkpoints");
+        let all = self.builds_all();
+        let mut transaction = self.live.begin_writing().await?;
+        let mut connection = transaction.connection();
+        let mut news = Vec::with_capacity(self.read_models.len());
+        for read_model in &self.read_models {
+            let mut old = checkpoint::load_all(&mut connection, *read_model).await?;
+            let new = checkpoint::load_all_in(&mut connection, &fresh_checkpoints, *read_model).await?;
+            // Rows that no ledger stands behind go, however far they reach.
+            old.retain(|tenant, _| !folded.gone.contains(tenant));
+            if !may_go_back && old.iter().any(|(tenant, old)| old.position > position_of(&new, tenant)) {
+                return Ok(Tried::Behind);
+            }
+            news.push(new);
+        }
+        if let Connection::Postgres(connection) = &mut connection {
+            match swap::exchange(connection, sides, &self.read_models).await? {
+                Exchange::Done => {}
+                Exchange::Readers => return Ok(Tried::InUse),
+                Exchange::Held => return Ok(Tried::Held),
+            }
+        } else {
+            for table in self.read_models.iter().flat_map(|read_model| read_model.tables()) {
+                replace(&mut connection, live, fresh, table, "").await?;
+            }
+        }
+        for read_model in &self.read_models {
+            let own = format!(" WHERE projection = '{}'", read_model.name());
+            replace(&mut connection, live, fresh, "checkpoints", &own).await?;
+        }
+        // Rows that were not built again still reflect what their witness says.
+        if all {
+            replace(&mut connection, live, fresh, "witnesses", "").await?;
+        }
+        transaction.commit().await?;
+        Ok(Tried::Switched(reached(folded, &news)))
+    }
+}
+
+fn position_of(checkpoints: &Checkpoints, tenant: &TenantId) -> Position {
+    checkpoints.get(tenant).map(|checkpoint| checkpoint.position).unwrap_or_default()
+}
+
+/// The least position counts, of several read models.
+fn reached(folded: &Folded, read_models: &[Checkpoints]) -> Reached {
+    let known = folded.tenants.iter().chain(&folded.gone).chain(read_models.iter().flat_map(HashMap::keys));
+    known
+        .map(|tenant| {
+            let least = read_models.iter().map(|checkpoints| position_of(checkpoints, tenant)).min();
+            (tenant.clone(), least.unwrap_or_default())
+        })
+        .collect()
+}
+
+/// Without a filter, both statements are the ones that SQLite carries out on whole tables: both sides have the same columns and indexes.
+async fn replace(
+    connection: &mut Connection<'_>,
+    live: &str,
+    fresh: &str,
+    table: &str,
+    filter: &str,
+) -> Result<(), sqlx::Error> {
+    sql(format!("DELETE FROM {live}.{table}{filter}")).execute(connection).await?;
+    let insert = format!("INSERT INTO {live}.{table} SELECT * FROM {fresh}.{table}{filter}");
+    sql(insert).execute(connection).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::place::{ReadModelPlace, suffixed};
+    use crate::position::ReadModel;
+    use crate::read_models::{ReadModelSettings, ReadModels};
+
+    /// What makes a switch of whole tables as quick as it is; SQLite says nothing when two tables are too different for it.
+    #[tokio::test]
+    async fn sqlite_takes_every_table_over_record_by_record() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let live = folder.path().join("live.db");
+        let fresh = suffixed(&live, ".fresh");
+        for file in [&live, &fresh] {
+            let place = ReadModelPlace::file(file);
+            ReadModels::open(place, ReadModelSettings::default()).await.expect("opens").close().await;
+        }
+        let ReadModelPlace(place) = ReadModelPlace::file(&live);
+        let mut connection = place.connect_writer().await.expect("connects");
+        let mut connection = connection.connection();
+        let attach = sql("ATTACH DATABASE $1 AS fresh").bind(fresh.display().to_string());
+        attach.execute(&mut connection).await.expect("attaches");
+        for table in ReadModel::ALL.into_iter().flat_map(ReadModel::tables) {
+            let explain = format!("EXPLAIN INSERT INTO main.{table} SELECT * FROM fresh.{table}");
+            let program = sql(explain).rows(&mut connection).await.expect("a program");
+            let whole =
+                program.iter().any(|step| step.get::<&str>("opcode").expect("a step").starts_with("Row"));
+            assert!(whole, "`{table}` is copied value by value: its two sides differ");
+        }
+    }
+}
