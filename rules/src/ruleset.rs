@@ -69,7 +69,7 @@ struct Rule {
 enum Action {
     Constraint { assert: Program, at: Arc<str>, message: String },
     Compute { value: Program, into: Arc<str>, slot: Slot, ty: Type },
-    Decision { when: Program, then: Json, otherwise: Option<Json> },
+    Decision { when: Program, then: Arc<Json>, otherwise: Arc<Json> },
     Table(Box<table::Table>),
 }
 

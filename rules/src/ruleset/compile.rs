@@ -201,7 +201,8 @@ impl Compiler {
                     Some(_) => self.warn(definition, "when", "this never holds, so `then` is never used"),
                     None => {}
                 }
-                Some(Action::Decision { when, then: then.clone(), otherwise: otherwise.clone() })
+                let otherwise = otherwise.clone().unwrap_or_default();
+                Some(Action::Decision { when, then: then.clone().into(), otherwise: otherwise.into() })
             }
             Kind::Compute { value, into } => self.compute(definition, value, tree, into),
             Kind::Table(table) => {

@@ -59,7 +59,7 @@ impl<'a> Run<'_, 'a> {
                 other => self.refused(rule, other, at, message),
             },
             Action::Compute { value, into, slot, ty } => self.compute(rule, value, into, *slot, ty),
-            Action::Decision { when, then, otherwise } => self.decision(rule, when, then, otherwise.as_ref()),
+            Action::Decision { when, then, otherwise } => self.decision(rule, when, then, otherwise),
             Action::Table(table) => self.table(rule, table),
         }
     }
@@ -100,17 +100,17 @@ impl<'a> Run<'_, 'a> {
     }
 
     #[inline(never)]
-    fn decision(&mut self, rule: &Rule, when: &'a Program, then: &'a Json, otherwise: Option<&'a Json>) {
+    fn decision(&mut self, rule: &Rule, when: &'a Program, then: &'a Arc<Json>, otherwise: &'a Arc<Json>) {
         let mut trace = String::new();
         let (matched, value, failure) = match when.eval_traced(self.slots, self.budget, &mut trace) {
             Ok(true) => (true, Some(then), None),
-            Ok(false) => (false, otherwise, None),
-            Err(error) if error.kind() == ErrorKind::Missing => (false, otherwise, Some(error)),
+            Ok(false) => (false, Some(otherwise), None),
+            Err(error) if error.kind() == ErrorKind::Missing => (false, Some(otherwise), Some(error)),
             Err(error) => (false, None, Some(error)),
         };
-        self.record(rule, matched, value);
+        self.record(rule, matched, value.map(|value| &**value));
         let why = (!trace.is_empty()).then_some(Why::Conditions(trace));
-        self.say(rule, matched, value.cloned().unwrap_or(Json::Null), failure, why);
+        self.say(rule, matched, value.cloned().unwrap_or_default(), failure, why);
     }
 
     fn skip(&mut self, rule: &Rule, error: &EvalError) {
@@ -118,7 +118,14 @@ impl<'a> Run<'_, 'a> {
     }
 
     /// Adds an outcome. A missing field is a reason, anything else an error.
-    fn say(&mut self, rule: &Rule, matched: bool, value: Json, failure: Option<EvalError>, why: Option<Why>) {
+    fn say(
+        &mut self,
+        rule: &Rule,
+        matched: bool,
+        value: Arc<Json>,
+        failure: Option<EvalError>,
+        why: Option<Why>,
+    ) {
         let missing = failure.as_ref().is_some_and(|error| error.kind() == ErrorKind::Missing);
         let text = failure.map(|error| error.to_string());
         let (reason, error) = if missing { (text, None) } else { (None, text) };
@@ -132,7 +139,7 @@ impl<'a> Run<'_, 'a> {
             Ok(Matched { said, rows }) => self.said(rule, said, rows),
             Err(error) => {
                 self.record(rule, false, None);
-                self.say(rule, false, Json::Null, Some(error), None);
+                self.say(rule, false, Arc::default(), Some(error), None);
             }
         }
     }
@@ -141,8 +148,8 @@ impl<'a> Run<'_, 'a> {
         let why = (!rows.is_empty()).then_some(Why::Rows(rows));
         match said {
             Said::Nothing(otherwise) => {
-                self.record(rule, false, otherwise);
-                self.say(rule, false, otherwise.cloned().unwrap_or(Json::Null), None, why);
+                self.record(rule, false, Some(otherwise));
+                self.say(rule, false, otherwise.clone(), None, why);
             }
             Said::Row(then) => {
                 self.record(rule, true, Some(then));
@@ -155,13 +162,13 @@ impl<'a> Run<'_, 'a> {
                     json.insert(key.to_owned(), value.to_json().unwrap_or(Json::Null));
                     self.set_outcome(rule, key, value);
                 }
-                self.say(rule, true, Json::Object(json), None, why);
+                self.say(rule, true, Json::Object(json).into(), None, why);
             }
             Said::Scalar(value) => {
                 let json = value.to_json().unwrap_or(Json::Null);
                 self.record(rule, true, None);
                 self.set_outcome(rule, VALUE, value);
-                self.say(rule, true, json, None, why);
+                self.say(rule, true, json.into(), None, why);
             }
         }
     }

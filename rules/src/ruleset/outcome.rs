@@ -99,8 +99,8 @@ pub struct Outcome {
     pub rule: Arc<str>,
     /// Whether the condition held, or a row of the table matched.
     pub matched: bool,
-    /// `then`, `otherwise` or the table's result; null when there is none.
-    pub value: Json,
+    /// `then`, `otherwise` or the table's result, shared with the rule; null when there is none.
+    pub value: Arc<Json>,
     /// Why it did not match, when a field it reads is missing.
     pub reason: Option<String>,
     /// Why it could not be evaluated (division by zero, overflow, …).
@@ -122,7 +122,7 @@ pub enum Why {
 impl Outcome {
     /// `{"matched": bool, "value": …}`, with `reason` or `error` where there is one.
     pub fn to_json(&self) -> Json {
-        let mut json = json!({"matched": self.matched, "value": self.value});
+        let mut json = json!({"matched": self.matched, "value": *self.value});
         for (name, text) in [("reason", &self.reason), ("error", &self.error)] {
             if let Some(text) = text {
                 json[name] = Json::from(text.as_str());

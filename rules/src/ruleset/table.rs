@@ -7,6 +7,8 @@
 //! (`< 100`, `>= date('2026-01-01')`, `!= 'DE'`), a range (`[1..10)`, `(0..1]`; round brackets exclude), a value to
 //! equal (`'DE'`, `limit * 2`), `in [..]`, or a condition of its own (`risk > 0.5`, where the input is not a bool).
 
+use std::sync::Arc;
+
 use serde_json::{Number, Value as Json};
 
 use super::compile::Compiler;
@@ -34,13 +36,14 @@ pub(super) struct Table {
     /// What is tested, and the slot that holds it for the rows.
     inputs: Vec<(Program, Slot)>,
     rows: Vec<Row>,
-    otherwise: Option<Json>,
+    /// What it says where no row matches; null when it does not say.
+    otherwise: Arc<Json>,
 }
 
 #[derive(Debug)]
 struct Row {
     tests: Vec<Test>,
-    then: Json,
+    then: Arc<Json>,
     ty: Type,
     priority: f64,
 }
@@ -62,9 +65,9 @@ pub(super) struct Matched<'a> {
 /// What a table says.
 pub(super) enum Said<'a> {
     /// No row matched.
-    Nothing(Option<&'a Json>),
+    Nothing(&'a Arc<Json>),
     /// A row's `then`.
-    Row(&'a Json),
+    Row(&'a Arc<Json>),
     /// Values put together from several rows: by key, or one where rows are no objects.
     Keys(Vec<(&'a str, Value<'a>)>),
     Scalar(Value<'a>),
@@ -95,7 +98,7 @@ impl Table {
             hit: source.hit,
             inputs: inputs.collect::<Option<_>>()?,
             rows,
-            otherwise: source.otherwise.clone(),
+            otherwise: source.otherwise.clone().unwrap_or_default().into(),
         })
     }
 
@@ -130,7 +133,7 @@ impl Table {
     }
 
     fn choose(&self, matching: &[usize]) -> Result<Said<'_>, EvalError> {
-        let Some(&first) = matching.first() else { return Ok(Said::Nothing(self.otherwise.as_ref())) };
+        let Some(&first) = matching.first() else { return Ok(Said::Nothing(&self.otherwise)) };
         match self.hit {
             Hit::First => Ok(Said::Row(&self.rows[first].then)),
             Hit::Unique => match matching.get(1) {
@@ -161,7 +164,7 @@ impl Table {
         }
         let mut keys: Vec<(&str, Vec<Value<'_>>)> = Vec::new();
         for row in rows() {
-            let (Json::Object(members), Type::Object(object)) = (&row.then, &row.ty) else { continue };
+            let (Json::Object(members), Type::Object(object)) = (&*row.then, &row.ty) else { continue };
             for (name, json) in members {
                 let Some(field) = object.field(name) else { continue };
                 let value = from_json(json, &field.ty)?;
@@ -236,7 +239,7 @@ impl Row {
         let (tests, admits): (Vec<_>, Vec<_>) =
             tests.into_iter().collect::<Option<Vec<_>>>()?.into_iter().unzip();
         let tests = tests.into_iter().flatten().collect();
-        Some((Row { tests, then: row.then.clone(), ty, priority: row.priority }, admits))
+        Some((Row { tests, then: row.then.clone().into(), ty, priority: row.priority }, admits))
     }
 
     fn matches<'a>(&'a self, slots: &Slots<'a>, budget: &mut Budget) -> Result<bool, EvalError> {
