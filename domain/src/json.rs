@@ -8,6 +8,7 @@ pub(crate) mod merge;
 mod number;
 pub(crate) mod pointer;
 
+pub(crate) use canonical::append_string;
 pub use diff::{DIFFERENCES_MAX, FieldDifference, differences};
 pub use exact::{NESTING_MAX, UnreadableJson, parse_exact};
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::aggregate::UndecodableEvent;
-use crate::json::CanonicalJson;
+use crate::json::{CanonicalJson, append_string};
 use crate::upcast;
 
 /// Room for an event's own members beside the documents it embeds, in bytes.
@@ -50,8 +50,7 @@ impl PayloadWriter {
 
     pub(crate) fn text(mut self, name: &'static str, value: &str) -> Self {
         self.name(name);
-        // RFC 8785 writes strings as ECMAScript does, and so does serde_json.
-        self.text.push_str(&serde_json::to_string(value).expect("a string can be written as JSON"));
+        append_string(&mut self.text, value);
         self
     }
 

@@ -40,7 +40,8 @@ pub(crate) struct OpenLeaf(Sha256);
 
 impl OpenLeaf {
     pub(crate) fn new(opening: &Opening<'_>) -> Self {
-        let mut text = vec![LEAF_PREFIX];
+        let mut text = Vec::with_capacity(OPENING_BYTES);
+        text.push(LEAF_PREFIX);
         write_object(&mut text, opening);
         text.pop();
         Self(Sha256::new_with_prefix(text))
@@ -61,6 +62,8 @@ impl OpenLeaf {
     }
 }
 
+/// Enough for most openings: names, identifiers, a hash, and metadata of a few people and requests.
+const OPENING_BYTES: usize = 768;
 /// Enough for the longest tenant and two 16-digit numbers.
 const CLOSING_BYTES: usize = 192;
 

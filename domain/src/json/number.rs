@@ -32,14 +32,13 @@ pub(super) fn any_inexact(bytes: &[u8]) -> bool {
 }
 
 fn after_string(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(byte) = bytes.get(at) {
-        match byte {
-            b'"' => return at + 1,
-            b'\\' => at += 2,
-            _ => at += 1,
+    while let Some(found) = memchr::memchr2(b'"', b'\\', bytes.get(at..).unwrap_or_default()) {
+        match bytes[at + found] {
+            b'"' => return at + found + 1,
+            _ => at += found + 2,
         }
     }
-    at
+    bytes.len()
 }
 
 fn is_number_byte(byte: u8) -> bool {
@@ -152,5 +151,7 @@ mod tests {
     fn digits_inside_strings_are_no_numbers() {
         assert!(!any_inexact(br#"{"a\"1234567890.1234567890": "9007199254740993.5", "b": [0.5, -1.25e3]}"#));
         assert!(any_inexact(br#"{"a": "x", "b": [0.5, 0.1234567890123456789]}"#));
+        assert!(any_inexact(br#"{"a\\": 0.5, "\\\"": 0.1234567890123456789}"#));
+        assert!(!any_inexact(br#"["ends in a backslash \\", "0.1234567890123456789"]"#));
     }
 }
