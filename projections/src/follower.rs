@@ -10,6 +10,7 @@ use crate::checkpoint::{self, Checkpoint, Move};
 use crate::database::Connection;
 use crate::position::Applied;
 use crate::projection::{Projection, Said, Slice};
+use crate::status;
 
 /// A projection and how far it has come in each ledger.
 #[derive(Debug, Default)]
@@ -129,7 +130,8 @@ impl<P: Projection> Follower<P> {
         self.checkpoints.values().filter(|checkpoint| checkpoint.parked.is_some()).count()
     }
 
-    /// Applies what of a batch lies after the checkpoints, and moves them, in the caller's transaction.
+    /// Applies what of a batch lies after the checkpoints, and moves them, in the caller's transaction. Who begins at the beginning begins with
+    /// empty tables.
     ///
     /// Of the parts of one ledger, one at most goes on from this checkpoint. The moves take effect in memory with [`Follower::settle`], after the commit.
     pub(crate) async fn apply(
@@ -141,6 +143,12 @@ impl<P: Projection> Follower<P> {
         let mut moves = Vec::new();
         for part in parts {
             moves.extend(self.cut(*part, &mut slices));
+        }
+        // An earlier version drops what it knows of and its checkpoint; rows in tables that came later stay without one.
+        let begun = |moved: &&Move| moved.from == Position::START;
+        let begun: Vec<&str> = moves.iter().filter(begun).map(|moved| moved.tenant.as_str()).collect();
+        if !begun.is_empty() {
+            status::drop_rows(connection, P::READ_MODEL, &begun).await?;
         }
         for stop in self.projection.apply(connection, &slices).await? {
             let Some(moved) = moves.iter_mut().find(|moved| moved.tenant == stop.tenant) else { continue };
