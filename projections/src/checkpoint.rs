@@ -94,19 +94,27 @@ pub(crate) async fn load_all_in(
         .collect()
 }
 
-/// How many tenants a projection is parked at.
-pub(crate) async fn count_parked(
+/// What tells whether somebody else moved a projection's checkpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Totals {
+    /// How many tenants it is parked at.
+    pub(crate) parked: u64,
+    /// The sum of all positions.
+    pub(crate) reached: u64,
+}
+
+/// The totals of one projection.
+pub(crate) async fn totals(
     connection: &mut Connection<'_>,
     read_model: ReadModel,
-) -> Result<usize, sqlx::Error> {
-    let count: i64 =
-        sql("SELECT count(*) FROM checkpoints WHERE projection = $1 AND version = $2 AND status = 'parked'")
-            .bind(read_model.name())
-            .bind(read_model.version())
-            .one(connection)
-            .await?
-            .value()?;
-    Ok(columns::count(count)? as usize)
+) -> Result<Totals, sqlx::Error> {
+    let row = sql("SELECT count(*) FILTER (WHERE status = 'parked') AS parked, \
+         CAST(coalesce(sum(position), 0) AS bigint) AS reached FROM checkpoints WHERE projection = $1 AND version = $2")
+    .bind(read_model.name())
+    .bind(read_model.version())
+    .one(connection)
+    .await?;
+    Ok(Totals { parked: columns::count(row.get("parked")?)?, reached: columns::count(row.get("reached")?)? })
 }
 
 /// The events that operators let a projection pass over.

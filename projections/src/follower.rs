@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use formledger_domain::{Position, TenantId};
 
 use crate::batch::LedgerPart;
-use crate::checkpoint::{self, Checkpoint, Move};
+use crate::checkpoint::{self, Checkpoint, Move, Totals};
 use crate::database::Connection;
 use crate::position::Applied;
 use crate::projection::{Projection, Said, Slice};
@@ -111,9 +111,15 @@ impl<P: Projection> Follower<P> {
         })
     }
 
-    /// Whether the database holds another number of parked tenants than memory.
-    pub(crate) async fn parking_changed(&self, connection: &mut Connection<'_>) -> Result<bool, sqlx::Error> {
-        Ok(checkpoint::count_parked(connection, P::READ_MODEL).await? != self.parked_count())
+    /// Whether the database holds other checkpoints than memory. One that went back is noticed by nothing else while its ledger rests; one that
+    /// went on beyond what is known here has its ledger read, and is noticed by the compare-and-set: so sums tell enough.
+    pub(crate) async fn changed_elsewhere(
+        &self,
+        connection: &mut Connection<'_>,
+    ) -> Result<bool, sqlx::Error> {
+        let reached = self.checkpoints.values().map(|checkpoint| checkpoint.position.0).sum();
+        let known = Totals { parked: self.parked_count() as u64, reached };
+        Ok(checkpoint::totals(connection, P::READ_MODEL).await? != known)
     }
 
     /// Sets this projection's gauges.

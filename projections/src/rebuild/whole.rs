@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::fresh::Sides;
 use super::swap::{self, Exchange};
-use super::{CATCH_UPS_MAX, Folded, RebuildError, Rebuilding};
+use super::{Folded, RebuildError, Rebuilding, fold_news};
 use crate::checkpoint::{self, Checkpoint};
 use crate::database::{Connection, sql};
 
@@ -18,15 +18,13 @@ use crate::database::{Connection, sql};
 const BYTES_MAX: u64 = 512 * 1024 * 1024;
 
 /// How far fresh rows reach, by tenant.
-type Reached = BTreeMap<TenantId, Position>;
+pub(super) type Reached = BTreeMap<TenantId, Position>;
 /// Those of one read model.
 type Checkpoints = HashMap<TenantId, Checkpoint>;
 
 /// How an attempt to switch ended.
-enum Tried {
+pub(super) enum Tried {
     Switched(Reached),
-    /// Live rows are ahead and may not go back.
-    Behind,
     /// Readers are about in the tables that were to be exchanged.
     InUse,
     /// Something else holds one of them.
@@ -34,67 +32,47 @@ enum Tried {
 }
 
 impl Rebuilding {
-    /// Whether to switch all tenants at once, of which `bytes` were made. Beyond what others can wait for, tenants are switched one by one,
-    /// unless one of them holds so much that its turn alone would take longer than this.
-    pub(super) fn switches_whole(folded: &Folded, bytes: u64) -> bool {
-        bytes <= BYTES_MAX || folded.largest.saturating_mul(2) >= folded.total
+    /// Whether to switch all tenants at once. Beyond what others can wait for, tenants are switched one by one, unless one of them holds so
+    /// much that its turn alone would take longer than this.
+    pub(super) fn switches_whole(&self, folded: &Folded) -> bool {
+        self.fresh.bytes() <= BYTES_MAX || folded.largest.saturating_mul(2) >= folded.total
     }
 
-    /// Replaces all live rows by the fresh ones, once these are not behind; answers the positions they reach. `None` when the tables were in
-    /// use all the time.
+    /// Replaces all live rows by the fresh ones; answers the positions they reach. `None` when the tables were in use all the time.
     pub(super) async fn switch_whole(&mut self, folded: &Folded) -> Result<Option<Reached>, RebuildError> {
-        let (mut behind, mut in_use) = (0, 0);
-        loop {
-            self.catch_up_all().await?;
-            match self.try_switch_whole(folded, behind + 1 >= CATCH_UPS_MAX).await? {
+        for _ in 0..=swap::TRIES_MAX {
+            self.catch_up(None).await?;
+            match self.try_switch_whole(folded).await? {
                 Tried::Switched(reached) => return Ok(Some(reached)),
-                Tried::Behind => behind += 1,
-                Tried::InUse if in_use < swap::TRIES_MAX => {
-                    in_use += 1;
-                    sleep(swap::PAUSE).await;
-                }
-                Tried::InUse | Tried::Held => {
-                    tracing::warn!(
-                        "something reads the tables all the time: rows are replaced tenant by tenant"
-                    );
-                    return Ok(None);
-                }
+                Tried::InUse => sleep(swap::PAUSE).await,
+                Tried::Held => break,
             }
         }
-    }
-
-    async fn catch_up_all(&mut self) -> Result<(), RebuildError> {
-        let heads = self.projector.store().heads().await?;
-        self.projector.aim(heads.into_iter().map(|head| (head.tenant, head.position)));
-        while self.projector.is_behind() {
-            self.projector.advance().await?;
-        }
-        Ok(())
+        tracing::warn!("something holds the tables all the time: rows are replaced tenant by tenant");
+        Ok(None)
     }
 
     /// One transaction on the live database.
-    async fn try_switch_whole(&mut self, folded: &Folded, may_go_back: bool) -> Result<Tried, sqlx::Error> {
+    pub(super) async fn try_switch_whole(&mut self, folded: &Folded) -> Result<Tried, RebuildError> {
         let sides @ Sides { live, fresh } = self.sides;
         let fresh_checkpoints = format!("{fresh}.checkpoints");
         let all = self.builds_all();
-        let mut transaction = self.live.begin_writing().await?;
+        let mut transaction = self.live.begin_writing_beside().await?;
+        fold_news(&mut self.projector, None).await?;
         let mut connection = transaction.connection();
         let mut news = Vec::with_capacity(self.read_models.len());
         for read_model in &self.read_models {
-            let mut old = checkpoint::load_all(&mut connection, *read_model).await?;
-            let new = checkpoint::load_all_in(&mut connection, &fresh_checkpoints, *read_model).await?;
-            // Rows that no ledger stands behind go, however far they reach.
-            old.retain(|tenant, _| !folded.gone.contains(tenant));
-            if !may_go_back && old.iter().any(|(tenant, old)| old.position > position_of(&new, tenant)) {
-                return Ok(Tried::Behind);
-            }
-            news.push(new);
+            news.push(checkpoint::load_all_in(&mut connection, &fresh_checkpoints, *read_model).await?);
         }
         if let Connection::Postgres(connection) = &mut connection {
-            match swap::exchange(connection, sides, &self.read_models).await? {
-                Exchange::Done => {}
-                Exchange::Readers => return Ok(Tried::InUse),
-                Exchange::Held => return Ok(Tried::Held),
+            let tried = match swap::exchange(connection, sides, &self.read_models).await? {
+                Exchange::Done => None,
+                Exchange::Readers => Some(Tried::InUse),
+                Exchange::Held => Some(Tried::Held),
+            };
+            if let Some(tried) = tried {
+                transaction.rollback().await?;
+                return Ok(tried);
             }
         } else {
             for table in self.read_models.iter().flat_map(|read_model| read_model.tables()) {
