@@ -117,7 +117,6 @@ async fn rebuild_in(
     let folded = rebuilding.fold(request.tenant, &mut progress).await?;
     let mut switched = None;
     if rebuilding.whole && rebuilding.switches_whole(&folded) {
-        rebuilding.make_ready().await?;
         switched = rebuilding.switch_whole(&folded).await?;
     }
     match switched {
@@ -187,7 +186,7 @@ impl Rebuilding {
     }
 
     /// See [`Fresh::make_ready`].
-    async fn make_ready(&mut self) -> Result<(), RebuildError> {
+    async fn make_ready(&mut self) -> Result<bool, RebuildError> {
         self.fresh.make_ready(&self.made, &self.indexes, &self.read_models).await
     }
 

@@ -8,6 +8,7 @@ use super::{RebuildError, Rebuilding, fold_news};
 use crate::checkpoint;
 use crate::compare::columns_of;
 use crate::database::{Connection, sql};
+use crate::schema;
 
 impl Rebuilding {
     /// Replaces one tenant's live rows by the fresh ones, in one transaction on the live database; answers the position they reach.
@@ -19,6 +20,7 @@ impl Rebuilding {
         let mut transaction = self.live.begin_writing_beside().await?;
         fold_news(&mut self.projector, Some(tenant)).await?;
         let mut connection = transaction.connection();
+        schema::hold(&mut connection).await?;
         let mut reached: Option<Position> = None;
         for read_model in &self.read_models {
             let fresh =

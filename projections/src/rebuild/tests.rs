@@ -85,7 +85,7 @@ async fn who_comes_or_goes_on_while_others_are_folded_does_not_go_back(site: Sit
     catch_up(&mut site.projector().await).await;
     // A fold that knows no ledger of it and finds rows takes it for one that is gone.
     folded.gone.insert("umbrella".parse().expect("a slug"));
-    rebuilding.make_ready().await.expect("makes ready");
+    assert!(rebuilding.make_ready().await.expect("makes ready"));
     rebuilding.catch_up(None).await.expect("catches up");
     for tenant in ["globex", "umbrella"] {
         site.submit(tenant).await;

@@ -12,6 +12,8 @@ use super::swap::{self, Exchange};
 use super::{Folded, RebuildError, Rebuilding, fold_news};
 use crate::checkpoint::{self, Checkpoint};
 use crate::database::{Connection, sql};
+use crate::position::ReadModel;
+use crate::schema;
 
 /// Bytes of fresh rows that are switched in at once. Other writers wait meanwhile: a second on a quiet machine, ten on one that has seven
 /// things to do at a time, which leaves them two thirds of what they have patience for (`place::BUSY_TIMEOUT`).
@@ -38,9 +40,10 @@ impl Rebuilding {
         self.fresh.bytes() <= BYTES_MAX || folded.largest.saturating_mul(2) >= folded.total
     }
 
-    /// Replaces all live rows by the fresh ones; answers the positions they reach. `None` when the tables were in use all the time.
+    /// Replaces all live rows by the fresh ones; answers the positions they reach. `None` when the tables were in use all the time, or were changed.
     pub(super) async fn switch_whole(&mut self, folded: &Folded) -> Result<Option<Reached>, RebuildError> {
-        for _ in 0..=swap::TRIES_MAX {
+        let tries = if self.make_ready().await? { 1 + swap::TRIES_MAX } else { 0 };
+        for _ in 0..tries {
             self.catch_up(None).await?;
             match self.try_switch_whole(folded).await? {
                 Tried::Switched(reached) => return Ok(Some(reached)),
@@ -48,47 +51,50 @@ impl Rebuilding {
                 Tried::Held => break,
             }
         }
-        tracing::warn!("something holds the tables all the time: rows are replaced tenant by tenant");
+        tracing::warn!("something holds the tables, or changed them: rows are replaced tenant by tenant");
         Ok(None)
     }
 
     /// One transaction on the live database.
     pub(super) async fn try_switch_whole(&mut self, folded: &Folded) -> Result<Tried, RebuildError> {
-        let sides @ Sides { live, fresh } = self.sides;
-        let fresh_checkpoints = format!("{fresh}.checkpoints");
-        let all = self.builds_all();
+        let (sides, all) = (self.sides, self.builds_all());
         let mut transaction = self.live.begin_writing_beside().await?;
         fold_news(&mut self.projector, None).await?;
         let mut connection = transaction.connection();
+        schema::hold(&mut connection).await?;
         let mut news = Vec::with_capacity(self.read_models.len());
+        let fresh_checkpoints = format!("{}.checkpoints", sides.fresh);
         for read_model in &self.read_models {
             news.push(checkpoint::load_all_in(&mut connection, &fresh_checkpoints, *read_model).await?);
         }
-        if let Connection::Postgres(connection) = &mut connection {
-            let tried = match swap::exchange(connection, sides, &self.read_models).await? {
-                Exchange::Done => None,
-                Exchange::Readers => Some(Tried::InUse),
-                Exchange::Held => Some(Tried::Held),
-            };
-            if let Some(tried) = tried {
-                transaction.rollback().await?;
-                return Ok(tried);
+        // Before the tables, which nobody can read from then on in Postgres.
+        replace_notes(&mut connection, sides, &self.read_models, all).await?;
+        let switched = match &mut connection {
+            Connection::Sqlite(_) => {
+                for table in self.read_models.iter().flat_map(|read_model| read_model.tables()) {
+                    replace(&mut connection, sides, table).await?;
+                }
+                Exchange::Done
             }
-        } else {
-            for table in self.read_models.iter().flat_map(|read_model| read_model.tables()) {
-                replace(&mut connection, live, fresh, table, "").await?;
+            Connection::Postgres(connection) => {
+                if swap::hold_fresh(connection, sides, &self.read_models).await? {
+                    self.fresh.check_claim().await?;
+                    swap::exchange(connection, sides, &self.read_models).await?
+                } else {
+                    Exchange::Held
+                }
             }
-        }
-        for read_model in &self.read_models {
-            let own = format!(" WHERE projection = '{}'", read_model.name());
-            replace(&mut connection, live, fresh, "checkpoints", &own).await?;
-        }
-        // Rows that were not built again still reflect what their witness says.
-        if all {
-            replace(&mut connection, live, fresh, "witnesses", "").await?;
-        }
-        transaction.commit().await?;
-        Ok(Tried::Switched(reached(folded, &news)))
+        };
+        let tried = match switched {
+            Exchange::Done => {
+                transaction.commit().await?;
+                return Ok(Tried::Switched(reached(folded, &news)));
+            }
+            Exchange::Readers => Tried::InUse,
+            Exchange::Held => Tried::Held,
+        };
+        transaction.rollback().await?;
+        Ok(tried)
     }
 }
 
@@ -107,16 +113,57 @@ fn reached(folded: &Folded, read_models: &[Checkpoints]) -> Reached {
         .collect()
 }
 
-/// Without a filter, both statements are the ones that SQLite carries out on whole tables: both sides have the same columns and indexes.
-async fn replace(
+/// Both statements are the ones that SQLite carries out on whole tables: both sides have the same columns and indexes.
+async fn replace(connection: &mut Connection<'_>, sides: Sides, table: &str) -> Result<(), sqlx::Error> {
+    let Sides { live, fresh } = sides;
+    sql(format!("DELETE FROM {live}.{table}")).execute(connection).await?;
+    sql(format!("INSERT INTO {live}.{table} SELECT * FROM {fresh}.{table}")).execute(connection).await?;
+    Ok(())
+}
+
+/// Whether a checkpoint, or a witness, says the same on both sides: `previous` says what a batch began with, and no more.
+const SAME_CHECKPOINT: &str =
+    "f.version = l.version AND f.position = l.position AND f.error IS NOT DISTINCT FROM l.error";
+const SAME_WITNESS: &str = "f.position = l.position AND f.last_hash = l.last_hash AND f.first_hash IS NOT DISTINCT FROM l.first_hash";
+
+/// Replaces what is noted beside the rows: checkpoints, and witnesses where all read models were made.
+async fn replace_notes(
     connection: &mut Connection<'_>,
-    live: &str,
-    fresh: &str,
-    table: &str,
-    filter: &str,
+    sides: Sides,
+    read_models: &[ReadModel],
+    all: bool,
 ) -> Result<(), sqlx::Error> {
-    sql(format!("DELETE FROM {live}.{table}{filter}")).execute(connection).await?;
-    let insert = format!("INSERT INTO {live}.{table} SELECT * FROM {fresh}.{table}{filter}");
+    for read_model in read_models {
+        let own = |side: &str| format!("{side}.projection = '{}'", read_model.name());
+        replace_differing(connection, sides, "checkpoints", own, SAME_CHECKPOINT).await?;
+    }
+    // Rows that were not built again still reflect what their witness says.
+    if all {
+        replace_differing(connection, sides, "witnesses", |_| "true".to_owned(), SAME_WITNESS).await?;
+    }
+    Ok(())
+}
+
+/// Replaces rows of which a tenant has one on each side, live `l` and fresh `f`, where they are not the same.
+async fn replace_differing(
+    connection: &mut Connection<'_>,
+    sides: Sides,
+    table: &str,
+    own: impl Fn(&str) -> String,
+    same: &str,
+) -> Result<(), sqlx::Error> {
+    let (live, fresh) = (format!("{}.{table} AS l", sides.live), format!("{}.{table} AS f", sides.fresh));
+    let (own_live, own_fresh) = (own("l"), own("f"));
+    let delete = format!(
+        "DELETE FROM {live} WHERE {own_live} AND NOT EXISTS \
+         (SELECT 1 FROM {fresh} WHERE f.tenant_id = l.tenant_id AND {own_fresh} AND {same})"
+    );
+    sql(delete).execute(connection).await?;
+    let insert = format!(
+        "INSERT INTO {}.{table} SELECT f.* FROM {fresh} WHERE {own_fresh} AND NOT EXISTS \
+         (SELECT 1 FROM {live} WHERE l.tenant_id = f.tenant_id AND {own_live})",
+        sides.live
+    );
     sql(insert).execute(connection).await.map(drop)
 }
 
@@ -124,7 +171,6 @@ async fn replace(
 mod tests {
     use super::*;
     use crate::place::{ReadModelPlace, suffixed};
-    use crate::position::ReadModel;
     use crate::read_models::{ReadModelSettings, ReadModels};
 
     /// What makes a switch of whole tables as quick as it is; SQLite says nothing when two tables are too different for it.
