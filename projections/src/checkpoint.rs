@@ -94,19 +94,27 @@ pub(crate) async fn load_all_in(
         .collect()
 }
 
-/// How many tenants a projection is parked at.
-pub(crate) async fn count_parked(
+/// What tells whether somebody else moved a projection's checkpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Totals {
+    /// How many tenants it is parked at.
+    pub(crate) parked: u64,
+    /// The sum of all positions.
+    pub(crate) reached: u64,
+}
+
+/// The totals of one projection.
+pub(crate) async fn totals(
     connection: &mut Connection<'_>,
     read_model: ReadModel,
-) -> Result<usize, sqlx::Error> {
-    let count: i64 =
-        sql("SELECT count(*) FROM checkpoints WHERE projection = $1 AND version = $2 AND status = 'parked'")
-            .bind(read_model.name())
-            .bind(read_model.version())
-            .one(connection)
-            .await?
-            .value()?;
-    Ok(columns::count(count)? as usize)
+) -> Result<Totals, sqlx::Error> {
+    let row = sql("SELECT count(*) FILTER (WHERE status = 'parked') AS parked, \
+         CAST(coalesce(sum(position), 0) AS bigint) AS reached FROM checkpoints WHERE projection = $1 AND version = $2")
+    .bind(read_model.name())
+    .bind(read_model.version())
+    .one(connection)
+    .await?;
+    Ok(Totals { parked: columns::count(row.get("parked")?)?, reached: columns::count(row.get("reached")?)? })
 }
 
 /// The events that operators let a projection pass over.
@@ -133,20 +141,41 @@ pub(crate) async fn position(
     position_in(connection, "checkpoints", tenant, read_model).await
 }
 
-/// How far the rows reach that a query would read; `None` when another version of the projection made them, so that they are not to be read.
+/// How far the rows reach that a query would read; `None` while there are none to be read, because another version of the projection made them
+/// or this one has still to make them: other projections of the same ledger have come further then. A ledger that nothing was read of
+/// is at [`Position::START`].
 pub(crate) async fn readable(
     connection: &mut Connection<'_>,
     tenant: &TenantId,
     read_model: ReadModel,
 ) -> Result<Option<Position>, sqlx::Error> {
-    let row = sql("SELECT version, position FROM checkpoints WHERE tenant_id = $1 AND projection = $2")
+    let rows = sql("SELECT projection, version, position, status FROM checkpoints WHERE tenant_id = $1")
         .bind(tenant.as_str())
-        .bind(read_model.name())
-        .optional(connection)
+        .rows(connection)
         .await?;
-    let Some(row) = row else { return Ok(Some(Position::START)) };
-    let position = columns::position(row.get("position")?)?;
-    Ok((row.get::<i64>("version")? == read_model.version()).then_some(position))
+    for row in &rows {
+        if row.get::<&str>("projection")? == read_model.name() {
+            let position = columns::position(row.get("position")?)?;
+            let begun = position > Position::START || row.get::<&str>("status")? == "parked";
+            let is_own = row.get::<i64>("version")? == read_model.version();
+            return Ok((is_own && begun).then_some(position));
+        }
+    }
+    Ok(rows.is_empty().then_some(Position::START))
+}
+
+/// Whether another read model of this tenant shows more of the ledger than `position`.
+pub(crate) async fn is_behind_others(
+    connection: &mut Connection<'_>,
+    tenant: &TenantId,
+    position: Position,
+) -> Result<bool, sqlx::Error> {
+    sql("SELECT EXISTS (SELECT 1 FROM checkpoints WHERE tenant_id = $1 AND position > $2)")
+        .bind(tenant.as_str())
+        .bind(place(position.0))
+        .one(connection)
+        .await?
+        .value()
 }
 
 /// As [`position`] in another set of read models that this connection sees, by the name of its `checkpoints`.

@@ -378,6 +378,18 @@ impl OwnConnection {
         })
     }
 
+    /// The same, but leaves a file that is attached beside the live one to its own writer until this transaction reads it.
+    pub(crate) async fn begin_writing_beside(&mut self) -> Result<Transaction<'_>, sqlx::Error> {
+        match self {
+            // The first statement takes the lock of the file that it names, and waits for it as `BEGIN IMMEDIATE` does for those of all.
+            Self::Sqlite(connection) => {
+                let begin = "BEGIN; DELETE FROM main.checkpoints WHERE false";
+                Ok(Transaction::Sqlite(connection.begin_with(begin).await?))
+            }
+            Self::Postgres(_) => self.begin_writing().await,
+        }
+    }
+
     /// Runs statements without parameters.
     pub(crate) async fn run_script(&mut self, script: &str) -> Result<(), sqlx::Error> {
         match self {
@@ -413,6 +425,14 @@ impl Transaction<'_> {
         match self {
             Self::Sqlite(transaction) => transaction.commit().await,
             Self::Postgres(transaction) => transaction.commit().await,
+        }
+    }
+
+    /// Lets go of everything now: one that is dropped keeps its locks in Postgres until the connection is used again.
+    pub(crate) async fn rollback(self) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Sqlite(transaction) => transaction.rollback().await,
+            Self::Postgres(transaction) => transaction.rollback().await,
         }
     }
 }

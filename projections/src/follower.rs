@@ -6,10 +6,11 @@ use std::collections::{HashMap, HashSet};
 use formledger_domain::{Position, TenantId};
 
 use crate::batch::LedgerPart;
-use crate::checkpoint::{self, Checkpoint, Move};
+use crate::checkpoint::{self, Checkpoint, Move, Totals};
 use crate::database::Connection;
 use crate::position::Applied;
 use crate::projection::{Projection, Said, Slice};
+use crate::status;
 
 /// A projection and how far it has come in each ledger.
 #[derive(Debug, Default)]
@@ -110,9 +111,15 @@ impl<P: Projection> Follower<P> {
         })
     }
 
-    /// Whether the database holds another number of parked tenants than memory.
-    pub(crate) async fn parking_changed(&self, connection: &mut Connection<'_>) -> Result<bool, sqlx::Error> {
-        Ok(checkpoint::count_parked(connection, P::READ_MODEL).await? != self.parked_count())
+    /// Whether the database holds other checkpoints than memory. One that went back is noticed by nothing else while its ledger rests; one that
+    /// went on beyond what is known here has its ledger read, and is noticed by the compare-and-set: so sums tell enough.
+    pub(crate) async fn changed_elsewhere(
+        &self,
+        connection: &mut Connection<'_>,
+    ) -> Result<bool, sqlx::Error> {
+        let reached = self.checkpoints.values().map(|checkpoint| checkpoint.position.0).sum();
+        let known = Totals { parked: self.parked_count() as u64, reached };
+        Ok(checkpoint::totals(connection, P::READ_MODEL).await? != known)
     }
 
     /// Sets this projection's gauges.
@@ -129,7 +136,8 @@ impl<P: Projection> Follower<P> {
         self.checkpoints.values().filter(|checkpoint| checkpoint.parked.is_some()).count()
     }
 
-    /// Applies what of a batch lies after the checkpoints, and moves them, in the caller's transaction.
+    /// Applies what of a batch lies after the checkpoints, and moves them, in the caller's transaction. Who begins at the beginning begins with
+    /// empty tables.
     ///
     /// Of the parts of one ledger, one at most goes on from this checkpoint. The moves take effect in memory with [`Follower::settle`], after the commit.
     pub(crate) async fn apply(
@@ -141,6 +149,12 @@ impl<P: Projection> Follower<P> {
         let mut moves = Vec::new();
         for part in parts {
             moves.extend(self.cut(*part, &mut slices));
+        }
+        // An earlier version drops what it knows of and its checkpoint; rows in tables that came later stay without one.
+        let begun = |moved: &&Move| moved.from == Position::START;
+        let begun: Vec<&str> = moves.iter().filter(begun).map(|moved| moved.tenant.as_str()).collect();
+        if !begun.is_empty() {
+            status::drop_rows(connection, P::READ_MODEL, &begun).await?;
         }
         for stop in self.projection.apply(connection, &slices).await? {
             let Some(moved) = moves.iter_mut().find(|moved| moved.tenant == stop.tenant) else { continue };

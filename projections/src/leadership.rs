@@ -15,8 +15,8 @@ use crate::schema;
 
 /// How long the holder's session may take to answer before the lead is taken for lost.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Makes the server find out within half a minute that the holder's machine is gone.
-const KEEPALIVES: &str =
+/// Makes the server find out within half a minute that the holder's machine is gone, and keeps what lies between from forgetting a session.
+pub(crate) const KEEPALIVES: &str =
     "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3";
 
 /// Whether this process leads one set of read models.

@@ -26,6 +26,8 @@ const PAGE_BYTES: u32 = 8192;
 /// Pages of write-ahead log, at which they are copied into the file, 32 MiB: the pages that every batch touches are copied once for
 /// many batches, and the disk is synced seldom while the ledger syncs for every commit.
 const LOG_PAGES: u32 = 4096;
+/// Bytes of write-ahead log that are kept on the disk once they are copied: a switch of whole tables writes hundreds of MiB there.
+const LOG_BYTES_KEPT: u64 = 64 * 1024 * 1024;
 /// The schema that holds the read models in a Postgres database, beside the ledger's tables or alone.
 const SCHEMA: &str = "read_models";
 /// The schema that a rebuild makes fresh rows in.
@@ -170,6 +172,7 @@ pub(crate) async fn sqlite_writer(path: &Path) -> Result<SqliteConnection, sqlx:
         // Statements over many rows keep what they overwrite until they are done; in a file that costs more than the rows themselves.
         .pragma("temp_store", "MEMORY")
         .pragma("wal_autocheckpoint", LOG_PAGES.to_string())
+        .pragma("journal_size_limit", LOG_BYTES_KEPT.to_string())
         .pragma("cache_size", format!("-{WRITER_CACHE_KIB}"))
         .connect()
         .await
@@ -206,6 +209,20 @@ mod tests {
     use super::*;
     use crate::database::sql;
     use crate::read_models::{ReadModelSettings, ReadModels};
+
+    #[tokio::test]
+    async fn the_log_of_a_large_transaction_does_not_stay_on_the_disk() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let path = folder.path().join("read-models.db");
+        let mut writer = sqlite_writer(&path).await.expect("connects");
+        let large =
+            format!("CREATE TABLE t (b); INSERT INTO t VALUES (zeroblob({}))", 3 * LOG_BYTES_KEPT / 2);
+        writer.execute(&*large).await.expect("writes");
+        let log = || std::fs::metadata(suffixed(&path, "-wal")).expect("a log").len();
+        assert!(log() > LOG_BYTES_KEPT);
+        writer.execute("INSERT INTO t VALUES (1)").await.expect("the next batch");
+        assert!(log() <= LOG_BYTES_KEPT, "{}", log());
+    }
 
     #[tokio::test]
     async fn what_writes_read_models_does_not_have_its_statements_compiled() {

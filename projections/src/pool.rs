@@ -164,6 +164,7 @@ mod tests {
 
     use super::*;
     use crate::place::ReadModelPlace;
+    use crate::read_models::ReadModels;
 
     #[tokio::test]
     async fn a_connection_whose_transaction_could_not_begin_is_not_used_again() {
@@ -181,5 +182,26 @@ mod tests {
         sqlx::raw_sql(&format!("DROP ROLE {role}")).execute(&mut connection).await.expect("dropped");
         assert!(pool.begin(&role, "").await.is_err(), "it is gone");
         pool.begin("pg_monitor", "").await.expect("which is nobody else's affair");
+    }
+    /// What an exchange of tables waits for (docs/adr/0009).
+    #[tokio::test]
+    async fn whoever_reads_holds_the_checkpoints() {
+        let database = Database::create().await;
+        let place = ReadModelPlace::postgres(&database.url()).expect("a place");
+        ReadModels::open(place.clone(), ReadModelSettings::default()).await.expect("opens");
+        let pool = ReadPool::new(&place.0, &ReadModelSettings::default());
+        let tenant = "acme".parse().expect("a slug");
+        let holders = "SELECT count(*) FROM pg_locks WHERE relation = 'read_models.checkpoints'::regclass \
+                       AND mode = 'AccessShareLock' AND granted";
+        let mut connection = database.connect().await;
+        let mut held = async || -> i64 {
+            sqlx::query_scalar(holders).fetch_one(&mut connection).await.expect("an answer")
+        };
+        assert_eq!(held().await, 0);
+        let one = pool.snapshot(&tenant).await.expect("a snapshot");
+        assert_eq!(held().await, 1);
+        let all = pool.snapshot_of_all().await.expect("a snapshot");
+        assert_eq!(held().await, 2);
+        drop((one, all));
     }
 }

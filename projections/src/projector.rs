@@ -382,12 +382,12 @@ impl Projector {
         ahead
     }
 
-    /// Whether parked tenants were freed, or others parked, by another process: then [`Projector::load`].
-    pub(crate) async fn parking_changed(&mut self) -> Result<bool, ProjectError> {
+    /// Whether another process freed or parked tenants, or moved checkpoints: then [`Projector::load`].
+    pub(crate) async fn changed_elsewhere(&mut self) -> Result<bool, ProjectError> {
         let mut writer = self.read_models.writer().await?;
         let mut connection = writer.connection();
         let mut changed = false;
-        each!(self.followers, follower => changed |= follower.parking_changed(&mut connection).await?);
+        each!(self.followers, follower => changed |= follower.changed_elsewhere(&mut connection).await?);
         Ok(changed)
     }
 

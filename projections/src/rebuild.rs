@@ -1,6 +1,6 @@
 //! Builds read models again from the ledger in a fresh place (a file, or a schema) and switches, while another process or this one serves.
 //! Called by `formledger rebuild` and by tests. Readers see the old rows until the moment they see the new ones; a live projector
-//! notices by its compare-and-set that its checkpoint was moved, and goes on from there.
+//! notices by its compare-and-set, or when it polls, that its checkpoint was moved, and goes on from there.
 
 mod fresh;
 mod swap;
@@ -11,7 +11,8 @@ mod whole;
 
 use std::collections::BTreeSet;
 
-use formledger_domain::{Position, TenantId};
+use chrono::Utc;
+use formledger_domain::{Position, TenantContext, TenantId};
 use formledger_store::{Store, StoreError};
 
 use crate::ahead::Forward;
@@ -26,8 +27,8 @@ use fresh::{Fresh, Sides};
 
 /// One batch of a rebuild: larger than a live one, because nobody waits for its commit. Two are in memory where one is read ahead.
 const BATCH: BatchLimits = BatchLimits { events_max: 16_384, bytes_max: 32 * 1024 * 1024 };
-/// How often fresh rows are brought up to the live ones before they are switched in even though they are behind; readers then
-/// see an older position for a moment, and the live projector catches up from there.
+/// How often fresh rows are brought up to the ledger beside the live projector, each time with what came during the time before, until that is
+/// no more than a batch. What is left then is folded while the live projector waits, so that no rows go back that are right.
 const CATCH_UPS_MAX: usize = 20;
 
 /// What to build again.
@@ -112,29 +113,10 @@ async fn rebuild_in(
     request: RebuildRequest,
     mut progress: impl FnMut(RebuildProgress) + Send,
 ) -> Result<(), RebuildError> {
-    schema::migrate(&live.0).await?;
-    let mut fresh = Fresh::claim(&live.0).await?;
-    let read_models = ReadModels::open(fresh.place(), ReadModelSettings::default()).await?;
-    let whole = request.tenant.is_none() && fresh.can_replace_tables().await?;
-    let indexes = fresh.lighten(&read_models, whole).await?;
-    let (mut connection, sides) = fresh.connect().await?;
-    // What operators decided to pass over is passed over again.
-    let Sides { live, fresh: made } = sides;
-    let skips = format!("INSERT INTO {made}.skips SELECT * FROM {live}.skips");
-    sql(skips).execute(&mut connection.connection()).await?;
-
-    let mut rebuilding = Rebuilding {
-        projector: Projector::new(store.clone(), read_models.clone(), &request.read_models, batch),
-        batch,
-        live: connection,
-        sides,
-        read_models: request.read_models,
-    };
-    rebuilding.projector.load(false).await?;
+    let mut rebuilding = Rebuilding::begin(batch, store, live, &request).await?;
     let folded = rebuilding.fold(request.tenant, &mut progress).await?;
     let mut switched = None;
-    if whole && Rebuilding::switches_whole(&folded, fresh.bytes()) {
-        fresh.make_ready(&read_models, &indexes, &rebuilding.read_models).await?;
+    if rebuilding.whole && rebuilding.switches_whole(&folded) {
         switched = rebuilding.switch_whole(&folded).await?;
     }
     match switched {
@@ -148,19 +130,23 @@ async fn rebuild_in(
             }
         }
     }
-    rebuilding.live.close().await?;
-    drop(rebuilding.projector);
-    read_models.close().await;
-    fresh.remove().await
+    rebuilding.end().await
 }
 
 struct Rebuilding {
     projector: Projector,
     batch: BatchLimits,
+    fresh: Fresh,
+    /// The fresh ones.
+    made: ReadModels,
     /// Writes the live rows and sees the fresh ones.
     live: OwnConnection,
     sides: Sides,
     read_models: Vec<ReadModel>,
+    /// Whether whole tables can be switched.
+    whole: bool,
+    /// What makes the indexes of fresh tables again that folding does without.
+    indexes: Vec<String>,
 }
 
 /// What a fold went through.
@@ -177,6 +163,40 @@ struct Folded {
 }
 
 impl Rebuilding {
+    /// Claims the fresh place and makes empty read models there.
+    async fn begin(
+        batch: BatchLimits,
+        store: &Store,
+        live: &ReadModelPlace,
+        request: &RebuildRequest,
+    ) -> Result<Self, RebuildError> {
+        schema::migrate(&live.0).await?;
+        let mut fresh = Fresh::claim(&live.0).await?;
+        let made = ReadModels::open(fresh.place(), ReadModelSettings::default()).await?;
+        let whole = request.tenant.is_none() && fresh.can_replace_tables().await?;
+        let indexes = fresh.lighten(&made, whole).await?;
+        let (mut live, sides) = fresh.connect().await?;
+        // What operators decided to pass over is passed over again.
+        let skips = format!("INSERT INTO {}.skips SELECT * FROM {}.skips", sides.fresh, sides.live);
+        sql(skips).execute(&mut live.connection()).await?;
+        let read_models = request.read_models.clone();
+        let mut projector = Projector::new(store.clone(), made.clone(), &read_models, batch);
+        projector.load(false).await?;
+        Ok(Self { projector, batch, fresh, made, live, sides, read_models, whole, indexes })
+    }
+
+    /// See [`Fresh::make_ready`].
+    async fn make_ready(&mut self) -> Result<bool, RebuildError> {
+        self.fresh.make_ready(&self.made, &self.indexes, &self.read_models).await
+    }
+
+    async fn end(self) -> Result<(), RebuildError> {
+        self.live.close().await?;
+        drop(self.projector);
+        self.made.close().await;
+        self.fresh.remove().await
+    }
+
     /// Whether every read model is built again.
     fn builds_all(&self) -> bool {
         ReadModel::ALL.iter().all(|read_model| self.read_models.contains(read_model))
@@ -222,4 +242,34 @@ impl Rebuilding {
         gone.retain(|tenant| !tenants.contains(tenant));
         Ok(Folded { tenants, gone, largest, total })
     }
+    /// Brings fresh rows near the end of all ledgers, or of one, beside the live projector.
+    async fn catch_up(&mut self, only: Option<&TenantId>) -> Result<(), RebuildError> {
+        for _ in 0..CATCH_UPS_MAX {
+            if fold_news(&mut self.projector, only).await? <= self.batch.events_max as u64 {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Folds what all ledgers hold by now, or one; answers how many events that was. While the live projector waits, fresh rows reach at least as far
+/// afterwards as live ones, unless these reflect what no ledger holds, or events that this version stops at.
+async fn fold_news(projector: &mut Projector, only: Option<&TenantId>) -> Result<u64, RebuildError> {
+    match only {
+        Some(tenant) => {
+            let context = TenantContext::system(tenant.clone(), "rebuild", Utc::now());
+            let head = projector.store().ledger(&context).head().await?.position;
+            projector.aim([(tenant.clone(), head)]);
+        }
+        None => {
+            let heads = projector.store().heads().await?;
+            projector.aim(heads.into_iter().map(|head| (head.tenant, head.position)));
+        }
+    }
+    let mut events = 0;
+    while projector.is_behind() {
+        events += projector.advance().await? as u64;
+    }
+    Ok(events)
 }

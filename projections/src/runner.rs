@@ -221,7 +221,7 @@ impl Runner {
         Ok(leads?)
     }
 
-    /// Asks the ledger where it ends, and looks whether parked tenants were freed.
+    /// Asks the ledger where it ends, and looks whether somebody else freed parked tenants or switched rows.
     async fn poll(&mut self) -> Result<(), ProjectError> {
         let polled = match timeout(self.settings.step_timeout, self.look()).await {
             Ok(polled) => polled,
@@ -250,7 +250,7 @@ impl Runner {
             // What was heard of where ledgers end may not be true any more.
             self.projector.rest();
         }
-        if first || self.projector.parking_changed().await? {
+        if first || self.projector.changed_elsewhere().await? {
             // Parked tenants are tried again when the process starts: this binary may be able to read what the last one could not.
             self.projector.load(first).await?;
         }

@@ -7,6 +7,7 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Executor, Row};
 use tokio::time::{Instant, sleep};
 
+use crate::database::{Connection as Writing, sql};
 use crate::place::{Place, PostgresPlace, sqlite_writer};
 use crate::read_models::OpenError;
 
@@ -132,6 +133,21 @@ async fn migrate_postgres(connection: &mut PgConnection, place: &PostgresPlace) 
         .await?;
     transaction.commit().await?;
     Ok(())
+}
+
+/// Keeps the schema as it is until the transaction ends that `connection` is in, and refuses one that a newer binary has changed meanwhile.
+pub(crate) async fn hold(connection: &mut Writing<'_>) -> Result<(), OpenError> {
+    let version = match connection {
+        // Whoever migrates waits for the lock of the file.
+        Writing::Sqlite(_) => "PRAGMA main.user_version",
+        Writing::Postgres(connection) => {
+            let lock = "SELECT pg_advisory_xact_lock_shared(hashtext('formledger migrates read models'))";
+            connection.execute(lock).await?;
+            "SELECT version FROM schema_version"
+        }
+    };
+    let found = sql(version).one(connection).await?.value()?;
+    missing(found).map(drop)
 }
 
 fn explained(error: OpenError, place: &PostgresPlace) -> OpenError {

@@ -179,7 +179,8 @@ pub(crate) async fn drop_other_versions(writer: &mut OwnConnection) -> Result<()
     Ok(())
 }
 
-/// Drops what another version made of one tenant, unless this version did so meanwhile.
+/// Drops what another version made of one tenant, unless this version did so meanwhile. A checkpoint at the beginning stays, by which
+/// readers tell rows that are still to come from a tenant that has none ([`checkpoint::readable`]).
 async fn drop_other_version(
     writer: &mut OwnConnection,
     read_model: ReadModel,
@@ -187,17 +188,33 @@ async fn drop_other_version(
 ) -> Result<(), sqlx::Error> {
     let mut transaction = writer.begin_writing().await?;
     let mut connection = transaction.connection();
-    let dropped = sql("DELETE FROM checkpoints WHERE tenant_id = $1 AND projection = $2 AND version <> $3")
-        .bind(tenant)
-        .bind(read_model.name())
-        .bind(read_model.version())
-        .execute(&mut connection)
-        .await?;
-    if dropped > 0 {
-        for table in read_model.tables() {
-            let delete = format!("DELETE FROM {table} WHERE tenant_id = $1");
-            sql(delete).bind(tenant).execute(&mut connection).await?;
-        }
+    let begun = sql(
+        "UPDATE checkpoints SET version = $3, position = 0, previous = 0, status = 'following', error = NULL \
+         WHERE tenant_id = $1 AND projection = $2 AND version <> $3",
+    )
+    .bind(tenant)
+    .bind(read_model.name())
+    .bind(read_model.version())
+    .execute(&mut connection)
+    .await?;
+    if begun > 0 {
+        drop_rows(&mut connection, read_model, &[tenant]).await?;
     }
     transaction.commit().await
+}
+
+/// Empties a read model's tables of these tenants' rows.
+pub(crate) async fn drop_rows(
+    connection: &mut Connection<'_>,
+    read_model: ReadModel,
+    tenants: &[&str],
+) -> Result<(), sqlx::Error> {
+    let (items, by_bytes) = (connection.dialect().json_items("$1"), connection.dialect().by_bytes());
+    let tenants = serde_json::to_string(tenants).expect("slugs are JSON");
+    for table in read_model.tables() {
+        let delete =
+            format!("DELETE FROM {table} WHERE tenant_id IN (SELECT item.value{by_bytes} FROM {items})");
+        sql(delete).bind(tenants.as_str()).execute(connection).await?;
+    }
+    Ok(())
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use formledger_domain::Position;
 use formledger_projections::{
-    ReadModel, ReadModelPlace, ReadModels, RebuildProgress, RebuildRequest, Runner, RunnerSettings, rebuild,
+    OpenError, ReadModel, ReadModelPlace, ReadModels, RebuildError, RebuildProgress, RebuildRequest, Runner,
+    RunnerSettings, rebuild,
 };
 use formledger_store::Store;
 use formledger_test_cluster::{Database, Postgres, Settings};
@@ -15,6 +16,8 @@ use serde_json::json;
 use sqlx::PgConnection;
 use support::{context, ledger, open_postgres, tenant_of};
 use tempfile::TempDir;
+use tokio::runtime::Handle;
+use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 /// Long enough for anything that is going to happen, on a busy machine.
@@ -64,14 +67,15 @@ async fn tables_are_exchanged_and_everything_about_them_is_as_it_was() {
     let database = Database::create().await;
     let (_dir, store, models) = filled(&database.url()).await;
     let mut connection = database.connect().await;
-    let (before, old) = (told(&mut connection, CATALOGUE).await, table(&mut connection).await);
+    let before = told(&mut connection, CATALOGUE).await;
     assert!(before.iter().any(|line| line.contains("submissions_by_state")), "{before:#?}");
-    for _ in 0..2 {
+    for round in 1..=2 {
+        let old = table(&mut connection).await;
         let place = ReadModelPlace::postgres(&database.url()).expect("a URL");
         rebuild(&store, &place, RebuildRequest::default(), |_| {}).await.expect("a rebuild");
         assert_eq!(told(&mut connection, CATALOGUE).await, before);
+        assert_ne!(table(&mut connection).await, old, "it was exchanged in round {round}");
     }
-    assert_ne!(table(&mut connection).await, old, "it was exchanged");
     let schemas = "SELECT nspname::text FROM pg_namespace WHERE nspname LIKE 'read_models%'";
     assert_eq!(told(&mut connection, schemas).await, ["read_models"], "nothing is left of the rebuild");
 
@@ -115,6 +119,104 @@ async fn tables_that_somebody_changed_by_hand_stay_and_get_the_new_rows() {
         assert_eq!(told(&mut connection, CATALOGUE).await, before, "{change}");
         let page = models.reader(&context("acme")).submissions(&Default::default()).await.expect("a page");
         assert!(page.items.iter().all(|row| &*row.submitter == "ann"), "{change}: the rows are new");
+    }
+}
+
+/// Rebuilds, and does something else once everything is folded.
+async fn rebuild_while(
+    store: &Store,
+    url: &str,
+    meanwhile: impl AsyncFn() + Sync,
+) -> Result<(), RebuildError> {
+    let place = ReadModelPlace::postgres(url).expect("a URL");
+    rebuild(store, &place, RebuildRequest::default(), |progress| {
+        if matches!(progress, RebuildProgress::Folded { events, total } if events == total) {
+            tokio::task::block_in_place(|| Handle::current().block_on(meanwhile()));
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_changes_while_rows_are_folded_stays_too() {
+    for change in [
+        "CREATE INDEX by_hand ON read_models.submissions (tenant_id, sequence)",
+        "GRANT SELECT ON read_models.submissions TO pg_monitor",
+        "COMMENT ON TABLE read_models.submissions IS 'Mine.'",
+    ] {
+        let database = Database::create().await;
+        let (_dir, store, models) = filled(&database.url()).await;
+        let mut connection = database.connect().await;
+        let damage = "UPDATE read_models.submissions SET submitter = 'nobody'";
+        sqlx::raw_sql(damage).execute(&mut connection).await.expect("damaged");
+        let (before, old) = (told(&mut connection, CATALOGUE).await, table(&mut connection).await);
+        rebuild_while(&store, &database.url(), async || {
+            sqlx::raw_sql(change).execute(&mut database.connect().await).await.expect(change);
+        })
+        .await
+        .expect("a rebuild");
+        assert_eq!(table(&mut connection).await, old, "{change}");
+        assert_ne!(told(&mut connection, CATALOGUE).await, before, "{change}");
+        let page = models.reader(&context("acme")).submissions(&Default::default()).await.expect("a page");
+        assert!(page.items.iter().all(|row| &*row.submitter == "ann"), "{change}: the rows are new");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_that_a_newer_binary_made_while_rows_are_folded_stays() {
+    let database = Database::create().await;
+    let (_dir, store, _models) = filled(&database.url()).await;
+    let mut connection = database.connect().await;
+    let old = table(&mut connection).await;
+    let newer = "ALTER TABLE read_models.submissions ADD COLUMN later text; \
+                 UPDATE read_models.schema_version SET version = version + 1";
+    let refused = rebuild_while(&store, &database.url(), async || {
+        sqlx::raw_sql(newer).execute(&mut database.connect().await).await.expect("migrates");
+    })
+    .await
+    .expect_err("it is the newer binary's");
+    assert!(matches!(refused, RebuildError::Open(OpenError::Newer { .. })), "{refused:?}");
+    assert_eq!(table(&mut connection).await, old);
+    let columns = "SELECT count(*)::text FROM information_schema.columns WHERE table_schema = 'read_models' AND column_name = 'later'";
+    assert_eq!(told(&mut connection, columns).await, ["1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_holds_a_fresh_table_lets_nobody_wait_and_the_rows_are_replaced() {
+    // Held from before its keys are made again, and where there are none to make.
+    for held in ["submissions", "tasks"] {
+        let database = Database::create().await;
+        let (_dir, store, models) = filled(&database.url()).await;
+        let mut connection = database.connect().await;
+        let damage = "UPDATE read_models.submissions SET submitter = 'nobody'";
+        sqlx::raw_sql(damage).execute(&mut connection).await.expect("damaged");
+        let old = table(&mut connection).await;
+        let holding = Mutex::new(database.connect().await);
+        let url = database.url();
+        let rebuilding = rebuild_while(&store, &url, async || {
+            let hold = format!("BEGIN; LOCK TABLE read_models_rebuild.{held} IN ACCESS SHARE MODE");
+            sqlx::raw_sql(&hold).execute(&mut *holding.lock().await).await.expect("holds");
+        });
+        let reader = models.reader(&context("acme"));
+        let reading = async {
+            let mut slowest = Duration::ZERO;
+            loop {
+                let began = Instant::now();
+                let page = reader.submissions(&Default::default()).await.expect("a page");
+                slowest = slowest.max(began.elapsed());
+                if page.items.iter().all(|row| &*row.submitter == "ann") {
+                    // A place that somebody holds cannot be removed.
+                    sqlx::raw_sql("COMMIT").execute(&mut *holding.lock().await).await.expect("lets go");
+                    return slowest;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let both = async { tokio::join!(rebuilding, reading) };
+        let (rebuilt, slowest) = timeout(PATIENCE, both).await.expect("it ends");
+        rebuilt.expect("a rebuild");
+        assert!(slowest < Duration::from_secs(1), "{held}: a query waited for {slowest:?}");
+        assert_eq!(table(&mut connection).await, old, "{held}");
     }
 }
 

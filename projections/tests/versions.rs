@@ -8,6 +8,7 @@ on_both_databases! {
     a_process_of_an_earlier_version_that_still_runs_adds_nothing,
     tasks_that_an_earlier_binary_wrote_after_the_migration_wait_for_their_time_again,
     submissions_are_found_by_their_fields_again_after_an_earlier_binary_kept_those_elsewhere,
+    what_an_earlier_binary_did_not_know_of_and_left_does_not_stop_who_begins_again,
     opening_read_models_takes_nothing_from_who_keeps_them,
 }
 
@@ -160,6 +161,31 @@ async fn submissions_are_found_by_their_fields_again_after_an_earlier_binary_kep
     world.another_runner().run_once().await.expect("a run");
     assert_eq!(found().await.expect("a page"), 2);
     // Nothing is left where that version kept them either.
+    assert_eq!(world.differences_from_rebuilt().await, []);
+}
+
+async fn what_an_earlier_binary_did_not_know_of_and_left_does_not_stop_who_begins_again(on: On) {
+    let mut world = World::new(on).await;
+    for tenant in ["acme", "globex"] {
+        world.tenant(tenant).publish("claim", 1, &["/n"]).await;
+        for n in [1, 2, 3] {
+            world.tenant(tenant).submit("claim", json!({"n": n})).await;
+        }
+    }
+    world.run_once().await;
+    // Version 1 led for a while. It drops rows of all tenants in the tables that it knows, and was stopped before it made any.
+    world
+        .tamper(
+            "DELETE FROM checkpoints WHERE projection = 'submissions';
+             DELETE FROM submissions; DELETE FROM indexed_fields; DELETE FROM submission_fields",
+        )
+        .await;
+    let unread = world.reader("acme").submissions(&SubmissionQuery::default()).await;
+    assert!(matches!(unread, Err(QueryError::Behind(_))), "{unread:?}");
+    world.another_runner().run_once().await.expect("a run");
+    let heads = world.store.heads().await.expect("heads");
+    let status = world.models.status(&heads).await.expect("a status");
+    assert!(status.iter().all(|status| status.parked.is_empty()), "{status:?}");
     assert_eq!(world.differences_from_rebuilt().await, []);
 }
 

@@ -14,6 +14,8 @@ use super::*;
 use crate::database::sql;
 use crate::place::ReadModelPlace;
 use crate::read_models::ReadModelSettings;
+use crate::reader::QueryError;
+use crate::submissions::SubmissionQuery;
 
 pub(crate) const LIMITS: BatchLimits = BatchLimits { events_max: 8, bytes_max: usize::MAX };
 
@@ -61,10 +63,16 @@ impl Site {
     }
 
     pub(crate) async fn publish(&self, tenant: &str) {
-        let definition = CanonicalJson::from_value(&json!({"title": "claim", "schema": {}})).expect("exact");
-        let form = "claim".parse().expect("a form id");
+        self.publish_indexing(tenant, "claim", &[]).await;
+    }
+
+    async fn publish_indexing(&self, tenant: &str, form: &str, index: &[&str]) {
+        let definition = json!({"title": form, "schema": {}, "index": index});
+        let definition = CanonicalJson::from_value(&definition).expect("exact");
+        let stream = context(tenant).stream::<Form>(form);
+        let form = form.parse().expect("a form id");
         let published = FormEvent::Published { definition, form, version: FormVersion(1) };
-        self.append(tenant, context(tenant).stream::<Form>("claim"), Form::encode(&published)).await;
+        self.append(tenant, stream, Form::encode(&published)).await;
     }
 
     pub(crate) async fn submit(&self, tenant: &str) {
@@ -149,7 +157,7 @@ async fn a_read_model_that_is_made_again_does_not_keep_the_others_from_following
         }
         assert_eq!(site.counted(tenant).await, events - 1, "`{tenant}`");
     }
-    assert!(!projector.parking_changed().await.expect("reads"), "nobody was parked");
+    assert!(!projector.changed_elsewhere().await.expect("reads"), "nobody was parked");
     let status = site.models.status(&site.store.heads().await.expect("heads")).await.expect("a status");
     assert!(status.iter().all(|status| status.parked_count == 0 && status.lag_events == 0), "{status:?}");
 }
@@ -162,6 +170,78 @@ async fn a_read_model_that_is_made_again_does_not_keep_the_others_from_following
 #[tokio::test]
 async fn a_read_model_that_is_made_again_does_not_keep_the_others_from_following_on_postgres() {
     a_read_model_that_is_made_again_does_not_keep_the_others_from_following(Site::on_postgres().await).await;
+}
+
+async fn rows_that_are_made_again_are_not_read_before_they_say_what_is_asked(site: Site) {
+    site.publish("acme").await;
+    for _ in 0..LIMITS.events_max {
+        site.submit("acme").await;
+    }
+    site.publish_indexing("acme", "later", &["/n"]).await;
+    catch_up(&mut site.projector().await).await;
+    let reader = site.models.reader(&context("acme"));
+    let all = SubmissionQuery::default();
+    let by_field = |pointer: &str| SubmissionQuery {
+        form: Some("later".parse().expect("a form id")),
+        conditions: vec![format!("{pointer}=1").parse().expect("a condition")],
+        ..SubmissionQuery::default()
+    };
+    assert!(reader.submissions(&by_field("/n")).await.expect("a page").items.is_empty());
+    // As an upgrade finds all of them.
+    {
+        let mut writer = site.models.writer().await.expect("a writer");
+        let outdated = sql("UPDATE checkpoints SET version = 0");
+        outdated.execute(&mut writer.connection()).await.expect("updates");
+    }
+
+    let mut projector = site.projector().await;
+    let reader = site.models.reader(&context("acme"));
+    for query in [&all, &by_field("/n")] {
+        let unread = reader.submissions(query).await;
+        assert!(matches!(unread, Err(QueryError::Behind(_))), "nothing is made yet: {unread:?}");
+    }
+    let none = site.models.reader(&context("globex")).submissions(&all).await.expect("a page");
+    assert_eq!((none.items.len(), none.position), (0, Position::START), "a tenant without a ledger");
+
+    // An earlier binary leaves no checkpoint of what it drops; the others are there.
+    {
+        let mut writer = site.models.writer().await.expect("a writer");
+        let gone = sql("DELETE FROM checkpoints WHERE projection = 'submissions'");
+        gone.execute(&mut writer.connection()).await.expect("deletes");
+    }
+    let unread = reader.submissions(&all).await;
+    assert!(matches!(unread, Err(QueryError::Behind(_))), "nothing is made yet: {unread:?}");
+
+    assert_eq!(projector.advance().await.expect("a batch"), LIMITS.events_max);
+    let page = reader.submissions(&all).await.expect("a page");
+    assert_eq!(
+        (page.items.len(), page.position),
+        (LIMITS.events_max - 1, Position(LIMITS.events_max as u64))
+    );
+    {
+        // The others come first, as they do where only submissions are made again.
+        let mut writer = site.models.writer().await.expect("a writer");
+        let ahead = sql("UPDATE checkpoints SET position = 10 WHERE projection = 'forms'");
+        ahead.execute(&mut writer.connection()).await.expect("updates");
+    }
+    let unread = reader.submissions(&by_field("/n")).await;
+    assert!(matches!(unread, Err(QueryError::Behind(_))), "the form is still to come: {unread:?}");
+
+    let mut projector = site.projector().await;
+    catch_up(&mut projector).await;
+    assert!(reader.submissions(&by_field("/n")).await.expect("a page").items.is_empty());
+    let refused = reader.submissions(&by_field("/other")).await;
+    assert!(matches!(refused, Err(QueryError::NotIndexed { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn rows_that_are_made_again_are_not_read_before_they_say_what_is_asked_on_sqlite() {
+    rows_that_are_made_again_are_not_read_before_they_say_what_is_asked(Site::on_sqlite().await).await;
+}
+
+#[tokio::test]
+async fn rows_that_are_made_again_are_not_read_before_they_say_what_is_asked_on_postgres() {
+    rows_that_are_made_again_are_not_read_before_they_say_what_is_asked(Site::on_postgres().await).await;
 }
 
 #[tokio::test]

@@ -4,11 +4,12 @@
 use std::fs::{File, TryLockError};
 use std::path::Path;
 
-use sqlx::Executor;
 use sqlx::postgres::PgConnection;
+use sqlx::{Connection, Executor};
 
 use super::{RebuildError, swap};
 use crate::database::{OwnConnection, sql};
+use crate::leadership::KEEPALIVES;
 use crate::light::{drop_indexes, write_lightly};
 use crate::place::{Place, ReadModelPlace, sqlite_files, suffixed};
 use crate::position::ReadModel;
@@ -45,6 +46,8 @@ impl Fresh {
             Place::Sqlite(path) => Claim::File { _locked: lock_file(path)? },
             Place::Postgres(place) => {
                 let mut session = place.connect().await?;
+                // It says nothing while rows are folded.
+                session.execute(KEEPALIVES).await?;
                 let locked: bool =
                     sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtext('formledger rebuilds'))")
                         .fetch_one(&mut session)
@@ -93,24 +96,35 @@ impl Fresh {
         }
     }
 
-    /// Makes tables ready to be the live ones.
+    /// Makes tables ready to be the live ones; `false` when something else holds one of them.
     pub(super) async fn make_ready(
         &mut self,
         read_models: &ReadModels,
         indexes: &[String],
         followed: &[ReadModel],
-    ) -> Result<(), RebuildError> {
+    ) -> Result<bool, RebuildError> {
         match (&self.place, &mut self.claim) {
             (Place::Postgres(place), Claim::Session(session)) => {
-                swap::make_ready(session, place.schema, indexes, followed).await?;
+                Ok(swap::make_ready(session, place.schema, indexes, followed).await?)
             }
             _ => {
                 for index in indexes {
                     read_models.writer().await?.own().run_script(index).await?;
                 }
+                Ok(true)
             }
         }
-        Ok(())
+    }
+
+    /// Looks whether the claim still holds, which goes with its session.
+    ///
+    /// # Errors
+    /// When it does not: the place may be another rebuild's by now.
+    pub(super) async fn check_claim(&mut self) -> Result<(), RebuildError> {
+        match &mut self.claim {
+            Claim::File { .. } => Ok(()),
+            Claim::Session(session) => Ok(session.ping().await?),
+        }
     }
 
     /// Bytes of the rows in a file; 0 when they cannot be told.
@@ -151,11 +165,7 @@ impl Fresh {
     async fn empty(&mut self) -> Result<(), RebuildError> {
         match (&self.place, &mut self.claim) {
             (Place::Postgres(place), Claim::Session(session)) => {
-                let script = format!(
-                    "SET client_min_messages TO warning; DROP SCHEMA IF EXISTS {} CASCADE",
-                    place.schema
-                );
-                session.execute(&*script).await?;
+                session.execute(&*EMPTY.replace("{schema}", place.schema)).await?;
             }
             (Place::Sqlite(path), _) => remove_files(path)?,
             (Place::Postgres(_), Claim::File { .. }) => unreachable!("a database is claimed by a session"),
@@ -163,6 +173,21 @@ impl Fresh {
         Ok(())
     }
 }
+
+/// By name, and without what hangs on it: tables that were exchanged must not lose anything that stayed here.
+const EMPTY: &str = "\
+DO $empty$
+DECLARE
+    name text;
+BEGIN
+    FOR name IN SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname = '{schema}' LOOP
+        EXECUTE 'DROP TABLE ' || name;
+    END LOOP;
+    IF to_regnamespace('{schema}') IS NOT NULL THEN
+        DROP SCHEMA {schema} RESTRICT;
+    END IF;
+END
+$empty$";
 
 /// Over a schema of empty tables.
 const LIGHTEN: &str = "\

@@ -1,57 +1,30 @@
 //! Puts a tenant's fresh rows in the place of its live ones, one transaction for each tenant: nobody else's rows are touched, and a live
 //! projector waits for one tenant at a time. [`whole`](super::whole) does so with all of them at once.
 
-use chrono::Utc;
-use formledger_domain::{Position, TenantContext, TenantId};
+use formledger_domain::{Position, TenantId};
 
 use super::fresh::Sides;
-use super::{CATCH_UPS_MAX, RebuildError, Rebuilding};
+use super::{RebuildError, Rebuilding, fold_news};
 use crate::checkpoint;
 use crate::compare::columns_of;
 use crate::database::{Connection, sql};
+use crate::schema;
 
 impl Rebuilding {
-    /// Replaces one tenant's live rows by the fresh ones, once these are not behind; answers the position they reach.
+    /// Replaces one tenant's live rows by the fresh ones, in one transaction on the live database; answers the position they reach.
     pub(super) async fn switch(&mut self, tenant: &TenantId) -> Result<Position, RebuildError> {
-        let mut catch_ups = 0;
-        loop {
-            self.catch_up(tenant).await?;
-            catch_ups += 1;
-            if let Some(position) = self.try_switch(tenant, catch_ups == CATCH_UPS_MAX).await? {
-                return Ok(position);
-            }
-        }
-    }
-
-    async fn catch_up(&mut self, tenant: &TenantId) -> Result<(), RebuildError> {
-        let context = TenantContext::system(tenant.clone(), "rebuild", Utc::now());
-        let head = self.projector.store().ledger(&context).head().await?.position;
-        self.projector.aim([(tenant.clone(), head)]);
-        while self.projector.is_behind() {
-            self.projector.advance().await?;
-        }
-        Ok(())
-    }
-
-    /// One transaction on the live database. `None` when the live rows are ahead and may not go back; then try again.
-    async fn try_switch(
-        &mut self,
-        tenant: &TenantId,
-        may_go_back: bool,
-    ) -> Result<Option<Position>, sqlx::Error> {
+        self.catch_up(Some(tenant)).await?;
         let sides = self.sides;
         let fresh_checkpoints = format!("{}.checkpoints", sides.fresh);
         let all = self.builds_all();
-        let mut transaction = self.live.begin_writing().await?;
+        let mut transaction = self.live.begin_writing_beside().await?;
+        fold_news(&mut self.projector, Some(tenant)).await?;
         let mut connection = transaction.connection();
+        schema::hold(&mut connection).await?;
         let mut reached: Option<Position> = None;
         for read_model in &self.read_models {
-            let live = checkpoint::position(&mut connection, tenant, *read_model).await?;
             let fresh =
                 checkpoint::position_in(&mut connection, &fresh_checkpoints, tenant, *read_model).await?;
-            if live > fresh && !may_go_back && fresh > Position::START {
-                return Ok(None);
-            }
             reached = Some(reached.map_or(fresh, |reached| reached.min(fresh)));
             for table in read_model.tables() {
                 replace_rows(&mut connection, sides, table, "1 = 1", tenant).await?;
@@ -64,7 +37,7 @@ impl Rebuilding {
             replace_rows(&mut connection, sides, "witnesses", "1 = 1", tenant).await?;
         }
         transaction.commit().await?;
-        Ok(Some(reached.unwrap_or_default()))
+        Ok(reached.unwrap_or_default())
     }
 }
 

@@ -68,3 +68,59 @@ async fn everything_built_again_is_where_it_was_on_sqlite() {
 async fn everything_built_again_is_where_it_was_on_postgres() {
     everything_built_again_is_where_it_was(Site::on_postgres().await).await;
 }
+
+/// A tenant that registers while others are folded, and goes on until the moment of the switch.
+async fn who_comes_or_goes_on_while_others_are_folded_does_not_go_back(site: Site, whole: bool) {
+    for tenant in ["acme", "globex"] {
+        site.publish(tenant).await;
+        for _ in 0..20 {
+            site.submit(tenant).await;
+        }
+    }
+    catch_up(&mut site.projector().await).await;
+    let request = RebuildRequest::default();
+    let mut rebuilding = Rebuilding::begin(LIMITS, &site.store, &site.place, &request).await.expect("begins");
+    let mut folded = rebuilding.fold(None, &mut |_| {}).await.expect("folds");
+    site.publish("umbrella").await;
+    catch_up(&mut site.projector().await).await;
+    // A fold that knows no ledger of it and finds rows takes it for one that is gone.
+    folded.gone.insert("umbrella".parse().expect("a slug"));
+    assert!(rebuilding.make_ready().await.expect("makes ready"));
+    rebuilding.catch_up(None).await.expect("catches up");
+    for tenant in ["globex", "umbrella"] {
+        site.submit(tenant).await;
+    }
+    catch_up(&mut site.projector().await).await;
+
+    if whole {
+        let tried = rebuilding.try_switch_whole(&folded).await.expect("tries");
+        assert!(matches!(tried, whole::Tried::Switched(_)));
+    } else {
+        for tenant in folded.tenants.into_iter().chain(folded.gone) {
+            rebuilding.switch(&tenant).await.expect("switches");
+        }
+    }
+    rebuilding.end().await.expect("ends");
+    for (tenant, events) in [("acme", 21), ("globex", 22), ("umbrella", 2)] {
+        for read_model in ReadModel::ALL {
+            assert_eq!(site.position(tenant, read_model).await, events, "{read_model:?} of `{tenant}`");
+        }
+        assert_eq!(site.counted(tenant).await, events - 1, "`{tenant}`");
+    }
+}
+
+#[tokio::test]
+async fn who_comes_or_goes_on_while_others_are_folded_does_not_go_back_on_sqlite() {
+    for whole in [true, false] {
+        let site = Site::on_sqlite().await;
+        who_comes_or_goes_on_while_others_are_folded_does_not_go_back(site, whole).await;
+    }
+}
+
+#[tokio::test]
+async fn who_comes_or_goes_on_while_others_are_folded_does_not_go_back_on_postgres() {
+    for whole in [true, false] {
+        let site = Site::on_postgres().await;
+        who_comes_or_goes_on_while_others_are_folded_does_not_go_back(site, whole).await;
+    }
+}

@@ -9,24 +9,24 @@ use tokio::time::sleep;
 
 use super::fresh::Sides;
 use super::swap::{self, Exchange};
-use super::{CATCH_UPS_MAX, Folded, RebuildError, Rebuilding};
+use super::{Folded, RebuildError, Rebuilding, fold_news};
 use crate::checkpoint::{self, Checkpoint};
 use crate::database::{Connection, sql};
+use crate::position::ReadModel;
+use crate::schema;
 
 /// Bytes of fresh rows that are switched in at once. Other writers wait meanwhile: a second on a quiet machine, ten on one that has seven
 /// things to do at a time, which leaves them two thirds of what they have patience for (`place::BUSY_TIMEOUT`).
 const BYTES_MAX: u64 = 512 * 1024 * 1024;
 
 /// How far fresh rows reach, by tenant.
-type Reached = BTreeMap<TenantId, Position>;
+pub(super) type Reached = BTreeMap<TenantId, Position>;
 /// Those of one read model.
 type Checkpoints = HashMap<TenantId, Checkpoint>;
 
 /// How an attempt to switch ended.
-enum Tried {
+pub(super) enum Tried {
     Switched(Reached),
-    /// Live rows are ahead and may not go back.
-    Behind,
     /// Readers are about in the tables that were to be exchanged.
     InUse,
     /// Something else holds one of them.
@@ -34,83 +34,67 @@ enum Tried {
 }
 
 impl Rebuilding {
-    /// Whether to switch all tenants at once, of which `bytes` were made. Beyond what others can wait for, tenants are switched one by one,
-    /// unless one of them holds so much that its turn alone would take longer than this.
-    pub(super) fn switches_whole(folded: &Folded, bytes: u64) -> bool {
-        bytes <= BYTES_MAX || folded.largest.saturating_mul(2) >= folded.total
+    /// Whether to switch all tenants at once. Beyond what others can wait for, tenants are switched one by one, unless one of them holds so
+    /// much that its turn alone would take longer than this.
+    pub(super) fn switches_whole(&self, folded: &Folded) -> bool {
+        self.fresh.bytes() <= BYTES_MAX || folded.largest.saturating_mul(2) >= folded.total
     }
 
-    /// Replaces all live rows by the fresh ones, once these are not behind; answers the positions they reach. `None` when the tables were in
-    /// use all the time.
+    /// Replaces all live rows by the fresh ones; answers the positions they reach. `None` when the tables were in use all the time, or were changed.
     pub(super) async fn switch_whole(&mut self, folded: &Folded) -> Result<Option<Reached>, RebuildError> {
-        let (mut behind, mut in_use) = (0, 0);
-        loop {
-            self.catch_up_all().await?;
-            match self.try_switch_whole(folded, behind + 1 >= CATCH_UPS_MAX).await? {
+        let tries = if self.make_ready().await? { 1 + swap::TRIES_MAX } else { 0 };
+        for _ in 0..tries {
+            self.catch_up(None).await?;
+            match self.try_switch_whole(folded).await? {
                 Tried::Switched(reached) => return Ok(Some(reached)),
-                Tried::Behind => behind += 1,
-                Tried::InUse if in_use < swap::TRIES_MAX => {
-                    in_use += 1;
-                    sleep(swap::PAUSE).await;
-                }
-                Tried::InUse | Tried::Held => {
-                    tracing::warn!(
-                        "something reads the tables all the time: rows are replaced tenant by tenant"
-                    );
-                    return Ok(None);
-                }
+                Tried::InUse => sleep(swap::PAUSE).await,
+                Tried::Held => break,
             }
         }
-    }
-
-    async fn catch_up_all(&mut self) -> Result<(), RebuildError> {
-        let heads = self.projector.store().heads().await?;
-        self.projector.aim(heads.into_iter().map(|head| (head.tenant, head.position)));
-        while self.projector.is_behind() {
-            self.projector.advance().await?;
-        }
-        Ok(())
+        tracing::warn!("something holds the tables, or changed them: rows are replaced tenant by tenant");
+        Ok(None)
     }
 
     /// One transaction on the live database.
-    async fn try_switch_whole(&mut self, folded: &Folded, may_go_back: bool) -> Result<Tried, sqlx::Error> {
-        let sides @ Sides { live, fresh } = self.sides;
-        let fresh_checkpoints = format!("{fresh}.checkpoints");
-        let all = self.builds_all();
-        let mut transaction = self.live.begin_writing().await?;
+    pub(super) async fn try_switch_whole(&mut self, folded: &Folded) -> Result<Tried, RebuildError> {
+        let (sides, all) = (self.sides, self.builds_all());
+        let mut transaction = self.live.begin_writing_beside().await?;
+        fold_news(&mut self.projector, None).await?;
         let mut connection = transaction.connection();
+        schema::hold(&mut connection).await?;
         let mut news = Vec::with_capacity(self.read_models.len());
+        let fresh_checkpoints = format!("{}.checkpoints", sides.fresh);
         for read_model in &self.read_models {
-            let mut old = checkpoint::load_all(&mut connection, *read_model).await?;
-            let new = checkpoint::load_all_in(&mut connection, &fresh_checkpoints, *read_model).await?;
-            // Rows that no ledger stands behind go, however far they reach.
-            old.retain(|tenant, _| !folded.gone.contains(tenant));
-            if !may_go_back && old.iter().any(|(tenant, old)| old.position > position_of(&new, tenant)) {
-                return Ok(Tried::Behind);
+            news.push(checkpoint::load_all_in(&mut connection, &fresh_checkpoints, *read_model).await?);
+        }
+        // Before the tables, which nobody can read from then on in Postgres.
+        replace_notes(&mut connection, sides, &self.read_models, all).await?;
+        let switched = match &mut connection {
+            Connection::Sqlite(_) => {
+                for table in self.read_models.iter().flat_map(|read_model| read_model.tables()) {
+                    replace(&mut connection, sides, table).await?;
+                }
+                Exchange::Done
             }
-            news.push(new);
-        }
-        if let Connection::Postgres(connection) = &mut connection {
-            match swap::exchange(connection, sides, &self.read_models).await? {
-                Exchange::Done => {}
-                Exchange::Readers => return Ok(Tried::InUse),
-                Exchange::Held => return Ok(Tried::Held),
+            Connection::Postgres(connection) => {
+                if swap::hold_fresh(connection, sides, &self.read_models).await? {
+                    self.fresh.check_claim().await?;
+                    swap::exchange(connection, sides, &self.read_models).await?
+                } else {
+                    Exchange::Held
+                }
             }
-        } else {
-            for table in self.read_models.iter().flat_map(|read_model| read_model.tables()) {
-                replace(&mut connection, live, fresh, table, "").await?;
+        };
+        let tried = match switched {
+            Exchange::Done => {
+                transaction.commit().await?;
+                return Ok(Tried::Switched(reached(folded, &news)));
             }
-        }
-        for read_model in &self.read_models {
-            let own = format!(" WHERE projection = '{}'", read_model.name());
-            replace(&mut connection, live, fresh, "checkpoints", &own).await?;
-        }
-        // Rows that were not built again still reflect what their witness says.
-        if all {
-            replace(&mut connection, live, fresh, "witnesses", "").await?;
-        }
-        transaction.commit().await?;
-        Ok(Tried::Switched(reached(folded, &news)))
+            Exchange::Readers => Tried::InUse,
+            Exchange::Held => Tried::Held,
+        };
+        transaction.rollback().await?;
+        Ok(tried)
     }
 }
 
@@ -129,16 +113,57 @@ fn reached(folded: &Folded, read_models: &[Checkpoints]) -> Reached {
         .collect()
 }
 
-/// Without a filter, both statements are the ones that SQLite carries out on whole tables: both sides have the same columns and indexes.
-async fn replace(
+/// Both statements are the ones that SQLite carries out on whole tables: both sides have the same columns and indexes.
+async fn replace(connection: &mut Connection<'_>, sides: Sides, table: &str) -> Result<(), sqlx::Error> {
+    let Sides { live, fresh } = sides;
+    sql(format!("DELETE FROM {live}.{table}")).execute(connection).await?;
+    sql(format!("INSERT INTO {live}.{table} SELECT * FROM {fresh}.{table}")).execute(connection).await?;
+    Ok(())
+}
+
+/// Whether a checkpoint, or a witness, says the same on both sides: `previous` says what a batch began with, and no more.
+const SAME_CHECKPOINT: &str =
+    "f.version = l.version AND f.position = l.position AND f.error IS NOT DISTINCT FROM l.error";
+const SAME_WITNESS: &str = "f.position = l.position AND f.last_hash = l.last_hash AND f.first_hash IS NOT DISTINCT FROM l.first_hash";
+
+/// Replaces what is noted beside the rows: checkpoints, and witnesses where all read models were made.
+async fn replace_notes(
     connection: &mut Connection<'_>,
-    live: &str,
-    fresh: &str,
-    table: &str,
-    filter: &str,
+    sides: Sides,
+    read_models: &[ReadModel],
+    all: bool,
 ) -> Result<(), sqlx::Error> {
-    sql(format!("DELETE FROM {live}.{table}{filter}")).execute(connection).await?;
-    let insert = format!("INSERT INTO {live}.{table} SELECT * FROM {fresh}.{table}{filter}");
+    for read_model in read_models {
+        let own = |side: &str| format!("{side}.projection = '{}'", read_model.name());
+        replace_differing(connection, sides, "checkpoints", own, SAME_CHECKPOINT).await?;
+    }
+    // Rows that were not built again still reflect what their witness says.
+    if all {
+        replace_differing(connection, sides, "witnesses", |_| "true".to_owned(), SAME_WITNESS).await?;
+    }
+    Ok(())
+}
+
+/// Replaces rows of which a tenant has one on each side, live `l` and fresh `f`, where they are not the same.
+async fn replace_differing(
+    connection: &mut Connection<'_>,
+    sides: Sides,
+    table: &str,
+    own: impl Fn(&str) -> String,
+    same: &str,
+) -> Result<(), sqlx::Error> {
+    let (live, fresh) = (format!("{}.{table} AS l", sides.live), format!("{}.{table} AS f", sides.fresh));
+    let (own_live, own_fresh) = (own("l"), own("f"));
+    let delete = format!(
+        "DELETE FROM {live} WHERE {own_live} AND NOT EXISTS \
+         (SELECT 1 FROM {fresh} WHERE f.tenant_id = l.tenant_id AND {own_fresh} AND {same})"
+    );
+    sql(delete).execute(connection).await?;
+    let insert = format!(
+        "INSERT INTO {}.{table} SELECT f.* FROM {fresh} WHERE {own_fresh} AND NOT EXISTS \
+         (SELECT 1 FROM {live} WHERE l.tenant_id = f.tenant_id AND {own_live})",
+        sides.live
+    );
     sql(insert).execute(connection).await.map(drop)
 }
 
@@ -146,7 +171,6 @@ async fn replace(
 mod tests {
     use super::*;
     use crate::place::{ReadModelPlace, suffixed};
-    use crate::position::ReadModel;
     use crate::read_models::{ReadModelSettings, ReadModels};
 
     /// What makes a switch of whole tables as quick as it is; SQLite says nothing when two tables are too different for it.

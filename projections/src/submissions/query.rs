@@ -10,9 +10,11 @@ use serde::Serialize;
 use super::SubmissionRow;
 use super::select::{page_key, select};
 use super::stored::{COLUMNS, StoredSubmission};
+use crate::checkpoint;
 use crate::condition::Condition;
 use crate::cursor::{self, Cursor, Fingerprint};
 use crate::database::{Connection, sql};
+use crate::position::Behind;
 use crate::reader::QueryError;
 
 /// Items per page when the query does not say.
@@ -134,7 +136,7 @@ pub(crate) async fn page(
     if limit == 0 || limit > PAGE_ITEMS_MAX {
         return Err(QueryError::Limit { given: limit, max: PAGE_ITEMS_MAX });
     }
-    check_fields(snapshot, tenant, query).await?;
+    check_fields(snapshot, tenant, query, position).await?;
     let fingerprint = query.fingerprint(tenant);
     let after = query.cursor.as_deref().map(|text| cursor::read(fingerprint, text)).transpose()?;
     // One row more than the page holds tells whether there is a next page.
@@ -195,11 +197,13 @@ impl SubmissionQuery {
     }
 }
 
-/// Refuses fields that no version of the form indexes: an empty page would look like an answer.
+/// Refuses fields that no version of the form indexes: an empty page would look like an answer. While the rows are made again, the version that
+/// does may be still to come.
 async fn check_fields(
     snapshot: &mut Connection<'_>,
     tenant: &TenantId,
     query: &SubmissionQuery,
+    position: Position,
 ) -> Result<(), QueryError> {
     for pointer in query.fields() {
         let Some(form) = &query.form else {
@@ -215,6 +219,9 @@ async fn check_fields(
         .one(snapshot)
         .await?
         .value()?;
+        if !indexed && checkpoint::is_behind_others(snapshot, tenant, position).await? {
+            return Err(Behind { position }.into());
+        }
         if !indexed {
             return Err(QueryError::NotIndexed { pointer: pointer.to_owned() });
         }
