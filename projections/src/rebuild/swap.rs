@@ -106,20 +106,23 @@ pub(super) async fn make_ready(
     indexes: &[String],
     read_models: &[ReadModel],
 ) -> Result<bool, sqlx::Error> {
-    let analyze = |table: &&str| format!("ANALYZE {schema}.{table}");
-    let tables = read_models.iter().flat_map(|read_model| read_model.tables());
     let limits = format!(
         "SET maintenance_work_mem TO '{INDEX_MEMORY}'; SET lock_timeout TO {}",
         OTHERS_TIMEOUT.as_millis()
     );
     session.execute(&*limits).await?;
-    for statement in indexes.iter().cloned().chain(tables.map(|table| analyze(&table))) {
-        if !unless_held(session.execute(&*statement).await.map(drop))? {
-            return Ok(false);
+    let mut ready = true;
+    let tables = read_models.iter().flat_map(|read_model| read_model.tables());
+    let analyze = tables.map(|table| format!("ANALYZE {schema}.{table}"));
+    for statement in indexes.iter().cloned().chain(analyze) {
+        ready = unless_held(session.execute(&*statement).await.map(drop))?;
+        if !ready {
+            break;
         }
     }
+    // What comes after waits for as long as it takes.
     session.execute("RESET lock_timeout").await?;
-    Ok(true)
+    Ok(ready)
 }
 
 /// How an exchange ended.
