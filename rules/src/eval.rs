@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use crate::budget::Budget;
 use crate::error::{ErrorKind, EvalError};
 use crate::layout::Slot;
-use crate::node::{Dispatch, Node, Order};
+use crate::node::{self, Dispatch, Node, Order};
 use crate::overload::{no_overload, select_optional};
 use crate::slots::{Cell, Slots};
 use crate::value::{Map, Value};
@@ -17,13 +17,9 @@ use crate::value::{Map, Value};
 mod fold;
 pub(crate) mod quick;
 pub(crate) mod trace;
+mod weight;
 
 pub(crate) use fold::round_cost;
-
-/// Bytes of a text that an operation passes over at the cost of one unit.
-const TEXT_BYTES_PER_UNIT: usize = 256;
-/// Elements of a list or map that an operation passes over at the cost of one unit.
-const ELEMENTS_PER_UNIT: usize = 4;
 
 type Ran<'a> = Result<Value<'a>, EvalError>;
 
@@ -65,6 +61,20 @@ impl<'f, 'a> Frame<'f, 'a> {
                 let arg = self.operand(arg, &mut hold)?;
                 self.weigh(&[arg])?;
                 run(arg)
+            }
+            Node::Look1(run, arg) => {
+                let mut hold = Value::Null;
+                let arg = self.operand(arg, &mut hold)?;
+                self.weigh_look(arg)?;
+                run(arg)
+            }
+            Node::Look2(run, args) => {
+                let (mut left, mut right) = (Value::Null, Value::Null);
+                let left = self.operand(&args[0], &mut left)?;
+                let right = self.operand(&args[1], &mut right)?;
+                self.weigh_look(left)?;
+                self.weigh_look(right)?;
+                run(left, right)
             }
             Node::Local(at) => Ok(self.locals[*at as usize].clone()),
             Node::Cond(parts) => {
@@ -119,10 +129,13 @@ impl<'f, 'a> Frame<'f, 'a> {
         }
     }
 
-    /// Spends what operands cost by their size, inside loops; outside of them, source and submission bound the work.
+    /// Spends what operands cost by their size.
     #[inline(always)]
     fn weigh(&mut self, operands: &[&Value<'a>]) -> Result<(), EvalError> {
-        if self.locals.is_empty() { Ok(()) } else { self.weigh_in_loop(operands) }
+        if operands.iter().all(|operand| weight::is_light(operand)) {
+            return Ok(());
+        }
+        self.spend_all(operands)
     }
 
     fn weigh_all(&mut self, operands: &[Value<'a>]) -> Result<(), EvalError> {
@@ -130,15 +143,31 @@ impl<'f, 'a> Frame<'f, 'a> {
     }
 
     #[inline(never)]
-    fn weigh_in_loop(&mut self, operands: &[&Value<'a>]) -> Result<(), EvalError> {
-        let sizes = operands.iter().map(|operand| match operand {
-            Value::String(text) => text.len() / TEXT_BYTES_PER_UNIT,
-            Value::Bytes(bytes) => bytes.len() / TEXT_BYTES_PER_UNIT,
-            Value::List(list) => list.len() / ELEMENTS_PER_UNIT,
-            Value::Map(map) => map.len() / ELEMENTS_PER_UNIT,
-            _ => 0,
-        });
-        self.budget.spend(sizes.sum::<usize>() as u64)
+    fn spend_all(&mut self, operands: &[&Value<'a>]) -> Result<(), EvalError> {
+        self.budget.spend(operands.iter().map(|operand| weight::of_all(operand)).sum())
+    }
+
+    /// As [`Frame::weigh`], of an operation that looks at no more than one element.
+    #[inline(always)]
+    fn weigh_look(&mut self, operand: &Value<'a>) -> Result<(), EvalError> {
+        if weight::is_light(operand) {
+            return Ok(());
+        }
+        self.budget.spend(weight::of_a_look(operand, !self.locals.is_empty()))
+    }
+
+    /// As [`Frame::weigh`], of a test. A list that the rule spells out is bounded by its text, and free outside loops.
+    #[inline(always)]
+    fn weigh_test(&mut self, args: &[Node; 2], left: &Value<'a>, right: &Value<'a>) -> Result<(), EvalError> {
+        if quick::is_free(args, left, right) && (weight::is_light(right) || self.locals.is_empty()) {
+            return Ok(());
+        }
+        self.spend_test(left, right)
+    }
+
+    #[inline(never)]
+    fn spend_test(&mut self, left: &Value<'a>, right: &Value<'a>) -> Result<(), EvalError> {
+        self.budget.spend(weight::of_test(left, right))
     }
 
     /// The truth of `node`.
@@ -156,13 +185,13 @@ impl<'f, 'a> Frame<'f, 'a> {
                 if let (Some(left), Some(right)) =
                     (quick::lying(&args[0], self.slots), quick::lying(&args[1], self.slots))
                 {
-                    self.weigh(&[left, right])?;
+                    self.weigh_test(args, left, right)?;
                     return run(left, right);
                 }
                 let (mut left, mut right) = (Value::Null, Value::Null);
                 let left = self.operand(&args[0], &mut left)?;
                 let right = self.operand(&args[1], &mut right)?;
-                self.weigh(&[left, right])?;
+                self.weigh_test(args, left, right)?;
                 run(left, right)
             }
             Node::And(nodes) => self.logic(nodes, false),
@@ -251,7 +280,13 @@ impl<'f, 'a> Frame<'f, 'a> {
 
     fn dispatch(&mut self, dispatch: &'a Dispatch) -> Ran<'a> {
         let args = self.all(&dispatch.args)?;
-        self.weigh_all(&args)?;
+        match &args[..] {
+            args if node::only_looks(dispatch.name) => {
+                args.iter().try_for_each(|arg| self.weigh_look(arg))?;
+            }
+            [left, right] if dispatch.rows.iter().all(|row| row.is_test()) => self.spend_test(left, right)?,
+            args => self.weigh_all(args)?,
+        }
         match dispatch.rows.iter().find(|row| row.accepts(&args)) {
             Some(row) => row.call(&args),
             None => Err(no_overload(dispatch.name, &args)),

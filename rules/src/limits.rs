@@ -37,6 +37,10 @@ pub const REGEX_BYTES_MAX: usize = 256 * 1024;
 /// Rules in one rule set. More are refused at compile time.
 pub const RULES_MAX: usize = 2_000;
 
+/// Longest source text whose syntax tree is kept between ordering a rule set and compiling it, in bytes. A longer one is parsed
+/// twice: a tree takes many times the memory of its text, and those of all rules would lie there at once.
+pub const TREE_KEPT_BYTES_MAX: usize = 4 * 1024;
+
 /// Rows of one decision table. More are refused at compile time.
 pub const TABLE_ROWS_MAX: usize = 10_000;
 

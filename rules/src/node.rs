@@ -32,6 +32,9 @@ pub(crate) enum Node {
     /// One overload, chosen by the checker.
     Call1(for<'a> fn(&Value<'a>) -> Result<Value<'a>, EvalError>, Box<Node>),
     Call2(for<'a> fn(&Value<'a>, &Value<'a>) -> Result<Value<'a>, EvalError>, Box<[Node; 2]>),
+    /// As the two before, of overloads that only look: their work does not grow with lists and maps that they are given.
+    Look1(for<'a> fn(&Value<'a>) -> Result<Value<'a>, EvalError>, Box<Node>),
+    Look2(for<'a> fn(&Value<'a>, &Value<'a>) -> Result<Value<'a>, EvalError>, Box<[Node; 2]>),
     /// A comparison, or another test of two operands.
     Test(for<'a> fn(&Value<'a>, &Value<'a>) -> Result<bool, EvalError>, Box<[Node; 2]>),
     /// A field beside a constant number: the commonest condition of a form, with nothing to fetch but the slot. A whole one is
@@ -153,6 +156,11 @@ impl Order {
     }
 }
 
+/// Whether the overloads called `name` look at one element of a list or map, at its size, or hand it on as it is.
+pub(crate) fn only_looks(name: &str) -> bool {
+    ["[]", "[?]", "size", "first", "last", "or", "orValue", "optional.of", "type", "dyn"].contains(&name)
+}
+
 impl Node {
     /// Calls the overload of the row called `name`.
     pub fn call_row(name: &str, run: Run, args: Vec<Node>) -> Node {
@@ -163,7 +171,17 @@ impl Node {
             (Some(order), [Node::Slot(slot), Node::Const(Value::Int(bound))]) => {
                 Node::IntBound(*slot, order, *bound)
             }
+            _ if only_looks(name) => Node::call(run, args).looking(),
             _ => Node::call(run, args),
+        }
+    }
+
+    /// The call as one that only looks.
+    fn looking(self) -> Node {
+        match self {
+            Node::Call1(run, arg) => Node::Look1(run, arg),
+            Node::Call2(run, args) => Node::Look2(run, args),
+            other => other,
         }
     }
 
@@ -213,8 +231,11 @@ impl Node {
             Node::Cond(nodes) => {
                 nodes[0].cost().saturating_add(nodes[1].cost().max(nodes[2].cost())).saturating_add(1)
             }
-            Node::NonNull(node) | Node::Call1(_, node) => node.cost().saturating_add(1),
+            Node::NonNull(node) | Node::Call1(_, node) | Node::Look1(_, node) => {
+                node.cost().saturating_add(1)
+            }
             Node::Call2(_, nodes)
+            | Node::Look2(_, nodes)
             | Node::Test(_, nodes)
             | Node::Let(nodes)
             | Node::OptionalMap { parts: nodes, .. } => sum(&nodes[..]),

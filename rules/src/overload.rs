@@ -88,6 +88,11 @@ impl Overload {
         self.params.len() == args.len() && self.params.iter().zip(args).all(|(param, arg)| param.accepts(arg))
     }
 
+    /// Whether the row is a test of two operands.
+    pub fn is_test(&self) -> bool {
+        matches!(self.run, Run::Test(_))
+    }
+
     /// Runs the row on arguments of the right number.
     pub fn call<'a>(&self, args: &[Value<'a>]) -> Ran<'a> {
         match (self.run, args) {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use effort::Effort;
 use formledger_rules::dynamic::eval_ndjson_case;
-use formledger_rules::limits::{HEIGHT_MAX, NESTING_MAX, SOURCE_BYTES_MAX};
-use formledger_rules::{Budget, ErrorKind, EvalError, Field, Layout, ObjectType, Program, Type};
+use formledger_rules::limits::{HEIGHT_MAX, NESTING_MAX, RULES_MAX, SOURCE_BYTES_MAX};
+use formledger_rules::{Budget, ErrorKind, EvalError, Field, Layout, ObjectType, Program, RuleSet, Type};
 use serde_json::{Value as Json, json};
 
 /// CPU time: far more than any of these needs, far less than an unbounded one would take.
@@ -152,6 +152,89 @@ fn loops_pay_for_the_size_of_what_they_work_on() {
         assert_eq!(error.kind(), ErrorKind::Budget, "{source}");
     }
     assert!(effort.spent() < PATIENCE);
+}
+
+/// As many rules as there may be, each after the next one; `junk` is what each reads besides, often.
+fn reversed_chain(junk: usize) -> Json {
+    let junk = format!("size([{}]) > 0", vec!["n"; junk].join(", "));
+    let rule = |at: usize| {
+        let when = if at + 1 < RULES_MAX {
+            format!("{junk} && outcomes.r{:04}.matched", at + 1)
+        } else {
+            junk.clone()
+        };
+        json!({"id": format!("r{at:04}"), "kind": "decision", "when": when, "then": 1})
+    };
+    (0..RULES_MAX).map(rule).collect()
+}
+
+#[test]
+fn as_many_rules_as_there_may_be_are_ordered_whoever_waits_for_whom() {
+    let effort = Effort::begin();
+    let rules = RuleSet::compile(&reversed_chain(190), &layout()).expect("the chain is no circle");
+    assert!(effort.spent() < PATIENCE);
+    let data = data();
+    let outcomes = rules.evaluate(&data, &[], &mut Budget::default()).outcomes;
+    assert_eq!(&*outcomes[0].rule, "r1999", "the last one waits for nobody");
+    assert!(outcomes.iter().all(|outcome| outcome.matched));
+}
+
+#[test]
+fn as_many_rules_as_there_may_be_that_all_wait_for_all_are_refused_at_once() {
+    let effort = Effort::begin();
+    let rule = |at: usize| {
+        let name = format!("f{at:04}");
+        json!({"id": name, "kind": "decision", "when": "outcomes == outcomes", "then": 1})
+    };
+    let refused = RuleSet::compile(&(0..RULES_MAX).map(rule).collect(), &layout());
+    assert!(refused.expect_err("a circle")[0].message.contains("waits for its own result"));
+    assert!(effort.spent() < PATIENCE);
+}
+
+#[test]
+fn conditions_pay_for_the_lists_they_compare() {
+    let fields = ["xs", "ys"].map(|name| Field::required(name, Type::list(Type::Int)));
+    let nested = ["xss", "yss"].map(|name| Field::required(name, Type::list(Type::list(Type::Int))));
+    let fields = fields.into_iter().chain(nested).chain([
+        Field::required("n", Type::Int),
+        Field::required("a", Type::Dyn),
+        Field::required("b", Type::Dyn),
+        Field::required("text", Type::String),
+    ]);
+    let layout = Layout::new(Arc::new(ObjectType::new(fields, false)));
+    let ones = json!(vec![1; 250_000]);
+    let data = json!({"xs": ones, "ys": ones, "xss": [ones], "yss": [ones], "n": 1, "a": ones, "b": ones,
+                      "text": "a".repeat(1_000_000)});
+    let slots = layout.bind(&data);
+    let effort = Effort::begin();
+    for condition in [
+        "xs == ys",
+        "!(xs != ys)",
+        "xss == yss",
+        "[xs] == [ys]",
+        "xs in yss",
+        "optional.of(xs) == optional.of(ys)",
+        "a == b",
+        "!(2 in xs)",
+        "sum(xs) > 0",
+        "!(text.matches('b$'))",
+        "!(text.contains('b'))",
+    ] {
+        for last in ["n > 0", "n + 1 > 0"] {
+            let source = format!("{} && {last}", vec![condition; 2_000].join(" && "));
+            let program =
+                Program::compile(&source, &layout).unwrap_or_else(|problems| panic!("{problems:?}"));
+            let refused = program.eval_bool(&slots, &mut Budget::new(2_000_000)).expect_err(condition);
+            assert_eq!(refused.kind(), ErrorKind::Budget, "{condition}");
+        }
+    }
+    assert!(effort.spent() < PATIENCE);
+    // What only looks at a large value costs what it costs of a small one.
+    for condition in ["size(xs) > 0", "xs[0] == 1", "xs != []", "n in [1, 2]", "xs.last().orValue(0) == 1"] {
+        let source = vec![condition; 1_000].join(" && ");
+        let program = Program::compile(&source, &layout).unwrap_or_else(|problems| panic!("{problems:?}"));
+        assert_eq!(program.eval_bool(&slots, &mut Budget::new(1_000)), Ok(true), "{condition}");
+    }
 }
 
 #[test]

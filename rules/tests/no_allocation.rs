@@ -1,9 +1,10 @@
-//! Rules over numbers, texts, booleans, times and lists of them are evaluated without asking the allocator for anything.
+//! Rules over numbers, texts, booleans, times and lists of them are evaluated without asking the allocator for anything; ordering
+//! them asks for little at a time.
 
 use std::sync::Arc;
 
 use allocation_counter::{AllocationInfo, measure};
-use formledger_rules::{Budget, Field, Layout, ObjectType, Program, Type};
+use formledger_rules::{Budget, Field, Layout, ObjectType, Program, RuleSet, Type};
 use serde_json::{Value as Json, json};
 
 /// Every form of expression that forms use to decide and to refuse; what makes a new text, list or map is not among them.
@@ -81,4 +82,21 @@ fn evaluating_a_rule_over_filled_slots_allocates_nothing() {
 fn what_makes_a_text_is_counted() {
     let (layout, data) = (layout(), data());
     assert!(evaluating("note + country", &layout, &data).count_total > 0);
+}
+
+#[test]
+fn rules_are_ordered_without_the_large_trees_of_all_of_them_at_once() {
+    const RULES: usize = 40;
+    let junk = vec!["count"; 8_000].join(", ");
+    // A circle, so that nothing is compiled after it was ordered.
+    let rule = |at: usize| {
+        let when = format!("size([{junk}]) > 0 && outcomes.r{}.matched", (at + 1) % RULES);
+        json!({"id": format!("r{at}"), "kind": "decision", "when": when, "then": 1})
+    };
+    let rules: Json = (0..RULES).map(rule).collect();
+    let text = rules.to_string().len();
+    let layout = layout();
+    let counted = measure(|| assert!(RuleSet::compile(&rules, &layout).is_err()));
+    let most = u64::try_from(text * 3).unwrap();
+    assert!(counted.bytes_max < most, "{} bytes at once for a text of {text}", counted.bytes_max);
 }

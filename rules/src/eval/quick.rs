@@ -2,8 +2,9 @@
 //!
 //! Part of the evaluator; what a program tries before anything else, because most rules of a form are nothing more. The answer
 //! is one byte in a register: nothing is made, spent or reported here. Where there is none, because a field is missing,
-//! an operand has to be computed or a test fails, [`super::Frame`] begins again and says why.
+//! an operand has to be computed or paid for by its size, or a test fails, [`super::Frame`] begins again and says why.
 
+use super::weight;
 use crate::layout::Slot;
 use crate::node::Node;
 use crate::slots::{Cell, Slots};
@@ -56,10 +57,20 @@ pub(super) fn atom<'a>(node: &'a Node, slots: &Slots<'a>) -> Option<bool> {
 #[inline(never)]
 fn test<'a>(node: &'a Node, slots: &Slots<'a>) -> Option<bool> {
     match node {
-        Node::Test(run, args) => run(lying(&args[0], slots)?, lying(&args[1], slots)?).ok(),
+        Node::Test(run, args) => {
+            let (left, right) = (lying(&args[0], slots)?, lying(&args[1], slots)?);
+            if is_free(args, left, right) { run(left, right).ok() } else { None }
+        }
         Node::Present(slot) => present(*slot, slots),
         _ => None,
     }
+}
+
+/// Whether a test of two operands costs nothing by their size: both are light, or the second is a list that the rule itself spells
+/// out, as in `country in ['DE', 'FR']`. Everything else is paid for, which is not done here.
+#[inline(always)]
+pub(super) fn is_free(args: &[Node; 2], left: &Value<'_>, right: &Value<'_>) -> bool {
+    weight::is_light(left) && (weight::is_light(right) || matches!(args[1], Node::Const(Value::List(_))))
 }
 
 /// Whether a slot has a value that is not null; `None` when nothing was bound to it.
@@ -90,78 +101,144 @@ mod tests {
 
     use serde_json::{Value as Json, json};
 
-    use super::*;
     use crate::budget::Budget;
-    use crate::check::{Checker, Mode};
-    use crate::eval::Frame;
     use crate::layout::Layout;
-    use crate::syntax::parse;
+    use crate::program::Program;
+    use crate::slots::Slots;
     use crate::types::{Field, ObjectType, Type};
+    use crate::value::Value;
 
-    /// `n`, `d` and `t` may be missing; a text where a number belongs is a misfit.
-    const CONDITIONS: [&str; 10] = [
-        "n > 3",
-        "n <= 3 || d >= 0.5",
-        "d < 1 && t == 'x'",
-        "t in ['x', 'y'] || n > 3",
-        "has(n) && n > 3",
-        "has(t) || has(d)",
-        "n > 3 && (d > 0.5 || t != 'x') && has(t)",
-        "(n > 3 && d > 0.5) || (n <= 3 && d <= 0.5)",
-        "n + 1 > 3 || d > 0.5",
-        "t.startsWith('x') && n > 3",
+    /// Comparisons of two operands, which are asked of `dyn(a) op dyn(b)`, too: that is never decided at once.
+    const ATOMS: [(&str, &str, &str); 20] = [
+        ("n", ">", "3"),
+        ("n", "<=", "3"),
+        ("n", "==", "4"),
+        ("n", "<", "d"),
+        ("d", ">=", "0.5"),
+        ("d", "<", "1"),
+        ("d", "!=", "d"),
+        ("d", ">", "n"),
+        ("u", ">=", "uint(3)"),
+        ("u", "<", "n"),
+        ("u", "==", "d"),
+        ("p", ">", "decimal('0.5')"),
+        ("p", "<=", "n"),
+        ("p", "==", "d"),
+        ("t", "==", "'x'"),
+        ("t", "<", "'y'"),
+        ("t", "in", "['x', 'y']"),
+        ("m", "==", "4"),
+        ("m", "!=", "null"),
+        ("xs", "==", "[2, 4]"),
     ];
 
     fn layout() -> Layout {
-        let fields = [("n", Type::Int), ("d", Type::Double), ("t", Type::String)];
+        let fields = [
+            ("n", Type::Int),
+            ("d", Type::Double),
+            ("u", Type::Uint),
+            ("p", Type::Decimal),
+            ("t", Type::String),
+            ("m", Type::nullable(Type::Int)),
+            ("xs", Type::list(Type::Int)),
+        ];
         let fields = fields.map(|(name, ty)| Field::optional(name, ty));
         Layout::new(Arc::new(ObjectType::new(fields, false)))
     }
 
+    /// Every field there, missing, null and of the wrong kind, beside others that are there.
     fn submissions() -> Vec<Json> {
-        let (n, d, t) = (
-            [json!(2), json!(4), json!("no")],
-            [json!(0.2), json!(0.9), json!(7)],
-            [json!("x"), json!("z"), json!("")],
-        );
-        let mut all = Vec::new();
-        for (n, d, t) in n
-            .iter()
-            .flat_map(|n| d.iter().map(move |d| (n, d)))
-            .flat_map(|(n, d)| t.iter().map(move |t| (n, d, t)))
-        {
-            all.push(json!({"n": n, "d": d, "t": t}));
-            all.extend([
-                json!({"n": n, "d": d}),
-                json!({"d": d, "t": t}),
-                json!({"n": n, "t": t, "d": null}),
-            ]);
+        let low = json!({"n": 2, "d": 0.2, "u": 2, "p": "0.2", "t": "x", "m": null, "xs": [2, 4]});
+        let high = json!({"n": 4, "d": 4.0, "u": 4, "p": "4", "t": "z", "m": 4, "xs": [4]});
+        let mut all = vec![json!({}), low.clone(), high.clone()];
+        for base in [low, high] {
+            for name in ["n", "d", "u", "p", "t", "m", "xs"] {
+                for value in [None, Some(Json::Null), Some(json!(7.5)), Some(json!("no")), Some(json!([]))] {
+                    let mut changed = base.clone();
+                    match value {
+                        Some(value) => changed[name] = value,
+                        None => drop(changed.as_object_mut().unwrap().remove(name)),
+                    }
+                    all.push(changed);
+                }
+            }
         }
         all
     }
 
+    /// `true`, `false`, or `None` where there is no value.
+    fn truth(program: &Program, slots: &Slots<'_>) -> Option<bool> {
+        program.eval_bool(slots, &mut Budget::default()).ok()
+    }
+
+    fn compiled(source: &str, layout: &Layout) -> Program {
+        Program::compile(source, layout).unwrap_or_else(|problems| panic!("{source}: {problems:?}"))
+    }
+
+    /// CEL's logic over the values of its operands: one that decides wins over those without a value.
+    fn logic(operands: [Option<bool>; 2], decides: bool) -> Option<bool> {
+        if operands.contains(&Some(decides)) {
+            return Some(decides);
+        }
+        operands.iter().all(Option::is_some).then_some(!decides)
+    }
+
     #[test]
-    fn what_is_decided_at_once_is_what_the_evaluator_says() {
+    fn what_is_decided_at_once_is_what_slower_ways_say() {
         let layout = layout();
+        let atoms = ATOMS.map(|(a, op, b)| {
+            let dynamic = format!("dyn({a}) {op} dyn({b})");
+            (
+                format!("{a} {op} {b}"),
+                compiled(&format!("{a} {op} {b}"), &layout),
+                compiled(&dynamic, &layout),
+            )
+        });
+        let pairs: Vec<_> = atoms
+            .iter()
+            .flat_map(|a| atoms.iter().map(move |b| (a, b)))
+            .flat_map(|(a, b)| [("&&", false), ("||", true)].map(|(op, decides)| (a, b, op, decides)))
+            .map(|(a, b, op, decides)| (compiled(&format!("{} {op} {}", a.0, b.0), &layout), a, b, decides))
+            .collect();
+        let nan = layout.slot(&["d"]).unwrap();
         let (mut decided, mut left) = (0, 0);
-        for source in CONDITIONS {
-            let tree = parse(source).unwrap();
-            let node = Checker::new(source, &layout, Mode::Checked).check_root(&tree, None).node;
-            for data in submissions() {
-                let slots = layout.bind(&data);
-                match truth(&node, &slots) {
-                    Some(truth) => {
-                        decided += 1;
-                        assert_eq!(
-                            Frame::new(&slots, &mut Budget::default()).truth(&node),
-                            Ok(truth),
-                            "{source} on {data}"
-                        );
-                    }
-                    None => left += 1,
+        for data in submissions() {
+            for with_nan in [false, true] {
+                let mut slots = layout.bind(&data);
+                if with_nan {
+                    slots.set(nan, Value::Double(f64::NAN));
+                }
+                for (source, quick, slow) in &atoms {
+                    assert_eq!(
+                        truth(quick, &slots),
+                        truth(slow, &slots),
+                        "{source} on {data}, NaN: {with_nan}"
+                    );
+                }
+                for (program, a, b, decides) in &pairs {
+                    let wanted = logic([truth(&a.2, &slots), truth(&b.2, &slots)], *decides);
+                    let said = truth(program, &slots);
+                    assert_eq!(said, wanted, "{} and {} on {data}, NaN: {with_nan}", a.0, b.0);
+                    *(if said.is_some() { &mut decided } else { &mut left }) += 1;
                 }
             }
         }
-        assert!(decided > 100 && left > 100, "{decided} decided, {left} left");
+        assert!(decided > 1_000 && left > 1_000, "{decided} decided, {left} left");
+    }
+
+    #[test]
+    fn presence_is_whether_the_submission_has_a_value() {
+        let layout = layout();
+        for data in submissions() {
+            for name in ["n", "d", "u", "p", "t", "m", "xs"] {
+                let slots = layout.bind(&data);
+                let said = truth(&compiled(&format!("has({name})"), &layout), &slots);
+                assert_eq!(
+                    said,
+                    Some(data.get(name).is_some_and(|value| !value.is_null())),
+                    "{name} of {data}"
+                );
+            }
+        }
     }
 }

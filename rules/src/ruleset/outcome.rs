@@ -99,7 +99,7 @@ pub struct Outcome {
     pub rule: Arc<str>,
     /// Whether the condition held, or a row of the table matched.
     pub matched: bool,
-    /// `then`, `otherwise` or the table's result, shared with the rule; null when there is none.
+    /// `then`, `otherwise` or the table's result, shared with the rule where it is the rule's own; null when there is none.
     pub value: Arc<Json>,
     /// Why it did not match, when a field it reads is missing.
     pub reason: Option<String>,

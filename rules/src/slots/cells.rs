@@ -40,7 +40,8 @@ impl<'a> Cells<'a> {
         self.cells[slot.index()] = ManuallyDrop::new(cell);
     }
 
-    #[cold]
+    /// Apart for its size, not for being rare: after one owning cell every further one is put here.
+    #[inline(never)]
     fn put_owning(&mut self, slot: Slot, cell: Cell<'a>) {
         self.owning = true;
         let before = replace(&mut self.cells[slot.index()], ManuallyDrop::new(cell));
