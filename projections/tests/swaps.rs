@@ -122,6 +122,29 @@ async fn tables_that_somebody_changed_by_hand_stay_and_get_the_new_rows() {
     }
 }
 
+#[tokio::test]
+async fn a_login_that_begins_in_another_role_exchanges_tables_with_that_roles_rights() {
+    let database = Database::create().await;
+    // The roles of the read models belong to the cluster.
+    let (_dir, store, _) = filled(&database.url()).await;
+    let mut connection = database.connect().await;
+    let (owner, login) = (format!("owner_{}", database.name()), format!("login_{}", database.name()));
+    let handed_over = format!(
+        "DROP SCHEMA read_models CASCADE; CREATE ROLE {owner} NOLOGIN; CREATE ROLE {login} LOGIN NOINHERIT IN ROLE {owner};
+         GRANT formledger_projector, formledger_reader TO {owner};
+         GRANT CREATE ON DATABASE {} TO {owner}; ALTER ROLE {login} SET role TO {owner}",
+        database.name()
+    );
+    sqlx::raw_sql(&handed_over).execute(&mut connection).await.expect("hands over");
+    let url = database.url().replace("//postgres", &format!("//{login}"));
+    let models = open_postgres(&url).await;
+    Runner::new(store.clone(), models, RunnerSettings::default()).run_once().await.expect("a run");
+    let old = table(&mut connection).await;
+    let place = ReadModelPlace::postgres(&url).expect("a URL");
+    rebuild(&store, &place, RebuildRequest::default(), |_| {}).await.expect("a rebuild");
+    assert_ne!(table(&mut connection).await, old, "it was exchanged");
+}
+
 /// Rebuilds, and does something else once everything is folded.
 async fn rebuild_while(
     store: &Store,
