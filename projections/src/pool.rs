@@ -183,6 +183,7 @@ mod tests {
         assert!(pool.begin(&role, "").await.is_err(), "it is gone");
         pool.begin("pg_monitor", "").await.expect("which is nobody else's affair");
     }
+
     /// What an exchange of tables waits for (docs/adr/0009).
     #[tokio::test]
     async fn whoever_reads_holds_the_checkpoints() {

@@ -242,6 +242,7 @@ impl Rebuilding {
         gone.retain(|tenant| !tenants.contains(tenant));
         Ok(Folded { tenants, gone, largest, total })
     }
+
     /// Brings fresh rows near the end of all ledgers, or of one, beside the live projector.
     async fn catch_up(&mut self, only: Option<&TenantId>) -> Result<(), RebuildError> {
         for _ in 0..CATCH_UPS_MAX {

@@ -155,7 +155,7 @@ mod tests {
                     let mut changed = base.clone();
                     match value {
                         Some(value) => changed[name] = value,
-                        None => drop(changed.as_object_mut().unwrap().remove(name)),
+                        None => drop(changed.as_object_mut().expect("an object").remove(name)),
                     }
                     all.push(changed);
                 }
@@ -198,7 +198,7 @@ mod tests {
             .flat_map(|(a, b)| [("&&", false), ("||", true)].map(|(op, decides)| (a, b, op, decides)))
             .map(|(a, b, op, decides)| (compiled(&format!("{} {op} {}", a.0, b.0), &layout), a, b, decides))
             .collect();
-        let nan = layout.slot(&["d"]).unwrap();
+        let nan = layout.slot(&["d"]).expect("a field");
         let (mut decided, mut left) = (0, 0);
         for data in submissions() {
             for with_nan in [false, true] {
