@@ -163,7 +163,7 @@ impl App {
             audit: AuditLog::new(),
             attachments,
             uploads: Places::new(settings.limits.uploads_max, settings.limits.uploads_per_tenant_max),
-            catalogue: Catalogue::new(),
+            catalogue: Catalogue::new(settings.limits.compiled_forms_max),
             checked_forms: CheckedForms::new(),
             feed_pages: FeedPages::new(),
             feeds: Places::new(settings.limits.feeds_max, settings.limits.feeds_per_tenant_max),

@@ -6,18 +6,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use formledger_domain::{
-    CompiledForm, Form, FormDefinition, FormError, FormEvent, FormId, FormPin, FormVersion, LedgerAggregate,
-    Sequence, TenantContext, TenantId,
+    CanonicalJson, CompiledForm, Form, FormDefinition, FormError, FormEvent, FormId, FormPin, FormVersion,
+    LedgerAggregate, Sequence, TenantContext, TenantId,
 };
-use formledger_store::{RecordedEvent, TenantLedger, causes};
+use formledger_store::{Moment, RecordedEvent, TenantLedger, causes};
+use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
 use crate::bounded::BoundedMap;
 use crate::error::ApiError;
-use crate::limits::COMPILED_FORMS_MAX;
+use crate::limits::KNOWN_FORMS_MAX;
 
-/// How long an entry is used before the form's stream is asked again. Publications of this process are known at once; this bounds how
-/// long one that another process recorded stays unseen.
+/// How long an entry is used before the form's stream is asked again, unless it is known that nobody else appended to the ledger. Publications
+/// of this process are known at once; this bounds how long one that another process recorded stays unseen.
 const FRESH_FOR: Duration = Duration::from_secs(2);
 
 /// Loads that may run at once, chosen by form: enough that forms do not wait for each other, few enough that a burst of
@@ -30,38 +31,59 @@ type Key = (TenantId, FormId);
 pub struct Catalogue {
     newest: BoundedMap<Key, Entry>,
     /// By the era, too, in which they were read: a version that was lost may have been published otherwise since.
-    pinned: BoundedMap<(TenantId, u64, FormId, FormVersion), Arc<CompiledForm>>,
+    pinned: BoundedMap<(TenantId, u64, FormId, FormVersion), Text>,
+    /// Of tenants that publish the same texts, as those do that begin with the same template, one does for all.
+    compiled: BoundedMap<Text, Arc<CompiledForm>>,
     loaders: [Mutex<()>; LOADERS],
+}
+
+/// SHA-256 of all that a compiled form is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Text([u8; 32]);
+
+impl Text {
+    fn of(form: &FormId, version: FormVersion, definition: &CanonicalJson) -> Self {
+        // No id and no number holds a line break.
+        let pin = format!("{form}\n{version}\n");
+        Self(Sha256::new().chain_update(pin).chain_update(definition.as_str()).finalize().into())
+    }
 }
 
 #[derive(Clone)]
 struct Entry {
     /// What takes submissions now, or why nothing does.
-    open: Result<Arc<CompiledForm>, FormError>,
+    open: Result<Text, FormError>,
     sequence: Sequence,
     /// The ledgers' era in which it was read.
     era: u64,
+    /// Before it was read.
+    since: Moment,
     loaded: Instant,
 }
+
+/// A form that takes submissions, or why it does not.
+type Open = Result<Arc<CompiledForm>, FormError>;
 
 impl Entry {
     /// Whether it can be used without asking the form's stream.
     fn is_fresh(&self, ledger: &TenantLedger) -> bool {
-        self.loaded.elapsed() < FRESH_FOR && self.era == ledger.era()
+        self.era == ledger.era()
+            && (self.loaded.elapsed() < FRESH_FOR || ledger.is_ours_since(self.since, FRESH_FOR))
     }
 }
 
 impl Catalogue {
-    /// An empty catalogue.
-    pub fn new() -> Self {
-        Self::of(COMPILED_FORMS_MAX)
+    /// An empty catalogue that keeps so many compiled forms.
+    pub fn new(compiled_max: usize) -> Self {
+        Self::of(KNOWN_FORMS_MAX, compiled_max)
     }
 
-    /// An empty catalogue that keeps so many forms, and so many versions that are not their newest.
-    fn of(forms_max: usize) -> Self {
+    /// An empty catalogue that knows so many forms, and so many versions that are not their newest.
+    fn of(known_max: usize, compiled_max: usize) -> Self {
         Self {
-            newest: BoundedMap::new(forms_max),
-            pinned: BoundedMap::new(forms_max),
+            newest: BoundedMap::new(known_max),
+            pinned: BoundedMap::new(known_max),
+            compiled: BoundedMap::new(compiled_max),
             loaders: Default::default(),
         }
     }
@@ -77,20 +99,24 @@ impl Catalogue {
         form: &FormId,
     ) -> Result<Arc<CompiledForm>, ApiError> {
         let key = (context.tenant.clone(), form.clone());
-        match self.newest.get(&key) {
-            Some(entry) if entry.is_fresh(ledger) => Ok(entry.open?),
-            stale => {
+        let known = self.newest.get(&key);
+        let usable = known.as_ref().and_then(|entry| self.compiled_of(entry));
+        match (known, usable) {
+            (Some(entry), Some(open)) if entry.is_fresh(ledger) => Ok(open?),
+            (known, usable) => {
                 let loader = self.loader(&key);
+                let of_era = known.filter(|entry| entry.era == ledger.era()).and(usable);
                 // Somebody is asking already: what is known is good enough meanwhile.
-                let _loading = match (loader.try_lock(), stale) {
+                let _loading = match (loader.try_lock(), of_era) {
                     (Ok(guard), _) => guard,
-                    (Err(_), Some(entry)) if entry.era == ledger.era() => return Ok(entry.open?),
-                    (Err(_), _) => loader.lock().await,
+                    (Err(_), Some(open)) => return Ok(open?),
+                    (Err(_), None) => loader.lock().await,
                 };
-                if let Some(entry) = self.newest.get(&key).filter(|entry| entry.is_fresh(ledger)) {
-                    return Ok(entry.open?);
+                let fresh = self.newest.get(&key).filter(|entry| entry.is_fresh(ledger));
+                if let Some(open) = fresh.and_then(|entry| self.compiled_of(&entry)) {
+                    return Ok(open?);
                 }
-                Ok(self.load(ledger, context, key).await?.open?)
+                Ok(self.load(ledger, context, key).await??)
             }
         }
     }
@@ -121,7 +147,7 @@ impl Catalogue {
         pin: &FormPin,
     ) -> Result<Arc<CompiledForm>, ApiError> {
         let key = (context.tenant.clone(), ledger.era(), pin.form.clone(), pin.version);
-        if let Some(compiled) = self.pinned.get(&key) {
+        if let Some(compiled) = self.pinned.get(&key).and_then(|text| self.compiled.get(&text)) {
             return Ok(compiled);
         }
         let events = ledger.load(&context.stream::<Form>(&pin.form)).await?;
@@ -133,27 +159,71 @@ impl Catalogue {
         });
         let definition =
             definition.ok_or_else(|| ApiError::internal(format!("{pin} is not in the ledger")))?;
-        let compiled = compile(&definition.to_value(), &pin.form, pin.version)?;
-        self.pinned.insert(key, Arc::clone(&compiled));
+        let (text, compiled) = self.compile(&definition, &pin.form, pin.version)?;
+        self.pinned.insert(key, text);
         Ok(compiled)
     }
 
-    async fn load(
-        &self,
-        ledger: &TenantLedger,
-        context: &TenantContext,
-        key: Key,
-    ) -> Result<Entry, ApiError> {
-        let (loaded, era) = (Instant::now(), ledger.era());
+    async fn load(&self, ledger: &TenantLedger, context: &TenantContext, key: Key) -> Result<Open, ApiError> {
+        let (loaded, since, era) = (Instant::now(), ledger.moment(), ledger.era());
         let events = ledger.load(&context.stream::<Form>(&key.1)).await?;
         let sequence = events.last().map_or(Sequence::START, |event| event.sequence);
-        let open = match self.newest.get(&key) {
-            Some(known) if (known.sequence, known.era) == (sequence, era) => known.open,
-            _ => newest(&events, &key.1)?,
+        let same = self.newest.get(&key).filter(|known| (known.sequence, known.era) == (sequence, era));
+        let known = same.and_then(|known| Some((known.open.clone(), self.compiled_of(&known)?)));
+        let (text, open) = match known {
+            Some(known) => known,
+            None => self.newest_of(&events, &key.1)?,
         };
-        let entry = Entry { open, sequence, era, loaded };
-        self.newest.insert(key, entry.clone());
-        Ok(entry)
+        self.newest.insert(key, Entry { open: text, sequence, era, since, loaded });
+        Ok(open)
+    }
+
+    /// What an entry stands for; `None` when it has to be compiled again.
+    fn compiled_of(&self, entry: &Entry) -> Option<Open> {
+        match &entry.open {
+            Ok(text) => self.compiled.get(text).map(Ok),
+            Err(closed) => Some(Err(closed.clone())),
+        }
+    }
+
+    fn newest_of(
+        &self,
+        events: &[RecordedEvent],
+        id: &FormId,
+    ) -> Result<(Result<Text, FormError>, Open), ApiError> {
+        let mut form = Form::default();
+        for event in events {
+            cqrs_es::Aggregate::apply(&mut form, decode(event)?);
+        }
+        match form.open() {
+            Ok((version, definition)) => {
+                let (text, compiled) = self.compile(definition, id, version)?;
+                Ok((Ok(text), Ok(compiled)))
+            }
+            Err(closed) => Ok((Err(closed.clone()), Err(closed))),
+        }
+    }
+
+    fn compile(
+        &self,
+        definition: &CanonicalJson,
+        form: &FormId,
+        version: FormVersion,
+    ) -> Result<(Text, Arc<CompiledForm>), ApiError> {
+        let text = Text::of(form, version, definition);
+        if let Some(compiled) = self.compiled.get(&text) {
+            return Ok((text, compiled));
+        }
+        let compiled = FormDefinition::parse(&definition.to_value())
+            .and_then(|parsed| CompiledForm::compile(&parsed, form, version))
+            .map(Arc::new)
+            .map_err(|problems| {
+                // It compiled when it was published, so this binary understands less than the one that published it.
+                ApiError::internal(format!("`{form}` version {version} does not compile: {problems:?}"))
+            })?;
+        metrics::counter!("formledger_forms_compiled_total").increment(1);
+        self.compiled.insert(text, Arc::clone(&compiled));
+        Ok((text, compiled))
     }
 
     fn loader(&self, key: &Key) -> &Mutex<()> {
@@ -164,39 +234,13 @@ impl Catalogue {
     }
 }
 
-fn newest(events: &[RecordedEvent], id: &FormId) -> Result<Result<Arc<CompiledForm>, FormError>, ApiError> {
-    let mut form = Form::default();
-    for event in events {
-        cqrs_es::Aggregate::apply(&mut form, decode(event)?);
-    }
-    match form.open() {
-        Ok((version, definition)) => compile(&definition.to_value(), id, version).map(Ok),
-        Err(closed) => Ok(Err(closed)),
-    }
-}
-
 fn decode(event: &RecordedEvent) -> Result<FormEvent, ApiError> {
     Form::decode(&event.event_type, &event.event_version, &event.payload).map_err(ApiError::internal)
-}
-
-fn compile(
-    definition: &serde_json::Value,
-    form: &FormId,
-    version: FormVersion,
-) -> Result<Arc<CompiledForm>, ApiError> {
-    FormDefinition::parse(definition)
-        .and_then(|parsed| CompiledForm::compile(&parsed, form, version))
-        .map(Arc::new)
-        .map_err(|problems| {
-            // It compiled when it was published, so this binary understands less than the one that published it.
-            ApiError::internal(format!("`{form}` version {version} does not compile: {problems:?}"))
-        })
 }
 
 #[cfg(test)]
 mod tests {
     use chrono::Utc;
-    use formledger_domain::CanonicalJson;
     use formledger_store::{Append, Store, StoreSettings};
     use serde_json::json;
 
@@ -231,7 +275,7 @@ mod tests {
             .await
             .expect("opens");
         let context = TenantContext::system("acme".parse().expect("a slug"), "test", Utc::now());
-        let (ledger, catalogue) = (store.ledger(&context), Catalogue::of(KEPT));
+        let (ledger, catalogue) = (store.ledger(&context), Catalogue::of(KEPT, KEPT));
         let forms: Vec<FormId> =
             ["claim", "order", "leave", "travel", "visit"].map(|id| id.parse().expect("an id")).into();
         for form in &forms {
@@ -246,6 +290,7 @@ mod tests {
                     let pinned = catalogue.pinned(&ledger, &context, &pin).await.expect("published");
                     assert_eq!(pinned.title(), format!("Version {version}"));
                     assert!(catalogue.pinned.len() <= KEPT && catalogue.newest.len() <= KEPT);
+                    assert!(catalogue.compiled.len() <= KEPT);
                 }
             }
         }
@@ -261,12 +306,78 @@ mod tests {
         let context = TenantContext::system("acme".parse().expect("a slug"), "test", Utc::now());
         let ledger = store.ledger(&context);
         let form: FormId = "expense".parse().expect("an id");
-        let catalogue = Catalogue::new();
+        let catalogue = Catalogue::of(8, 8);
         let key = (context.tenant.clone(), form.clone());
         catalogue.refresh(&ledger, &context, &form).await;
         assert!(catalogue.newest.get(&key).is_some());
         store.close().await;
         catalogue.refresh(&ledger, &context, &form).await;
         assert!(catalogue.newest.get(&key).is_none());
+    }
+
+    #[tokio::test]
+    async fn the_same_text_of_two_tenants_is_compiled_once_and_another_one_apart() {
+        let data = tempfile::tempdir().expect("a directory");
+        let store = Store::open_sqlite(&data.path().join("ledger.db"), StoreSettings::default())
+            .await
+            .expect("opens");
+        let (catalogue, form) = (Catalogue::of(8, 8), "claim".parse().expect("an id"));
+        let mut open = Vec::new();
+        for (tenant, versions) in [("acme", 1), ("globex", 1), ("initech", 2)] {
+            let context = TenantContext::system(tenant.parse().expect("a slug"), "test", Utc::now());
+            let ledger = store.ledger(&context);
+            published(&ledger, &context, &form, versions).await;
+            open.push(catalogue.open(&ledger, &context, &form).await.expect("open"));
+        }
+        assert!(Arc::ptr_eq(&open[0], &open[1]) && !Arc::ptr_eq(&open[0], &open[2]));
+        assert_eq!((catalogue.compiled.len(), catalogue.newest.len()), (2, 3));
+        store.close().await;
+    }
+
+    /// What another process publishes is seen although nobody asks the stream of a ledger that only this one moves.
+    #[tokio::test]
+    async fn a_publication_of_another_process_is_seen_in_time() {
+        let data = tempfile::tempdir().expect("a directory");
+        let path = data.path().join("ledger.db");
+        let (ours, theirs) = (
+            Store::open_sqlite(&path, StoreSettings::default()).await.expect("opens"),
+            Store::open_sqlite(&path, StoreSettings::default()).await.expect("opens"),
+        );
+        let context = TenantContext::system("acme".parse().expect("a slug"), "test", Utc::now());
+        let (ledger, form) = (ours.ledger(&context), "claim".parse::<FormId>().expect("an id"));
+        published(&ledger, &context, &form, 1).await;
+        let catalogue = Catalogue::of(8, 8);
+        let version = async || catalogue.open(&ledger, &context, &form).await.expect("open").version();
+        assert_eq!(version().await, FormVersion(1));
+        tokio::time::sleep(FRESH_FOR + Duration::from_secs(1)).await;
+        let loaded = |catalogue: &Catalogue| {
+            let key = (context.tenant.clone(), form.clone());
+            catalogue.newest.get(&key).expect("known").loaded
+        };
+        let before = loaded(&catalogue);
+        assert_eq!(version().await, FormVersion(1));
+        assert_eq!(loaded(&catalogue), before, "it was read again although nobody else moved the ledger");
+
+        let definition = CanonicalJson::from_value(&json!({"title": "Theirs", "schema": {"type": "object"}}));
+        let published = FormEvent::Published {
+            definition: definition.expect("exact"),
+            form: form.clone(),
+            version: FormVersion(2),
+        };
+        let append = Append {
+            stream: context.stream::<Form>(&form),
+            expected: Sequence(1),
+            events: vec![Form::encode(&published)],
+            topic: None,
+            idempotency: None,
+        };
+        theirs.ledger(&context).append(append).await.expect("recorded");
+        let deadline = Instant::now() + FRESH_FOR + Duration::from_secs(8);
+        while version().await == FormVersion(1) {
+            assert!(Instant::now() < deadline, "a publication of another process stays unseen");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        ours.close().await;
+        theirs.close().await;
     }
 }

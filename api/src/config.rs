@@ -85,6 +85,10 @@ pub struct ServeArgs {
     /// Connections served at once; more are answered 503
     #[arg(long, env = "FORMLEDGER_CONNECTIONS_MAX", default_value_t = 10_000)]
     pub connections_max: usize,
+    /// Compiled forms that are kept in memory, the same text of several tenants counted once
+    #[arg(long, env = "FORMLEDGER_COMPILED_FORMS_MAX", default_value_t = 5_000,
+          value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    pub compiled_forms_max: usize,
     /// Bytes of a request's body; more is answered 413
     #[arg(long, env = "FORMLEDGER_BODY_BYTES_MAX", default_value_t = 1024 * 1024)]
     pub body_bytes_max: usize,
@@ -295,6 +299,7 @@ impl ServeArgs {
             append_batch_max: usize::from(self.append_batch_max),
             limits: Limits {
                 connections_max: self.connections_max,
+                compiled_forms_max: self.compiled_forms_max,
                 body_bytes_max: self.body_bytes_max,
                 ..Limits::default()
             },

@@ -8,6 +8,9 @@ use std::time::Duration;
 pub struct Limits {
     /// Connections served at once; the next ones get 503 and are closed.
     pub connections_max: usize,
+    /// Compiled forms that are kept, the same text of several tenants once; at the limit the half that was not used for the longest time goes, and
+    /// is compiled again with the next submission.
+    pub compiled_forms_max: usize,
     /// Bytes of a request's body; more is 413.
     pub body_bytes_max: usize,
     /// Bytes of a request's line and header fields together; more is 431 and the connection is closed.
@@ -51,6 +54,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 10_000,
+            compiled_forms_max: 5_000,
             body_bytes_max: 1024 * 1024,
             header_bytes_max: 32 * 1024,
             header_read_timeout: Duration::from_secs(30),
@@ -113,11 +117,12 @@ pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// Bytes of an `X-Request-Id` that is taken over; a longer one is replaced by our own.
 pub const REQUEST_ID_BYTES_MAX: usize = 128;
 /// Verified tokens that are remembered; at the limit the older half is forgotten and verified again.
-pub const VERIFIED_TOKENS_MAX: usize = 10_000;
+pub const VERIFIED_TOKENS_MAX: usize = 100_000;
 /// How far a token's `exp` and `nbf` may be off because clocks differ.
 pub const TOKEN_CLOCK_LEEWAY: Duration = Duration::from_secs(formledger_domain::CLOCK_LEEWAY_SECONDS as u64);
-/// Compiled forms that are kept; at the limit the half that was not used for the longest time goes.
-pub const COMPILED_FORMS_MAX: usize = 1_000;
+/// Forms of all tenants of which it is remembered what takes submissions, and as many older versions; at the limit the half that was not used for
+/// the longest time goes, and is read again. Compiled they are kept once for each text, as many as [`Limits::compiled_forms_max`].
+pub const KNOWN_FORMS_MAX: usize = 100_000;
 /// Definitions of which the checker's findings are kept; at the limit the half that was not asked for in the longest time goes.
 pub const CHECKED_FORMS_MAX: usize = 1_000;
 /// Tenants that are remembered as existing, and as many folded from their streams; at the limit the older half is forgotten and asked for again.

@@ -198,10 +198,10 @@ pub(crate) trait Backend: Send + 'static {
         self.recover()
     }
 
-    /// Whether anyone else wrote since this was last asked; the ledgers' newest positions if so.
+    /// The ledgers' newest positions if anyone else wrote since this was last asked, else nothing; `None` where [`Backend::follow`] tells of it.
     fn moved_elsewhere(
         &mut self,
-    ) -> impl Future<Output = Result<Vec<(TenantId, Position)>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Option<Vec<(TenantId, Position)>>, StoreError>> + Send;
 
     /// Closes the connection in good order.
     fn close(self) -> impl Future<Output = ()> + Send;

@@ -113,6 +113,7 @@ macro_rules! contract_suite {
             wakeup::a_follower_starts_at_the_head_and_hears_each_move,
             wakeup::a_listener_hears_every_moved_ledger_once,
             wakeup::appends_of_another_process_wake_followers_here,
+            wakeup::appends_of_another_process_make_a_ledger_theirs_too,
             execution::a_replayed_state_is_the_live_state,
             execution::no_stream_loads_nothing_and_expects_nothing,
             execution::an_exact_expectation_is_checked_before_deciding,

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::elsewhere::Elsewhere;
 use crate::tail::Tail;
 use crate::wake::Wake;
 
@@ -13,6 +14,7 @@ use crate::wake::Wake;
 pub(crate) struct Followers {
     pub(crate) wake: Arc<Wake>,
     pub(crate) tail: Arc<Tail>,
+    pub(crate) elsewhere: Arc<Elsewhere>,
     era: Arc<AtomicU64>,
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use formledger_domain::{Position, StreamId, TenantContext, TenantId};
@@ -10,6 +11,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::append::{Append, Appended, FirstOutcome, Idempotency};
 use crate::backend::Head;
+use crate::elsewhere::Moment;
 use crate::error::{AppendError, StoreError};
 use crate::event::{Metadata, RecordedEvent, StoredEvent};
 use crate::store::Inner;
@@ -192,6 +194,18 @@ impl TenantLedger {
     /// See [`crate::Store::era`].
     pub fn era(&self) -> u64 {
         self.store.followers.era()
+    }
+
+    /// Now, as far as other processes' appends are known here. Take it before reading what is to be kept; then ask
+    /// [`TenantLedger::is_ours_since`].
+    pub fn moment(&self) -> Moment {
+        self.store.followers.elsewhere.moment()
+    }
+
+    /// Whether only this process appended to the ledger since, as of at most `age_max` ago: then what was read of it then, and is kept up to our own
+    /// appends, is still true. `false` where that is not known.
+    pub fn is_ours_since(&self, since: Moment, age_max: Duration) -> bool {
+        self.store.followers.elsewhere.is_ours_since(&self.tenant, since, age_max)
     }
 
     /// The newest position known to this process, and a signal each time it moves.

@@ -2,6 +2,7 @@
 //! Called by `projections` (to follow) and `api` (to execute commands and serve feeds); it never knows what an event means.
 
 mod append;
+mod elsewhere;
 mod error;
 mod event;
 mod execute;
@@ -29,6 +30,7 @@ mod sqlite;
 mod writer;
 
 pub use append::{Append, Appended, Expectation, FirstOutcome, Idempotency};
+pub use elsewhere::Moment;
 pub use error::{AppendError, ExecuteError, StoreError, causes};
 pub use event::{Metadata, RecordedEvent};
 pub use execute::{ExecuteOptions, Executed, RenderOutcome};

@@ -45,8 +45,8 @@ impl Backend for Unwritten {
 
     async fn recover(&mut self) {}
 
-    async fn moved_elsewhere(&mut self) -> Result<Vec<(TenantId, Position)>, StoreError> {
-        Ok(Vec::new())
+    async fn moved_elsewhere(&mut self) -> Result<Option<Vec<(TenantId, Position)>>, StoreError> {
+        Ok(None)
     }
 
     async fn close(self) {}

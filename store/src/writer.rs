@@ -278,6 +278,8 @@ impl<B: Backend> Writer<B> {
     }
 
     fn learn(&mut self, commands: &mut Vec<Command>, heads: Vec<(TenantId, StoredHead)>) {
+        // Whoever moved them last is not known. Said before anything is appended behind it, which would hide it from who looks for others.
+        self.followers.elsewhere.moved(heads.iter().map(|(tenant, _)| tenant));
         for (tenant, head) in heads {
             match head {
                 Ok(head) => drop(self.heads.insert(tenant, head)),
@@ -348,12 +350,16 @@ impl<B: Backend> Writer<B> {
     async fn poll(&mut self) {
         self.followers.wake.sweep();
         self.room.report();
+        let began = std::time::Instant::now();
         match self.backend.moved_elsewhere().await {
-            Ok(heads) => {
+            Ok(None) => {}
+            Ok(Some(heads)) => {
                 let known = |(tenant, position): &(TenantId, Position)| {
                     self.heads.get(tenant).is_some_and(|head| head.position == *position)
                 };
                 let moved: Vec<_> = heads.into_iter().filter(|head| !known(head)).collect();
+                self.followers.elsewhere.moved(moved.iter().map(|(tenant, _)| tenant));
+                self.followers.elsewhere.looked(began);
                 self.followers.wake.announce(&moved);
             }
             Err(error) => {

@@ -180,7 +180,7 @@ impl<D: Database> Backend for Faulty<D> {
         self.inner.undo().await;
     }
 
-    async fn moved_elsewhere(&mut self) -> Result<Vec<(TenantId, Position)>, StoreError> {
+    async fn moved_elsewhere(&mut self) -> Result<Option<Vec<(TenantId, Position)>>, StoreError> {
         self.inner.moved_elsewhere().await
     }
 

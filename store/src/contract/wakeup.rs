@@ -50,3 +50,37 @@ pub(crate) async fn appends_of_another_process_wake_followers_here(database: &im
     let heads = timeout(PATIENCE, moved.next()).await.expect("wakes");
     assert_eq!(heads, [("acme".parse().expect("slug"), Position(3))]);
 }
+
+/// How old a look at all ledgers may be for these tests: they are patient.
+const LOOKED_MAX: Duration = Duration::from_secs(3_600);
+
+pub(crate) async fn appends_of_another_process_make_a_ledger_theirs_too(database: &impl Database) {
+    let (here, elsewhere) = (database.open().await, database.open().await);
+    append(&here, events(&stream("acme", "ours"), 0, 1)).await;
+    let (acme, other) = (here.ledger(&context("acme")), here.ledger(&context("other")));
+    let before = acme.moment();
+    let soon = timeout(PATIENCE, async {
+        while !acme.is_ours_since(before, LOOKED_MAX) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    soon.await.expect("looks at all ledgers");
+    append(&here, events(&stream("acme", "ours as well"), 0, 1)).await;
+    assert!(acme.is_ours_since(before, LOOKED_MAX), "our own appends change nothing");
+
+    // Behind theirs comes ours at once, so that whoever compares positions finds a ledger where this process left it.
+    append(&elsewhere, events(&stream("acme", "theirs"), 0, 1)).await;
+    append(&here, events(&stream("acme", "ours again"), 0, 1)).await;
+    assert!(!acme.is_ours_since(before, LOOKED_MAX));
+    assert!(acme.is_ours_since(acme.moment(), LOOKED_MAX), "what is read from now on holds theirs");
+    assert!(other.is_ours_since(before, LOOKED_MAX), "nobody moved this one");
+
+    let before = acme.moment();
+    append(&elsewhere, events(&stream("acme", "theirs again"), 0, 1)).await;
+    let soon = timeout(PATIENCE, async {
+        while acme.is_ours_since(before, LOOKED_MAX) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    soon.await.expect("hears of what the other one appended last");
+}

@@ -21,8 +21,8 @@ use super::lineage::Lineage;
 use super::read::PostgresReader;
 use super::{CONNECT_TIMEOUT, PostgresOptions};
 use crate::error::{StoreError, causes};
+use crate::followers::Followers;
 use crate::store::StoreSettings;
-use crate::wake::Wake;
 use crate::writer::POLL_INTERVAL;
 
 const CHANNEL: &str = "formledger_ledgers";
@@ -142,10 +142,10 @@ impl Bell {
         Ok(Self { ringer: Some(ringer), rung, task: None })
     }
 
-    /// Tells `wake` of other processes' appends from now on.
-    pub(super) fn follow(&mut self, wake: Arc<Wake>) {
+    /// Tells `followers` of other processes' appends from now on.
+    pub(super) fn follow(&mut self, followers: &Followers) {
         if let Some(ringer) = self.ringer.take() {
-            self.task = Some(tokio::spawn(ringer.run(wake)));
+            self.task = Some(tokio::spawn(ringer.run(followers.clone())));
         }
     }
 
@@ -195,7 +195,7 @@ struct Ringer {
 }
 
 impl Ringer {
-    async fn run(self, wake: Arc<Wake>) {
+    async fn run(self, followers: Followers) {
         let mut listener: Option<PgListener> = None;
         let (mut listen_at, mut poll_at) = (Instant::now(), Instant::now() + POLL_INTERVAL);
         let (mut rung, mut ring_at) = (false, Instant::now());
@@ -207,7 +207,7 @@ impl Ringer {
             }
             tokio::select! {
                 heard = hear(&mut listener) => match heard {
-                    Ok(Some(notification)) => self.heard(notification, listener.as_mut(), &wake).await,
+                    Ok(Some(notification)) => self.heard(notification, listener.as_mut(), &followers).await,
                     // The listener connects again by itself; what was rung meanwhile is for the poll.
                     Ok(None) => {}
                     Err(error) => {
@@ -222,7 +222,7 @@ impl Ringer {
                     ring_at = Instant::now() + RING_INTERVAL;
                 }
                 () = sleep_until(poll_at) => {
-                    self.poll(&wake, &mut last_look).await;
+                    self.poll(&followers, &mut last_look).await;
                     poll_at = Instant::now() + POLL_INTERVAL;
                 }
             }
@@ -247,7 +247,7 @@ impl Ringer {
     }
 
     /// Looks at everything: which history this is, and, unless nothing was written there, where its ledgers are.
-    async fn poll(&self, wake: &Wake, last: &mut LastLook) {
+    async fn poll(&self, followers: &Followers, last: &mut LastLook) {
         // Before the ledgers are read: what is written meanwhile is looked at the next time.
         let log = match self.reader.lineage().await {
             Ok(answer) => self.log_of(&answer),
@@ -260,7 +260,7 @@ impl Ringer {
         if !last.is_old(log.as_deref(), now) && !self.rung.wants_look() {
             return;
         }
-        last.0 = if self.look(None, wake).await { log.map(|log| (log, now)) } else { None };
+        last.0 = if self.look(None, followers).await { log.map(|log| (log, now)) } else { None };
     }
 
     /// How far the log is written, from a row of [`super::lineage::ASK`].
@@ -273,7 +273,7 @@ impl Ringer {
     }
 
     /// Looks where the ledgers are that another process named, and those of all notifications that wait behind it.
-    async fn heard(&self, first: PgNotification, listener: Option<&mut PgListener>, wake: &Wake) {
+    async fn heard(&self, first: PgNotification, listener: Option<&mut PgListener>, followers: &Followers) {
         let mut payloads = vec![first.payload().to_owned()];
         if let Some(listener) = listener {
             payloads.extend(
@@ -291,11 +291,12 @@ impl Ringer {
         ledgers.sort_unstable();
         ledgers.dedup();
         let any = ledgers.contains(&ANY_LEDGER);
-        self.look((!any).then_some(&ledgers), wake).await;
+        self.look((!any).then_some(&ledgers), followers).await;
     }
 
     /// Tells followers here what moved; `false` when it could not look.
-    async fn look(&self, ledgers: Option<&[&str]>, wake: &Wake) -> bool {
+    async fn look(&self, ledgers: Option<&[&str]>, followers: &Followers) -> bool {
+        let began = std::time::Instant::now();
         let heads = match self.reader.positions(ledgers).await {
             Ok(heads) => heads,
             Err(error) => {
@@ -308,7 +309,11 @@ impl Ringer {
             self.lineage.set_back();
         }
         let moved = self.rung.heads().news(heads, self.lineage.era(), ledgers.is_none());
-        wake.announce(&moved);
+        followers.elsewhere.moved(moved.iter().map(|(tenant, _)| tenant));
+        if ledgers.is_none() {
+            followers.elsewhere.looked(began);
+        }
+        followers.wake.announce(&moved);
         true
     }
 

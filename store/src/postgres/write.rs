@@ -158,7 +158,7 @@ impl PostgresBackend {
 impl Backend for PostgresBackend {
     fn follow(&mut self, followers: &Followers) {
         self.lineage.follow(followers.clone());
-        self.bell.follow(followers.wake.clone());
+        self.bell.follow(followers);
     }
 
     async fn heads(&mut self, tenants: &[TenantId]) -> Result<Vec<(TenantId, StoredHead)>, StoreError> {
@@ -340,8 +340,8 @@ impl Backend for PostgresBackend {
     }
 
     /// Nothing: the bell hears and polls on its own connections, so that looking around never holds up a batch.
-    async fn moved_elsewhere(&mut self) -> Result<Vec<(TenantId, Position)>, StoreError> {
-        Ok(Vec::new())
+    async fn moved_elsewhere(&mut self) -> Result<Option<Vec<(TenantId, Position)>>, StoreError> {
+        Ok(None)
     }
 
     async fn close(self) {

@@ -174,12 +174,12 @@ impl Backend for SqliteBackend {
         .await;
     }
 
-    async fn moved_elsewhere(&mut self) -> Result<Vec<(TenantId, Position)>, StoreError> {
+    async fn moved_elsewhere(&mut self) -> Result<Option<Vec<(TenantId, Position)>>, StoreError> {
         blocking(|| {
             let before = self.data_version;
             let version = self.rows("PRAGMA data_version", [], |row| Ok(row.get(0)?))?.pop();
             if version == before {
-                return Ok(Vec::new());
+                return Ok(Some(Vec::new()));
             }
             let place = |row: &Row<'_>| Ok((stored::tenant(text(row, 0)?), stored::position(row.get(1)?)));
             let places = self.rows("SELECT tenant_id, position FROM ledgers", [], place)?;
@@ -194,7 +194,7 @@ impl Backend for SqliteBackend {
                     }
                 }
             }
-            Ok(moved)
+            Ok(Some(moved))
         })
         .await
     }
