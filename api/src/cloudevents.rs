@@ -68,12 +68,12 @@ mod tests {
         let event = RecordedEvent {
             tenant: "acme".parse().expect("a slug"),
             position: Position(7),
-            aggregate_type: "Form".to_owned(),
-            aggregate_id: "expense".to_owned(),
+            aggregate_type: "Form".into(),
+            aggregate_id: "expense".into(),
             sequence: Sequence(2),
             event_id: EventId(uuid::Uuid::nil()),
-            event_type: "formledger.form.published".to_owned(),
-            event_version: "1".to_owned(),
+            event_type: "formledger.form.published".into(),
+            event_version: "1".into(),
             recorded_at: chrono::DateTime::UNIX_EPOCH,
             metadata: Metadata {
                 actor: "ada".into(),

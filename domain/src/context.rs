@@ -141,6 +141,11 @@ impl StreamId {
         &self.id
     }
 
+    /// As [`StreamId::id`], to keep.
+    pub fn shared_id(&self) -> Arc<str> {
+        self.id.clone()
+    }
+
     /// The value of the `aggregate_id` column, `<tenant>/<id>`; built here and nowhere else.
     pub fn aggregate_id(&self) -> String {
         format!("{}/{}", self.tenant, self.id)

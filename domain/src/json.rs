@@ -7,8 +7,9 @@ mod exact;
 pub(crate) mod merge;
 mod number;
 pub(crate) mod pointer;
+pub mod scan;
 
-pub(crate) use canonical::append_string;
+pub use canonical::append_string;
 pub use diff::{DIFFERENCES_MAX, FieldDifference, differences};
 pub use exact::{NESTING_MAX, UnreadableJson, parse_exact};
 

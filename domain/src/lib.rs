@@ -32,6 +32,7 @@ pub use ids::{
 };
 pub use json::{CanonicalJson, INTEGER_MAX, InexactNumber, NESTING_MAX, UnreadableJson, parse_exact};
 pub use json::{DIFFERENCES_MAX, FieldDifference, differences};
+pub use json::{append_string as append_canonical_string, scan};
 pub use submission::{
     Act, Action, Approval, Approvals, Audience, CLOCK_LEEWAY_SECONDS, COMMENT_BYTES_MAX, DELEGATIONS_MAX,
     Delegation, FormPin, HISTORY_BYTES_MAX, NOTES_MAX, OpenTransition, REASON_BYTES_MAX, Reason,

@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 
 use chrono::NaiveDate;
 use cqrs_es::Aggregate;
+use foldhash::fast::RandomState;
 use formledger_domain::{
     CanonicalJson, FormId, Sequence, Submission, SubmissionEvent, SubmissionState, TenantId, WorkflowFact,
 };
@@ -104,7 +105,7 @@ type ValuesByRule = BTreeMap<String, BTreeSet<String>>;
 struct Added<'a> {
     states: BTreeMap<(&'a TenantId, &'a FormId, &'a str), i64>,
     days: BTreeMap<(&'a TenantId, &'a FormId, NaiveDate), i64>,
-    evaluations: HashMap<(&'a TenantId, &'a FormId, &'a str), Evaluations<'a>>,
+    evaluations: HashMap<(&'a TenantId, &'a FormId, &'a str), Evaluations<'a>, RandomState>,
     stays: Stays<'a>,
 }
 
@@ -323,7 +324,7 @@ impl<'a> Added<'a> {
 type OutcomeKey<'a> = (&'a TenantId, &'a FormId, String, bool, &'a str);
 
 fn outcome_counts<'a>(
-    evaluations: HashMap<(&'a TenantId, &'a FormId, &'a str), Evaluations<'a>>,
+    evaluations: HashMap<(&'a TenantId, &'a FormId, &'a str), Evaluations<'a>, RandomState>,
 ) -> BTreeMap<OutcomeKey<'a>, i64> {
     let mut counts = BTreeMap::new();
     for ((tenant, form, _), Evaluations { said, count }) in evaluations {

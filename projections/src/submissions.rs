@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
+use foldhash::fast::RandomState;
 use formledger_domain::{
     CanonicalJson, Form, FormEvent, FormId, FormVersion, Position, Sequence, Submission, SubmissionEvent,
     SubmissionId, TenantId,
@@ -65,7 +66,7 @@ pub struct SubmissionRow {
 /// `field_keys` now; it is only ever emptied.
 #[derive(Debug, Default)]
 pub(crate) struct SubmissionsProjection {
-    indexed: HashMap<Pin, Arc<IndexedFields>>,
+    indexed: HashMap<Pin, Arc<IndexedFields>, RandomState>,
 }
 
 /// A form version of a tenant.
@@ -95,7 +96,7 @@ struct Published<'a> {
 /// publishes. Nothing that lies behind a stop is in it.
 #[derive(Debug, Default)]
 struct Touching<'a> {
-    order: HashMap<Key<'a>, usize>,
+    order: HashMap<Key<'a>, usize, RandomState>,
     met: Vec<(&'a TenantId, Touched)>,
     published: Vec<Published<'a>>,
 }
@@ -149,7 +150,7 @@ impl SubmissionsProjection {
         connection: &mut Connection<'_>,
         slices: &[Slice<'_>],
     ) -> Result<(), sqlx::Error> {
-        let mut asked = HashSet::new();
+        let mut asked = HashSet::with_hasher(RandomState::default());
         for Slice { tenant, facts } in slices {
             for fact in *facts {
                 let Said::Submission(said) = &fact.said else { continue };
@@ -175,8 +176,8 @@ impl SubmissionsProjection {
         connection: &mut Connection<'_>,
         slices: &[Slice<'a>],
     ) -> Result<Touching<'a>, sqlx::Error> {
-        let mut created = HashSet::new();
-        let mut earlier = HashMap::new();
+        let mut created = HashSet::with_hasher(RandomState::default());
+        let mut earlier = HashMap::with_hasher(RandomState::default());
         for Slice { tenant, facts } in slices {
             for fact in *facts {
                 let Said::Submission(said) = &fact.said else { continue };

@@ -7,6 +7,7 @@ mod stored;
 use std::collections::{HashMap, HashSet};
 
 use cqrs_es::Aggregate;
+use foldhash::fast::RandomState;
 use formledger_domain::{Submission, SubmissionEvent, SubmissionId, TenantId, Work, WorkflowFact};
 use formledger_store::RecordedEvent;
 
@@ -27,7 +28,7 @@ pub(crate) struct TasksProjection;
 type Key<'a> = (&'a TenantId, SubmissionId);
 
 /// The submissions that a batch touches, with their rows before and after it.
-type Touched<'a> = HashMap<Key<'a>, Change>;
+type Touched<'a> = HashMap<Key<'a>, Change, RandomState>;
 
 /// A row before and after a batch; `None` where there is none.
 #[derive(Debug, Default)]
@@ -75,8 +76,15 @@ async fn load_touched<'a>(
     connection: &mut Connection<'_>,
     slices: &[Slice<'a>],
 ) -> Result<Touched<'a>, sqlx::Error> {
-    let mut touched = Touched::new();
-    let mut created = HashSet::new();
+    let mut touched = Touched::default();
+    if !slices
+        .iter()
+        .flat_map(|slice| slice.facts)
+        .any(|fact| matches!(&fact.said, Said::Submission(said) if concerns(said)))
+    {
+        return Ok(touched);
+    }
+    let mut created = HashSet::with_hasher(RandomState::default());
     let mut earlier = Vec::new();
     for Slice { tenant, facts } in slices {
         for fact in *facts {

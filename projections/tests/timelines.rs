@@ -71,7 +71,7 @@ async fn a_timeline_with_an_unreadable_event_is_an_error_and_not_a_shorter_timel
     acme.publish("claim", 1, &[]).await;
     let id = acme.submit("claim", json!({})).await;
     let mut events = acme.stream(id).await;
-    events[0].event_version = "99".to_owned();
+    events[0].event_version = "99".into();
     let error = timeline::fold(&events, 0, |_| None).expect_err("unreadable");
     assert_eq!(error.event_version, "99");
 }

@@ -1,6 +1,7 @@
 //! What a database must do for the writer: read heads, streams and keys, and record one batch in one transaction.
 //! Implemented once per database (`sqlite`, `postgres`), called only by `writer`; decides nothing, hashes nothing, counts nothing.
 
+use std::borrow::Cow;
 use std::future::Future;
 
 use chrono::DateTime;
@@ -45,8 +46,8 @@ pub(crate) struct EventRow<'a> {
     /// [`StreamId::aggregate_id`], built once per command.
     pub(crate) aggregate_id: &'a str,
     pub(crate) sequence: Sequence,
-    pub(crate) event_type: &'a str,
-    pub(crate) event_version: &'a str,
+    pub(crate) event_type: &'a Cow<'static, str>,
+    pub(crate) event_version: &'a Cow<'static, str>,
     pub(crate) payload: &'a CanonicalJson,
     /// The stored text of `origin`.
     pub(crate) metadata: &'a str,
@@ -63,12 +64,12 @@ impl EventRow<'_> {
         RecordedEvent {
             tenant: self.stream.tenant().clone(),
             position: self.position,
-            aggregate_type: self.stream.aggregate_type().to_owned(),
-            aggregate_id: self.stream.id().to_owned(),
+            aggregate_type: self.stream.aggregate_type().into(),
+            aggregate_id: self.stream.shared_id(),
             sequence: self.sequence,
             event_id: self.event_id,
-            event_type: self.event_type.to_owned(),
-            event_version: self.event_version.to_owned(),
+            event_type: self.event_type.clone(),
+            event_version: self.event_version.clone(),
             recorded_at: DateTime::from_timestamp_micros(self.recorded_at)
                 .expect("the writer made it from a time"),
             metadata: self.origin.clone(),

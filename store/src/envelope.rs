@@ -2,17 +2,13 @@
 //! Called by the front (everything known before the queue), the writer (the rest) and `verify` (the whole); forms no opinion on payloads.
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use formledger_domain::{EventId, Position, Sequence, TenantId};
-use serde::Serialize;
+use formledger_domain::{EventId, Position, Sequence, TenantId, append_canonical_string};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::merkle::{Hash, LEAF_PREFIX};
 
 /// What an envelope says before the writer adds where and when.
-///
-/// Member names ascend, so that serde_json's output is RFC 8785's: all values are strings, or a canonical object.
-#[derive(Serialize)]
 pub(crate) struct Opening<'a> {
     pub(crate) aggregate_id: &'a str,
     pub(crate) aggregate_type: &'a str,
@@ -21,17 +17,31 @@ pub(crate) struct Opening<'a> {
     pub(crate) event_version: &'a str,
     /// The stored metadata, canonical.
     pub(crate) metadata: &'a RawValue,
-    /// SHA-256 of the stored payload, lower-case hexadecimal.
-    pub(crate) payload_sha256: String,
+    /// SHA-256 of the stored payload.
+    pub(crate) payload_sha256: Hash,
 }
 
-/// What the writer adds.
-#[derive(Serialize)]
-struct Closing<'a> {
-    position: Position,
-    recorded_at: &'a str,
-    sequence: Sequence,
-    tenant: &'a TenantId,
+/// Writes members of a canonical object one after the other; their names have to ascend.
+struct Members(String);
+
+impl Members {
+    fn text(mut self, before: &str, value: &str) -> Self {
+        self.0.push_str(before);
+        append_canonical_string(&mut self.0, value);
+        self
+    }
+
+    fn number(mut self, before: &str, value: u64) -> Self {
+        self.0.push_str(before);
+        self.0.push_str(itoa::Buffer::new().format(value));
+        self
+    }
+
+    fn json(mut self, before: &str, value: &str) -> Self {
+        self.0.push_str(before);
+        self.0.push_str(value);
+        self
+    }
 }
 
 /// A leaf hash of which the writer computes only the end: hashing the long part needs no position.
@@ -40,10 +50,18 @@ pub(crate) struct OpenLeaf(Sha256);
 
 impl OpenLeaf {
     pub(crate) fn new(opening: &Opening<'_>) -> Self {
-        let mut text = Vec::with_capacity(OPENING_BYTES);
-        text.push(LEAF_PREFIX);
-        write_object(&mut text, opening);
-        text.pop();
+        let mut id = uuid::Uuid::encode_buffer();
+        let event_id: &str = opening.event_id.0.as_hyphenated().encode_lower(&mut id);
+        let mut members = Members(String::with_capacity(OPENING_BYTES));
+        members.0.push(char::from(LEAF_PREFIX));
+        let Members(text) = members
+            .text("{\"aggregate_id\":", opening.aggregate_id)
+            .text(",\"aggregate_type\":", opening.aggregate_type)
+            .text(",\"event_id\":", event_id)
+            .text(",\"event_type\":", opening.event_type)
+            .text(",\"event_version\":", opening.event_version)
+            .json(",\"metadata\":", opening.metadata.get())
+            .text(",\"payload_sha256\":", &hex(&opening.payload_sha256));
         Self(Sha256::new_with_prefix(text))
     }
 
@@ -55,9 +73,12 @@ impl OpenLeaf {
         sequence: Sequence,
         recorded_at: &str,
     ) -> Hash {
-        let mut text = Vec::with_capacity(CLOSING_BYTES);
-        write_object(&mut text, &Closing { position, recorded_at, sequence, tenant });
-        text[0] = b',';
+        let Members(mut text) = Members(String::with_capacity(CLOSING_BYTES))
+            .number(",\"position\":", position.0)
+            .text(",\"recorded_at\":", recorded_at)
+            .number(",\"sequence\":", sequence.0)
+            .text(",\"tenant\":", tenant.as_str());
+        text.push('}');
         self.0.clone().chain_update(text).finalize().into()
     }
 }
@@ -75,15 +96,9 @@ pub(crate) fn rfc3339(time: DateTime<Utc>) -> String {
 /// SHA-256 as lower-case hexadecimal.
 pub(crate) fn hex(hash: &Hash) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(2 * hash.len());
-    for nibble in hash.iter().flat_map(|byte| [byte >> 4, byte & 15]) {
-        text.push(char::from(DIGITS[usize::from(nibble)]));
-    }
-    text
-}
-
-fn write_object(text: &mut Vec<u8>, members: &impl Serialize) {
-    serde_json::to_writer(text, members).expect("strings and numbers serialise, and a Vec takes them");
+    let digits =
+        hash.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|nibble| DIGITS[usize::from(nibble)]);
+    String::from_utf8(digits.collect()).expect("digits are ASCII")
 }
 
 #[cfg(test)]
@@ -132,7 +147,7 @@ mod tests {
             event_type: "formledger.form.published",
             event_version: "1",
             metadata: serde_json::from_str(metadata).expect("JSON"),
-            payload_sha256: hex(&Sha256::digest(payload).into()),
+            payload_sha256: Sha256::digest(payload).into(),
         };
         let tenant = "acme".parse().expect("slug");
         OpenLeaf::new(&opening).close(&tenant, Position(position), Sequence(3), at)

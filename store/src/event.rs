@@ -1,5 +1,6 @@
 //! The shape of a fact before and after it is recorded. The event is the contract: these fields are what stays.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -32,17 +33,17 @@ pub struct RecordedEvent {
     /// The place in the ledger, from 1.
     pub position: Position,
     /// `Aggregate::TYPE` of the stream.
-    pub aggregate_type: String,
+    pub aggregate_type: Cow<'static, str>,
     /// The aggregate's own identifier, without the tenant.
-    pub aggregate_id: String,
+    pub aggregate_id: Arc<str>,
     /// The place in the stream, from 1.
     pub sequence: Sequence,
     /// Unique to this event.
     pub event_id: EventId,
     /// The stored type, without version.
-    pub event_type: String,
+    pub event_type: Cow<'static, str>,
     /// The stored version.
-    pub event_version: String,
+    pub event_version: Cow<'static, str>,
     /// When the writer recorded it, microseconds; never before the event at the position before.
     pub recorded_at: DateTime<Utc>,
     /// Who and what stands behind it.
@@ -65,12 +66,12 @@ impl RecordedEvent {
 pub(crate) struct StoredEvent {
     pub(crate) tenant: TenantId,
     pub(crate) position: Position,
-    pub(crate) aggregate_type: String,
-    pub(crate) aggregate_id: String,
+    pub(crate) aggregate_type: Cow<'static, str>,
+    pub(crate) aggregate_id: Arc<str>,
     pub(crate) sequence: Sequence,
     pub(crate) event_id: EventId,
-    pub(crate) event_type: String,
-    pub(crate) event_version: String,
+    pub(crate) event_type: Cow<'static, str>,
+    pub(crate) event_version: Cow<'static, str>,
     pub(crate) recorded_at: DateTime<Utc>,
     pub(crate) metadata: String,
     pub(crate) payload: CanonicalJson,

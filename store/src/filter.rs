@@ -18,7 +18,7 @@ impl EventFilter {
     pub fn wants(&self, event: &RecordedEvent) -> bool {
         let topic = self.topic.as_deref().is_none_or(|topic| event.metadata.topic.as_deref() == Some(topic));
         let stream = self.stream.as_ref().is_none_or(|(aggregate_type, aggregate_id)| {
-            event.aggregate_type == *aggregate_type && event.aggregate_id == *aggregate_id
+            event.aggregate_type == *aggregate_type && *event.aggregate_id == **aggregate_id
         });
         let of_type = self.types.is_empty() || self.types.iter().any(|wanted| is_of_type(event, wanted));
         topic && stream && of_type
@@ -27,7 +27,7 @@ impl EventFilter {
 
 /// `wanted` names the type in all its versions, or one version of it as [`RecordedEvent::versioned_type`] does.
 fn is_of_type(event: &RecordedEvent, wanted: &str) -> bool {
-    wanted.strip_prefix(event.event_type.as_str()).is_some_and(|suffix| {
+    wanted.strip_prefix(&*event.event_type).is_some_and(|suffix| {
         suffix.is_empty() || suffix.strip_prefix(".v").is_some_and(|version| version == event.event_version)
     })
 }

@@ -2,8 +2,10 @@
 //! It goes past the writer, which gives places and times of its own, and through the same compare-and-set of the head: where anybody else
 //! appends to this ledger meanwhile, it stops.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use formledger_domain::{Position, Sequence, StreamId, TenantId};
 use serde_json::value::RawValue;
@@ -26,7 +28,7 @@ const TRIES_MAX: usize = 3;
 pub struct Chain {
     tenant: TenantId,
     head: Head,
-    sequences: HashMap<(String, String), Sequence>,
+    sequences: HashMap<(Cow<'static, str>, Arc<str>), Sequence>,
 }
 
 impl Chain {
@@ -103,7 +105,7 @@ fn leaf_hash(event: &RecordedEvent, metadata: &RawValue) -> Hash {
         event_type: &event.event_type,
         event_version: &event.event_version,
         metadata,
-        payload_sha256: hex(&event.payload.sha256()),
+        payload_sha256: event.payload.sha256(),
     });
     leaf.close(&event.tenant, event.position, event.sequence, &rfc3339(event.recorded_at))
 }

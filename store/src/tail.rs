@@ -4,6 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use foldhash::fast::RandomState;
 use formledger_domain::{Position, TenantId};
 
 use crate::backend::HeadMove;
@@ -28,7 +29,7 @@ pub(crate) struct Tail {
 
 #[derive(Debug, Default)]
 struct Ends {
-    ledgers: HashMap<TenantId, End>,
+    ledgers: HashMap<TenantId, End, RandomState>,
     /// One entry per event in order of arrival, with its bytes, also for events that left early because their ledger began anew.
     arrivals: VecDeque<(TenantId, Position, usize)>,
     bytes: usize,

@@ -200,8 +200,8 @@ impl<'a> Check<'a> {
         self.events += 1;
         self.position = position;
         self.recorded_at = Some(event.recorded_at);
-        if !self.aggregate_types.contains(&event.aggregate_type) {
-            self.aggregate_types.insert(event.aggregate_type);
+        if !self.aggregate_types.contains(&*event.aggregate_type) {
+            self.aggregate_types.insert(event.aggregate_type.into_owned());
         }
     }
 
@@ -304,7 +304,7 @@ fn leaf_hash(event: &StoredEvent) -> Result<Hash, serde_json::Error> {
         event_type: &event.event_type,
         event_version: &event.event_version,
         metadata,
-        payload_sha256: hex(&event.payload.sha256()),
+        payload_sha256: event.payload.sha256(),
     });
     Ok(leaf.close(&event.tenant, event.position, event.sequence, &rfc3339(event.recorded_at)))
 }

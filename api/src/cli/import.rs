@@ -133,7 +133,7 @@ async fn record(restoration: &mut Restoration, path: &Path, tenant: &TenantId) -
 /// The stream that an event belongs to; `None` for an aggregate that this program does not know.
 fn stream(context: &TenantContext, event: &RecordedEvent) -> Option<StreamId> {
     let id = &event.aggregate_id;
-    match event.aggregate_type.as_str() {
+    match &*event.aggregate_type {
         Tenant::TYPE => Some(context.stream::<Tenant>(id)),
         Form::TYPE => Some(context.stream::<Form>(id)),
         Submission::TYPE => Some(context.stream::<Submission>(id)),
@@ -147,7 +147,7 @@ fn readable(event: &RecordedEvent) -> Result<(), String> {
     fn of<A: LedgerAggregate>(event: &RecordedEvent) -> Result<(), UndecodableEvent> {
         A::decode(&event.event_type, &event.event_version, &event.payload).map(drop)
     }
-    let read = match event.aggregate_type.as_str() {
+    let read = match &*event.aggregate_type {
         Tenant::TYPE => of::<Tenant>(event),
         Form::TYPE => of::<Form>(event),
         Submission::TYPE => of::<Submission>(event),
@@ -216,12 +216,12 @@ impl<'a> Reader<'a> {
         Ok(Some(RecordedEvent {
             tenant: line.tenant,
             position: line.position,
-            aggregate_type: line.aggregate_type,
-            aggregate_id: line.aggregate_id,
+            aggregate_type: line.aggregate_type.into(),
+            aggregate_id: line.aggregate_id.into(),
             sequence: line.sequence,
             event_id: line.event_id,
-            event_type: line.event_type,
-            event_version: line.event_version,
+            event_type: line.event_type.into(),
+            event_version: line.event_version.into(),
             recorded_at: line.recorded_at,
             metadata: line.metadata,
             // Its hash is part of what is checked, so it is the text that was recorded, or the line is refused.

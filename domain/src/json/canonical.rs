@@ -67,7 +67,7 @@ fn by_utf16(a: &str, b: &str) -> Ordering {
 
 /// RFC 8785 writes strings as ECMAScript does, and so does serde_json, which looks at each byte for itself. Hardly any string has
 /// something to escape, and that can be seen many bytes at a time.
-pub(crate) fn append_string(text: &mut String, string: &str) {
+pub fn append_string(text: &mut String, string: &str) {
     let is_escaped = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
     // No early end: without one the compiler makes vector instructions of it.
     if string.bytes().fold(false, |any, byte| any | is_escaped(byte)) {

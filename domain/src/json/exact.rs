@@ -54,13 +54,13 @@ impl UnreadableJson {
 /// # Errors
 /// [`UnreadableJson`], with the place and what to send instead.
 pub fn parse_exact(bytes: &[u8]) -> Result<Value, UnreadableJson> {
-    let mut context = Context { depth: 0, decimals: false, problem: None };
+    let mut context = Context { depth: 0, decimals: false, extremes: false, problem: None };
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let read = Reader(&mut context)
         .deserialize(&mut deserializer)
         .and_then(|value| deserializer.end().map(|()| value));
     match read {
-        Ok(value) if !context.decimals || !number::any_inexact(bytes) => Ok(value),
+        Ok(value) if context.are_safe(bytes) || !number::any_inexact(bytes) => Ok(value),
         Ok(_) => Err(locate_inexact(bytes).map_or_else(
             || UnreadableJson::Malformed("a number cannot be kept exactly".to_owned()),
             UnreadableJson::Inexact,
@@ -81,6 +81,8 @@ struct Context {
     depth: usize,
     /// Whether a number with a fraction or exponent was met: only then is the text looked at again.
     decimals: bool,
+    /// Whether one of those was so near the ends of what a double holds that few digits may be too many.
+    extremes: bool,
     problem: Option<Problem>,
 }
 
@@ -109,6 +111,11 @@ impl Problem {
 }
 
 impl Context {
+    /// Whether all numbers that were read are as they were written, as far as can be told without looking at each.
+    fn are_safe(&self, bytes: &[u8]) -> bool {
+        !self.decimals || !(self.extremes || number::any_long(bytes))
+    }
+
     fn fail<E: Error>(&mut self, what: What) -> E {
         self.problem = Some(Problem { path: Vec::new(), what });
         E::custom("refused")
@@ -162,6 +169,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
 
     fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
         self.0.decimals = true;
+        self.0.extremes |= number::is_extreme(value);
         Ok(value.into())
     }
 
@@ -285,7 +293,35 @@ impl<'de: 'a, 'a> serde::Deserialize<'de> for Members<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
+
+    /// Numbers of all lengths and sizes, between strings that look like some.
+    fn text_with_numbers() -> impl Strategy<Value = String> {
+        let number = prop_oneof![
+            "-?(0|[1-9][0-9]{0,20})(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?",
+            "-?[0-9]\\.[0-9]{10,18}",
+            any::<f64>()
+                .prop_filter("finite", |number| number.is_finite())
+                .prop_map(|number| number.to_string()),
+        ];
+        let item = prop_oneof![number, "\"[A-Z:, ]{0,4}[0-9.]{0,40}\""];
+        let space = "[ \n\t]{0,3}";
+        prop::collection::vec((space, item), 0..12).prop_map(|items| {
+            let items: Vec<_> = items.into_iter().map(|(space, item)| space + &item).collect();
+            format!("[{}]", items.join(","))
+        })
+    }
+
+    proptest! {
+        /// Looking at each number only where one may be inexact finds the same texts as looking at every one.
+        #[test]
+        fn exactly_the_texts_without_an_inexact_number_are_read(text in text_with_numbers()) {
+            let all_are_numbers = serde_json::from_str::<Vec<serde::de::IgnoredAny>>(&text).is_ok();
+            prop_assume!(all_are_numbers);
+            prop_assert_eq!(parse_exact(text.as_bytes()).is_ok(), !number::any_inexact(text.as_bytes()), "{}", text);
+        }
+    }
 
     fn refused(text: &str) -> UnreadableJson {
         parse_exact(text.as_bytes()).expect_err(text)

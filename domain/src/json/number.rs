@@ -31,6 +31,35 @@ pub(super) fn any_inexact(bytes: &[u8]) -> bool {
     false
 }
 
+/// Whether a number in the JSON text `bytes` is so long that it may not survive; sometimes also when something in a string looks like one. Numbers
+/// of at most [`SAFE_DIGITS`] bytes survive unless [`is_extreme`] says otherwise of what they were read as.
+///
+/// One byte in so many is looked at: no longer number lies between two of them.
+pub(super) fn any_long(bytes: &[u8]) -> bool {
+    let mut at = SAFE_DIGITS;
+    while let Some(byte) = bytes.get(at) {
+        if is_number_byte(*byte) {
+            let start =
+                bytes[..at].iter().rposition(|byte| !is_number_byte(*byte)).map_or(0, |before| before + 1);
+            let end =
+                bytes[at..].iter().position(|byte| !is_number_byte(*byte)).map_or(bytes.len(), |n| at + n);
+            let begins =
+                start == 0 || matches!(bytes[start - 1], b':' | b',' | b'[' | b' ' | b'\t' | b'\n' | b'\r');
+            if begins && end - start > SAFE_DIGITS {
+                return true;
+            }
+            at = end;
+        }
+        at += SAFE_DIGITS + 1;
+    }
+    false
+}
+
+/// Whether a number was read as one that is near the ends of what a double holds, or nothing, so that even few digits may not have survived.
+pub(super) fn is_extreme(double: f64) -> bool {
+    double.abs() < 1e-290 || is_unsafe_integer(double)
+}
+
 fn after_string(bytes: &[u8], mut at: usize) -> usize {
     while let Some(found) = memchr::memchr2(b'"', b'\\', bytes.get(at..).unwrap_or_default()) {
         match bytes[at + found] {

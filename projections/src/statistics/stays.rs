@@ -15,7 +15,7 @@ use super::{DAYS_MAX, DRAFT, FIRST, bind_key};
 use crate::columns::{self, micros};
 use crate::database::Kind::{Integer, Text, Uuid};
 use crate::database::{Connection, ManyRows, sql};
-use crate::projection::{Said, Slice};
+use crate::projection::{Fact, Said, Slice};
 
 /// Steps into which each doubling of a duration is divided.
 const STEPS: u64 = 8;
@@ -136,6 +136,14 @@ impl<'a> Stays<'a> {
         slices: &[Slice<'a>],
     ) -> Result<Self, sqlx::Error> {
         let mut stays = Self::default();
+        // Most submissions have no workflow, and are only ever submitted.
+        let concerns = |fact: &Fact| match &fact.said {
+            Said::Submission(said) => concerned(said, &fact.event).is_some(),
+            _ => false,
+        };
+        if !slices.iter().flat_map(|slice| slice.facts).any(concerns) {
+            return Ok(stays);
+        }
         let mut created = BTreeSet::new();
         let mut earlier = Vec::new();
         for Slice { tenant, facts } in slices {

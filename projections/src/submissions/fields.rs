@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use formledger_domain::{CanonicalJson, place_computed};
+use formledger_domain::{CanonicalJson, place_computed, scan};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
@@ -103,6 +103,10 @@ impl IndexedFields {
 
     fn picked(&self, data: &CanonicalJson) -> Vec<FieldValue> {
         let mut values = vec![FieldValue::None; self.pointers.len()];
+        if self.paths.pick(data.as_str(), &mut values).is_some() {
+            return values;
+        }
+        // What it left there, the long way finds again.
         let mut deserializer = serde_json::Deserializer::from_str(data.as_str());
         Pick { path: &self.paths, values: &mut values }
             .deserialize(&mut deserializer)
@@ -131,6 +135,39 @@ impl Path {
             }
         };
         &mut self.below[place].1
+    }
+
+    /// Finds the values where a canonical text has them; `None` when something in it is to be read the long way.
+    fn pick(&self, text: &str, values: &mut [FieldValue]) -> Option<()> {
+        if let Some(slot) = self.slot {
+            values[slot] = match text.as_bytes().first()? {
+                b'{' | b'[' | b'n' => FieldValue::None,
+                b'"' => FieldValue::text(scan::plain_string(text)?),
+                b't' | b'f' => FieldValue::text(text),
+                _ => FieldValue::Number(text.parse().ok()?),
+            };
+        }
+        match text.as_bytes().first()? {
+            b'{' if !self.below.is_empty() => {
+                for (name, value) in scan::members(text)? {
+                    if name.contains('\\') {
+                        return None;
+                    }
+                    if let Some(path) = self.find(name) {
+                        path.pick(value, values)?;
+                    }
+                }
+            }
+            b'[' if !self.below.is_empty() => {
+                for (index, item) in scan::items(text)?.into_iter().enumerate() {
+                    if let Some(path) = self.find(&index.to_string()) {
+                        path.pick(item, values)?;
+                    }
+                }
+            }
+            _ => {}
+        }
+        Some(())
     }
 
     fn find(&self, token: &str) -> Option<&Self> {
@@ -247,6 +284,7 @@ impl<'a, 'de> Visitor<'de> for Step<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
 
     fn canonical(value: &Value) -> CanonicalJson {
@@ -275,6 +313,32 @@ mod tests {
                 FieldValue::None,
             ]
         );
+    }
+
+    #[test]
+    fn a_name_is_found_by_what_it_says_and_not_by_how_it_is_written() {
+        let fields = IndexedFields::new(vec!["/a\\nb".to_owned(), "/c\nd".to_owned(), "/e".to_owned()]);
+        let data = json!({"a\nb": 1, "c\nd": 2, "e": "f\ng"});
+        assert_eq!(
+            fields.values(&canonical(&data), None),
+            [FieldValue::None, FieldValue::Number(2.0), FieldValue::text("f\ng")]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn both_ways_of_looking_find_the_same(
+            data in prop::collection::btree_map("[ab\\\\\"]{1,2}", prop::collection::vec("[ab\\\\\n]{0,2}", 0..3), 0..4),
+            number in prop::num::f64::NORMAL,
+        ) {
+            let fields = IndexedFields::new(["/a/0", "/b/1", "/ab/0", "/n", "/a", "/o/a/1"].map(str::to_owned).to_vec());
+            let data = json!({"n": number, "o": data.clone(), "a": data.get("a"), "b": data.get("b"), "ab": data.get("ab")});
+            let Ok(data) = CanonicalJson::from_value(&data) else { return Ok(()) };
+            let mut values = vec![FieldValue::None; 6];
+            let mut deserializer = serde_json::Deserializer::from_str(data.as_str());
+            Pick { path: &fields.paths, values: &mut values }.deserialize(&mut deserializer).expect("JSON");
+            prop_assert_eq!(fields.values(&data, None), values);
+        }
     }
 
     #[test]

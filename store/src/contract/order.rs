@@ -44,7 +44,7 @@ pub(crate) async fn concurrent_appends_number_every_ledger_without_gaps(database
         assert!(recorded.is_sorted_by_key(|event| event.recorded_at));
         for (position, stream, count) in of_tenant {
             let last = &recorded[position.0 as usize - 1];
-            assert_eq!((last.aggregate_id.as_str(), last.sequence), (stream.id(), Sequence(*count)));
+            assert_eq!((&*last.aggregate_id, last.sequence), (stream.id(), Sequence(*count)));
         }
         assert_eq!(ledger.head().await.expect("reads").position, Position(recorded.len() as u64));
     }

@@ -327,8 +327,8 @@ fn bind_event(parameters: &mut Parameters<'_, '_>, event: &EventRow<'_>) -> rusq
         .bind(event.stream.aggregate_type())?
         .bind(event.aggregate_id)?
         .bind(event.sequence.0 as i64)?
-        .bind(event.event_type)?
-        .bind(event.event_version)?
+        .bind(event.event_type.as_ref())?
+        .bind(event.event_version.as_ref())?
         .bind(event.payload.as_str())?
         .bind(event.metadata)?
         .bind(event.stream.tenant().as_str())?

@@ -1,13 +1,15 @@
 //! A command on its way to the writer, with everything computed that needs no position.
 //! Made by the front in the caller's task, so that hashing a payload is not the one writer's work.
 
+use std::borrow::Cow;
+
 use formledger_domain::{CanonicalJson, EncodedEvent, EventId, Sequence, StreamId};
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::append::{Append, Appended, Idempotency};
-use crate::envelope::{OpenLeaf, Opening, hex};
+use crate::envelope::{OpenLeaf, Opening};
 use crate::error::AppendError;
 use crate::event::Metadata;
 use crate::room::Share;
@@ -39,8 +41,8 @@ pub(crate) struct Command {
 #[derive(Debug)]
 pub(crate) struct PreparedEvent {
     pub(crate) event_id: EventId,
-    pub(crate) event_type: &'static str,
-    pub(crate) event_version: &'static str,
+    pub(crate) event_type: Cow<'static, str>,
+    pub(crate) event_version: Cow<'static, str>,
     pub(crate) payload: CanonicalJson,
     pub(crate) leaf: OpenLeaf,
 }
@@ -76,7 +78,13 @@ fn prepare(stream: &StreamId, event: EncodedEvent, metadata: &RawValue) -> Prepa
         event_type,
         event_version,
         metadata,
-        payload_sha256: hex(&payload.sha256()),
+        payload_sha256: payload.sha256(),
     });
-    PreparedEvent { event_id, event_type, event_version, payload, leaf }
+    PreparedEvent {
+        event_id,
+        event_type: event_type.into(),
+        event_version: event_version.into(),
+        payload,
+        leaf,
+    }
 }

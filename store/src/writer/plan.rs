@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use foldhash::fast::RandomState;
+
 use chrono::{DateTime, Utc};
 use formledger_domain::{Position, Sequence, StreamId, TenantId};
 
@@ -42,9 +44,9 @@ pub(crate) fn plan<'c>(
         heads,
         facts,
         now,
-        ledgers: HashMap::new(),
-        sequences: HashMap::new(),
-        remembered: HashMap::new(),
+        ledgers: HashMap::default(),
+        sequences: HashMap::with_capacity_and_hasher(commands.len(), RandomState::default()),
+        remembered: HashMap::default(),
         batch: Batch::default(),
     };
     planner.batch.events.reserve_exact(commands.iter().map(|command| command.events.len()).sum());
@@ -71,9 +73,9 @@ struct Planner<'c, 'f> {
     facts: &'f Facts,
     now: Micros,
     /// What the batch has done so far, to each ledger, stream and key.
-    ledgers: HashMap<&'c TenantId, PlannedLedger>,
-    sequences: HashMap<&'c StreamId, Sequence>,
-    remembered: HashMap<(&'c TenantId, &'c str), Remembered>,
+    ledgers: HashMap<&'c TenantId, PlannedLedger, RandomState>,
+    sequences: HashMap<&'c StreamId, Sequence, RandomState>,
+    remembered: HashMap<(&'c TenantId, &'c str), Remembered, RandomState>,
     batch: Batch<'c>,
 }
 
@@ -149,8 +151,8 @@ impl<'c> Planner<'c, '_> {
                 stream: &command.stream,
                 aggregate_id: &command.aggregate_id,
                 sequence,
-                event_type: event.event_type,
-                event_version: event.event_version,
+                event_type: &event.event_type,
+                event_version: &event.event_version,
                 payload: &event.payload,
                 metadata: command.metadata.get(),
                 origin: &command.origin,

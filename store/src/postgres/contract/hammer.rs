@@ -73,7 +73,9 @@ async fn check(store: &Store, calls: &[Call]) {
         for (position, call) in calls {
             let last = position.0 as usize;
             assert!(
-                recorded[last - call.events..last].iter().all(|event| event.aggregate_id == call.stream.id())
+                recorded[last - call.events..last]
+                    .iter()
+                    .all(|event| *event.aggregate_id == *call.stream.id())
             );
             assert!(
                 latest_began.is_none_or(|began| began <= call.ended),

@@ -1,5 +1,7 @@
 //! Promise: a batch whose connection was lost is recorded once, also when the server begins with it only after it was looked for.
 
+use std::borrow::Cow;
+
 use chrono::Utc;
 use formledger_domain::{CanonicalJson, EventId, Position, Sequence};
 use formledger_test_cluster::{Postgres, Proxy};
@@ -10,6 +12,9 @@ use crate::backend::{Applied, Backend, Batch, EventRow, Head, HeadMove};
 use crate::contract::stream;
 use crate::event::Metadata;
 use crate::merkle::Frontier;
+
+static EVENT_TYPE: Cow<'static, str> = Cow::Borrowed("formledger.tally.added");
+static EVENT_VERSION: Cow<'static, str> = Cow::Borrowed("1");
 
 /// Backends that wait for a lock.
 const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
@@ -44,8 +49,8 @@ async fn a_batch_that_arrives_after_it_was_looked_for_is_recorded_once() {
                 stream: &stream,
                 aggregate_id: &aggregate_id,
                 sequence: Sequence(position),
-                event_type: "formledger.tally.added",
-                event_version: "1",
+                event_type: &EVENT_TYPE,
+                event_version: &EVENT_VERSION,
                 payload: &payload,
                 metadata: &metadata,
                 origin: &origin,

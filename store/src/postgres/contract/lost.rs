@@ -36,7 +36,7 @@ async fn a_head_that_was_lost_is_not_planned_on_though_another_history_is_at_its
     assert_intact(&elsewhere, "acme").await;
     let range = LedgerRange { tenant: "acme".parse().expect("slug"), after: Position(2), up_to: Position(5) };
     let read = here.read_ranges(&[range]).await.expect("reads");
-    let of: Vec<_> = read.iter().map(|event| event.aggregate_id.as_str()).collect();
+    let of: Vec<_> = read.iter().map(|event| &*event.aggregate_id).collect();
     assert_eq!(of, ["found", "found", "after"], "nothing that was lost is served from memory");
 }
 

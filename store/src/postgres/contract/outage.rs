@@ -84,7 +84,7 @@ async fn a_server_killed_under_load_loses_and_doubles_nothing() {
         let of_tenant: Vec<_> = known.iter().filter(|(of, ..)| of == tenant).collect();
         assert_eq!(recorded.len(), of_tenant.len(), "each once");
         for (_, position, id) in of_tenant {
-            assert_eq!(recorded[position.0 as usize - 1].aggregate_id, *id);
+            assert_eq!(*recorded[position.0 as usize - 1].aggregate_id, **id);
         }
         let tenant: TenantId = tenant.parse().expect("slug");
         assert_eq!(stores[1].verify(&tenant, |_| {}).await.expect("verifies").differences, []);
