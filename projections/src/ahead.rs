@@ -34,14 +34,14 @@ impl Forward {
             return Ok(0);
         }
         let store = projector.store().clone();
-        // A ledger that can lose history is compared with what was read of it, which the projector knows how to do.
-        let Some(after) = projector.next_read(tenant).filter(|_| !store.can_lose_history()) else {
-            return projector.advance().await;
-        };
-        let read = |after| Ahead::begin(&store, tenant, (after, up_to), limits);
+        let Some(after) = projector.next_read(tenant) else { return projector.advance().await };
+        let read = |after, reflected| Ahead::begin(&store, tenant, (after, up_to), limits, reflected);
         let ahead = self.ahead.take().filter(|ahead| ahead.is_of(tenant, after));
-        let batch = ahead.unwrap_or_else(|| read(after)).batch().await?;
-        self.ahead = batch.last().filter(|last| *last < up_to).map(read);
+        let batch = ahead.unwrap_or_else(|| read(after, projector.reflected_of(tenant))).batch().await?;
+        projector.admit(&batch).await?;
+        // A ledger that can lose history still has to hold then what this batch ended with.
+        let goes_on = batch.last().filter(|(last, _)| *last < up_to);
+        self.ahead = goes_on.map(|last| read(last.0, Reflected::from([(tenant.clone(), last)])));
         let events = projector.apply(batch).await?;
         // What waited was not read by the projector itself, so it does not know that.
         projector.rest();
@@ -59,15 +59,16 @@ struct Ahead {
 }
 
 impl Ahead {
-    /// Begins to read what lies behind `after`, at most up to `up_to`.
+    /// Begins to read what lies behind `after`, at most up to `up_to`, of a ledger that holds what is `reflected`.
     fn begin(
         store: &Store,
         tenant: &TenantId,
         (after, up_to): (Position, Position),
         limits: BatchLimits,
+        reflected: Reflected,
     ) -> Self {
         let mut reading = JoinSet::new();
-        reading.spawn(read(store.clone(), tenant.clone(), after, up_to, limits));
+        reading.spawn(read(store.clone(), tenant.clone(), (after, up_to), limits, reflected));
         Self { tenant: tenant.clone(), after, reading }
     }
 
@@ -92,20 +93,21 @@ impl Ahead {
 async fn read(
     store: Store,
     tenant: TenantId,
-    after: Position,
-    up_to: Position,
+    (after, up_to): (Position, Position),
     limits: BatchLimits,
+    reflected: Reflected,
 ) -> Result<Batch, StoreError> {
     let mut batch = Batch::default();
     let mut next = after;
     while next < up_to
         && !batch.is_walled(&tenant)
+        && batch.torn().is_none()
         && batch.events() < limits.events_max
         && batch.payload_bytes() < limits.bytes_max
     {
         let end = Position(up_to.0.min(next.0 + READ_EVENTS_MAX as u64));
         let range = LedgerRange { tenant: tenant.clone(), after: next, up_to: end };
-        batch.read(&store, &[range], &Reflected::new()).await?;
+        batch.read(&store, &[range], &reflected).await?;
         next = end;
     }
     // One tenant's events come in order.

@@ -8,7 +8,7 @@ use formledger_domain::{Position, TenantId};
 use formledger_store::{LedgerRange, LinkedRanges, RecordedEvent, Store, StoreError};
 
 use crate::projection::Fact;
-use crate::witness::Reflected;
+use crate::witness::{LeafHash, Reflected};
 
 /// What was read of several ledgers.
 #[derive(Debug, Default)]
@@ -68,9 +68,9 @@ impl Batch {
         self.payload_bytes
     }
 
-    /// The position of the last event, of a batch of one ledger.
-    pub(crate) fn last(&self) -> Option<Position> {
-        self.facts.last().map(|fact| fact.event.position)
+    /// Position and leaf hash of the last event, of a batch of one ledger.
+    pub(crate) fn last(&self) -> Option<(Position, LeafHash)> {
+        self.facts.last().map(|fact| (fact.event.position, fact.event.leaf_hash))
     }
 
     /// Whether there is nothing to apply and nobody to park.

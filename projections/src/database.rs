@@ -18,7 +18,16 @@ pub(crate) use many_rows::{Kind, ManyRows, Values};
 #[derive(Debug)]
 pub(crate) enum Connection<'c> {
     Sqlite(&'c mut SqliteConnection),
-    Postgres(&'c mut PgConnection),
+    Postgres(&'c mut PgConnection, Rights),
+}
+
+/// In whose name a connection to Postgres writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rights {
+    /// In the projector's, or a reader's: policies look at each row, which Postgres does for statements only.
+    Granted,
+    /// In that of the tables' owner, to whom policies do not apply, so that rows may come without a statement.
+    Owner,
 }
 
 /// How the two databases say the same.
@@ -32,7 +41,7 @@ impl Connection<'_> {
     pub(crate) fn dialect(&self) -> Dialect {
         match self {
             Self::Sqlite(_) => Dialect::Sqlite,
-            Self::Postgres(_) => Dialect::Postgres,
+            Self::Postgres(..) => Dialect::Postgres,
         }
     }
 }
@@ -185,7 +194,7 @@ impl<'q> Sql<'q> {
                 let arguments = for_sqlite(self.values)?;
                 sqlx::query_with(&self.text, arguments).execute(&mut **connection).await?.rows_affected()
             }
-            Connection::Postgres(connection) => {
+            Connection::Postgres(connection, _) => {
                 let arguments = for_postgres(self.values)?;
                 sqlx::query_with(&self.text, arguments).execute(&mut **connection).await?.rows_affected()
             }
@@ -200,7 +209,7 @@ impl<'q> Sql<'q> {
                 let rows = sqlx::query_with(&self.text, arguments).fetch_all(&mut **connection).await?;
                 rows.into_iter().map(Row::Sqlite).collect()
             }
-            Connection::Postgres(connection) => {
+            Connection::Postgres(connection, _) => {
                 let arguments = for_postgres(self.values)?;
                 let rows = sqlx::query_with(&self.text, arguments).fetch_all(&mut **connection).await?;
                 rows.into_iter().map(Row::Postgres).collect()
@@ -228,7 +237,7 @@ impl<'q> Sql<'q> {
                 let query = sqlx::query_with(&self.text, for_sqlite(self.values.clone())?);
                 (&mut **connection).fetch(query).map_ok(Row::Sqlite).boxed()
             }
-            Connection::Postgres(connection) => {
+            Connection::Postgres(connection, _) => {
                 let query = sqlx::query_with(&self.text, for_postgres(self.values.clone())?);
                 (&mut **connection).fetch(query).map_ok(Row::Postgres).boxed()
             }
@@ -353,14 +362,14 @@ fn postgres_cell(row: &PgRow, column: usize) -> Result<Cell, sqlx::Error> {
 #[derive(Debug)]
 pub(crate) enum OwnConnection {
     Sqlite(SqliteConnection),
-    Postgres(PgConnection),
+    Postgres(PgConnection, Rights),
 }
 
 impl OwnConnection {
     pub(crate) fn connection(&mut self) -> Connection<'_> {
         match self {
             Self::Sqlite(connection) => Connection::Sqlite(connection),
-            Self::Postgres(connection) => Connection::Postgres(connection),
+            Self::Postgres(connection, rights) => Connection::Postgres(connection, *rights),
         }
     }
 
@@ -369,11 +378,11 @@ impl OwnConnection {
     pub(crate) async fn begin_writing(&mut self) -> Result<Transaction<'_>, sqlx::Error> {
         Ok(match self {
             Self::Sqlite(connection) => Transaction::Sqlite(connection.begin_with("BEGIN IMMEDIATE").await?),
-            Self::Postgres(connection) => {
+            Self::Postgres(connection, rights) => {
                 // Keyed by schema, because a rebuild writes beside the live rows.
                 let begin =
                     "BEGIN; SELECT pg_advisory_xact_lock(hashtext('formledger writes ' || current_schema()))";
-                Transaction::Postgres(connection.begin_with(begin).await?)
+                Transaction::Postgres(connection.begin_with(begin).await?, *rights)
             }
         })
     }
@@ -386,7 +395,7 @@ impl OwnConnection {
                 let begin = "BEGIN; DELETE FROM main.checkpoints WHERE false";
                 Ok(Transaction::Sqlite(connection.begin_with(begin).await?))
             }
-            Self::Postgres(_) => self.begin_writing().await,
+            Self::Postgres(..) => self.begin_writing().await,
         }
     }
 
@@ -394,14 +403,14 @@ impl OwnConnection {
     pub(crate) async fn run_script(&mut self, script: &str) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite(connection) => connection.execute(script).await.map(drop),
-            Self::Postgres(connection) => connection.execute(script).await.map(drop),
+            Self::Postgres(connection, _) => connection.execute(script).await.map(drop),
         }
     }
 
     pub(crate) async fn close(self) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite(connection) => connection.close().await,
-            Self::Postgres(connection) => connection.close().await,
+            Self::Postgres(connection, _) => connection.close().await,
         }
     }
 }
@@ -410,21 +419,21 @@ impl OwnConnection {
 #[derive(Debug)]
 pub(crate) enum Transaction<'c> {
     Sqlite(sqlx::Transaction<'c, Sqlite>),
-    Postgres(sqlx::Transaction<'c, Postgres>),
+    Postgres(sqlx::Transaction<'c, Postgres>, Rights),
 }
 
 impl Transaction<'_> {
     pub(crate) fn connection(&mut self) -> Connection<'_> {
         match self {
             Self::Sqlite(transaction) => Connection::Sqlite(transaction),
-            Self::Postgres(transaction) => Connection::Postgres(transaction),
+            Self::Postgres(transaction, rights) => Connection::Postgres(transaction, *rights),
         }
     }
 
     pub(crate) async fn commit(self) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite(transaction) => transaction.commit().await,
-            Self::Postgres(transaction) => transaction.commit().await,
+            Self::Postgres(transaction, _) => transaction.commit().await,
         }
     }
 
@@ -432,7 +441,7 @@ impl Transaction<'_> {
     pub(crate) async fn rollback(self) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite(transaction) => transaction.rollback().await,
-            Self::Postgres(transaction) => transaction.rollback().await,
+            Self::Postgres(transaction, _) => transaction.rollback().await,
         }
     }
 }

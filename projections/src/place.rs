@@ -10,7 +10,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Executor};
 
-use crate::database::OwnConnection;
+use crate::database::{OwnConnection, Rights};
 use crate::read_models::OpenError;
 
 /// How long a statement waits for another process's write transaction (a rebuild switching a tenant) before it fails.
@@ -110,23 +110,29 @@ impl Place {
         }
     }
 
-    /// A connection for the projector. A file is made when it is missing; in Postgres it has the projector's rights and no more.
+    /// A connection for the projector. A file is made when it is missing; in Postgres it has the projector's rights and no more, except where a
+    /// rebuild makes its tables: those are the login's own.
     pub(crate) async fn connect_writer(&self) -> Result<OwnConnection, sqlx::Error> {
         match self {
             Self::Sqlite(path) => sqlite_writer(path).await.map(OwnConnection::Sqlite),
             Self::Postgres(place) => {
                 let mut connection = place.connect().await?;
                 let schema = place.schema;
+                let rights = if schema == FRESH_SCHEMA { Rights::Owner } else { Rights::Granted };
+                let role = match rights {
+                    Rights::Granted => "SET ROLE formledger_projector; ",
+                    Rights::Owner => "",
+                };
                 // A crash may lose the last commits, rows and checkpoints alike, as in a file; and no batch waits for a standby that is away.
                 // Without the other ways to join and scan, every plan goes from a batch's rows to the index, whatever the statistics say;
                 // planned for each batch (and never compiled, for what such a plan seems to cost), because a plan that was made while a table was small may take an index of the tenant alone.
                 let enter = format!(
-                    "SET ROLE formledger_projector; SET search_path TO {schema}; SET synchronous_commit TO off; \
+                    "{role}SET search_path TO {schema}; SET synchronous_commit TO off; \
                      SET enable_hashjoin TO off; SET enable_mergejoin TO off; SET enable_seqscan TO off; \
                      SET plan_cache_mode TO force_custom_plan; SET jit TO off; SET work_mem TO '{BATCH_MEMORY}'"
                 );
                 connection.execute(&*enter).await?;
-                Ok(OwnConnection::Postgres(connection))
+                Ok(OwnConnection::Postgres(connection, rights))
             }
         }
     }

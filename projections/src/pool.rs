@@ -11,7 +11,7 @@ use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
 
 use tokio::time::timeout;
 
-use crate::database::{Transaction, sql};
+use crate::database::{Rights, Transaction, sql};
 use crate::place::{Place, PostgresPlace, sqlite_reading};
 use crate::read_models::ReadModelSettings;
 
@@ -95,7 +95,7 @@ impl ReadPool {
                         return Err(sqlx::Error::Io(ErrorKind::TimedOut.into()));
                     };
                     match begun {
-                        Ok(transaction) => break Transaction::Postgres(transaction),
+                        Ok(transaction) => break Transaction::Postgres(transaction, Rights::Granted),
                         // The pool hands out connections that a server which was restarted no longer knows.
                         Err(sqlx::Error::Io(_)) if tries < pool.options().get_max_connections() => tries += 1,
                         Err(error) => {

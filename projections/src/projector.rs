@@ -204,6 +204,22 @@ impl Projector {
         self.followers.spread(tenant).map(|spread| spread.rear)
     }
 
+    /// What the rows are known to reflect of a ledger that can lose history.
+    pub(crate) fn reflected_of(&self, tenant: &TenantId) -> Reflected {
+        self.reflected.get(tenant).map(|known| (tenant.clone(), *known)).into_iter().collect()
+    }
+
+    /// Looks whether a batch that was read ahead goes on from what is reflected.
+    ///
+    /// # Errors
+    /// [`ProjectError::HistoryLost`], and what keeps the ledger from being read.
+    pub(crate) async fn admit(&self, batch: &Batch) -> Result<(), ProjectError> {
+        if let Some((tenant, position)) = batch.torn() {
+            return Err(self.history_lost(tenant, *position));
+        }
+        self.look_behind_walls(batch).await
+    }
+
     /// Applies a batch that was read; answers as [`Projector::advance`] does.
     pub(crate) async fn apply(&mut self, batch: Batch) -> Result<usize, ProjectError> {
         if batch.is_empty() {

@@ -140,7 +140,7 @@ pub(crate) async fn hold(connection: &mut Writing<'_>) -> Result<(), OpenError> 
     let version = match connection {
         // Whoever migrates waits for the lock of the file.
         Writing::Sqlite(_) => "PRAGMA main.user_version",
-        Writing::Postgres(connection) => {
+        Writing::Postgres(connection, _) => {
             let lock = "SELECT pg_advisory_xact_lock_shared(hashtext('formledger migrates read models'))";
             connection.execute(lock).await?;
             "SELECT version FROM schema_version"

@@ -266,11 +266,11 @@ async fn write(connection: &mut Connection<'_>, touching: Touching<'_>) -> Resul
     for Published { tenant, form, version, indexed } in touching.published {
         stored::put_indexed(connection, tenant, form, version, &indexed).await?;
     }
-    let mut gone = Vec::new();
-    let mut new = Vec::new();
-    let mut rows = Vec::with_capacity(touching.met.len());
+    let (mut gone, mut new) = (Vec::new(), Vec::new());
+    let (mut made, mut changed) = (Vec::with_capacity(touching.met.len()), Vec::new());
     for (tenant, Touched { row, indexed, standing }) in touching.met {
         let values = indexed.values(&row.data, row.computed.as_ref());
+        let rows = if standing.is_none() { &mut made } else { &mut changed };
         let mut standing = standing.map(Vec::into_iter);
         for (pointer, value) in indexed.pointers().zip(values) {
             let entry = |value: &FieldValue| stored::FieldEntry::new(tenant, &row, pointer, value);
@@ -284,7 +284,7 @@ async fn write(connection: &mut Connection<'_>, touching: Touching<'_>) -> Resul
         }
         rows.push((tenant.to_string(), row));
     }
-    stored::put(connection, rows).await?;
+    stored::put(connection, made, changed).await?;
     stored::delete_fields(connection, gone).await?;
     stored::insert_fields(connection, new).await
 }

@@ -173,12 +173,13 @@ static PUT: LazyLock<ManyRows> = LazyLock::new(|| {
     )
 });
 
-/// Writes rows, new ones and changed ones.
+/// Writes rows: new ones, and then changed ones.
 pub(super) async fn put(
     connection: &mut Connection<'_>,
-    rows: Vec<(String, StoredSubmission)>,
+    new: Vec<(String, StoredSubmission)>,
+    changed: Vec<(String, StoredSubmission)>,
 ) -> Result<(), sqlx::Error> {
-    PUT.execute(connection, rows, |values, (tenant, row)| {
+    let bind = |values: &mut dyn Values, (tenant, row): (String, StoredSubmission)| {
         values.text(tenant);
         values.uuid(row.submission_id.0);
         values.text(row.form.to_string());
@@ -193,9 +194,9 @@ pub(super) async fn put(
         values.text(row.data.as_str().to_owned());
         values.text_or_null(row.computed.map(|computed| computed.as_str().to_owned()));
         values.text_or_null(row.outcomes.map(|outcomes| outcomes.as_str().to_owned()));
-    })
-    .await?;
-    Ok(())
+    };
+    PUT.insert_new(connection, new, bind).await?;
+    PUT.execute(connection, changed, bind).await.map(drop)
 }
 
 // A cross join, because SQLite would otherwise be free to walk all submissions and look each up among the keys.
@@ -272,8 +273,7 @@ pub(super) async fn insert_fields(
 ) -> Result<(), sqlx::Error> {
     // Along the table's key, so that a row goes beside the one before it and not to another page each time.
     entries.sort_unstable();
-    INSERT_FIELDS.execute(connection, entries, |values, entry| entry.bind(values)).await?;
-    Ok(())
+    INSERT_FIELDS.insert_new(connection, entries, |values, entry| entry.bind(values)).await
 }
 
 static DELETE_FIELDS: LazyLock<ManyRows> = LazyLock::new(|| {
