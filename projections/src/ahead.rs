@@ -105,11 +105,56 @@ async fn read(
         && batch.events() < limits.events_max
         && batch.payload_bytes() < limits.bytes_max
     {
-        let end = Position(up_to.0.min(next.0 + READ_EVENTS_MAX as u64));
+        let room = READ_EVENTS_MAX.min(limits.events_max - batch.events());
+        let end = Position(up_to.0.min(next.0 + room as u64));
         let range = LedgerRange { tenant: tenant.clone(), after: next, up_to: end };
         batch.read(&store, &[range], &reflected).await?;
         next = end;
     }
     // One tenant's events come in order.
     Ok(batch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::position::ReadModel;
+    use crate::projector::tests::{LIMITS, Site};
+
+    const KEEP: &str = "CREATE TABLE kept AS SELECT * FROM ledgers";
+    const LOSE: &str = "SET session_replication_role = replica; \
+        DELETE FROM events USING kept WHERE events.tenant_id = kept.tenant_id AND events.position > kept.position; \
+        UPDATE ledgers SET position = kept.position, recorded_at = kept.recorded_at, frontier = kept.frontier \
+        FROM kept WHERE kept.tenant_id = ledgers.tenant_id";
+
+    /// A ledger loses events that were applied, and grows beyond where it was, while somebody reads ahead.
+    #[tokio::test]
+    async fn what_is_read_ahead_never_comes_on_top_of_events_that_were_lost() {
+        let mut site = Site::on_postgres().await;
+        site.publish("acme").await;
+        (site.submit("acme").await, site.tamper(KEEP).await);
+        for _ in 2..24 {
+            site.submit("acme").await;
+        }
+        // Another process's, which has none of the events in memory.
+        let store = site.another_store().await;
+        let mut projector = Projector::new(store, site.models.clone(), &ReadModel::ALL, LIMITS);
+        projector.load(false).await.expect("loads");
+        let (mut forward, tenant, head) = (Forward::default(), "acme".parse().expect("a slug"), Position(24));
+        let applied = forward.advance(&mut projector, &tenant, head, LIMITS).await.expect("a batch");
+        assert_eq!(applied, LIMITS.events_max);
+
+        site.tamper(LOSE).await;
+        site.store = site.another_store().await;
+        for _ in 2..24 {
+            site.submit("acme").await;
+        }
+        // The next batch may have been read before; nothing is that comes after it.
+        let mut lost = forward.advance(&mut projector, &tenant, head, LIMITS).await;
+        if lost.is_ok() {
+            lost = forward.advance(&mut projector, &tenant, head, LIMITS).await;
+        }
+        assert!(matches!(lost, Err(ProjectError::HistoryLost { .. })), "{lost:?}");
+        assert!(site.position("acme", ReadModel::Submissions).await <= 2 * LIMITS.events_max as u64);
+    }
 }

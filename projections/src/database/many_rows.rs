@@ -404,3 +404,64 @@ impl Values for Arrays {
         put!(self, Bytes, bytes);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use formledger_test_cluster::Database;
+    use sqlx::Executor;
+
+    use super::*;
+    use crate::database::sql;
+
+    type OfAllKinds = (String, Option<String>, i64, Option<i64>, bool, Uuid, Option<Vec<u8>>);
+
+    fn bind(values: &mut dyn Values, (text, other, number, maybe, flag, id, bytes): OfAllKinds) {
+        values.text(text);
+        values.text_or_null(other);
+        values.integer(number);
+        values.integer_or_null(maybe);
+        values.flag(flag);
+        values.uuid(id);
+        values.bytes_or_null(bytes);
+    }
+
+    fn insert(table: &str) -> ManyRows {
+        use Kind::{Bytes, Flag, Integer, Text};
+        let into = format!("INSERT INTO {table} (a, b, c, d, e, f, g)");
+        ManyRows::insert(&into, &[Text, Text, Integer, Integer, Flag, Kind::Uuid, Bytes], "")
+    }
+
+    static TOLD: LazyLock<ManyRows> = LazyLock::new(|| insert("told"));
+    static COPIED: LazyLock<ManyRows> = LazyLock::new(|| insert("copied"));
+
+    #[tokio::test]
+    async fn rows_that_are_copied_are_those_that_a_statement_inserts() {
+        let database = Database::create().await;
+        let mut session = database.connect().await;
+        let columns = "(a text, b text, c bigint, d bigint, e boolean, f uuid, g bytea)";
+        let made = format!("CREATE TABLE told {columns}; CREATE TABLE copied {columns}");
+        session.execute(&*made).await.expect("tables");
+        let mut rows: Vec<OfAllKinds> = vec![
+            (String::new(), None, i64::MIN, None, false, Uuid::nil(), None),
+            ("a\0b".into(), Some("\0".into()), -1, Some(i64::MAX), true, Uuid::max(), Some(vec![0, 255])),
+            ("\\N\t\n\"ä😀".into(), Some(String::new()), 0, Some(0), true, Uuid::nil(), Some(vec![])),
+        ];
+        // Larger than what is sent at once.
+        rows.extend(
+            (0..9).map(|n| ("x".repeat(COPIED_BYTES / 4 + n), None, 1, None, true, Uuid::nil(), None)),
+        );
+        TOLD.insert_new(&mut Connection::Postgres(&mut session, Rights::Granted), rows.clone(), bind)
+            .await
+            .expect("inserted");
+        let mut owner = Connection::Postgres(&mut session, Rights::Owner);
+        COPIED.insert_new(&mut owner, rows.clone(), bind).await.expect("copied");
+        COPIED.insert_new(&mut owner, Vec::new(), bind).await.expect("nothing");
+        let differing = "SELECT (SELECT count(*) FROM told), (SELECT count(*) FROM copied), \
+            (SELECT count(*) FROM (TABLE told EXCEPT ALL TABLE copied) AS d)";
+        let counts = sql(differing).one(&mut owner).await.expect("counts").cells().expect("numbers");
+        let count = rows.len() as i64;
+        assert_eq!(counts, [count, count, 0].map(crate::database::Cell::Integer));
+    }
+}

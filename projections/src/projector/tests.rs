@@ -25,7 +25,7 @@ pub(crate) struct Site {
     pub(crate) models: ReadModels,
     pub(crate) place: ReadModelPlace,
     _folder: TempDir,
-    _database: Option<Database>,
+    database: Option<Database>,
 }
 
 impl Site {
@@ -36,7 +36,7 @@ impl Site {
         let place = ReadModelPlace::file(&folder.path().join("read-models.db"));
         let models =
             ReadModels::open(place.clone(), ReadModelSettings::default()).await.expect("read models");
-        Self { store, models, place, _folder: folder, _database: None }
+        Self { store, models, place, _folder: folder, database: None }
     }
 
     pub(crate) async fn on_postgres() -> Self {
@@ -47,7 +47,20 @@ impl Site {
         let models =
             ReadModels::open(place.clone(), ReadModelSettings::default()).await.expect("read models");
         let folder = tempfile::tempdir().expect("a folder");
-        Self { store, models, place, _folder: folder, _database: Some(database) }
+        Self { store, models, place, _folder: folder, database: Some(database) }
+    }
+
+    /// The ledger as another process opens it; on Postgres.
+    pub(crate) async fn another_store(&self) -> Store {
+        let database = self.database.as_ref().expect("on Postgres");
+        let options = PostgresOptions::new(&database.url()).expect("a URL");
+        Store::open_postgres(&options, StoreSettings::default()).await.expect("a ledger")
+    }
+
+    /// Runs a script beside everybody; on Postgres.
+    pub(crate) async fn tamper(&self, script: &str) {
+        let database = self.database.as_ref().expect("on Postgres");
+        sqlx::raw_sql(script).execute(&mut database.connect().await).await.expect("tampering");
     }
 
     pub(crate) async fn projector(&self) -> Projector {
