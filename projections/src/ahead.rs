@@ -36,11 +36,11 @@ impl Forward {
         let store = projector.store().clone();
         let Some(after) = projector.next_read(tenant) else { return projector.advance().await };
         let read = |after, reflected| Ahead::begin(&store, tenant, (after, up_to), limits, reflected);
-        let ahead = self.ahead.take().filter(|ahead| ahead.is_of(tenant, after));
+        let ahead = self.ahead.take().filter(|ahead| ahead.is_of(tenant, after, up_to));
         let batch = ahead.unwrap_or_else(|| read(after, projector.reflected_of(tenant))).batch().await?;
         projector.admit(&batch).await?;
         // A ledger that can lose history still has to hold then what this batch ended with.
-        let goes_on = batch.last().filter(|(last, _)| *last < up_to);
+        let goes_on = batch.last().filter(|(last, _)| *last < up_to && !batch.is_walled(tenant));
         self.ahead = goes_on.map(|last| read(last.0, Reflected::from([(tenant.clone(), last)])));
         let events = projector.apply(batch).await?;
         // What waited was not read by the projector itself, so it does not know that.
@@ -55,6 +55,7 @@ impl Forward {
 struct Ahead {
     tenant: TenantId,
     after: Position,
+    up_to: Position,
     reading: JoinSet<Result<Batch, StoreError>>,
 }
 
@@ -69,12 +70,12 @@ impl Ahead {
     ) -> Self {
         let mut reading = JoinSet::new();
         reading.spawn(read(store.clone(), tenant.clone(), (after, up_to), limits, reflected));
-        Self { tenant: tenant.clone(), after, reading }
+        Self { tenant: tenant.clone(), after, up_to, reading }
     }
 
-    /// Whether it is what follows a position of a tenant's ledger.
-    fn is_of(&self, tenant: &TenantId, after: Position) -> bool {
-        (&self.tenant, self.after) == (tenant, after)
+    /// Whether it is what follows a position of a tenant's ledger, and nothing behind `up_to`.
+    fn is_of(&self, tenant: &TenantId, after: Position, up_to: Position) -> bool {
+        (&self.tenant, self.after) == (tenant, after) && self.up_to <= up_to
     }
 
     /// The batch, once it is read.

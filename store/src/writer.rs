@@ -207,6 +207,7 @@ impl<B: Backend> Writer<B> {
             if moved.is_empty() {
                 return Ok(());
             }
+            self.followers.elsewhere.moved(&moved);
             for tenant in moved {
                 self.heads.remove(&tenant);
                 self.contended.insert(tenant);

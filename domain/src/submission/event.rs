@@ -431,7 +431,18 @@ mod tests {
         fn both_ways_of_reading_give_the_event_that_was_written(event in event()) {
             let text = event.payload();
             let read = read_canonical_document(text.as_str());
-            prop_assert!(read.is_none_or(|read| read == event));
+            // What has to be looked at, because it is escaped or is a time, takes the long way.
+            let is_plain = |person: &str| !person.contains(|c: char| c < ' ' || c == '"' || c == '\\');
+            let is_quick = match &event {
+                SubmissionEvent::Drafted { submitter, .. } => is_plain(submitter),
+                SubmissionEvent::Submitted { submitter, by, .. } => {
+                    is_plain(submitter) && by.as_deref().is_none_or(is_plain)
+                }
+                SubmissionEvent::RulesEvaluated { now, .. } => now.is_none(),
+                SubmissionEvent::Amended { by, .. } => by.as_deref().is_none_or(is_plain),
+                SubmissionEvent::Worked { .. } => false,
+            };
+            prop_assert_eq!(read, is_quick.then(|| event.clone()));
             prop_assert_eq!(the_long_way(text.as_str()), Ok(event));
         }
 

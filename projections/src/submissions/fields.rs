@@ -15,6 +15,9 @@ use crate::columns::beginning;
 /// The most bytes of a text that are kept for comparing; longer ones compare by their beginning.
 pub(crate) const FIELD_TEXT_BYTES_MAX: usize = 1024;
 
+/// Levels down to which values are looked for level by level; each looks through all below it once more. Deeper ones are found in one walk.
+const QUICK_LEVELS_MAX: usize = 3;
+
 /// An indexed value, comparable with others of its kind.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) enum FieldValue {
@@ -46,6 +49,8 @@ impl FieldValue {
 pub(crate) struct IndexedFields {
     pointers: Vec<String>,
     paths: Path,
+    /// Of the deepest of them.
+    levels: usize,
 }
 
 /// The pointers as a tree of reference tokens, so that one walk finds all of them.
@@ -67,7 +72,8 @@ impl IndexedFields {
             }
             path.slot = Some(slot);
         }
-        Self { pointers, paths }
+        let levels = pointers.iter().map(|pointer| pointer.matches('/').count()).max().unwrap_or_default();
+        Self { pointers, paths, levels }
     }
 
     /// What `index` of a definition lists; a publication was checked, so anything unexpected there means nothing is indexed.
@@ -103,7 +109,7 @@ impl IndexedFields {
 
     fn picked(&self, data: &CanonicalJson) -> Vec<FieldValue> {
         let mut values = vec![FieldValue::None; self.pointers.len()];
-        if self.paths.pick(data.as_str(), &mut values).is_some() {
+        if self.levels <= QUICK_LEVELS_MAX && self.paths.pick(data.as_str(), &mut values).is_some() {
             return values;
         }
         // What it left there, the long way finds again.
