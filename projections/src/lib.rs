@@ -23,6 +23,7 @@ mod batch;
 mod checkpoint;
 mod compare;
 mod follower;
+mod in_use;
 mod keeper;
 mod leadership;
 mod light;

@@ -13,6 +13,7 @@ use tokio::time::sleep;
 
 use crate::database::{Connection, OwnConnection, Transaction};
 use crate::health::{Health, PAUSE_FIRST, PAUSE_MAX, is_outage};
+use crate::in_use::InUse;
 use crate::leadership::Leadership;
 use crate::place::{Place, ReadModelPlace};
 use crate::pool::{PoolUse, ReadPool};
@@ -91,6 +92,9 @@ pub enum OpenError {
         /// Server and database.
         place: String,
     },
+    /// The file beside a read-model file cannot be made that says who has it open, or a rebuild does not let go of it.
+    #[error("the read-model file cannot be shared with other processes")]
+    File(#[from] std::io::Error),
     /// The database refused or failed.
     #[error("the read-model database failed")]
     Database(#[from] sqlx::Error),
@@ -121,8 +125,9 @@ struct Inner {
     applied: Applied,
     leadership: Leadership,
     health: Health,
-    /// Set once migrations are applied there.
-    prepared: OnceCell<()>,
+    /// Set once migrations are applied there; of a file that others may open, with a share in it.
+    prepared: OnceCell<Option<InUse>>,
+    is_own: bool,
 }
 
 impl ReadModels {
@@ -132,7 +137,17 @@ impl ReadModels {
     /// # Errors
     /// [`OpenError`] says what is wrong with the place.
     pub async fn open(place: ReadModelPlace, settings: ReadModelSettings) -> Result<Self, OpenError> {
-        let models = Self::new(place, &settings);
+        let models = Self::new(place, &settings, false);
+        models.prepare().await?;
+        Ok(models)
+    }
+
+    /// As [`ReadModels::open`], of a place that nobody else knows.
+    pub(crate) async fn open_own(
+        place: ReadModelPlace,
+        settings: ReadModelSettings,
+    ) -> Result<Self, OpenError> {
+        let models = Self::new(place, &settings, true);
         models.prepare().await?;
         Ok(models)
     }
@@ -145,7 +160,7 @@ impl ReadModels {
         place: ReadModelPlace,
         settings: ReadModelSettings,
     ) -> Result<Self, OpenError> {
-        let models = Self::new(place, &settings);
+        let models = Self::new(place, &settings, false);
         match models.prepare().await {
             Err(error) if error.is_outage() => models.take_out(&error),
             prepared => prepared?,
@@ -153,7 +168,7 @@ impl ReadModels {
         Ok(models)
     }
 
-    fn new(ReadModelPlace(place): ReadModelPlace, settings: &ReadModelSettings) -> Self {
+    fn new(ReadModelPlace(place): ReadModelPlace, settings: &ReadModelSettings, is_own: bool) -> Self {
         let inner = Inner {
             readers: ReadPool::new(&place, settings),
             writer: Mutex::default(),
@@ -161,6 +176,7 @@ impl ReadModels {
             leadership: Leadership::of(&place),
             health: Health::default(),
             prepared: OnceCell::new(),
+            is_own,
             place,
         };
         Self { inner: Arc::new(inner) }
@@ -317,8 +333,15 @@ impl ReadModels {
 
 impl Inner {
     async fn prepare(&self) -> Result<(), OpenError> {
-        let preparing = || schema::migrate(&self.place);
-        self.prepared.get_or_try_init(preparing).await.copied()
+        let preparing = async || {
+            let in_use = match &self.place {
+                Place::Sqlite(path) if !self.is_own => Some(InUse::shared(path).await?),
+                _ => None,
+            };
+            schema::migrate(&self.place).await?;
+            Ok(in_use)
+        };
+        self.prepared.get_or_try_init(preparing).await.map(drop)
     }
 
     async fn writer(&self) -> Result<Writer<'_>, sqlx::Error> {

@@ -2,6 +2,7 @@
 //! Called by `formledger rebuild` and by tests. Readers see the old rows until the moment they see the new ones; a live projector
 //! notices by its compare-and-set, or when it polls, that its checkpoint was moved, and goes on from there.
 
+mod alone;
 mod fresh;
 mod swap;
 mod switch;
@@ -116,7 +117,10 @@ async fn rebuild_in(
     let mut rebuilding = Rebuilding::begin(batch, store, live, &request).await?;
     let folded = rebuilding.fold(request.tenant, &mut progress).await?;
     let mut switched = None;
-    if rebuilding.whole && rebuilding.switches_whole(&folded) {
+    if rebuilding.whole {
+        switched = rebuilding.switch_alone(&folded).await?;
+    }
+    if switched.is_none() && rebuilding.whole && rebuilding.switches_whole(&folded) {
         switched = rebuilding.switch_whole(&folded).await?;
     }
     match switched {
@@ -145,7 +149,7 @@ struct Rebuilding {
     read_models: Vec<ReadModel>,
     /// Whether whole tables can be switched.
     whole: bool,
-    /// What makes the indexes of fresh tables again that folding does without.
+    /// What makes the indexes of fresh tables again that folding does without; empty once they are made.
     indexes: Vec<String>,
 }
 
@@ -172,7 +176,7 @@ impl Rebuilding {
     ) -> Result<Self, RebuildError> {
         schema::migrate(&live.0).await?;
         let mut fresh = Fresh::claim(&live.0).await?;
-        let made = ReadModels::open(fresh.place(), ReadModelSettings::default()).await?;
+        let made = ReadModels::open_own(fresh.place(), ReadModelSettings::default()).await?;
         let whole = request.tenant.is_none() && fresh.can_replace_tables().await?;
         let indexes = fresh.lighten(&made, whole).await?;
         let (mut live, sides) = fresh.connect().await?;
@@ -187,7 +191,8 @@ impl Rebuilding {
 
     /// See [`Fresh::make_ready`].
     async fn make_ready(&mut self) -> Result<bool, RebuildError> {
-        self.fresh.make_ready(&self.made, &self.indexes, &self.read_models).await
+        let indexes = std::mem::take(&mut self.indexes);
+        self.fresh.make_ready(&self.made, &indexes, &self.read_models).await
     }
 
     async fn end(self) -> Result<(), RebuildError> {

@@ -17,7 +17,7 @@ use crate::ahead::Forward;
 use crate::checkpoint;
 use crate::database::{Connection, sql};
 use crate::light::{drop_indexes, write_lightly};
-use crate::place::sqlite_files;
+use crate::place::{ReadModelPlace, sqlite_files};
 use crate::pool::ReadPool;
 use crate::position::ReadModel;
 use crate::projector::{BatchLimits, ProjectError, Projector};
@@ -153,7 +153,8 @@ impl Shadow {
         tenant: &TenantId,
         followed: &[ReadModel],
     ) -> Result<Self, ShadowError> {
-        let read_models = ReadModels::open_sqlite(&file.0, ReadModelSettings::default()).await?;
+        let place = ReadModelPlace::file(&file.0);
+        let read_models = ReadModels::open_own(place, ReadModelSettings::default()).await?;
         write_lightly(&read_models).await?;
         for replica in live.all() {
             // One that does not answer is not compared either.

@@ -2,7 +2,7 @@
 //! time, whatever process it runs in, and removed afterwards; what a killed rebuild left is removed by the next.
 
 use std::fs::{File, TryLockError};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Executor};
@@ -131,6 +131,14 @@ impl Fresh {
     pub(super) fn bytes(&self) -> u64 {
         let Place::Sqlite(path) = &self.place else { return 0 };
         std::fs::metadata(path).map(|file| file.len()).unwrap_or_default()
+    }
+
+    /// The live file and the fresh one.
+    pub(super) fn files(&self) -> Option<(PathBuf, PathBuf)> {
+        match (&self.live, &self.place) {
+            (Place::Sqlite(live), Place::Sqlite(fresh)) => Some((live.clone(), fresh.clone())),
+            _ => None,
+        }
     }
 
     /// Where it is.

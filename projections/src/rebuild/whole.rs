@@ -22,7 +22,7 @@ const BYTES_MAX: u64 = 512 * 1024 * 1024;
 /// How far fresh rows reach, by tenant.
 pub(super) type Reached = BTreeMap<TenantId, Position>;
 /// Those of one read model.
-type Checkpoints = HashMap<TenantId, Checkpoint>;
+pub(super) type Checkpoints = HashMap<TenantId, Checkpoint>;
 
 /// How an attempt to switch ended.
 pub(super) enum Tried {
@@ -103,7 +103,7 @@ fn position_of(checkpoints: &Checkpoints, tenant: &TenantId) -> Position {
 }
 
 /// The least position counts, of several read models.
-fn reached(folded: &Folded, read_models: &[Checkpoints]) -> Reached {
+pub(super) fn reached(folded: &Folded, read_models: &[Checkpoints]) -> Reached {
     let known = folded.tenants.iter().chain(&folded.gone).chain(read_models.iter().flat_map(HashMap::keys));
     known
         .map(|tenant| {

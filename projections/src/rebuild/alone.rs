@@ -1,0 +1,127 @@
+//! Puts the fresh file in the place of the live one, by its name, when nobody else has that open (docs/adr/0009): no row is written twice.
+//! Used when all read models of all tenants were built in a file. [`whole`](super::whole) copies the rows where this cannot be done.
+
+use std::fs::{File, Metadata};
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::Path;
+
+use formledger_store::causes;
+use tokio::task::spawn_blocking;
+
+use super::whole::{Checkpoints, Reached, reached};
+use super::{Folded, RebuildError, Rebuilding, fold_news};
+use crate::checkpoint;
+use crate::database::sql;
+use crate::in_use::InUse;
+use crate::schema;
+
+/// What a file holds beside rows; a file that somebody changed by hand keeps its place, so that none of that is lost.
+const DESCRIBED: &str = "SELECT count(*) FROM (SELECT type, name, tbl_name, sql FROM main.sqlite_schema EXCEPT \
+                         SELECT type, name, tbl_name, sql FROM fresh.sqlite_schema)";
+
+impl Rebuilding {
+    /// Exchanges the files; answers the positions that the fresh rows reach, and `None`, with everything as it was, when somebody else has
+    /// the live file open or it cannot be exchanged.
+    pub(super) async fn switch_alone(&mut self, folded: &Folded) -> Result<Option<Reached>, RebuildError> {
+        let Some((live, fresh)) = self.fresh.files().filter(|_| self.builds_all()) else { return Ok(None) };
+        let Some(before) = exchangeable(&live)? else { return Ok(None) };
+        self.make_ready().await?;
+        self.catch_up(None).await?;
+        let Some(_alone) = InUse::alone(&live)? else { return Ok(None) };
+        if !self.take_live_file().await? {
+            return Ok(None);
+        }
+        fold_news(&mut self.projector, None).await?;
+        let news = self.checkpoints().await?;
+        let exchanging = spawn_blocking(move || exchange(&live, &fresh, &before));
+        match exchanging.await.expect("an exchange does not panic") {
+            Ok(()) => Ok(Some(reached(folded, &news))),
+            Err(error) => {
+                tracing::warn!(error = causes(&error), "the file cannot be exchanged: its rows are replaced");
+                self.give_live_file_back().await?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Has the live file to itself within a transaction that ends with its connection, all that was written in the file and none of it in a log;
+    /// `false` when another program has it open, or it is not as the fresh one is.
+    pub(super) async fn take_live_file(&mut self) -> Result<bool, RebuildError> {
+        self.live.run_script("PRAGMA busy_timeout = 0").await?;
+        let taken = self.try_take_live_file().await;
+        self.live.run_script("PRAGMA busy_timeout = 30000").await?;
+        match taken {
+            Ok(true) => Ok(true),
+            Ok(false) => self.give_live_file_back().await.map(|()| false),
+            // Somebody who does not share it as this version does: an earlier one, or a shell.
+            Err(RebuildError::Database(error)) if is_busy(&error) => {
+                self.give_live_file_back().await.map(|()| false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn try_take_live_file(&mut self) -> Result<bool, RebuildError> {
+        let mut live = self.live.connection();
+        // SQLite leaves a log only for the last one who has the file open.
+        let journal = sql("PRAGMA main.journal_mode = DELETE").one(&mut live).await?;
+        if journal.value::<String>()? != "delete" {
+            return Ok(false);
+        }
+        schema::hold(&mut live).await?;
+        if sql(DESCRIBED).one(&mut live).await?.value::<i64>()? != 0 {
+            return Ok(false);
+        }
+        // Operators may have let something be passed over meanwhile.
+        sql("DELETE FROM fresh.skips").execute(&mut live).await?;
+        sql("INSERT INTO fresh.skips SELECT * FROM main.skips").execute(&mut live).await?;
+        self.live.run_script("DETACH DATABASE fresh; BEGIN EXCLUSIVE").await?;
+        // Whoever came in between would have begun a log again.
+        let journal = sql("PRAGMA main.journal_mode").one(&mut self.live.connection()).await?;
+        Ok(journal.value::<String>()? == "delete")
+    }
+
+    /// Goes back to how rows are copied: both files behind one connection, which writes the live one by way of a log.
+    pub(super) async fn give_live_file_back(&mut self) -> Result<(), RebuildError> {
+        if let Err(error) = self.live.run_script("ROLLBACK").await {
+            tracing::debug!(error = causes(&error), "there was no transaction yet");
+        }
+        let (live, _) = self.fresh.connect().await?;
+        std::mem::replace(&mut self.live, live).close().await?;
+        Ok(())
+    }
+
+    async fn checkpoints(&self) -> Result<Vec<Checkpoints>, RebuildError> {
+        let mut fresh = self.made.writer().await?;
+        let mut news = Vec::with_capacity(self.read_models.len());
+        for read_model in &self.read_models {
+            news.push(checkpoint::load_all(&mut fresh.connection(), *read_model).await?);
+        }
+        Ok(news)
+    }
+}
+
+/// What the live file is; `None` when its name is not the only one it has, or is one that leads to it.
+fn exchangeable(live: &Path) -> Result<Option<Metadata>, RebuildError> {
+    let file = live.symlink_metadata()?;
+    Ok((file.is_file() && file.nlink() == 1).then_some(file))
+}
+
+/// Renames the fresh file once the disk has it, as readable as the live one was.
+fn exchange(live: &Path, fresh: &Path, before: &Metadata) -> Result<(), std::io::Error> {
+    let now = fresh.metadata()?;
+    if (now.uid(), now.gid()) != (before.uid(), before.gid()) {
+        chown(fresh, Some(before.uid()), Some(before.gid()))?;
+    }
+    std::fs::set_permissions(fresh, before.permissions())?;
+    File::open(fresh)?.sync_all()?;
+    std::fs::rename(fresh, live)?;
+    let folder = live.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+fn is_busy(error: &sqlx::Error) -> bool {
+    // SQLITE_BUSY and its extended codes.
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| code & 0xFF == 5)
+}
