@@ -33,7 +33,7 @@ const ROWS_TOUCHED_MAX: u64 = 40;
 const ROWS_TOUCHED_ANYWAY: u64 = 400;
 
 /// The hot statements, by what stands in them and in none after them.
-const HOT: [(&str, &str); 23] = [
+const HOT: [(&str, &str); 24] = [
     ("append", "INSERT INTO ledgers"),
     ("heads", "frontier FROM ledgers WHERE tenant_id = ANY"),
     ("hold heads", "SET position = ledgers.position"),
@@ -56,7 +56,8 @@ const HOT: [(&str, &str); 23] = [
     ("read models: audiences", "INSERT INTO task_audience"),
     ("read models: states", "INSERT INTO state_counts"),
     ("read models: outcomes", "INSERT INTO outcome_counts"),
-    ("read models: checkpoints", "INSERT INTO checkpoints"),
+    ("read models: checkpoints", "UPDATE checkpoints"),
+    ("read models: checkpoints that begin", "INSERT INTO checkpoints"),
     ("read models: witnesses", "INSERT INTO witnesses"),
 ];
 
@@ -166,6 +167,8 @@ struct Site {
     writing: Store,
     reading: Store,
     runner: Runner,
+    /// Who was there.
+    tenants: usize,
 }
 
 impl Site {
@@ -174,7 +177,7 @@ impl Site {
         let (writing, reading) = (ledgers(&options).await, ledgers(&options).await);
         let models = support::open_postgres(url).await;
         let runner = Runner::new(reading.clone(), models.clone(), RunnerSettings::default());
-        (Self { options, writing, reading, runner }, models)
+        (Self { options, writing, reading, runner, tenants: TENANTS }, models)
     }
 
     /// `batch` of everything, over many tenants and within one.
@@ -199,6 +202,11 @@ impl Site {
             let ranges: Vec<LedgerRange> = (0..batch).map(|n| range(n % TENANTS)).collect();
             assert!(self.reading.read_ranges(&ranges).await.expect("ranges").len() >= batch);
         }
+        // Tenants that begin.
+        let begun: Vec<Append> = (self.tenants..).take(batch).map(publication).collect();
+        recorded(append(&self.writing, &begun).await);
+        self.runner.run_once().await.expect("a run");
+        self.tenants += batch;
         // One who has no heads in memory.
         let newcomer = ledgers(&self.options).await;
         recorded(append(&newcomer, &(0..batch).map(submission).collect::<Vec<_>>()).await);
