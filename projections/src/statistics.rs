@@ -38,7 +38,7 @@ static DRAFT: SubmissionState = SubmissionState::DRAFT;
 /// The sequence of the event that makes a submission.
 const FIRST: Sequence = Sequence(1);
 /// Forms whose known outcome values are remembered; at the limit all are forgotten and read again.
-const FORMS_REMEMBERED_MAX: usize = 10_000;
+const FORMS_REMEMBERED_MAX: usize = 100_000;
 
 /// Counts of one tenant.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -168,15 +168,26 @@ impl StatisticsProjection {
         if self.apart.len() >= FORMS_REMEMBERED_MAX {
             self.apart.clear();
         }
+        let mut unknown = Vec::new();
         for Slice { tenant, facts } in slices {
             for fact in *facts {
                 let Said::Submission(SubmissionEvent::RulesEvaluated { form, .. }) = &fact.said else {
                     continue;
                 };
                 if let Entry::Vacant(missing) = self.apart.entry(((*tenant).clone(), form.clone())) {
-                    missing.insert(load_apart(connection, tenant, form).await?);
+                    unknown.push(missing.key().clone());
+                    missing.insert(ValuesByRule::new());
                 }
             }
+        }
+        // All at once: of thousands of tenants, one by one would cost more than what they submit.
+        for row in LOAD_APART
+            .fetch(connection, unknown, |values, (tenant, form)| bind_key(values, &tenant, &form))
+            .await?
+        {
+            let form = (columns::tenant(row.get("tenant_id")?)?, columns::form(row.get("form")?)?);
+            let values = self.apart.entry(form).or_default();
+            values.entry(row.get("rule")?).or_default().insert(row.get("value")?);
         }
         Ok(())
     }
@@ -364,24 +375,14 @@ static ADD_OUTCOMES: LazyLock<ManyRows> = LazyLock::new(|| {
     )
 });
 
-async fn load_apart(
-    connection: &mut Connection<'_>,
-    tenant: &TenantId,
-    form: &FormId,
-) -> Result<ValuesByRule, sqlx::Error> {
-    let rows = sql(
-        "SELECT DISTINCT rule, value FROM outcome_counts WHERE tenant_id = $1 AND form = $2 AND value <> ''",
+/// The values of each rule that are counted apart.
+static LOAD_APART: LazyLock<ManyRows> = LazyLock::new(|| {
+    ManyRows::over(
+        "SELECT DISTINCT o.tenant_id, o.form, o.rule, o.value FROM {rows} CROSS JOIN outcome_counts AS o \
+         WHERE o.tenant_id = r.column1 AND o.form = r.column2 AND o.value <> ''",
+        &[Text, Text],
     )
-    .bind(tenant.as_str())
-    .bind(form.as_str())
-    .rows(connection)
-    .await?;
-    let mut values = ValuesByRule::new();
-    for row in rows {
-        values.entry(row.get("rule")?).or_default().insert(row.get("value")?);
-    }
-    Ok(values)
-}
+});
 
 /// The counts of a tenant, of one form or of all.
 pub(crate) async fn read(

@@ -33,7 +33,7 @@ pub(crate) use query::{find, page};
 /// The sequence of the event that makes a submission.
 const FIRST: Sequence = Sequence(1);
 /// Form versions whose indexed fields are remembered from batch to batch; at the limit all are forgotten and read again.
-const INDEXED_FIELDS_REMEMBERED_MAX: usize = 10_000;
+const INDEXED_FIELDS_REMEMBERED_MAX: usize = 100_000;
 
 /// A submission as it is now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -151,6 +151,7 @@ impl SubmissionsProjection {
         slices: &[Slice<'_>],
     ) -> Result<(), sqlx::Error> {
         let mut asked = HashSet::with_hasher(RandomState::default());
+        let mut unknown = Vec::new();
         for Slice { tenant, facts } in slices {
             for fact in *facts {
                 let Said::Submission(said) = &fact.said else { continue };
@@ -159,13 +160,14 @@ impl SubmissionsProjection {
                     continue;
                 }
                 let pin = ((*tenant).clone(), form.clone(), version);
-                if self.indexed.contains_key(&pin) {
-                    continue;
-                }
-                if let Some(fields) = stored::load_indexed(connection, tenant, form, version).await? {
-                    self.indexed.insert(pin, Arc::new(fields));
+                if !self.indexed.contains_key(&pin) {
+                    unknown.push(pin);
                 }
             }
+        }
+        // All at once: of thousands of tenants, one by one would cost more than what they submit.
+        for (pin, fields) in stored::load_indexed(connection, unknown).await? {
+            self.indexed.insert(pin, Arc::new(fields));
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use formledger_store::RecordedEvent;
 
 use super::fields::{FieldValue, IndexedFields};
 use super::key::FieldPrefix;
-use super::{Key, SubmissionRow};
+use super::{Key, Pin, SubmissionRow};
 use crate::columns::{self, KEY_BYTES_MAX, beginning, micros, place};
 use crate::database::Kind::{Bytes, Integer, Text, Uuid};
 use crate::database::{Connection, ManyRows, Row, Values, sql};
@@ -315,24 +315,32 @@ pub(super) async fn put_indexed(
     Ok(())
 }
 
-/// What a published version indexes; `None` when it was not published.
+static LOAD_INDEXED: LazyLock<ManyRows> = LazyLock::new(|| {
+    ManyRows::over(
+        "SELECT i.tenant_id, i.form, i.form_version, i.pointers FROM {rows} CROSS JOIN indexed_fields AS i \
+         WHERE i.tenant_id = r.column1 AND i.form = r.column2 AND i.form_version = r.column3",
+        &[Text, Text, Integer],
+    )
+});
+
+/// What published versions index; those that were not published are left out.
 pub(super) async fn load_indexed(
     connection: &mut Connection<'_>,
-    tenant: &TenantId,
-    form: &FormId,
-    version: FormVersion,
-) -> Result<Option<IndexedFields>, sqlx::Error> {
-    let row =
-        sql("SELECT pointers FROM indexed_fields WHERE tenant_id = $1 AND form = $2 AND form_version = $3")
-            .bind(tenant.as_str())
-            .bind(form.as_str())
-            .bind(i64::from(version.0))
-            .optional(connection)
-            .await?;
-    row.map(|row| {
-        let pointers: Vec<String> =
-            serde_json::from_str(row.value()?).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-        Ok(IndexedFields::new(pointers))
-    })
-    .transpose()
+    pins: Vec<Pin>,
+) -> Result<Vec<(Pin, IndexedFields)>, sqlx::Error> {
+    let rows = LOAD_INDEXED
+        .fetch(connection, pins, |values, (tenant, form, version): Pin| {
+            values.text(tenant.to_string());
+            values.text(form.to_string());
+            values.integer(version.0.into());
+        })
+        .await?;
+    let read = |row: &Row| {
+        let pointers: Vec<String> = serde_json::from_str(row.get("pointers")?)
+            .map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+        let (tenant, form) = (columns::tenant(row.get("tenant_id")?)?, columns::form(row.get("form")?)?);
+        let version = columns::version(row.get("form_version")?)?;
+        Ok(((tenant, form, version), IndexedFields::new(pointers)))
+    };
+    rows.iter().map(read).collect()
 }
