@@ -117,7 +117,7 @@ pub(crate) async fn load_all_in(
 }
 
 /// What tells whether somebody else moved a projection's checkpoints.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Totals {
     /// How many tenants it is parked at.
     pub(crate) parked: u64,
@@ -125,18 +125,23 @@ pub(crate) struct Totals {
     pub(crate) reached: u64,
 }
 
-/// The totals of one projection.
+/// The totals of every projection that has checkpoints, by its name and version; all at once, because that reads every row.
 pub(crate) async fn totals(
     connection: &mut Connection<'_>,
-    read_model: ReadModel,
-) -> Result<Totals, sqlx::Error> {
-    let row = sql("SELECT count(*) FILTER (WHERE status = 'parked') AS parked, \
-         CAST(coalesce(sum(position), 0) AS bigint) AS reached FROM checkpoints WHERE projection = $1 AND version = $2")
-    .bind(read_model.name())
-    .bind(read_model.version())
-    .one(connection)
+) -> Result<HashMap<(String, i64), Totals>, sqlx::Error> {
+    let rows = sql("SELECT projection, version, count(*) FILTER (WHERE status = 'parked') AS parked, \
+         CAST(sum(position) AS bigint) AS reached FROM checkpoints GROUP BY projection, version")
+    .rows(connection)
     .await?;
-    Ok(Totals { parked: columns::count(row.get("parked")?)?, reached: columns::count(row.get("reached")?)? })
+    rows.iter()
+        .map(|row| {
+            let totals = Totals {
+                parked: columns::count(row.get("parked")?)?,
+                reached: columns::count(row.get("reached")?)?,
+            };
+            Ok(((row.get("projection")?, row.get("version")?), totals))
+        })
+        .collect()
 }
 
 /// The events that operators let a projection pass over.

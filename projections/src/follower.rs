@@ -111,15 +111,13 @@ impl<P: Projection> Follower<P> {
         })
     }
 
-    /// Whether the database holds other checkpoints than memory. One that went back is noticed by nothing else while its ledger rests; one that
-    /// went on beyond what is known here has its ledger read, and is noticed by the compare-and-set: so sums tell enough.
-    pub(crate) async fn changed_elsewhere(
-        &self,
-        connection: &mut Connection<'_>,
-    ) -> Result<bool, sqlx::Error> {
+    /// Whether the database holds other checkpoints than memory, by the totals there. One that went back is noticed by nothing else while its ledger
+    /// rests; one that went on beyond what is known here has its ledger read, and is noticed by the compare-and-set: so sums tell enough.
+    pub(crate) fn differs(&self, totals: &HashMap<(String, i64), Totals>) -> bool {
         let reached = self.checkpoints.values().map(|checkpoint| checkpoint.position.0).sum();
         let known = Totals { parked: self.parked_count() as u64, reached };
-        Ok(checkpoint::totals(connection, P::READ_MODEL).await? != known)
+        let own = (P::READ_MODEL.name().to_owned(), P::READ_MODEL.version());
+        totals.get(&own).copied().unwrap_or_default() != known
     }
 
     /// Sets this projection's gauges.

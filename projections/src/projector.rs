@@ -9,6 +9,7 @@ use formledger_domain::{Position, TenantContext, TenantId};
 use formledger_store::{Store, StoreError, causes};
 
 use crate::batch::{Batch, LedgerPart};
+use crate::checkpoint;
 use crate::follower::{Contended, Follower};
 use crate::forms::FormsProjection;
 use crate::position::ReadModel;
@@ -401,9 +402,9 @@ impl Projector {
     /// Whether another process freed or parked tenants, or moved checkpoints: then [`Projector::load`].
     pub(crate) async fn changed_elsewhere(&mut self) -> Result<bool, ProjectError> {
         let mut writer = self.read_models.writer().await?;
-        let mut connection = writer.connection();
+        let totals = checkpoint::totals(&mut writer.connection()).await?;
         let mut changed = false;
-        each!(self.followers, follower => changed |= follower.changed_elsewhere(&mut connection).await?);
+        each!(self.followers, follower => changed |= follower.differs(&totals));
         Ok(changed)
     }
 
