@@ -13,7 +13,7 @@ const PARAMETERS: [(&str, &str); 5] = [
     ("max_wal_size", "4GB"),
     ("min_wal_size", "1GB"),
     ("checkpoint_timeout", "15min"),
-    ("wal_compression", "on"),
+    ("wal_compression", "lz4"),
 ];
 const NAME: &str = "bench";
 /// Segments of write-ahead log, of 16 MiB each, that are there before anything is measured. A server that has run for a while writes those again that

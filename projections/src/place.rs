@@ -14,7 +14,7 @@ use crate::database::{OwnConnection, Rights};
 use crate::read_models::OpenError;
 
 /// How long a statement waits for another process's write transaction (a rebuild switching a tenant) before it fails.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Memory in which the server takes the rows of a batch apart, at most 32 MiB of payloads: with less it goes by way of a file.
 const BATCH_MEMORY: &str = "64MB";
 /// Prepared statements kept per connection: every statement of every projection in all its sizes.

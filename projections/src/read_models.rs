@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use crate::database::{Connection, OwnConnection, Transaction};
 use crate::health::{Health, PAUSE_FIRST, PAUSE_MAX, is_outage};
-use crate::in_use::InUse;
+use crate::in_use::{InUse, Taken};
 use crate::leadership::Leadership;
 use crate::place::{Place, ReadModelPlace};
 use crate::pool::{PoolUse, ReadPool};
@@ -92,9 +92,12 @@ pub enum OpenError {
         /// Server and database.
         place: String,
     },
-    /// The file beside a read-model file cannot be made that says who has it open, or a rebuild does not let go of it.
-    #[error("the read-model file cannot be shared with other processes")]
-    File(#[from] std::io::Error),
+    /// A rebuild has the file to itself.
+    #[error("a rebuild puts a fresh file in the place of `{path}`: start again when it has ended")]
+    BeingExchanged {
+        /// The file.
+        path: String,
+    },
     /// The database refused or failed.
     #[error("the read-model database failed")]
     Database(#[from] sqlx::Error),
@@ -291,6 +294,14 @@ impl ReadModels {
         self.inner.writer.lock().await.take();
     }
 
+    /// As [`ReadModels::forget_writer`], and sees the connection end.
+    pub(crate) async fn close_writer(&self) -> Result<(), sqlx::Error> {
+        match self.inner.writer.lock().await.take() {
+            Some(writer) => writer.close().await,
+            None => Ok(()),
+        }
+    }
+
     pub(crate) fn place(&self) -> &Place {
         &self.inner.place
     }
@@ -335,7 +346,7 @@ impl Inner {
     async fn prepare(&self) -> Result<(), OpenError> {
         let preparing = async || {
             let in_use = match &self.place {
-                Place::Sqlite(path) if !self.is_own => Some(InUse::shared(path).await?),
+                Place::Sqlite(path) if !self.is_own => Some(share(path).await?),
                 _ => None,
             };
             schema::migrate(&self.place).await?;
@@ -351,6 +362,12 @@ impl Inner {
         }
         Ok(Writer(writer))
     }
+}
+
+/// Says that this process has the file open.
+pub(crate) async fn share(path: &Path) -> Result<InUse, OpenError> {
+    let taken = |Taken| OpenError::BeingExchanged { path: path.display().to_string() };
+    InUse::shared(path).await.map_err(taken)
 }
 
 /// Tries a database that was taken out until it answers, or nobody has it any more.

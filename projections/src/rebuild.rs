@@ -19,10 +19,10 @@ use formledger_store::{Store, StoreError};
 use crate::ahead::Forward;
 use crate::checkpoint;
 use crate::database::{OwnConnection, sql};
-use crate::place::ReadModelPlace;
+use crate::place::{Place, ReadModelPlace};
 use crate::position::ReadModel;
 use crate::projector::{BatchLimits, ProjectError, Projector};
-use crate::read_models::{OpenError, ReadModelSettings, ReadModels};
+use crate::read_models::{OpenError, ReadModelSettings, ReadModels, share};
 use crate::schema;
 use fresh::{Fresh, Sides};
 
@@ -117,10 +117,12 @@ async fn rebuild_in(
     let mut rebuilding = Rebuilding::begin(batch, store, live, &request).await?;
     let folded = rebuilding.fold(request.tenant, &mut progress).await?;
     let mut switched = None;
+    // By the size of the rows: indexes are made next.
+    let switches_whole = rebuilding.whole && rebuilding.switches_whole(&folded);
     if rebuilding.whole {
         switched = rebuilding.switch_alone(&folded).await?;
     }
-    if switched.is_none() && rebuilding.whole && rebuilding.switches_whole(&folded) {
+    if switched.is_none() && switches_whole {
         switched = rebuilding.switch_whole(&folded).await?;
     }
     match switched {
@@ -174,7 +176,13 @@ impl Rebuilding {
         live: &ReadModelPlace,
         request: &RebuildRequest,
     ) -> Result<Self, RebuildError> {
-        schema::migrate(&live.0).await?;
+        {
+            let _in_use = match &live.0 {
+                Place::Sqlite(path) => Some(share(path).await?),
+                Place::Postgres(_) => None,
+            };
+            schema::migrate(&live.0).await?;
+        }
         let mut fresh = Fresh::claim(&live.0).await?;
         let made = ReadModels::open_own(fresh.place(), ReadModelSettings::default()).await?;
         let whole = request.tenant.is_none() && fresh.can_replace_tables().await?;

@@ -37,8 +37,10 @@ pub const DAYS_MAX: u32 = 400;
 static DRAFT: SubmissionState = SubmissionState::DRAFT;
 /// The sequence of the event that makes a submission.
 const FIRST: Sequence = Sequence(1);
-/// Forms whose known outcome values are remembered; at the limit all are forgotten and read again.
+/// Forms whose known outcome values are remembered, and how many values in all, of 512 bytes at the most and some dozen as a rule; at a limit all are
+/// forgotten and read again, those of a batch at once.
 const FORMS_REMEMBERED_MAX: usize = 100_000;
+const VALUES_REMEMBERED_MAX: usize = 500_000;
 
 /// Counts of one tenant.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -96,6 +98,8 @@ pub struct OutcomeCount {
 pub(crate) struct StatisticsProjection {
     /// The values that are counted apart, as they stand in the table.
     apart: HashMap<(TenantId, FormId), ValuesByRule>,
+    /// How many values that are.
+    values: usize,
 }
 
 type ValuesByRule = BTreeMap<String, BTreeSet<String>>;
@@ -154,7 +158,7 @@ impl Projection for StatisticsProjection {
     }
 
     fn forget(&mut self) {
-        self.apart.clear();
+        *self = Self::default();
     }
 }
 
@@ -165,26 +169,29 @@ impl StatisticsProjection {
         connection: &mut Connection<'_>,
         slices: &[Slice<'_>],
     ) -> Result<(), sqlx::Error> {
-        if self.apart.len() >= FORMS_REMEMBERED_MAX {
-            self.apart.clear();
+        if self.apart.len() >= FORMS_REMEMBERED_MAX || self.values >= VALUES_REMEMBERED_MAX {
+            self.forget();
         }
-        let mut unknown = Vec::new();
+        let mut unknown = BTreeSet::new();
         for Slice { tenant, facts } in slices {
             for fact in *facts {
                 let Said::Submission(SubmissionEvent::RulesEvaluated { form, .. }) = &fact.said else {
                     continue;
                 };
-                if let Entry::Vacant(missing) = self.apart.entry(((*tenant).clone(), form.clone())) {
-                    unknown.push(missing.key().clone());
-                    missing.insert(ValuesByRule::new());
+                let form = ((*tenant).clone(), form.clone());
+                if !self.apart.contains_key(&form) {
+                    unknown.insert(form);
                 }
             }
         }
         // All at once: of thousands of tenants, one by one would cost more than what they submit.
-        for row in LOAD_APART
-            .fetch(connection, unknown, |values, (tenant, form)| bind_key(values, &tenant, &form))
-            .await?
-        {
+        let asked = unknown.iter().cloned().collect();
+        let rows = LOAD_APART
+            .fetch(connection, asked, |values, (tenant, form)| bind_key(values, &tenant, &form))
+            .await?;
+        self.apart.extend(unknown.into_iter().map(|form| (form, ValuesByRule::new())));
+        self.values += rows.len();
+        for row in rows {
             let form = (columns::tenant(row.get("tenant_id")?)?, columns::form(row.get("form")?)?);
             let values = self.apart.entry(form).or_default();
             values.entry(row.get("rule")?).or_default().insert(row.get("value")?);
@@ -231,7 +238,10 @@ impl StatisticsProjection {
                     Entry::Occupied(same) => same.into_mut(),
                     Entry::Vacant(new) => {
                         let apart = self.apart.entry((tenant.clone(), form.clone())).or_default();
-                        new.insert(Evaluations { said: read_outcomes(outcomes.as_str(), apart)?, count: 0 })
+                        let known = count_values(apart);
+                        let said = read_outcomes(outcomes.as_str(), apart);
+                        self.values += count_values(apart) - known;
+                        new.insert(Evaluations { said: said?, count: 0 })
                     }
                 };
                 evaluations.count += 1;
@@ -273,6 +283,10 @@ fn counted_as<'v>(apart: &mut ValuesByRule, rule: &str, value: Option<&'v RawVal
     } else {
         ""
     }
+}
+
+fn count_values(apart: &ValuesByRule) -> usize {
+    apart.values().map(BTreeSet::len).sum()
 }
 
 /// What `entry(key.to_owned()).or_default()` gives, without copying a key that is there already.

@@ -2,6 +2,7 @@
 //! Used when all read models of all tenants were built in a file. [`whole`](super::whole) copies the rows where this cannot be done.
 
 use std::fs::{File, Metadata};
+use std::io::Error;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 
@@ -13,6 +14,8 @@ use super::{Folded, RebuildError, Rebuilding, fold_news};
 use crate::checkpoint;
 use crate::database::sql;
 use crate::in_use::InUse;
+use crate::place::{BUSY_TIMEOUT, sqlite_files};
+use crate::read_models::OpenError;
 use crate::schema;
 
 /// What a file holds beside rows; a file that somebody changed by hand keeps its place, so that none of that is lost.
@@ -25,17 +28,30 @@ impl Rebuilding {
     pub(super) async fn switch_alone(&mut self, folded: &Folded) -> Result<Option<Reached>, RebuildError> {
         let Some((live, fresh)) = self.fresh.files().filter(|_| self.builds_all()) else { return Ok(None) };
         let Some(before) = exchangeable(&live)? else { return Ok(None) };
+        // Beside a node nothing of this is worth beginning.
+        if InUse::alone(&live).await.is_none() {
+            return Ok(None);
+        }
         self.make_ready().await?;
         self.catch_up(None).await?;
-        let Some(_alone) = InUse::alone(&live)? else { return Ok(None) };
+        // Most of what the disk has to take, while nobody waits.
+        let file = fresh.clone();
+        blocking(move || File::open(file)?.sync_all()).await?;
+        let Some(alone) = InUse::alone(&live).await else { return Ok(None) };
         if !self.take_live_file().await? {
             return Ok(None);
         }
         fold_news(&mut self.projector, None).await?;
         let news = self.checkpoints().await?;
-        let exchanging = spawn_blocking(move || exchange(&live, &fresh, &before));
-        match exchanging.await.expect("an exchange does not panic") {
-            Ok(()) => Ok(Some(reached(folded, &news))),
+        let exchanged = if self.settle_fresh_file().await? {
+            self.made.close_writer().await?;
+            // Nobody else comes in before it is done, even if nobody waits for it any more.
+            blocking(move || exchange(&live, &fresh, &before).map(|()| alone)).await
+        } else {
+            Err(Error::other("something still writes one of the files"))
+        };
+        match exchanged {
+            Ok(_alone) => Ok(Some(reached(folded, &news))),
             Err(error) => {
                 tracing::warn!(error = causes(&error), "the file cannot be exchanged: its rows are replaced");
                 self.give_live_file_back().await?;
@@ -49,14 +65,13 @@ impl Rebuilding {
     pub(super) async fn take_live_file(&mut self) -> Result<bool, RebuildError> {
         self.live.run_script("PRAGMA busy_timeout = 0").await?;
         let taken = self.try_take_live_file().await;
-        self.live.run_script("PRAGMA busy_timeout = 30000").await?;
+        let patience = format!("PRAGMA busy_timeout = {}", BUSY_TIMEOUT.as_millis());
+        self.live.run_script(&patience).await?;
         match taken {
             Ok(true) => Ok(true),
             Ok(false) => self.give_live_file_back().await.map(|()| false),
             // Somebody who does not share it as this version does: an earlier one, or a shell.
-            Err(RebuildError::Database(error)) if is_busy(&error) => {
-                self.give_live_file_back().await.map(|()| false)
-            }
+            Err(error) if is_busy(&error) => self.give_live_file_back().await.map(|()| false),
             Err(error) => Err(error),
         }
     }
@@ -79,6 +94,23 @@ impl Rebuilding {
         // Whoever came in between would have begun a log again.
         let journal = sql("PRAGMA main.journal_mode").one(&mut self.live.connection()).await?;
         Ok(journal.value::<String>()? == "delete")
+    }
+
+    /// Has all that was written in the fresh file, too: after a batch that failed, its writer was connected again, with a log. `false` when something
+    /// of either file still lies beside it, which would be lost, or taken for the other's.
+    async fn settle_fresh_file(&mut self) -> Result<bool, RebuildError> {
+        let settled = async {
+            let mut fresh = self.made.writer().await?;
+            let journal = sql("PRAGMA journal_mode = DELETE").one(&mut fresh.connection()).await?;
+            Ok(journal.value::<String>()? == "delete")
+        };
+        let is_settled = match settled.await.map_err(RebuildError::Database) {
+            Err(error) if is_busy(&error) => false,
+            settled => settled?,
+        };
+        let (live, fresh) = self.fresh.files().expect("of files");
+        let beside = [live, fresh].into_iter().flat_map(|file| sqlite_files(&file).into_iter().skip(1));
+        Ok(is_settled && !beside.into_iter().any(|file| file.exists()))
     }
 
     /// Goes back to how rows are copied: both files behind one connection, which writes the live one by way of a log.
@@ -107,20 +139,37 @@ fn exchangeable(live: &Path) -> Result<Option<Metadata>, RebuildError> {
     Ok((file.is_file() && file.nlink() == 1).then_some(file))
 }
 
-/// Renames the fresh file once the disk has it, as readable as the live one was.
-fn exchange(live: &Path, fresh: &Path, before: &Metadata) -> Result<(), std::io::Error> {
+/// Runs what waits for the disk.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    spawn_blocking(work).await.unwrap_or_else(|ended| Err(Error::other(ended)))
+}
+
+/// Renames the fresh file once the disk has it, as readable as the live one was. Whatever fails does so before.
+fn exchange(live: &Path, fresh: &Path, before: &Metadata) -> Result<(), Error> {
     let now = fresh.metadata()?;
     if (now.uid(), now.gid()) != (before.uid(), before.gid()) {
         chown(fresh, Some(before.uid()), Some(before.gid()))?;
     }
     std::fs::set_permissions(fresh, before.permissions())?;
     File::open(fresh)?.sync_all()?;
-    std::fs::rename(fresh, live)?;
     let folder = live.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    let folder = File::open(folder.unwrap_or(Path::new(".")));
+    std::fs::rename(fresh, live)?;
+    if let Err(error) = folder.and_then(|folder| folder.sync_all()) {
+        tracing::warn!(
+            error = causes(&error),
+            "until the disk has the new name, a power cut brings the old rows back"
+        );
+    }
+    Ok(())
 }
 
-fn is_busy(error: &sqlx::Error) -> bool {
+fn is_busy(error: &RebuildError) -> bool {
+    let (RebuildError::Database(error) | RebuildError::Open(OpenError::Database(error))) = error else {
+        return false;
+    };
     // SQLITE_BUSY and its extended codes.
     let code = error.as_database_error().and_then(|error| error.code());
     code.and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| code & 0xFF == 5)

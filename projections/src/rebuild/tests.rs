@@ -173,19 +173,43 @@ async fn is_exchanged(site: &mut Site, path: &Path) -> bool {
     site.submit_nonsense("globex").await;
     catch_up(&mut site.projector().await).await;
     assert_eq!((site.counted("acme").await, site.counted("globex").await), (22, 20));
-    let mut writer = site.models.writer().await.expect("a writer");
+    assert!(is_whole(&site.models).await);
+    now != before
+}
+
+/// Whether the file is sound and has the indexes that folding does without.
+async fn is_whole(models: &ReadModels) -> bool {
+    let mut writer = models.writer().await.expect("a writer");
     let mut connection = writer.connection();
     let checked = sql("PRAGMA integrity_check").one(&mut connection).await.expect("checks");
     assert_eq!(checked.value::<String>().expect("a text"), "ok");
     let indexes = sql("SELECT count(*) FROM sqlite_schema WHERE sql LIKE 'CREATE INDEX%'");
-    assert!(indexes.one(&mut connection).await.expect("counts").value::<i64>().expect("a number") >= 5);
-    now != before
+    indexes.one(&mut connection).await.expect("counts").value::<i64>().expect("a number") >= 5
 }
 
 #[tokio::test]
 async fn a_file_that_nobody_has_open_is_exchanged() {
     let (mut site, path) = left_alone().await;
     assert!(is_exchanged(&mut site, &path).await);
+}
+
+/// As after a batch that the database refused: the writer is another one, which keeps a log.
+#[tokio::test]
+async fn what_the_fresh_file_has_in_a_log_comes_along() {
+    let (mut site, path) = left_alone().await;
+    let mut rebuilding = Rebuilding::begin(LIMITS, &site.store, &site.place, &RebuildRequest::default())
+        .await
+        .expect("begins");
+    rebuilding.made.forget_writer().await;
+    let folded = rebuilding.fold(None, &mut |_| {}).await.expect("folds");
+    let Place::Sqlite(fresh) = site.place.0.fresh() else { unreachable!("a file") };
+    assert!(suffixed(&fresh, "-wal").metadata().expect("a log").len() > 0);
+    assert!(rebuilding.switch_alone(&folded).await.expect("switches").is_some());
+    rebuilding.end().await.expect("ends");
+    site.models = ReadModels::open(site.place.clone(), ReadModelSettings::default()).await.expect("opens");
+    assert_eq!((site.counted("acme").await, site.counted("globex").await), (21, 20));
+    assert!(is_whole(&site.models).await);
+    assert!(!path.with_extension("db.rebuild").exists());
 }
 
 #[tokio::test]
