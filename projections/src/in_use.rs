@@ -20,7 +20,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// A lock that lasts as long as this value; the system takes it back from a process that is killed.
 #[derive(Debug)]
 pub(crate) struct InUse {
-    /// `None` where there are no locks: no rebuild has the file to itself there either, as far as SQLite can tell it.
+    /// `None` where it is not to be had. SQLite's own locks still tell a rebuild of who has the file open already.
     _lock: Option<File>,
 }
 

@@ -340,5 +340,8 @@ async fn no_hot_statement_costs_more_than_its_batch() {
             "these statements are not seen any more, or are worded otherwise: {missing:?}"
         );
         assert!(largest["append"] >= 512, "appends of a whole batch were looked at: {largest:?}");
+        for recalled in ["read models: fields that versions index", "read models: outcomes known before"] {
+            assert!(largest[recalled] >= 512, "what is not in memory is asked for at once: {largest:?}");
+        }
     }
 }
