@@ -18,17 +18,21 @@ pub(crate) use many_rows::{Kind, ManyRows, Values};
 #[derive(Debug)]
 pub(crate) enum Connection<'c> {
     Sqlite(&'c mut SqliteConnection),
-    Postgres(&'c mut PgConnection, Rights),
+    Postgres(&'c mut PgConnection, Rights, Beside<&'c mut PgConnection>),
 }
 
-/// In whose name a connection to Postgres writes.
+/// Whether policies look at the rows that a connection to Postgres writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rights {
-    /// In the projector's, or a reader's: policies look at each row, which Postgres does for statements only.
-    Granted,
-    /// In that of the tables' owner, to whom policies do not apply, so that rows may come without a statement.
-    Owner,
+    /// They do, which is possible for statements only.
+    Policed,
+    /// They do not, so that rows may come without a statement: of the projector, where its role is exempt, and of the tables' owner.
+    Exempt,
 }
+
+/// A second session that takes part in every transaction and commits right before the first one, so that two tables are filled at the same time. A crash
+/// between the two commits leaves rows of one of them: only who begins again then has one.
+pub(crate) type Beside<C> = Option<C>;
 
 /// How the two databases say the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +46,17 @@ impl Connection<'_> {
         match self {
             Self::Sqlite(_) => Dialect::Sqlite,
             Self::Postgres(..) => Dialect::Postgres,
+        }
+    }
+
+    /// What writes some tables, and what writes the others at the same time, where there is a second session.
+    pub(crate) fn split(&mut self) -> (Connection<'_>, Option<Connection<'_>>) {
+        match self {
+            Self::Sqlite(connection) => (Connection::Sqlite(connection), None),
+            Self::Postgres(connection, rights, beside) => {
+                let one = |connection| Connection::Postgres(connection, *rights, None);
+                (one(&mut **connection), beside.as_mut().map(|beside| one(&mut **beside)))
+            }
         }
     }
 }
@@ -194,7 +209,7 @@ impl<'q> Sql<'q> {
                 let arguments = for_sqlite(self.values)?;
                 sqlx::query_with(&self.text, arguments).execute(&mut **connection).await?.rows_affected()
             }
-            Connection::Postgres(connection, _) => {
+            Connection::Postgres(connection, ..) => {
                 let arguments = for_postgres(self.values)?;
                 sqlx::query_with(&self.text, arguments).execute(&mut **connection).await?.rows_affected()
             }
@@ -209,7 +224,7 @@ impl<'q> Sql<'q> {
                 let rows = sqlx::query_with(&self.text, arguments).fetch_all(&mut **connection).await?;
                 rows.into_iter().map(Row::Sqlite).collect()
             }
-            Connection::Postgres(connection, _) => {
+            Connection::Postgres(connection, ..) => {
                 let arguments = for_postgres(self.values)?;
                 let rows = sqlx::query_with(&self.text, arguments).fetch_all(&mut **connection).await?;
                 rows.into_iter().map(Row::Postgres).collect()
@@ -237,7 +252,7 @@ impl<'q> Sql<'q> {
                 let query = sqlx::query_with(&self.text, for_sqlite(self.values.clone())?);
                 (&mut **connection).fetch(query).map_ok(Row::Sqlite).boxed()
             }
-            Connection::Postgres(connection, _) => {
+            Connection::Postgres(connection, ..) => {
                 let query = sqlx::query_with(&self.text, for_postgres(self.values.clone())?);
                 (&mut **connection).fetch(query).map_ok(Row::Postgres).boxed()
             }
@@ -362,14 +377,16 @@ fn postgres_cell(row: &PgRow, column: usize) -> Result<Cell, sqlx::Error> {
 #[derive(Debug)]
 pub(crate) enum OwnConnection {
     Sqlite(SqliteConnection),
-    Postgres(PgConnection, Rights),
+    Postgres(PgConnection, Rights, Beside<PgConnection>),
 }
 
 impl OwnConnection {
     pub(crate) fn connection(&mut self) -> Connection<'_> {
         match self {
             Self::Sqlite(connection) => Connection::Sqlite(connection),
-            Self::Postgres(connection, rights) => Connection::Postgres(connection, *rights),
+            Self::Postgres(connection, rights, beside) => {
+                Connection::Postgres(connection, *rights, beside.as_mut())
+            }
         }
     }
 
@@ -378,11 +395,16 @@ impl OwnConnection {
     pub(crate) async fn begin_writing(&mut self) -> Result<Transaction<'_>, sqlx::Error> {
         Ok(match self {
             Self::Sqlite(connection) => Transaction::Sqlite(connection.begin_with("BEGIN IMMEDIATE").await?),
-            Self::Postgres(connection, rights) => {
+            Self::Postgres(connection, rights, beside) => {
                 // Keyed by schema, because a rebuild writes beside the live rows.
                 let begin =
                     "BEGIN; SELECT pg_advisory_xact_lock(hashtext('formledger writes ' || current_schema()))";
-                Transaction::Postgres(connection.begin_with(begin).await?, *rights)
+                let transaction = connection.begin_with(begin).await?;
+                let beside = match beside {
+                    Some(beside) => Some(beside.begin().await?),
+                    None => None,
+                };
+                Transaction::Postgres(transaction, *rights, beside)
             }
         })
     }
@@ -403,14 +425,19 @@ impl OwnConnection {
     pub(crate) async fn run_script(&mut self, script: &str) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite(connection) => connection.execute(script).await.map(drop),
-            Self::Postgres(connection, _) => connection.execute(script).await.map(drop),
+            Self::Postgres(connection, ..) => connection.execute(script).await.map(drop),
         }
     }
 
     pub(crate) async fn close(self) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite(connection) => connection.close().await,
-            Self::Postgres(connection, _) => connection.close().await,
+            Self::Postgres(connection, _, beside) => {
+                if let Some(beside) = beside {
+                    beside.close().await?;
+                }
+                connection.close().await
+            }
         }
     }
 }
@@ -419,21 +446,28 @@ impl OwnConnection {
 #[derive(Debug)]
 pub(crate) enum Transaction<'c> {
     Sqlite(sqlx::Transaction<'c, Sqlite>),
-    Postgres(sqlx::Transaction<'c, Postgres>, Rights),
+    Postgres(sqlx::Transaction<'c, Postgres>, Rights, Beside<sqlx::Transaction<'c, Postgres>>),
 }
 
 impl Transaction<'_> {
     pub(crate) fn connection(&mut self) -> Connection<'_> {
         match self {
             Self::Sqlite(transaction) => Connection::Sqlite(transaction),
-            Self::Postgres(transaction, rights) => Connection::Postgres(transaction, *rights),
+            Self::Postgres(transaction, rights, beside) => {
+                Connection::Postgres(transaction, *rights, beside.as_deref_mut())
+            }
         }
     }
 
     pub(crate) async fn commit(self) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite(transaction) => transaction.commit().await,
-            Self::Postgres(transaction, _) => transaction.commit().await,
+            Self::Postgres(transaction, _, beside) => {
+                if let Some(beside) = beside {
+                    beside.commit().await?;
+                }
+                transaction.commit().await
+            }
         }
     }
 
@@ -441,7 +475,12 @@ impl Transaction<'_> {
     pub(crate) async fn rollback(self) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite(transaction) => transaction.rollback().await,
-            Self::Postgres(transaction, _) => transaction.rollback().await,
+            Self::Postgres(transaction, _, beside) => {
+                if let Some(beside) = beside {
+                    beside.rollback().await?;
+                }
+                transaction.rollback().await
+            }
         }
     }
 }

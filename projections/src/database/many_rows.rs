@@ -1,7 +1,7 @@
 //! Statements over many rows. SQLite: `VALUES (…), (…), …` in a few fixed sizes, because every statement crosses to sqlx's worker thread
 //! and back, which costs more than writing a row, and power-of-two sizes keep the number of prepared statements small.
-//! Postgres: one array per column, taken apart by `unnest`: one statement and one round trip, however many rows; new rows of tables that nobody
-//! else sees yet come by `COPY`.
+//! Postgres: one array per column, taken apart by `unnest`: one statement and one round trip, however many rows; many new rows come by `COPY`
+//! (docs/adr/0011).
 //! Used by the projections' write paths.
 
 use sqlx::Arguments;
@@ -14,6 +14,10 @@ use super::{Connection, Rights, Row, storable};
 
 /// Rows per SQLite statement, largest first. 64 rows of 14 columns stay far below SQLite's 32,766 parameters.
 const CHUNK_ROWS: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
+
+/// From how many new rows on they are copied: fewer are not worth its second round trip. So what the database refuses within a batch, which is halved
+/// until it goes through, comes by a statement in the end, which says what becomes of a row that is there.
+const COPIED_ROWS_MIN: usize = 16;
 
 /// What a column of the rows holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +92,7 @@ impl ManyRows {
                     changed += done.rows_affected();
                 }
             }
-            Connection::Postgres(connection, _) if !rows.is_empty() => {
+            Connection::Postgres(connection, ..) if !rows.is_empty() => {
                 let arguments = self.arrays(rows, bind)?;
                 let done = sqlx::query_with(&self.postgres, arguments).execute(&mut **connection).await?;
                 changed = done.rows_affected();
@@ -98,8 +102,8 @@ impl ManyRows {
         Ok(changed)
     }
 
-    /// Inserts rows that are not there yet. Into tables of one's own Postgres takes them without a statement, for little more than half of the
-    /// CPU; elsewhere it is as [`ManyRows::execute`].
+    /// Inserts rows that are not there yet. Postgres takes many of them without a statement, for little more than half of the CPU, where no
+    /// policy has to look at each; it refuses one that is there after all. Elsewhere it is as [`ManyRows::execute`].
     pub(crate) async fn insert_new<R>(
         &'static self,
         connection: &mut Connection<'_>,
@@ -107,7 +111,9 @@ impl ManyRows {
         bind: impl Fn(&mut dyn Values, R),
     ) -> Result<(), sqlx::Error> {
         match (connection, &self.copy) {
-            (Connection::Postgres(connection, Rights::Owner), Some(copy)) if !rows.is_empty() => {
+            (Connection::Postgres(connection, Rights::Exempt, _), Some(copy))
+                if rows.len() >= COPIED_ROWS_MIN =>
+            {
                 let mut taking = connection.copy_in_raw(copy).await?;
                 let mut copied = Copied::begin();
                 for row in rows {
@@ -140,7 +146,7 @@ impl ManyRows {
                     found.extend(rows.into_iter().map(Row::Sqlite));
                 }
             }
-            Connection::Postgres(connection, _) if !rows.is_empty() => {
+            Connection::Postgres(connection, ..) if !rows.is_empty() => {
                 let arguments = self.arrays(rows, bind)?;
                 let rows = sqlx::query_with(&self.postgres, arguments).fetch_all(&mut **connection).await?;
                 found.extend(rows.into_iter().map(Row::Postgres));
@@ -448,19 +454,20 @@ mod tests {
             ("a\0b".into(), Some("\0".into()), -1, Some(i64::MAX), true, Uuid::max(), Some(vec![0, 255])),
             ("\\N\t\n\"ä😀".into(), Some(String::new()), 0, Some(0), true, Uuid::nil(), Some(vec![])),
         ];
-        // Larger than what is sent at once.
+        // Larger than what is sent at once, and enough to be copied.
         rows.extend(
-            (0..9).map(|n| ("x".repeat(COPIED_BYTES / 4 + n), None, 1, None, true, Uuid::nil(), None)),
+            (0..COPIED_ROWS_MIN)
+                .map(|n| ("x".repeat(COPIED_BYTES / 4 + n), None, 1, None, true, Uuid::nil(), None)),
         );
-        TOLD.insert_new(&mut Connection::Postgres(&mut session, Rights::Granted), rows.clone(), bind)
+        TOLD.insert_new(&mut Connection::Postgres(&mut session, Rights::Policed, None), rows.clone(), bind)
             .await
             .expect("inserted");
-        let mut owner = Connection::Postgres(&mut session, Rights::Owner);
-        COPIED.insert_new(&mut owner, rows.clone(), bind).await.expect("copied");
-        COPIED.insert_new(&mut owner, Vec::new(), bind).await.expect("nothing");
+        let mut exempt = Connection::Postgres(&mut session, Rights::Exempt, None);
+        COPIED.insert_new(&mut exempt, rows.clone(), bind).await.expect("copied");
+        COPIED.insert_new(&mut exempt, Vec::new(), bind).await.expect("nothing");
         let differing = "SELECT (SELECT count(*) FROM told), (SELECT count(*) FROM copied), \
             (SELECT count(*) FROM (TABLE told EXCEPT ALL TABLE copied) AS d)";
-        let counts = sql(differing).one(&mut owner).await.expect("counts").cells().expect("numbers");
+        let counts = sql(differing).one(&mut exempt).await.expect("counts").cells().expect("numbers");
         let count = rows.len() as i64;
         assert_eq!(counts, [count, count, 0].map(crate::database::Cell::Integer));
     }

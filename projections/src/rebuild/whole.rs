@@ -76,7 +76,7 @@ impl Rebuilding {
                 }
                 Exchange::Done
             }
-            Connection::Postgres(connection, _) => {
+            Connection::Postgres(connection, ..) => {
                 if swap::hold_fresh(connection, sides, &self.read_models).await? {
                     self.fresh.check_claim().await?;
                     swap::exchange(connection, sides, &self.read_models).await?

@@ -247,6 +247,11 @@ impl Tenant<'_> {
     }
 
     pub async fn submission_events(&self, id: SubmissionId, events: &[SubmissionEvent]) -> Position {
+        self.events_of_stream(&id.to_string(), events).await
+    }
+
+    /// Of a stream whose id may be spelled in another way than ours.
+    pub async fn events_of_stream(&self, id: &str, events: &[SubmissionEvent]) -> Position {
         let events: Vec<EncodedEvent> = events.iter().map(Submission::encode).collect();
         self.append(&self.context.stream::<Submission>(id), &events).await
     }

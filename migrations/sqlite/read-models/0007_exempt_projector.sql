@@ -1,0 +1,1 @@
+-- Nothing: a file has no policies. See migrations/postgres/read-models/0007_exempt_projector.sql.
