@@ -38,6 +38,8 @@ impl Database {
         let settings = Settings { parameters, ..Settings::default() };
         let (server, url) = runtime.block_on(async {
             let server = Postgres::start_with(settings).await;
+            // As deploy/postgres/roles.sql has it: new rows of read models come by COPY.
+            server.execute("CREATE ROLE formledger_projector NOLOGIN BYPASSRLS").await;
             let url = server.create_database(NAME).await;
             make_segments_ready(&server).await;
             (server, url)

@@ -18,7 +18,7 @@ pub(crate) use many_rows::{Kind, ManyRows, Values};
 #[derive(Debug)]
 pub(crate) enum Connection<'c> {
     Sqlite(&'c mut SqliteConnection),
-    Postgres(&'c mut PgConnection, Rights, Beside<&'c mut PgConnection>),
+    Postgres(&'c mut PgConnection, Rights),
 }
 
 /// Whether policies look at the rows that a connection to Postgres writes.
@@ -29,10 +29,6 @@ pub(crate) enum Rights {
     /// They do not, so that rows may come without a statement: of the projector, where its role is exempt, and of the tables' owner.
     Exempt,
 }
-
-/// A second session that takes part in every transaction and commits right before the first one, so that two tables are filled at the same time. A crash
-/// between the two commits leaves rows of one of them: only who begins again then has one.
-pub(crate) type Beside<C> = Option<C>;
 
 /// How the two databases say the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,17 +42,6 @@ impl Connection<'_> {
         match self {
             Self::Sqlite(_) => Dialect::Sqlite,
             Self::Postgres(..) => Dialect::Postgres,
-        }
-    }
-
-    /// What writes some tables, and what writes the others at the same time, where there is a second session.
-    pub(crate) fn split(&mut self) -> (Connection<'_>, Option<Connection<'_>>) {
-        match self {
-            Self::Sqlite(connection) => (Connection::Sqlite(connection), None),
-            Self::Postgres(connection, rights, beside) => {
-                let one = |connection| Connection::Postgres(connection, *rights, None);
-                (one(&mut **connection), beside.as_mut().map(|beside| one(&mut **beside)))
-            }
         }
     }
 }
@@ -209,7 +194,7 @@ impl<'q> Sql<'q> {
                 let arguments = for_sqlite(self.values)?;
                 sqlx::query_with(&self.text, arguments).execute(&mut **connection).await?.rows_affected()
             }
-            Connection::Postgres(connection, ..) => {
+            Connection::Postgres(connection, _) => {
                 let arguments = for_postgres(self.values)?;
                 sqlx::query_with(&self.text, arguments).execute(&mut **connection).await?.rows_affected()
             }
@@ -224,7 +209,7 @@ impl<'q> Sql<'q> {
                 let rows = sqlx::query_with(&self.text, arguments).fetch_all(&mut **connection).await?;
                 rows.into_iter().map(Row::Sqlite).collect()
             }
-            Connection::Postgres(connection, ..) => {
+            Connection::Postgres(connection, _) => {
                 let arguments = for_postgres(self.values)?;
                 let rows = sqlx::query_with(&self.text, arguments).fetch_all(&mut **connection).await?;
                 rows.into_iter().map(Row::Postgres).collect()
@@ -252,7 +237,7 @@ impl<'q> Sql<'q> {
                 let query = sqlx::query_with(&self.text, for_sqlite(self.values.clone())?);
                 (&mut **connection).fetch(query).map_ok(Row::Sqlite).boxed()
             }
-            Connection::Postgres(connection, ..) => {
+            Connection::Postgres(connection, _) => {
                 let query = sqlx::query_with(&self.text, for_postgres(self.values.clone())?);
                 (&mut **connection).fetch(query).map_ok(Row::Postgres).boxed()
             }
@@ -377,16 +362,14 @@ fn postgres_cell(row: &PgRow, column: usize) -> Result<Cell, sqlx::Error> {
 #[derive(Debug)]
 pub(crate) enum OwnConnection {
     Sqlite(SqliteConnection),
-    Postgres(PgConnection, Rights, Beside<PgConnection>),
+    Postgres(PgConnection, Rights),
 }
 
 impl OwnConnection {
     pub(crate) fn connection(&mut self) -> Connection<'_> {
         match self {
             Self::Sqlite(connection) => Connection::Sqlite(connection),
-            Self::Postgres(connection, rights, beside) => {
-                Connection::Postgres(connection, *rights, beside.as_mut())
-            }
+            Self::Postgres(connection, rights) => Connection::Postgres(connection, *rights),
         }
     }
 
@@ -395,16 +378,11 @@ impl OwnConnection {
     pub(crate) async fn begin_writing(&mut self) -> Result<Transaction<'_>, sqlx::Error> {
         Ok(match self {
             Self::Sqlite(connection) => Transaction::Sqlite(connection.begin_with("BEGIN IMMEDIATE").await?),
-            Self::Postgres(connection, rights, beside) => {
+            Self::Postgres(connection, rights) => {
                 // Keyed by schema, because a rebuild writes beside the live rows.
                 let begin =
                     "BEGIN; SELECT pg_advisory_xact_lock(hashtext('formledger writes ' || current_schema()))";
-                let transaction = connection.begin_with(begin).await?;
-                let beside = match beside {
-                    Some(beside) => Some(beside.begin().await?),
-                    None => None,
-                };
-                Transaction::Postgres(transaction, *rights, beside)
+                Transaction::Postgres(connection.begin_with(begin).await?, *rights)
             }
         })
     }
@@ -425,19 +403,14 @@ impl OwnConnection {
     pub(crate) async fn run_script(&mut self, script: &str) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite(connection) => connection.execute(script).await.map(drop),
-            Self::Postgres(connection, ..) => connection.execute(script).await.map(drop),
+            Self::Postgres(connection, _) => connection.execute(script).await.map(drop),
         }
     }
 
     pub(crate) async fn close(self) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite(connection) => connection.close().await,
-            Self::Postgres(connection, _, beside) => {
-                if let Some(beside) = beside {
-                    beside.close().await?;
-                }
-                connection.close().await
-            }
+            Self::Postgres(connection, _) => connection.close().await,
         }
     }
 }
@@ -446,28 +419,21 @@ impl OwnConnection {
 #[derive(Debug)]
 pub(crate) enum Transaction<'c> {
     Sqlite(sqlx::Transaction<'c, Sqlite>),
-    Postgres(sqlx::Transaction<'c, Postgres>, Rights, Beside<sqlx::Transaction<'c, Postgres>>),
+    Postgres(sqlx::Transaction<'c, Postgres>, Rights),
 }
 
 impl Transaction<'_> {
     pub(crate) fn connection(&mut self) -> Connection<'_> {
         match self {
             Self::Sqlite(transaction) => Connection::Sqlite(transaction),
-            Self::Postgres(transaction, rights, beside) => {
-                Connection::Postgres(transaction, *rights, beside.as_deref_mut())
-            }
+            Self::Postgres(transaction, rights) => Connection::Postgres(transaction, *rights),
         }
     }
 
     pub(crate) async fn commit(self) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite(transaction) => transaction.commit().await,
-            Self::Postgres(transaction, _, beside) => {
-                if let Some(beside) = beside {
-                    beside.commit().await?;
-                }
-                transaction.commit().await
-            }
+            Self::Postgres(transaction, _) => transaction.commit().await,
         }
     }
 
@@ -475,12 +441,7 @@ impl Transaction<'_> {
     pub(crate) async fn rollback(self) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite(transaction) => transaction.rollback().await,
-            Self::Postgres(transaction, _, beside) => {
-                if let Some(beside) = beside {
-                    beside.rollback().await?;
-                }
-                transaction.rollback().await
-            }
+            Self::Postgres(transaction, _) => transaction.rollback().await,
         }
     }
 }

@@ -111,18 +111,31 @@ impl Place {
     }
 
     /// A connection for the projector, to read models that were opened. A file is made when it is missing; in Postgres it has the projector's rights
-    /// and no more, except where a rebuild makes its tables: those are the login's own, and two sessions fill them.
+    /// and no more, except where a rebuild makes its tables: those are the login's own.
     pub(crate) async fn connect_writer(&self) -> Result<OwnConnection, sqlx::Error> {
         match self {
             Self::Sqlite(path) => sqlite_writer(path).await.map(OwnConnection::Sqlite),
             Self::Postgres(place) => {
-                let mut connection = place.connect_writing().await?;
+                let mut connection = place.connect().await?;
+                let schema = place.schema;
+                let role = if schema == FRESH_SCHEMA { "" } else { "SET ROLE formledger_projector; " };
+                // A crash may lose the last commits, rows and checkpoints alike, as in a file; and no batch waits for a standby that is away.
+                // Without the other ways to join and scan, every plan goes from a batch's rows to the index, whatever the statistics say;
+                // planned for each batch (and never compiled, for what such a plan seems to cost), because a plan that was made while a table was small may take an index of the tenant alone.
+                let enter = format!(
+                    "{role}SET search_path TO {schema}; SET synchronous_commit TO off; \
+                     SET enable_hashjoin TO off; SET enable_mergejoin TO off; SET enable_seqscan TO off; \
+                     SET plan_cache_mode TO force_custom_plan; SET jit TO off; SET work_mem TO '{BATCH_MEMORY}'"
+                );
+                connection.execute(&*enter).await?;
                 let rights = rights(&mut connection).await?;
-                let beside = match place.schema {
-                    FRESH_SCHEMA => Some(place.connect_writing().await?),
-                    _ => None,
-                };
-                Ok(OwnConnection::Postgres(connection, rights, beside))
+                if rights == Rights::Policed {
+                    tracing::info!(
+                        replica = place.name(),
+                        "new rows come by statements: an administrator can make that cheaper (docs/operations.md, Logins)"
+                    );
+                }
+                Ok(OwnConnection::Postgres(connection, rights))
             }
         }
     }
@@ -147,23 +160,6 @@ impl PostgresPlace {
     /// A connection with the rights of the URL's user.
     pub(crate) async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
         within(PgConnection::connect_with(&self.options)).await
-    }
-
-    /// A connection that writes: with the projector's rights, or the login's for the tables of a rebuild.
-    async fn connect_writing(&self) -> Result<PgConnection, sqlx::Error> {
-        let mut connection = self.connect().await?;
-        let schema = self.schema;
-        let role = if schema == FRESH_SCHEMA { "" } else { "SET ROLE formledger_projector; " };
-        // A crash may lose the last commits, rows and checkpoints alike, as in a file; and no batch waits for a standby that is away.
-        // Without the other ways to join and scan, every plan goes from a batch's rows to the index, whatever the statistics say;
-        // planned for each batch (and never compiled, for what such a plan seems to cost), because a plan that was made while a table was small may take an index of the tenant alone.
-        let enter = format!(
-            "{role}SET search_path TO {schema}; SET synchronous_commit TO off; \
-             SET enable_hashjoin TO off; SET enable_mergejoin TO off; SET enable_seqscan TO off; \
-             SET plan_cache_mode TO force_custom_plan; SET jit TO off; SET work_mem TO '{BATCH_MEMORY}'"
-        );
-        connection.execute(&*enter).await?;
-        Ok(connection)
     }
 }
 

@@ -95,7 +95,7 @@ impl ReadPool {
                         return Err(sqlx::Error::Io(ErrorKind::TimedOut.into()));
                     };
                     match begun {
-                        Ok(transaction) => break Transaction::Postgres(transaction, Rights::Policed, None),
+                        Ok(transaction) => break Transaction::Postgres(transaction, Rights::Policed),
                         // The pool hands out connections that a server which was restarted no longer knows.
                         Err(sqlx::Error::Io(_)) if tries < pool.options().get_max_connections() => tries += 1,
                         Err(error) => {

@@ -37,10 +37,6 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../../migrations/sqlite/read-models/0006_field_keys.sql"),
         postgres: include_str!("../../migrations/postgres/read-models/0006_field_keys.sql"),
     },
-    Migration {
-        sqlite: include_str!("../../migrations/sqlite/read-models/0007_exempt_projector.sql"),
-        postgres: include_str!("../../migrations/postgres/read-models/0007_exempt_projector.sql"),
-    },
 ];
 
 /// One step, for each database.
@@ -144,7 +140,7 @@ pub(crate) async fn hold(connection: &mut Writing<'_>) -> Result<(), OpenError> 
     let version = match connection {
         // Whoever migrates waits for the lock of the file.
         Writing::Sqlite(_) => "PRAGMA main.user_version",
-        Writing::Postgres(connection, ..) => {
+        Writing::Postgres(connection, _) => {
             let lock = "SELECT pg_advisory_xact_lock_shared(hashtext('formledger migrates read models'))";
             connection.execute(lock).await?;
             "SELECT version FROM schema_version"

@@ -18,7 +18,6 @@ use formledger_domain::{
     SubmissionId, TenantId,
 };
 use formledger_store::RecordedEvent;
-use futures_util::future::try_join;
 use serde::Serialize;
 
 use crate::database::Connection;
@@ -287,14 +286,7 @@ async fn write(connection: &mut Connection<'_>, touching: Touching<'_>) -> Resul
         }
         rows.push((tenant.to_string(), row));
     }
-    match connection.split() {
-        (mut rows, Some(mut keys)) => {
-            let put = stored::put(&mut rows, made, changed);
-            try_join(put, stored::put_fields(&mut keys, gone, new)).await.map(drop)
-        }
-        (mut both, None) => {
-            stored::put(&mut both, made, changed).await?;
-            stored::put_fields(&mut both, gone, new).await
-        }
-    }
+    stored::put(connection, made, changed).await?;
+    stored::delete_fields(connection, gone).await?;
+    stored::insert_fields(connection, new).await
 }

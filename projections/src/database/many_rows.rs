@@ -16,7 +16,7 @@ use super::{Connection, Rights, Row, storable};
 const CHUNK_ROWS: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
 
 /// From how many new rows on they are copied: fewer are not worth its second round trip. So what the database refuses within a batch, which is halved
-/// until it goes through, comes by a statement in the end, which says what becomes of a row that is there.
+/// until it goes through or its event is alone, comes by a statement in the end, which says what becomes of a row that is there.
 const COPIED_ROWS_MIN: usize = 16;
 
 /// What a column of the rows holds.
@@ -111,7 +111,7 @@ impl ManyRows {
         bind: impl Fn(&mut dyn Values, R),
     ) -> Result<(), sqlx::Error> {
         match (connection, &self.copy) {
-            (Connection::Postgres(connection, Rights::Exempt, _), Some(copy))
+            (Connection::Postgres(connection, Rights::Exempt), Some(copy))
                 if rows.len() >= COPIED_ROWS_MIN =>
             {
                 let mut taking = connection.copy_in_raw(copy).await?;
@@ -459,10 +459,10 @@ mod tests {
             (0..COPIED_ROWS_MIN)
                 .map(|n| ("x".repeat(COPIED_BYTES / 4 + n), None, 1, None, true, Uuid::nil(), None)),
         );
-        TOLD.insert_new(&mut Connection::Postgres(&mut session, Rights::Policed, None), rows.clone(), bind)
+        TOLD.insert_new(&mut Connection::Postgres(&mut session, Rights::Policed), rows.clone(), bind)
             .await
             .expect("inserted");
-        let mut exempt = Connection::Postgres(&mut session, Rights::Exempt, None);
+        let mut exempt = Connection::Postgres(&mut session, Rights::Exempt);
         COPIED.insert_new(&mut exempt, rows.clone(), bind).await.expect("copied");
         COPIED.insert_new(&mut exempt, Vec::new(), bind).await.expect("nothing");
         let differing = "SELECT (SELECT count(*) FROM told), (SELECT count(*) FROM copied), \

@@ -12,8 +12,9 @@ use crate::projection::Projection;
 use crate::read_models::ReadModels;
 use crate::witness;
 
-/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>: data exceptions, violated constraints, exceeded limits of the program.
-const POSTGRES_REFUSES: [&str; 3] = ["22", "23", "54"];
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>: a row that one statement would change twice, data exceptions, violated
+/// constraints, exceeded limits of the program.
+const POSTGRES_REFUSES: [&str; 4] = ["21", "22", "23", "54"];
 /// <https://www.sqlite.org/rescode.html>: too big, violated constraint, wrong type.
 const SQLITE_REFUSES: [i32; 3] = [18, 19, 20];
 
@@ -39,7 +40,6 @@ impl Projector {
         refusal: &sqlx::Error,
     ) -> Result<Result<(), Contended>, sqlx::Error> {
         tracing::warn!(error = causes(refusal), "a batch of events is refused; looking for the event");
-        self.forget_failed().await;
         // In the order of the ledgers from the end: what comes next is the last one.
         let mut waiting = vec![parts.to_vec()];
         while let Some(parts) = waiting.pop() {

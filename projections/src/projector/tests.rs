@@ -131,6 +131,28 @@ fn context(tenant: &str) -> TenantContext {
     TenantContext::system(tenant.parse().expect("a slug"), "test", Utc::now())
 }
 
+/// Enough rows to be copied, which are there when this projector comes.
+#[tokio::test]
+async fn rows_that_another_process_wrote_are_no_refusal() {
+    let site = Site::on_postgres().await;
+    site.publish_indexing("acme", "claim", &["/n"]).await;
+    for _ in 0..40 {
+        site.submit("acme").await;
+    }
+    let limits = BatchLimits { events_max: 100, ..LIMITS };
+    let projector = async || {
+        let mut projector = Projector::new(site.store.clone(), site.models.clone(), &ReadModel::ALL, limits);
+        projector.load(false).await.expect("loads");
+        site.aim(&mut projector).await;
+        projector
+    };
+    let (mut late, mut early) = (projector().await, projector().await);
+    assert_eq!(early.advance().await.expect("a batch"), 41);
+    assert_eq!(late.advance().await.expect("is told"), 0, "others were faster");
+    assert!(!late.is_behind());
+    assert_eq!((site.position("acme", ReadModel::Submissions).await, site.counted("acme").await), (41, 40));
+}
+
 pub(crate) async fn catch_up(projector: &mut Projector) {
     while projector.is_behind() {
         projector.advance().await.expect("a batch");

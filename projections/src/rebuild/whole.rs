@@ -76,7 +76,7 @@ impl Rebuilding {
                 }
                 Exchange::Done
             }
-            Connection::Postgres(connection, ..) => {
+            Connection::Postgres(connection, _) => {
                 if swap::hold_fresh(connection, sides, &self.read_models).await? {
                     self.fresh.check_claim().await?;
                     swap::exchange(connection, sides, &self.read_models).await?

@@ -267,17 +267,13 @@ static INSERT_FIELDS: LazyLock<ManyRows> = LazyLock::new(|| {
     )
 });
 
-/// Takes out values that no longer hold, and puts in those that do.
-pub(super) async fn put_fields(
+pub(super) async fn insert_fields(
     connection: &mut Connection<'_>,
-    gone: Vec<FieldEntry>,
-    mut new: Vec<FieldEntry>,
+    mut entries: Vec<FieldEntry>,
 ) -> Result<(), sqlx::Error> {
-    let bind = |values: &mut dyn Values, entry: FieldEntry| entry.bind(values);
-    DELETE_FIELDS.execute(connection, gone, bind).await?;
     // Along the table's key, so that a row goes beside the one before it and not to another page each time.
-    new.sort_unstable();
-    INSERT_FIELDS.insert_new(connection, new, bind).await
+    entries.sort_unstable();
+    INSERT_FIELDS.insert_new(connection, entries, |values, entry| entry.bind(values)).await
 }
 
 static DELETE_FIELDS: LazyLock<ManyRows> = LazyLock::new(|| {
@@ -288,6 +284,15 @@ static DELETE_FIELDS: LazyLock<ManyRows> = LazyLock::new(|| {
         &[Text, Bytes, Integer],
     )
 });
+
+/// Takes out values that no longer hold.
+pub(super) async fn delete_fields(
+    connection: &mut Connection<'_>,
+    entries: Vec<FieldEntry>,
+) -> Result<(), sqlx::Error> {
+    DELETE_FIELDS.execute(connection, entries, |values, entry| entry.bind(values)).await?;
+    Ok(())
+}
 
 /// Notes what a published version indexes.
 pub(super) async fn put_indexed(

@@ -7,7 +7,7 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgConnection;
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{ConnectOptions, Connection, Executor};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
@@ -19,6 +19,9 @@ use crate::postgres::{
 
 /// Connections of all test processes that run beside one another.
 const CONNECTIONS_MAX: u32 = 400;
+/// As `deploy/postgres/roles.sql` has it, so that new rows come by `COPY` here; on a server of a test's own, whose roles migrations make, they come by
+/// statements.
+const ROLES: &str = "CREATE ROLE formledger_projector NOLOGIN BYPASSRLS";
 /// Ports tried when others take each one between its choice and its use.
 const STARTS_MAX: usize = 10;
 
@@ -152,7 +155,8 @@ async fn start(state: &Path) -> (u16, (SharedGuard, Child)) {
         let mut process = spawn(&binaries, &folder, port);
         let began = Instant::now();
         while process.try_wait().expect("own processes can be waited for").is_none() {
-            if let Ok(connection) = options(port, "postgres").connect().await {
+            if let Ok(mut connection) = options(port, "postgres").connect().await {
+                connection.execute(ROLES).await.expect("an empty server takes a role");
                 let _ = connection.close().await;
                 let named = format!("{port} {}", folder.display());
                 fs::write(state.join("server"), named).expect("the build folder can be written");

@@ -1,1 +1,0 @@
--- Nothing: a file has no policies. See migrations/postgres/read-models/0007_exempt_projector.sql.
