@@ -126,11 +126,10 @@ pub(crate) struct Totals {
     pub(crate) reached: u64,
 }
 
-/// The totals of every projection that has checkpoints, by its name and version.
-pub(crate) type AllTotals = HashMap<(String, i64), Totals>;
-
-/// All at once, because that reads every row.
-pub(crate) async fn totals(connection: &mut Connection<'_>) -> Result<AllTotals, sqlx::Error> {
+/// The totals of every projection that has checkpoints, by its name and version; all at once, because that reads every row.
+pub(crate) async fn totals(
+    connection: &mut Connection<'_>,
+) -> Result<HashMap<(String, i64), Totals>, sqlx::Error> {
     let rows = sql("SELECT projection, version, count(*) FILTER (WHERE status = 'parked') AS parked, \
          CAST(sum(position) AS bigint) AS reached FROM checkpoints GROUP BY projection, version")
     .rows(connection)

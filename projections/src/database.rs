@@ -399,6 +399,11 @@ impl OwnConnection {
         }
     }
 
+    /// Whether policies look at what it writes.
+    pub(crate) fn is_policed(&self) -> bool {
+        matches!(self, Self::Postgres(_, Rights::Policed))
+    }
+
     /// Runs statements without parameters.
     pub(crate) async fn run_script(&mut self, script: &str) -> Result<(), sqlx::Error> {
         match self {

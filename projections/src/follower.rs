@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use formledger_domain::{Position, TenantId};
 
 use crate::batch::LedgerPart;
-use crate::checkpoint::{self, AllTotals, Checkpoint, Move, Totals};
+use crate::checkpoint::{self, Checkpoint, Move, Totals};
 use crate::database::Connection;
 use crate::position::Applied;
 use crate::projection::{Projection, Said, Slice};
@@ -113,19 +113,11 @@ impl<P: Projection> Follower<P> {
 
     /// Whether the database holds other checkpoints than memory, by the totals there. One that went back is noticed by nothing else while its ledger
     /// rests; one that went on beyond what is known here has its ledger read, and is noticed by the compare-and-set: so sums tell enough.
-    pub(crate) fn differs(&self, totals: &AllTotals) -> bool {
-        self.is_elsewhere(totals) || Self::own(totals).parked != self.parked_count() as u64
-    }
-
-    /// As [`Follower::differs`], whoever is parked.
-    pub(crate) fn is_elsewhere(&self, totals: &AllTotals) -> bool {
-        let reached: u64 = self.checkpoints.values().map(|checkpoint| checkpoint.position.0).sum();
-        Self::own(totals).reached != reached
-    }
-
-    fn own(totals: &AllTotals) -> Totals {
+    pub(crate) fn differs(&self, totals: &HashMap<(String, i64), Totals>) -> bool {
+        let reached = self.checkpoints.values().map(|checkpoint| checkpoint.position.0).sum();
+        let known = Totals { parked: self.parked_count() as u64, reached };
         let own = (P::READ_MODEL.name().to_owned(), P::READ_MODEL.version());
-        totals.get(&own).copied().unwrap_or_default()
+        totals.get(&own).copied().unwrap_or_default() != known
     }
 
     /// Sets this projection's gauges.

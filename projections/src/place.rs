@@ -129,12 +129,6 @@ impl Place {
                 );
                 connection.execute(&*enter).await?;
                 let rights = rights(&mut connection).await?;
-                if rights == Rights::Policed {
-                    tracing::info!(
-                        replica = place.name(),
-                        "new rows come by statements: an administrator can make that cheaper (docs/operations.md, Logins)"
-                    );
-                }
                 Ok(OwnConnection::Postgres(connection, rights))
             }
         }

@@ -229,7 +229,7 @@ impl Projector {
         let began = Instant::now();
         let parts = batch.parts();
         let applied = match self.commit(&parts).await {
-            Err(error) if apart::is_refusal(&error) => self.take_refusal(&parts, &error).await,
+            Err(error) if apart::is_refusal(&error) => self.commit_apart(&parts, &error).await,
             applied => applied,
         };
         match applied {
@@ -256,19 +256,6 @@ impl Projector {
         metrics::histogram!("formledger_projection_batch_events").record(batch.events() as f64);
         metrics::histogram!("formledger_projection_apply_seconds").record(began.elapsed());
         Ok(batch.events())
-    }
-
-    /// Rows may be refused because they are there, when another process wrote them; then there is nothing to look for.
-    async fn take_refusal(
-        &mut self,
-        parts: &[LedgerPart<'_>],
-        refusal: &sqlx::Error,
-    ) -> Result<Result<(), Contended>, sqlx::Error> {
-        self.forget_failed().await;
-        let totals = self.totals().await?;
-        let mut moved = false;
-        each!(self.followers, follower => moved |= follower.is_elsewhere(&totals));
-        if moved { Ok(Err(Contended)) } else { self.commit_apart(parts, refusal).await }
     }
 
     /// Nothing is remembered of a transaction that failed.
@@ -414,15 +401,11 @@ impl Projector {
 
     /// Whether another process freed or parked tenants, or moved checkpoints: then [`Projector::load`].
     pub(crate) async fn changed_elsewhere(&mut self) -> Result<bool, ProjectError> {
-        let totals = self.totals().await?;
+        let mut writer = self.read_models.writer().await?;
+        let totals = checkpoint::totals(&mut writer.connection()).await?;
         let mut changed = false;
         each!(self.followers, follower => changed |= follower.differs(&totals));
         Ok(changed)
-    }
-
-    async fn totals(&self) -> Result<checkpoint::AllTotals, sqlx::Error> {
-        let mut writer = self.read_models.writer().await?;
-        checkpoint::totals(&mut writer.connection()).await
     }
 
     /// Tenants whose rows were made again because the ledger lost events.

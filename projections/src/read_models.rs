@@ -2,6 +2,7 @@
 //! out as readers. Called by `api` at start; the writer's connection never leaves this crate.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -130,6 +131,8 @@ struct Inner {
     health: Health,
     /// Set once migrations are applied there; of a file that others may open, with a share in it.
     prepared: OnceCell<Option<InUse>>,
+    /// Whether the log says that rows come by statements.
+    told_policed: AtomicBool,
     is_own: bool,
 }
 
@@ -179,6 +182,7 @@ impl ReadModels {
             leadership: Leadership::of(&place),
             health: Health::default(),
             prepared: OnceCell::new(),
+            told_policed: AtomicBool::default(),
             is_own,
             place,
         };
@@ -358,7 +362,14 @@ impl Inner {
     async fn writer(&self) -> Result<Writer<'_>, sqlx::Error> {
         let mut writer = self.writer.lock().await;
         if writer.is_none() {
-            *writer = Some(self.place.connect_writer().await?);
+            let connection = self.place.connect_writer().await?;
+            if connection.is_policed() && !self.told_policed.swap(true, Ordering::Relaxed) {
+                tracing::info!(
+                    replica = self.place.name(),
+                    "new rows come by statements: an administrator can make that cheaper (docs/operations.md, Logins)"
+                );
+            }
+            *writer = Some(connection);
         }
         Ok(Writer(writer))
     }

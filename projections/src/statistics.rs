@@ -24,6 +24,9 @@ use crate::position::ReadModel;
 use crate::projection::{Projection, Said, Slice, Stop};
 use stays::Stays;
 
+#[cfg(test)]
+mod tests;
+
 pub use stays::{EndedStays, OpenStays, SinceDay, StateTime};
 
 /// Different values of one rule that are counted apart, the first ones in ledger order; all others are counted together.

@@ -15,8 +15,8 @@ use super::{Connection, Rights, Row, storable};
 /// Rows per SQLite statement, largest first. 64 rows of 14 columns stay far below SQLite's 32,766 parameters.
 const CHUNK_ROWS: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
 
-/// From how many new rows on they are copied: fewer are not worth its second round trip. So what the database refuses within a batch, which is halved
-/// until it goes through or its event is alone, comes by a statement in the end, which says what becomes of a row that is there.
+/// From how many new rows on they are copied: fewer are not worth its second round trip. A batch that is refused is halved until it goes through or its
+/// event is alone, so a submission that is there comes by its statement in the end, which says what becomes of it.
 const COPIED_ROWS_MIN: usize = 16;
 
 /// What a column of the rows holds.
@@ -92,7 +92,7 @@ impl ManyRows {
                     changed += done.rows_affected();
                 }
             }
-            Connection::Postgres(connection, ..) if !rows.is_empty() => {
+            Connection::Postgres(connection, _) if !rows.is_empty() => {
                 let arguments = self.arrays(rows, bind)?;
                 let done = sqlx::query_with(&self.postgres, arguments).execute(&mut **connection).await?;
                 changed = done.rows_affected();
@@ -146,7 +146,7 @@ impl ManyRows {
                     found.extend(rows.into_iter().map(Row::Sqlite));
                 }
             }
-            Connection::Postgres(connection, ..) if !rows.is_empty() => {
+            Connection::Postgres(connection, _) if !rows.is_empty() => {
                 let arguments = self.arrays(rows, bind)?;
                 let rows = sqlx::query_with(&self.postgres, arguments).fetch_all(&mut **connection).await?;
                 found.extend(rows.into_iter().map(Row::Postgres));

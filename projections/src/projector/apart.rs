@@ -40,6 +40,7 @@ impl Projector {
         refusal: &sqlx::Error,
     ) -> Result<Result<(), Contended>, sqlx::Error> {
         tracing::warn!(error = causes(refusal), "a batch of events is refused; looking for the event");
+        self.forget_failed().await;
         // In the order of the ledgers from the end: what comes next is the last one.
         let mut waiting = vec![parts.to_vec()];
         while let Some(parts) = waiting.pop() {

@@ -101,6 +101,20 @@ impl Site {
         self.append(tenant, stream, Submission::encode(&said)).await;
     }
 
+    /// What rules said of a submission, and nothing else of it.
+    pub(crate) async fn evaluate(&self, tenant: &str, outcomes: serde_json::Value) {
+        let said = SubmissionEvent::RulesEvaluated {
+            computed: CanonicalJson::from_value(&json!({})).expect("exact"),
+            form: "claim".parse().expect("a form id"),
+            form_version: FormVersion(1),
+            outcomes: CanonicalJson::from_value(&outcomes).expect("exact"),
+            why: None,
+            now: None,
+        };
+        let stream = context(tenant).stream::<Submission>(SubmissionId(Uuid::now_v7()));
+        self.append(tenant, stream, Submission::encode(&said)).await;
+    }
+
     /// A submission that this program cannot read.
     pub(crate) async fn submit_nonsense(&self, tenant: &str) {
         let stream = context(tenant).stream::<Submission>(SubmissionId(Uuid::now_v7()));
@@ -129,28 +143,6 @@ impl Site {
 
 fn context(tenant: &str) -> TenantContext {
     TenantContext::system(tenant.parse().expect("a slug"), "test", Utc::now())
-}
-
-/// Enough rows to be copied, which are there when this projector comes.
-#[tokio::test]
-async fn rows_that_another_process_wrote_are_no_refusal() {
-    let site = Site::on_postgres().await;
-    site.publish_indexing("acme", "claim", &["/n"]).await;
-    for _ in 0..40 {
-        site.submit("acme").await;
-    }
-    let limits = BatchLimits { events_max: 100, ..LIMITS };
-    let projector = async || {
-        let mut projector = Projector::new(site.store.clone(), site.models.clone(), &ReadModel::ALL, limits);
-        projector.load(false).await.expect("loads");
-        site.aim(&mut projector).await;
-        projector
-    };
-    let (mut late, mut early) = (projector().await, projector().await);
-    assert_eq!(early.advance().await.expect("a batch"), 41);
-    assert_eq!(late.advance().await.expect("is told"), 0, "others were faster");
-    assert!(!late.is_behind());
-    assert_eq!((site.position("acme", ReadModel::Submissions).await, site.counted("acme").await), (41, 40));
 }
 
 pub(crate) async fn catch_up(projector: &mut Projector) {

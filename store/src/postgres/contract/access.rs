@@ -60,6 +60,18 @@ async fn nobody_can_change_or_remove_an_event_whatever_the_role() {
     assert_eq!(positions(&database.open().await, "acme").await, [1]);
 }
 
+/// Where the projector is exempt from policies (docs/adr/0011), these must not have kept anything from it.
+#[tokio::test]
+async fn the_projectors_policies_let_it_see_every_row() {
+    let database = two_tenants().await;
+    let mut connection = log_in(&database, "formledger_projector").await;
+    let kept = "SELECT count(*) FROM pg_policies WHERE roles && '{formledger_projector,public}' \
+        AND (permissive, qual, with_check) IS DISTINCT FROM ('PERMISSIVE', 'true', 'true')";
+    assert_eq!(count(&mut connection, kept).await, 0);
+    let all = "SELECT count(*) FROM pg_policies WHERE roles && '{formledger_projector}'";
+    assert_eq!(count(&mut connection, all).await, 2, "events and ledgers");
+}
+
 #[tokio::test]
 async fn only_the_writer_writes() {
     let database = two_tenants().await;
