@@ -29,6 +29,8 @@ impl Site {
     /// A new one; `synchronous` makes commits wait for the standby.
     pub async fn start(synchronous: bool) -> Self {
         let primary = Postgres::start_with(Settings::default()).await;
+        // As deploy/postgres/roles.sql has it: new rows of read models come by COPY.
+        primary.execute("CREATE ROLE formledger_projector NOLOGIN BYPASSRLS").await;
         let url = primary.create_database("ledger").await;
         let standby = primary.standby().await;
         if synchronous {
