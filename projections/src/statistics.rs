@@ -2,6 +2,8 @@
 //! Counts change by what the events themselves say; a batch adds up in memory first. Only of stays that go on a row is kept (`stays`).
 
 mod stays;
+#[cfg(test)]
+mod tests;
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -23,9 +25,6 @@ use crate::database::{Connection, ManyRows, Row, Values, sql};
 use crate::position::ReadModel;
 use crate::projection::{Projection, Said, Slice, Stop};
 use stays::Stays;
-
-#[cfg(test)]
-mod tests;
 
 pub use stays::{EndedStays, OpenStays, SinceDay, StateTime};
 
