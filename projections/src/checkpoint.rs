@@ -67,24 +67,24 @@ pub(crate) async fn compare_and_set(
     let (begun, going_on): (Vec<Move>, Vec<Move>) =
         moves.into_iter().partition(|moved| moved.from == Position::START);
     let gone_on = GO_ON
-        .execute(connection, going_on, |values, moved: Move| {
-            values.text(moved.tenant.as_str().to_owned());
-            values.text(read_model.name().to_owned());
+        .execute(connection, going_on, |values, moved: &Move| {
+            values.text(moved.tenant.as_str());
+            values.text(read_model.name());
             values.integer(read_model.version());
             values.integer(place(moved.from.0));
             values.integer(place(moved.to.position.0));
-            values.text_or_null(moved.to.parked);
+            values.text_or_null(moved.to.parked.as_deref());
         })
         .await?;
     let begun = BEGIN
-        .execute(connection, begun, |values, moved: Move| {
-            values.text(moved.tenant.as_str().to_owned());
-            values.text(read_model.name().to_owned());
+        .execute(connection, begun, |values, moved: &Move| {
+            values.text(moved.tenant.as_str());
+            values.text(read_model.name());
             values.integer(read_model.version());
             values.integer(place(moved.to.position.0));
             values.integer(place(moved.from.0));
-            values.text(if moved.to.parked.is_some() { "parked" } else { "following" }.to_owned());
-            values.text_or_null(moved.to.parked);
+            values.text(if moved.to.parked.is_some() { "parked" } else { "following" });
+            values.text_or_null(moved.to.parked.as_deref());
         })
         .await?;
     Ok(gone_on + begun == expected)

@@ -1,6 +1,7 @@
 //! One way to ask SQLite and Postgres, so that every read model is written once: statements with `$1` parameters, rows, transactions.
 //! Used by every file with SQL. Where the two databases say something differently, the difference is a function of [`Dialect`].
 
+mod file;
 mod many_rows;
 
 use std::borrow::Cow;
@@ -12,12 +13,17 @@ use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
 use sqlx::{Arguments, Connection as _, Decode, Executor, Postgres, Sqlite, Type};
 use uuid::Uuid;
 
+pub(crate) use file::{FileConnection, FileTransaction};
+use file::{FileRow, OfCell};
 pub(crate) use many_rows::{Kind, ManyRows, Values};
 
 /// What a statement runs on.
 #[derive(Debug)]
 pub(crate) enum Connection<'c> {
+    /// Asks a file.
     Sqlite(&'c mut SqliteConnection),
+    /// Writes a file.
+    File(&'c mut FileConnection),
     Postgres(&'c mut PgConnection, Rights),
 }
 
@@ -40,7 +46,7 @@ pub(crate) enum Dialect {
 impl Connection<'_> {
     pub(crate) fn dialect(&self) -> Dialect {
         match self {
-            Self::Sqlite(_) => Dialect::Sqlite,
+            Self::Sqlite(_) | Self::File(_) => Dialect::Sqlite,
             Self::Postgres(..) => Dialect::Postgres,
         }
     }
@@ -194,6 +200,7 @@ impl<'q> Sql<'q> {
                 let arguments = for_sqlite(self.values)?;
                 sqlx::query_with(&self.text, arguments).execute(&mut **connection).await?.rows_affected()
             }
+            Connection::File(file) => file.execute(&self.text, &self.values).await?,
             Connection::Postgres(connection, _) => {
                 let arguments = for_postgres(self.values)?;
                 sqlx::query_with(&self.text, arguments).execute(&mut **connection).await?.rows_affected()
@@ -208,6 +215,9 @@ impl<'q> Sql<'q> {
                 let arguments = for_sqlite(self.values)?;
                 let rows = sqlx::query_with(&self.text, arguments).fetch_all(&mut **connection).await?;
                 rows.into_iter().map(Row::Sqlite).collect()
+            }
+            Connection::File(file) => {
+                file.rows(&self.text, &self.values).await?.into_iter().map(Row::File).collect()
             }
             Connection::Postgres(connection, _) => {
                 let arguments = for_postgres(self.values)?;
@@ -237,6 +247,7 @@ impl<'q> Sql<'q> {
                 let query = sqlx::query_with(&self.text, for_sqlite(self.values.clone())?);
                 (&mut **connection).fetch(query).map_ok(Row::Sqlite).boxed()
             }
+            Connection::File(_) => unreachable!("who writes a file asks for whole answers"),
             Connection::Postgres(connection, _) => {
                 let query = sqlx::query_with(&self.text, for_postgres(self.values.clone())?);
                 (&mut **connection).fetch(query).map_ok(Row::Postgres).boxed()
@@ -276,17 +287,20 @@ fn for_postgres(values: Vec<Value<'_>>) -> Result<PgArguments, sqlx::Error> {
 /// A row of an answer.
 pub(crate) enum Row {
     Sqlite(SqliteRow),
+    File(FileRow),
     Postgres(PgRow),
 }
 
 /// What both databases keep in columns.
 pub(crate) trait Column<'r>:
-    Decode<'r, Sqlite> + Type<Sqlite> + Decode<'r, Postgres> + Type<Postgres>
+    OfCell<'r> + Decode<'r, Sqlite> + Type<Sqlite> + Decode<'r, Postgres> + Type<Postgres>
 {
 }
 
-impl<'r, T> Column<'r> for T where T: Decode<'r, Sqlite> + Type<Sqlite> + Decode<'r, Postgres> + Type<Postgres>
-{}
+impl<'r, T> Column<'r> for T where
+    T: OfCell<'r> + Decode<'r, Sqlite> + Type<Sqlite> + Decode<'r, Postgres> + Type<Postgres>
+{
+}
 
 /// What a column holds, whichever database it is in: ids are bytes and flags are numbers, as SQLite keeps them.
 #[derive(Debug, Clone, PartialEq, PartialOrd)]
@@ -298,12 +312,23 @@ pub(crate) enum Cell {
     Bytes(Vec<u8>),
 }
 
+impl Cell {
+    /// As Postgres would keep it.
+    fn storable(&self) -> Self {
+        match self {
+            Self::Text(text) => Self::Text(storable(text).into_owned()),
+            other => other.clone(),
+        }
+    }
+}
+
 impl Row {
     /// All columns, in the order of the statement.
     pub(crate) fn cells(&self) -> Result<Vec<Cell>, sqlx::Error> {
         use sqlx::Row as _;
         match self {
             Self::Sqlite(row) => (0..row.len()).map(|column| sqlite_cell(row, column)).collect(),
+            Self::File(row) => Ok(row.cells()),
             Self::Postgres(row) => (0..row.len()).map(|column| postgres_cell(row, column)).collect(),
         }
     }
@@ -313,6 +338,7 @@ impl Row {
         use sqlx::Row as _;
         match self {
             Self::Sqlite(row) => row.try_get(name),
+            Self::File(row) => row.get(name),
             Self::Postgres(row) => row.try_get(name),
         }
     }
@@ -322,6 +348,7 @@ impl Row {
         use sqlx::Row as _;
         match self {
             Self::Sqlite(row) => row.try_get(0),
+            Self::File(row) => row.at(0),
             Self::Postgres(row) => row.try_get(0),
         }
     }
@@ -336,8 +363,7 @@ fn sqlite_cell(row: &SqliteRow, column: usize) -> Result<Cell, sqlx::Error> {
     Ok(match raw.type_info().name() {
         "INTEGER" => Cell::Integer(row.try_get(column)?),
         "REAL" => Cell::Real(row.try_get(column)?),
-        // As Postgres would keep it.
-        "TEXT" => Cell::Text(storable(row.try_get(column)?).into_owned()),
+        "TEXT" => Cell::Text(row.try_get(column)?).storable(),
         _ => Cell::Bytes(row.try_get(column)?),
     })
 }
@@ -361,14 +387,14 @@ fn postgres_cell(row: &PgRow, column: usize) -> Result<Cell, sqlx::Error> {
 /// A connection of one's own.
 #[derive(Debug)]
 pub(crate) enum OwnConnection {
-    Sqlite(SqliteConnection),
+    File(FileConnection),
     Postgres(PgConnection, Rights),
 }
 
 impl OwnConnection {
     pub(crate) fn connection(&mut self) -> Connection<'_> {
         match self {
-            Self::Sqlite(connection) => Connection::Sqlite(connection),
+            Self::File(file) => Connection::File(file),
             Self::Postgres(connection, rights) => Connection::Postgres(connection, *rights),
         }
     }
@@ -377,7 +403,7 @@ impl OwnConnection {
     /// same lock.
     pub(crate) async fn begin_writing(&mut self) -> Result<Transaction<'_>, sqlx::Error> {
         Ok(match self {
-            Self::Sqlite(connection) => Transaction::Sqlite(connection.begin_with("BEGIN IMMEDIATE").await?),
+            Self::File(file) => Transaction::File(file.begin("BEGIN IMMEDIATE").await?),
             Self::Postgres(connection, rights) => {
                 // Keyed by schema, because a rebuild writes beside the live rows.
                 let begin =
@@ -391,9 +417,9 @@ impl OwnConnection {
     pub(crate) async fn begin_writing_beside(&mut self) -> Result<Transaction<'_>, sqlx::Error> {
         match self {
             // The first statement takes the lock of the file that it names, and waits for it as `BEGIN IMMEDIATE` does for those of all.
-            Self::Sqlite(connection) => {
+            Self::File(file) => {
                 let begin = "BEGIN; DELETE FROM main.checkpoints WHERE false";
-                Ok(Transaction::Sqlite(connection.begin_with(begin).await?))
+                Ok(Transaction::File(file.begin(begin).await?))
             }
             Self::Postgres(..) => self.begin_writing().await,
         }
@@ -407,14 +433,14 @@ impl OwnConnection {
     /// Runs statements without parameters.
     pub(crate) async fn run_script(&mut self, script: &str) -> Result<(), sqlx::Error> {
         match self {
-            Self::Sqlite(connection) => connection.execute(script).await.map(drop),
+            Self::File(file) => file.run_script(script).await,
             Self::Postgres(connection, _) => connection.execute(script).await.map(drop),
         }
     }
 
     pub(crate) async fn close(self) -> Result<(), sqlx::Error> {
         match self {
-            Self::Sqlite(connection) => connection.close().await,
+            Self::File(file) => file.close().await,
             Self::Postgres(connection, _) => connection.close().await,
         }
     }
@@ -424,6 +450,7 @@ impl OwnConnection {
 #[derive(Debug)]
 pub(crate) enum Transaction<'c> {
     Sqlite(sqlx::Transaction<'c, Sqlite>),
+    File(FileTransaction<'c>),
     Postgres(sqlx::Transaction<'c, Postgres>, Rights),
 }
 
@@ -431,6 +458,7 @@ impl Transaction<'_> {
     pub(crate) fn connection(&mut self) -> Connection<'_> {
         match self {
             Self::Sqlite(transaction) => Connection::Sqlite(transaction),
+            Self::File(transaction) => Connection::File(transaction.file()),
             Self::Postgres(transaction, rights) => Connection::Postgres(transaction, *rights),
         }
     }
@@ -438,6 +466,7 @@ impl Transaction<'_> {
     pub(crate) async fn commit(self) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite(transaction) => transaction.commit().await,
+            Self::File(transaction) => transaction.commit().await,
             Self::Postgres(transaction, _) => transaction.commit().await,
         }
     }
@@ -446,6 +475,7 @@ impl Transaction<'_> {
     pub(crate) async fn rollback(self) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite(transaction) => transaction.rollback().await,
+            Self::File(transaction) => transaction.rollback().await,
             Self::Postgres(transaction, _) => transaction.rollback().await,
         }
     }

@@ -272,17 +272,17 @@ impl Projection for FormsProjection {
                 }
             }
         }
-        let forms = forms.into_iter().map(|((tenant, _), row)| (tenant.to_string(), row)).collect();
+        let forms = forms.into_iter().map(|((tenant, _), row)| (tenant, row)).collect();
         PUT_FORM.execute(connection, forms, bind_form).await?;
         let versions: Vec<_> = versions.into_iter().collect();
         PUT_VERSION
             .execute(connection, versions, |values, ((tenant, form, version), (definition, event))| {
-                values.text(tenant.to_string());
-                values.text(form.to_string());
+                values.text(tenant.as_str());
+                values.text(form.as_str());
                 values.integer(version.0.into());
-                values.text(definition.as_str().to_owned());
+                values.text(definition.as_str());
                 values.integer(micros(event.recorded_at));
-                values.text(event.metadata.actor.to_string());
+                values.text(&event.metadata.actor);
                 values.integer(place(event.position.0));
             })
             .await?;
@@ -292,14 +292,14 @@ impl Projection for FormsProjection {
     fn forget(&mut self) {}
 }
 
-fn bind_form(values: &mut dyn Values, (tenant, row): (String, StoredForm)) {
-    values.text(tenant);
-    values.text(row.form);
-    values.text(row.title);
+fn bind_form(values: &mut dyn Values, (tenant, row): &(&TenantId, StoredForm)) {
+    values.text(tenant.as_str());
+    values.text(&row.form);
+    values.text(&row.title);
     values.integer_or_null(row.version);
-    values.text_or_null(row.draft);
+    values.text_or_null(row.draft.as_deref());
     values.flag(row.retired);
-    values.text_or_null(row.reason);
+    values.text_or_null(row.reason.as_deref());
     values.integer(row.created_at);
     values.integer(row.updated_at);
     values.integer(row.sequence);

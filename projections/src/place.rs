@@ -10,7 +10,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Executor};
 
-use crate::database::{OwnConnection, Rights};
+use crate::database::{FileConnection, OwnConnection, Rights};
 use crate::read_models::OpenError;
 
 /// How long a statement waits for another process's write transaction (a rebuild switching a tenant) before it fails.
@@ -110,11 +110,11 @@ impl Place {
         }
     }
 
-    /// A connection for the projector, to read models that were opened. A file is made when it is missing; in Postgres it has the projector's rights
+    /// A connection for the projector, to read models that were opened. In Postgres it has the projector's rights
     /// and no more, except where a rebuild makes its tables: those are the login's own.
     pub(crate) async fn connect_writer(&self) -> Result<OwnConnection, sqlx::Error> {
         match self {
-            Self::Sqlite(path) => sqlite_writer(path).await.map(OwnConnection::Sqlite),
+            Self::Sqlite(path) => file_writer(path).await.map(OwnConnection::File),
             Self::Postgres(place) => {
                 let mut connection = place.connect().await?;
                 let schema = place.schema;
@@ -171,21 +171,27 @@ async fn within(
     connected.unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
 }
 
-/// A connection that writes; the file is made when it is missing.
-pub(crate) async fn sqlite_writer(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
+/// A connection that may change the schema; the file is made when it is missing.
+pub(crate) async fn sqlite_migrating(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
     sqlite_options(path)
         .create_if_missing(true)
         .page_size(PAGE_BYTES)
         .journal_mode(SqliteJournalMode::Wal)
-        // A crash may lose the last commits, rows and checkpoints alike; they are derived again from the ledger.
         .synchronous(SqliteSynchronous::Normal)
-        // Statements over many rows keep what they overwrite until they are done; in a file that costs more than the rows themselves.
-        .pragma("temp_store", "MEMORY")
-        .pragma("wal_autocheckpoint", LOG_PAGES.to_string())
-        .pragma("journal_size_limit", LOG_BYTES_KEPT.to_string())
-        .pragma("cache_size", format!("-{WRITER_CACHE_KIB}"))
         .connect()
         .await
+}
+
+/// A connection that writes rows, to a file that is there.
+async fn file_writer(path: &Path) -> Result<FileConnection, sqlx::Error> {
+    // A crash may lose the last commits, rows and checkpoints alike; they are derived again from the ledger. Statements over many rows keep what they
+    // overwrite until they are done; in a file that costs more than the rows themselves.
+    let settings = format!(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY; \
+         PRAGMA wal_autocheckpoint = {LOG_PAGES}; PRAGMA journal_size_limit = {LOG_BYTES_KEPT}; \
+         PRAGMA cache_size = -{WRITER_CACHE_KIB}"
+    );
+    FileConnection::open(path, BUSY_TIMEOUT, STATEMENTS_MAX, &settings).await
 }
 
 /// Connections that cannot write; the file must be there.
@@ -224,13 +230,15 @@ mod tests {
     async fn the_log_of_a_large_transaction_does_not_stay_on_the_disk() {
         let folder = tempfile::tempdir().expect("a directory");
         let path = folder.path().join("read-models.db");
-        let mut writer = sqlite_writer(&path).await.expect("connects");
+        sqlite_migrating(&path).await.expect("makes the file").close().await.expect("closes");
+        let place = Place::Sqlite(path.clone());
+        let mut writer = place.connect_writer().await.expect("connects");
         let large =
             format!("CREATE TABLE t (b); INSERT INTO t VALUES (zeroblob({}))", 3 * LOG_BYTES_KEPT / 2);
-        writer.execute(&*large).await.expect("writes");
+        writer.run_script(&large).await.expect("writes");
         let log = || std::fs::metadata(suffixed(&path, "-wal")).expect("a log").len();
         assert!(log() > LOG_BYTES_KEPT);
-        writer.execute("INSERT INTO t VALUES (1)").await.expect("the next batch");
+        writer.run_script("INSERT INTO t VALUES (1)").await.expect("the next batch");
         assert!(log() <= LOG_BYTES_KEPT, "{}", log());
     }
 

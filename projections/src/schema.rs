@@ -8,7 +8,7 @@ use sqlx::{Connection, Executor, Row};
 use tokio::time::{Instant, sleep};
 
 use crate::database::{Connection as Writing, sql};
-use crate::place::{Place, PostgresPlace, sqlite_writer};
+use crate::place::{Place, PostgresPlace, sqlite_migrating};
 use crate::read_models::OpenError;
 
 /// Every migration in order; the n-th brings a database to schema n.
@@ -59,7 +59,7 @@ const STANDBY_LOOK: Duration = Duration::from_millis(50);
 pub(crate) async fn migrate(place: &Place) -> Result<(), OpenError> {
     match place {
         Place::Sqlite(path) => {
-            let mut connection = sqlite_writer(path).await?;
+            let mut connection = sqlite_migrating(path).await?;
             migrate_sqlite(&mut connection).await?;
             Ok(connection.close().await?)
         }
@@ -139,7 +139,7 @@ async fn migrate_postgres(connection: &mut PgConnection, place: &PostgresPlace) 
 pub(crate) async fn hold(connection: &mut Writing<'_>) -> Result<(), OpenError> {
     let version = match connection {
         // Whoever migrates waits for the lock of the file.
-        Writing::Sqlite(_) => "PRAGMA main.user_version",
+        Writing::Sqlite(_) | Writing::File(_) => "PRAGMA main.user_version",
         Writing::Postgres(connection, _) => {
             let lock = "SELECT pg_advisory_xact_lock_shared(hashtext('formledger migrates read models'))";
             connection.execute(lock).await?;

@@ -189,7 +189,7 @@ impl StatisticsProjection {
         // All at once: of thousands of tenants, one by one would cost more than what they submit.
         let asked = unknown.iter().cloned().collect();
         let rows = LOAD_APART
-            .fetch(connection, asked, |values, (tenant, form)| bind_key(values, &tenant, &form))
+            .fetch(connection, asked, |values, (tenant, form)| bind_key(values, tenant, form))
             .await?;
         self.apart.extend(unknown.into_iter().map(|form| (form, ValuesByRule::new())));
         self.values += rows.len();
@@ -321,16 +321,16 @@ impl<'a> Added<'a> {
         ADD_STATES
             .execute(connection, states, |values, ((tenant, form, state), count)| {
                 bind_key(values, tenant, form);
-                values.text(state.to_owned());
-                values.integer(count);
+                values.text(state);
+                values.integer(*count);
             })
             .await?;
         let days: Vec<_> = self.days.into_iter().collect();
         ADD_DAYS
             .execute(connection, days, |values, ((tenant, form, day), count)| {
                 bind_key(values, tenant, form);
-                values.text(day.to_string());
-                values.integer(count);
+                values.text(&day.to_string());
+                values.integer(*count);
             })
             .await?;
         let outcomes: Vec<_> = outcome_counts(self.evaluations).into_iter().collect();
@@ -338,9 +338,9 @@ impl<'a> Added<'a> {
             .execute(connection, outcomes, |values, ((tenant, form, rule, matched, value), count)| {
                 bind_key(values, tenant, form);
                 values.text(rule);
-                values.flag(matched);
-                values.text(value.to_owned());
-                values.integer(count);
+                values.flag(*matched);
+                values.text(value);
+                values.integer(*count);
             })
             .await?;
         self.stays.write(connection).await
@@ -363,8 +363,8 @@ fn outcome_counts<'a>(
 }
 
 fn bind_key(values: &mut dyn Values, tenant: &TenantId, form: &FormId) {
-    values.text(tenant.to_string());
-    values.text(form.to_string());
+    values.text(tenant.as_str());
+    values.text(form.as_str());
 }
 
 static ADD_STATES: LazyLock<ManyRows> = LazyLock::new(|| {

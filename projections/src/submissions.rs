@@ -284,7 +284,7 @@ async fn write(connection: &mut Connection<'_>, touching: Touching<'_>) -> Resul
                 }
             }
         }
-        rows.push((tenant.to_string(), row));
+        rows.push((tenant.clone(), row));
     }
     stored::put(connection, made, changed).await?;
     stored::delete_fields(connection, gone).await?;

@@ -90,10 +90,10 @@ pub(crate) async fn note(
         }
     }
     PUT.execute(connection, rows, |values, witness| {
-        values.text(witness.tenant.to_string());
-        values.bytes_or_null(witness.first.map(Vec::from));
+        values.text(witness.tenant.as_str());
+        values.bytes_or_null(witness.first.as_ref().map(<[u8; 32]>::as_slice));
         values.integer(place(witness.position.0));
-        values.bytes_or_null(Some(witness.last.to_vec()));
+        values.bytes_or_null(Some(&witness.last));
     })
     .await?;
     Ok(())

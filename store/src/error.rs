@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use formledger_domain::Sequence;
 
+use crate::direct;
+
 /// The ledger could not be reached, written or read. Nothing that failed with it was acknowledged.
 ///
 /// It can be cloned, because every command of a batch that failed hears why.
@@ -64,6 +66,12 @@ impl From<sqlx::Error> for StoreError {
             _ if matches!(error, sqlx::Error::PoolTimedOut) => Self::ReadersBusy,
             _ => Self::Database(Arc::new(error)),
         }
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        direct::failure(error).into()
     }
 }
 

@@ -2,6 +2,7 @@
 //! Called by `projections` (to follow) and `api` (to execute commands and serve feeds); it never knows what an event means.
 
 mod append;
+pub mod direct;
 mod elsewhere;
 mod error;
 mod event;

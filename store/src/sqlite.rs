@@ -1,7 +1,6 @@
 //! The ledger on SQLite: one file, WAL, `synchronous=FULL`. Opened by `Store::open_sqlite`.
 //! Holds the only SQL of the log for this database; what to write is decided by `writer`.
 
-mod error;
 mod read;
 mod scan;
 mod schema;

@@ -1,13 +1,11 @@
-//! Statements over many rows. SQLite: `VALUES (…), (…), …` in a few fixed sizes, because every statement crosses to sqlx's worker thread
-//! and back, which costs more than writing a row, and power-of-two sizes keep the number of prepared statements small.
+//! Statements over many rows. SQLite: `VALUES (…), (…), …` in a few fixed sizes: a statement costs as much as a few rows, and power-of-two sizes keep
+//! the number of prepared statements small.
 //! Postgres: one array per column, taken apart by `unnest`: one statement and one round trip, however many rows; many new rows come by `COPY`
 //! (docs/adr/0011).
 //! Used by the projections' write paths.
 
 use sqlx::Arguments;
-use sqlx::error::BoxDynError;
 use sqlx::postgres::PgArguments;
-use sqlx::sqlite::SqliteArguments;
 use uuid::Uuid;
 
 use super::{Connection, Rights, Row, storable};
@@ -18,6 +16,9 @@ const CHUNK_ROWS: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
 /// From how many new rows on they are copied: fewer are not worth its second round trip. A batch that is refused is halved until it goes through or its
 /// event is alone, so a submission that is there comes by its statement in the end, which says what becomes of it.
 const COPIED_ROWS_MIN: usize = 16;
+
+/// Why a connection of the pool for queries comes here never.
+const WRITERS_ONLY: &str = "only projections work over many rows, on the connection that writes";
 
 /// What a column of the rows holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,13 +32,13 @@ pub(crate) enum Kind {
 
 /// Takes a row's values, column by column.
 pub(crate) trait Values {
-    fn text(&mut self, text: String);
-    fn text_or_null(&mut self, text: Option<String>);
+    fn text(&mut self, text: &str);
+    fn text_or_null(&mut self, text: Option<&str>);
     fn integer(&mut self, number: i64);
     fn integer_or_null(&mut self, number: Option<i64>);
     fn flag(&mut self, flag: bool);
     fn uuid(&mut self, id: Uuid);
-    fn bytes_or_null(&mut self, bytes: Option<Vec<u8>>);
+    fn bytes_or_null(&mut self, bytes: Option<&[u8]>);
 }
 
 /// One statement, written out for each database and chunk size.
@@ -81,25 +82,20 @@ impl ManyRows {
         &'static self,
         connection: &mut Connection<'_>,
         rows: Vec<R>,
-        bind: impl Fn(&mut dyn Values, R),
+        bind: impl Fn(&mut dyn Values, &R),
     ) -> Result<u64, sqlx::Error> {
-        let mut changed = 0;
-        match connection {
-            Connection::Sqlite(connection) => {
-                for chunk in self.chunks(rows, bind) {
-                    let (text, arguments) = chunk?;
-                    let done = sqlx::query_with(text, arguments).execute(&mut **connection).await?;
-                    changed += done.rows_affected();
-                }
-            }
-            Connection::Postgres(connection, _) if !rows.is_empty() => {
-                let arguments = self.arrays(rows, bind)?;
-                let done = sqlx::query_with(&self.postgres, arguments).execute(&mut **connection).await?;
-                changed = done.rows_affected();
-            }
-            Connection::Postgres(..) => {}
+        if rows.is_empty() {
+            return Ok(0);
         }
-        Ok(changed)
+        match connection {
+            Connection::Sqlite(_) => unreachable!("{WRITERS_ONLY}"),
+            Connection::File(file) => file.execute_over(self.chunks(rows.len()), rows, bind).await,
+            Connection::Postgres(connection, _) => {
+                let arguments = self.arrays(&rows, bind)?;
+                let done = sqlx::query_with(&self.postgres, arguments).execute(&mut **connection).await?;
+                Ok(done.rows_affected())
+            }
+        }
     }
 
     /// Inserts rows that are not there yet. Postgres takes many of them without a statement, for little more than half of the CPU, where no
@@ -108,7 +104,7 @@ impl ManyRows {
         &'static self,
         connection: &mut Connection<'_>,
         rows: Vec<R>,
-        bind: impl Fn(&mut dyn Values, R),
+        bind: impl Fn(&mut dyn Values, &R),
     ) -> Result<(), sqlx::Error> {
         match (connection, &self.copy) {
             (Connection::Postgres(connection, Rights::Exempt), Some(copy))
@@ -118,7 +114,7 @@ impl ManyRows {
                 let mut copied = Copied::begin();
                 for row in rows {
                     copied.row(self.kinds.len());
-                    bind(&mut copied, row);
+                    bind(&mut copied, &row);
                     if copied.bytes.len() >= COPIED_BYTES {
                         taking.send(std::mem::take(&mut copied.bytes)).await?;
                     }
@@ -135,50 +131,36 @@ impl ManyRows {
         &'static self,
         connection: &mut Connection<'_>,
         rows: Vec<R>,
-        bind: impl Fn(&mut dyn Values, R),
+        bind: impl Fn(&mut dyn Values, &R),
     ) -> Result<Vec<Row>, sqlx::Error> {
-        let mut found = Vec::new();
-        match connection {
-            Connection::Sqlite(connection) => {
-                for chunk in self.chunks(rows, bind) {
-                    let (text, arguments) = chunk?;
-                    let rows = sqlx::query_with(text, arguments).fetch_all(&mut **connection).await?;
-                    found.extend(rows.into_iter().map(Row::Sqlite));
-                }
-            }
-            Connection::Postgres(connection, _) if !rows.is_empty() => {
-                let arguments = self.arrays(rows, bind)?;
-                let rows = sqlx::query_with(&self.postgres, arguments).fetch_all(&mut **connection).await?;
-                found.extend(rows.into_iter().map(Row::Postgres));
-            }
-            Connection::Postgres(..) => {}
+        if rows.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(found)
+        match connection {
+            Connection::Sqlite(_) => unreachable!("{WRITERS_ONLY}"),
+            Connection::File(file) => {
+                let found = file.fetch_over(self.chunks(rows.len()), rows, bind).await?;
+                Ok(found.into_iter().map(Row::File).collect())
+            }
+            Connection::Postgres(connection, _) => {
+                let arguments = self.arrays(&rows, bind)?;
+                let found = sqlx::query_with(&self.postgres, arguments).fetch_all(&mut **connection).await?;
+                Ok(found.into_iter().map(Row::Postgres).collect())
+            }
+        }
     }
 
-    /// The rows as statements of the fixed sizes. Each is bound when it is asked for: all at once, a large batch would be copied to memory that
-    /// nobody touched before, which costs more than the copying.
-    fn chunks<R>(
-        &self,
-        rows: Vec<R>,
-        bind: impl Fn(&mut dyn Values, R),
-    ) -> impl Iterator<Item = Result<(&str, SqliteArguments<'static>), sqlx::Error>> {
-        let mut left = rows.len();
-        let mut rows = rows.into_iter();
+    /// Statements of the fixed sizes for so many rows, each with how many of them it takes.
+    fn chunks(&self, mut left: usize) -> impl Iterator<Item = (&str, usize)> {
         std::iter::from_fn(move || {
             let (size, text) = CHUNK_ROWS.iter().zip(&self.sqlite).find(|(size, _)| **size <= left)?;
             left -= size;
-            let mut parameters = Parameters::default();
-            parameters.arguments.reserve(size * self.kinds.len(), 0);
-            for row in rows.by_ref().take(*size) {
-                bind(&mut parameters, row);
-            }
-            Some(parameters.finish().map(|arguments| (text.as_str(), arguments)))
+            Some((text.as_str(), *size))
         })
     }
 
     /// The rows as one array per column.
-    fn arrays<R>(&self, rows: Vec<R>, bind: impl Fn(&mut dyn Values, R)) -> Result<PgArguments, sqlx::Error> {
+    fn arrays<R>(&self, rows: &[R], bind: impl Fn(&mut dyn Values, &R)) -> Result<PgArguments, sqlx::Error> {
         let mut arrays =
             Arrays { columns: self.kinds.iter().map(|kind| Array::of(*kind, rows.len())).collect(), next: 0 };
         for row in rows {
@@ -218,58 +200,6 @@ fn unnested(kinds: &[Kind]) -> String {
     format!("unnest({}) AS r({})", arrays.join(", "), columns.join(", "))
 }
 
-/// SQLite's parameters, one after the other.
-#[derive(Default)]
-struct Parameters {
-    arguments: SqliteArguments<'static>,
-    failed: Option<BoxDynError>,
-}
-
-impl Parameters {
-    fn add<T>(&mut self, value: T)
-    where
-        T: sqlx::Encode<'static, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite> + 'static,
-    {
-        if let Err(error) = self.arguments.add(value) {
-            self.failed = Some(error);
-        }
-    }
-
-    fn finish(self) -> Result<SqliteArguments<'static>, sqlx::Error> {
-        self.failed.map_or(Ok(self.arguments), |error| Err(sqlx::Error::Encode(error)))
-    }
-}
-
-impl Values for Parameters {
-    fn text(&mut self, text: String) {
-        self.add(text);
-    }
-
-    fn text_or_null(&mut self, text: Option<String>) {
-        self.add(text);
-    }
-
-    fn integer(&mut self, number: i64) {
-        self.add(number);
-    }
-
-    fn integer_or_null(&mut self, number: Option<i64>) {
-        self.add(number);
-    }
-
-    fn flag(&mut self, flag: bool) {
-        self.add(flag);
-    }
-
-    fn uuid(&mut self, id: Uuid) {
-        self.add(id);
-    }
-
-    fn bytes_or_null(&mut self, bytes: Option<Vec<u8>>) {
-        self.add(bytes);
-    }
-}
-
 /// Bytes of rows that are sent at once.
 const COPIED_BYTES: usize = 256 * 1024;
 
@@ -305,12 +235,12 @@ impl Copied {
 }
 
 impl Values for Copied {
-    fn text(&mut self, text: String) {
-        self.value(Some(storable(&text).as_bytes()));
+    fn text(&mut self, text: &str) {
+        self.value(Some(storable(text).as_bytes()));
     }
 
-    fn text_or_null(&mut self, text: Option<String>) {
-        self.value(text.as_deref().map(storable).as_deref().map(str::as_bytes));
+    fn text_or_null(&mut self, text: Option<&str>) {
+        self.value(text.map(storable).as_deref().map(str::as_bytes));
     }
 
     fn integer(&mut self, number: i64) {
@@ -329,8 +259,8 @@ impl Values for Copied {
         self.value(Some(id.as_bytes()));
     }
 
-    fn bytes_or_null(&mut self, bytes: Option<Vec<u8>>) {
-        self.value(bytes.as_deref());
+    fn bytes_or_null(&mut self, bytes: Option<&[u8]>) {
+        self.value(bytes);
     }
 }
 
@@ -381,13 +311,12 @@ macro_rules! put {
 }
 
 impl Values for Arrays {
-    fn text(&mut self, text: String) {
+    fn text(&mut self, text: &str) {
         self.text_or_null(Some(text));
     }
 
-    fn text_or_null(&mut self, text: Option<String>) {
-        let text = text.map(|text| if text.contains('\0') { storable(&text).into_owned() } else { text });
-        put!(self, Text, text);
+    fn text_or_null(&mut self, text: Option<&str>) {
+        put!(self, Text, text.map(|text| storable(text).into_owned()));
     }
 
     fn integer(&mut self, number: i64) {
@@ -406,8 +335,8 @@ impl Values for Arrays {
         put!(self, Uuid, id);
     }
 
-    fn bytes_or_null(&mut self, bytes: Option<Vec<u8>>) {
-        put!(self, Bytes, bytes);
+    fn bytes_or_null(&mut self, bytes: Option<&[u8]>) {
+        put!(self, Bytes, bytes.map(Vec::from));
     }
 }
 
@@ -423,14 +352,14 @@ mod tests {
 
     type OfAllKinds = (String, Option<String>, i64, Option<i64>, bool, Uuid, Option<Vec<u8>>);
 
-    fn bind(values: &mut dyn Values, (text, other, number, maybe, flag, id, bytes): OfAllKinds) {
+    fn bind(values: &mut dyn Values, (text, other, number, maybe, flag, id, bytes): &OfAllKinds) {
         values.text(text);
-        values.text_or_null(other);
-        values.integer(number);
-        values.integer_or_null(maybe);
-        values.flag(flag);
-        values.uuid(id);
-        values.bytes_or_null(bytes);
+        values.text_or_null(other.as_deref());
+        values.integer(*number);
+        values.integer_or_null(*maybe);
+        values.flag(*flag);
+        values.uuid(*id);
+        values.bytes_or_null(bytes.as_deref());
     }
 
     fn insert(table: &str) -> ManyRows {

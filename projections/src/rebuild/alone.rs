@@ -123,7 +123,7 @@ impl Rebuilding {
         Ok(())
     }
 
-    async fn checkpoints(&self) -> Result<Vec<Checkpoints>, RebuildError> {
+    async fn checkpoints(&mut self) -> Result<Vec<Checkpoints>, RebuildError> {
         let mut fresh = self.made.writer().await?;
         let mut news = Vec::with_capacity(self.read_models.len());
         for read_model in &self.read_models {

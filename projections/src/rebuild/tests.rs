@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::place::{Place, sqlite_files, sqlite_writer, suffixed};
+use crate::place::{Place, sqlite_files, sqlite_migrating, suffixed};
 use crate::projector::tests::{LIMITS, Site, catch_up};
 
 /// Ledgers of several batches and of less than one; one that is parked midway and one whose unreadable event is passed over.
@@ -223,7 +223,7 @@ async fn a_file_that_somebody_shares_keeps_its_place() {
 #[tokio::test]
 async fn a_file_that_another_program_has_open_keeps_its_place() {
     let (mut site, path) = left_alone().await;
-    let mut other = sqlite_writer(&path).await.expect("connects");
+    let mut other = sqlite_migrating(&path).await.expect("connects");
     let count = "SELECT count(*) FROM submissions";
     assert_eq!(sqlx::query_scalar::<_, i64>(count).fetch_one(&mut other).await.expect("reads"), 41);
     assert!(!is_exchanged(&mut site, &path).await);

@@ -70,7 +70,7 @@ impl Rebuilding {
         // Before the tables, which nobody can read from then on in Postgres.
         replace_notes(&mut connection, sides, &self.read_models, all).await?;
         let switched = match &mut connection {
-            Connection::Sqlite(_) => {
+            Connection::Sqlite(_) | Connection::File(_) => {
                 for table in self.read_models.iter().flat_map(|read_model| read_model.tables()) {
                     replace(&mut connection, sides, table).await?;
                 }

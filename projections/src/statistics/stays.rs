@@ -162,8 +162,8 @@ impl<'a> Stays<'a> {
             }
         }
         let rows = LOAD
-            .fetch(connection, earlier.clone(), |values, (tenant, id): Key<'_>| {
-                values.text(tenant.to_string());
+            .fetch(connection, earlier.clone(), |values, (tenant, id): &Key<'_>| {
+                values.text(tenant.as_str());
                 values.uuid(id.0);
             })
             .await?;
@@ -251,15 +251,15 @@ impl<'a> Stays<'a> {
             }
         }
         DELETE
-            .execute(connection, gone, |values, (tenant, id): Key<'_>| {
-                values.text(tenant.to_string());
+            .execute(connection, gone, |values, (tenant, id): &Key<'_>| {
+                values.text(tenant.as_str());
                 values.uuid(id.0);
             })
             .await?;
         PUT.execute(connection, new, |values, ((tenant, id), stay)| {
-            values.text(tenant.to_string());
+            values.text(tenant.as_str());
             values.uuid(id.0);
-            values.text(stay.state);
+            values.text(&stay.state);
             values.integer(stay.since);
         })
         .await?;
@@ -268,9 +268,9 @@ impl<'a> Stays<'a> {
             .execute(connection, ended, |values, ((tenant, form, state, class), (count, millis))| {
                 bind_key(values, tenant, form);
                 values.text(state);
-                values.integer(class);
-                values.integer(count);
-                values.integer(millis);
+                values.integer(*class);
+                values.integer(*count);
+                values.integer(*millis);
             })
             .await?;
         // A stay that began and ended within one batch adds 0: the row is there then whatever the batches were.
@@ -279,8 +279,8 @@ impl<'a> Stays<'a> {
             .execute(connection, open, |values, ((tenant, form, state, day), count)| {
                 bind_key(values, tenant, form);
                 values.text(state);
-                values.text(day.to_string());
-                values.integer(count);
+                values.text(&day.to_string());
+                values.integer(*count);
             })
             .await?;
         Ok(())

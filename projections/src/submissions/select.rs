@@ -169,8 +169,8 @@ fn push_key(sql: &mut Sql<'_>, query: &SubmissionQuery, after: PageKey) -> Resul
 pub(super) fn page_key(query: &SubmissionQuery, row: &Row) -> Result<PageKey, sqlx::Error> {
     Ok(match (&query.sort.key, &query.form) {
         (SortKey::Field(pointer), Some(form)) => {
-            let key: Vec<u8> = row.get("field_key")?;
-            let rest = FieldPrefix::new(form, pointer).rest(&key).map(<[u8]>::to_vec);
+            let key: &[u8] = row.get("field_key")?;
+            let rest = FieldPrefix::new(form, pointer).rest(key).map(<[u8]>::to_vec);
             // The statement asks for keys of this field and for no others.
             PageKey::Field(rest.ok_or(sqlx::Error::RowNotFound)?, row.get("created_position")?)
         }

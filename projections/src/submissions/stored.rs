@@ -176,24 +176,24 @@ static PUT: LazyLock<ManyRows> = LazyLock::new(|| {
 /// Writes rows: new ones, and then changed ones.
 pub(super) async fn put(
     connection: &mut Connection<'_>,
-    new: Vec<(String, StoredSubmission)>,
-    changed: Vec<(String, StoredSubmission)>,
+    new: Vec<(TenantId, StoredSubmission)>,
+    changed: Vec<(TenantId, StoredSubmission)>,
 ) -> Result<(), sqlx::Error> {
-    let bind = |values: &mut dyn Values, (tenant, row): (String, StoredSubmission)| {
-        values.text(tenant);
+    let bind = |values: &mut dyn Values, (tenant, row): &(TenantId, StoredSubmission)| {
+        values.text(tenant.as_str());
         values.uuid(row.submission_id.0);
-        values.text(row.form.to_string());
+        values.text(row.form.as_str());
         values.integer(row.form_version.0.into());
-        values.text(row.state.to_string());
-        values.text(row.submitter.to_string());
+        values.text(&row.state);
+        values.text(&row.submitter);
         values.integer(row.created_at);
         values.integer(row.updated_at);
         values.integer(row.created_position);
         values.integer(row.position);
         values.integer(row.sequence);
-        values.text(row.data.as_str().to_owned());
-        values.text_or_null(row.computed.map(|computed| computed.as_str().to_owned()));
-        values.text_or_null(row.outcomes.map(|outcomes| outcomes.as_str().to_owned()));
+        values.text(row.data.as_str());
+        values.text_or_null(row.computed.as_ref().map(CanonicalJson::as_str));
+        values.text_or_null(row.outcomes.as_ref().map(CanonicalJson::as_str));
     };
     PUT.insert_new(connection, new, bind).await?;
     PUT.execute(connection, changed, bind).await.map(drop)
@@ -218,8 +218,8 @@ pub(super) async fn load<'a>(
     let wanted: HashMap<_, _> = keys.map(|(tenant, id)| ((tenant.as_str(), id), (tenant, id))).collect();
     let listed = wanted.values().copied().collect();
     let rows = LOAD
-        .fetch(connection, listed, |values, (tenant, id): Key<'_>| {
-            values.text(tenant.to_string());
+        .fetch(connection, listed, |values, (tenant, id): &Key<'_>| {
+            values.text(tenant.as_str());
             values.uuid(id.0);
         })
         .await?;
@@ -238,7 +238,7 @@ pub(super) async fn load<'a>(
 /// A row of `field_keys`, in the order of its columns, which is that of the table's key.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct FieldEntry {
-    tenant: String,
+    tenant: TenantId,
     field_key: Vec<u8>,
     created_position: i64,
 }
@@ -246,15 +246,15 @@ pub(super) struct FieldEntry {
 impl FieldEntry {
     pub(super) fn new(tenant: &TenantId, row: &StoredSubmission, pointer: &str, value: &FieldValue) -> Self {
         Self {
-            tenant: tenant.to_string(),
+            tenant: tenant.clone(),
             field_key: FieldPrefix::new(&row.form, pointer).key(value),
             created_position: row.created_position,
         }
     }
 
-    fn bind(self, values: &mut dyn Values) {
-        values.text(self.tenant);
-        values.bytes_or_null(Some(self.field_key));
+    fn bind(&self, values: &mut dyn Values) {
+        values.text(self.tenant.as_str());
+        values.bytes_or_null(Some(&self.field_key));
         values.integer(self.created_position);
     }
 }
@@ -329,9 +329,9 @@ pub(super) async fn load_indexed(
     pins: Vec<Pin>,
 ) -> Result<Vec<(Pin, IndexedFields)>, sqlx::Error> {
     let rows = LOAD_INDEXED
-        .fetch(connection, pins, |values, (tenant, form, version): Pin| {
-            values.text(tenant.to_string());
-            values.text(form.to_string());
+        .fetch(connection, pins, |values, (tenant, form, version): &Pin| {
+            values.text(tenant.as_str());
+            values.text(form.as_str());
             values.integer(version.0.into());
         })
         .await?;

@@ -89,8 +89,8 @@ pub(super) async fn load<'a>(
     keys: &[Key<'a>],
 ) -> Result<Vec<(Key<'a>, TaskEntry)>, sqlx::Error> {
     let rows = LOAD
-        .fetch(connection, keys.to_vec(), |values, (tenant, id): Key<'_>| {
-            values.text(tenant.to_string());
+        .fetch(connection, keys.to_vec(), |values, (tenant, id): &Key<'_>| {
+            values.text(tenant.as_str());
             values.uuid(id.0);
         })
         .await?;
@@ -105,7 +105,7 @@ pub(super) async fn load<'a>(
 }
 
 /// A row of `task_audience`.
-type AudienceRow = (String, String, i64, i64, SubmissionId);
+type AudienceRow<'a> = (&'a TenantId, String, i64, i64, SubmissionId);
 
 /// Writes what became of the touched submissions: rows, and the difference in audiences.
 pub(super) async fn write(connection: &mut Connection<'_>, touched: Touched<'_>) -> Result<(), sqlx::Error> {
@@ -120,19 +120,19 @@ pub(super) async fn write(connection: &mut Connection<'_>, touched: Touched<'_>)
         let audience =
             |entry: &Option<TaskEntry>| entry.as_ref().map(TaskEntry::audience).unwrap_or_default();
         let (old, now) = (audience(&before), audience(&after));
-        let row = |(audience, due, opened): &(String, i64, i64)| -> AudienceRow {
-            (tenant.to_string(), audience.clone(), *due, *opened, id)
+        let row = |(audience, due, opened): &(String, i64, i64)| -> AudienceRow<'_> {
+            (tenant, audience.clone(), *due, *opened, id)
         };
         gone.extend(old.difference(&now).map(row));
         new.extend(now.difference(&old).map(row));
         match after {
-            Some(entry) => rows.push((tenant.to_string(), entry)),
-            None => ended.push((tenant.to_string(), id)),
+            Some(entry) => rows.push((tenant, entry)),
+            None => ended.push((tenant, id)),
         }
     }
     DELETE
         .execute(connection, ended, |values, (tenant, id)| {
-            values.text(tenant);
+            values.text(tenant.as_str());
             values.uuid(id.0);
         })
         .await?;
@@ -151,13 +151,13 @@ static PUT: LazyLock<ManyRows> = LazyLock::new(|| {
     )
 });
 
-async fn put(connection: &mut Connection<'_>, rows: Vec<(String, TaskEntry)>) -> Result<(), sqlx::Error> {
+async fn put(connection: &mut Connection<'_>, rows: Vec<(&TenantId, TaskEntry)>) -> Result<(), sqlx::Error> {
     PUT.execute(connection, rows, |values, (tenant, entry)| {
-        values.text(tenant);
+        values.text(tenant.as_str());
         values.uuid(entry.submission_id.0);
-        values.text(entry.form.to_string());
+        values.text(entry.form.as_str());
         values.integer(entry.form_version.0.into());
-        values.text(serde_json::to_string(&entry.work).expect("work is texts, small numbers and times"));
+        values.text(&serde_json::to_string(&entry.work).expect("work is texts, small numbers and times"));
         values.integer(entry.opened_at);
         values.integer(entry.opened_position);
         values.integer_or_null(entry.due_at());
@@ -194,10 +194,10 @@ static INSERT_AUDIENCE: LazyLock<ManyRows> = LazyLock::new(|| {
     )
 });
 
-fn bind_audience(values: &mut dyn Values, (tenant, audience, due, opened, id): AudienceRow) {
-    values.text(tenant);
+fn bind_audience(values: &mut dyn Values, (tenant, audience, due, opened, id): &AudienceRow<'_>) {
+    values.text(tenant.as_str());
     values.text(audience);
-    values.integer(due);
-    values.integer(opened);
+    values.integer(*due);
+    values.integer(*opened);
     values.uuid(id.0);
 }

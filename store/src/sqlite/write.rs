@@ -9,11 +9,10 @@ use formledger_domain::{Position, Sequence, StreamId, TenantId};
 use rusqlite::{CachedStatement, Connection, Row, ToSql, params};
 use sqlx::Connection as _;
 use sqlx::sqlite::SqliteConnection;
-use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::task::{block_in_place, yield_now};
 
 use super::{open_writer, schema, text, writer_options};
 use crate::backend::{Applied, Backend, Batch, EventRow, Head, HeadMove, OutcomeRow, Remembered, StoredHead};
+use crate::direct::blocking;
 use crate::error::{StoreError, causes};
 use crate::stored;
 
@@ -96,17 +95,6 @@ impl SqliteBackend {
     fn make_durable(&mut self) -> Result<(), StoreError> {
         Ok(run(self.connection()?, "COMMIT")?)
     }
-}
-
-/// Does what waits for SQLite or the disk. Where the runtime has other threads, they take over meanwhile what else this one had to do.
-async fn blocking<T>(work: impl FnOnce() -> T + Send) -> T {
-    if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
-        return work();
-    }
-    let done = block_in_place(work);
-    // Back to a thread that runs tasks: whoever is woken from here on is then queued there, without a lock for each of them.
-    yield_now().await;
-    done
 }
 
 impl Backend for SqliteBackend {
