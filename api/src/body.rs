@@ -15,6 +15,9 @@ use warp::reply::Response;
 use crate::error::ApiError;
 use crate::limits::{BODY_DISCARD_BYTES_MAX, Limits};
 
+/// Header fields of an answer to a command, with room to spare.
+const ANSWER_HEADERS: usize = 12;
+
 /// A request's body, not read yet.
 pub struct Body(Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>);
 
@@ -87,7 +90,10 @@ impl Body {
 /// An answer whose body is all there.
 pub fn whole(content_type: &'static str, body: impl Into<Bytes>) -> Response {
     let mut response = Response::new(body.into().into());
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    let headers = response.headers_mut();
+    // At once, for those that all answers have, and those of commands.
+    headers.reserve(ANSWER_HEADERS);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 

@@ -6,10 +6,12 @@ mod diff;
 mod exact;
 pub(crate) mod merge;
 mod number;
+mod plain;
 pub(crate) mod pointer;
 pub mod scan;
 
 pub use canonical::append_string;
+pub(crate) use canonical::{append, by_utf16};
 pub use diff::{DIFFERENCES_MAX, FieldDifference, differences};
 pub use exact::{NESTING_MAX, UnreadableJson, parse_exact};
 

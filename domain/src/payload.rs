@@ -63,7 +63,7 @@ impl PayloadWriter {
 
     pub(crate) fn number(mut self, name: &'static str, value: u32) -> Self {
         self.name(name);
-        self.text.push_str(&value.to_string());
+        self.text.push_str(itoa::Buffer::new().format(value));
         self
     }
 

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use formledger_rules::{
-    Budget, Layout, RuleOutcome, RuleProblem, RuleSet, Severity as RuleSeverity, Slot, Type,
+    Budget, Layout, Outcome, RuleOutcome, RuleProblem, RuleSet, Severity as RuleSeverity, Slot, Type,
     Value as RuleValue,
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::ast::Field;
 use super::problem::{DefinitionProblem, Severity, SourceSpan};
 use super::violation::{VIOLATIONS_MAX, Violation};
-use crate::json::CanonicalJson;
+use crate::json::{CanonicalJson, append, append_string, by_utf16};
 
 /// What all rules of a form may spend on one submission, in the rules crate's cost units; a rule that finds it spent says so as its
 /// error.
@@ -97,32 +97,90 @@ impl FormRules {
     }
 
     fn verdict(&self, outcome: RuleOutcome, now: DateTime<Utc>) -> Verdict {
+        let skipped = outcome.skipped.iter().filter(|skipped| self.computes.contains(&skipped.rule));
+        let skipped = skipped.map(|skipped| Said::nothing(&skipped.rule, None, Some(&skipped.reason)));
+        let made = outcome.computed.iter().map(|made| match &made.error {
+            Some(error) => Said::nothing(&made.rule, Some(error), None),
+            None => Said { matched: true, value: &made.value, ..Said::nothing(&made.rule, None, None) },
+        });
+        let outcomes =
+            said_by_all(outcome.outcomes.iter().map(Said::of).chain(skipped).chain(made).collect());
         let why = outcome.why_json().map(canonical);
-        let mut outcomes = Map::new();
-        for said in &outcome.outcomes {
-            outcomes.insert(said.rule.to_string(), said.to_json());
-        }
-        for skipped in outcome.skipped.iter().filter(|skipped| self.computes.contains(&skipped.rule)) {
-            let said = json!({"matched": false, "value": null, "reason": skipped.reason});
-            outcomes.insert(skipped.rule.to_string(), said);
-        }
-        let mut computed = Map::new();
-        for made in outcome.computed {
-            let said = match made.error {
-                Some(error) => json!({"matched": false, "value": null, "error": error}),
-                None => {
-                    computed.insert(made.into.to_string(), made.value.clone());
-                    json!({"matched": true, "value": made.value})
-                }
-            };
-            outcomes.insert(made.rule.to_string(), said);
-        }
+        let values = outcome.computed.into_iter().filter(|made| made.error.is_none());
+        let computed: Map<String, Value> = values.map(|made| (made.into.to_string(), made.value)).collect();
         Verdict {
             computed: canonical(Value::Object(computed)),
-            outcomes: canonical(Value::Object(outcomes)),
+            outcomes,
             why,
             now: self.reads_now.then_some(now),
         }
+    }
+}
+
+/// What one rule said, as it is recorded.
+struct Said<'a> {
+    rule: &'a str,
+    error: Option<&'a str>,
+    matched: bool,
+    reason: Option<&'a str>,
+    value: &'a Value,
+}
+
+impl<'a> Said<'a> {
+    fn of(outcome: &'a Outcome) -> Self {
+        let (error, reason) = (outcome.error.as_deref(), outcome.reason.as_deref());
+        Self { rule: &outcome.rule, error, matched: outcome.matched, reason, value: &outcome.value }
+    }
+
+    fn nothing(rule: &'a str, error: Option<&'a str>, reason: Option<&'a str>) -> Self {
+        Self { rule, error, matched: false, reason, value: &Value::Null }
+    }
+
+    /// Appends it as canonical JSON.
+    fn write(&self, text: &mut String) {
+        text.push('{');
+        if let Some(error) = self.error {
+            text.push_str("\"error\":");
+            append_string(text, error);
+            text.push(',');
+        }
+        text.push_str(if self.matched { "\"matched\":true," } else { "\"matched\":false," });
+        if let Some(reason) = self.reason {
+            text.push_str("\"reason\":");
+            append_string(text, reason);
+            text.push(',');
+        }
+        text.push_str("\"value\":");
+        append_exact(text, self.value);
+        text.push('}');
+    }
+}
+
+/// Room for the outcomes of most forms, in bytes.
+const OUTCOMES_BYTES: usize = 256;
+
+/// `{ "<rule id>": … }` in canonical form, without a tree in between: it is made for every submission.
+fn said_by_all(mut said: Vec<Said<'_>>) -> CanonicalJson {
+    said.sort_by(|a, b| by_utf16(a.rule, b.rule));
+    let mut text = String::with_capacity(OUTCOMES_BYTES);
+    text.push('{');
+    for (place, one) in said.iter().enumerate() {
+        if place > 0 {
+            text.push(',');
+        }
+        append_string(&mut text, one.rule);
+        text.push(':');
+        one.write(&mut text);
+    }
+    text.push('}');
+    CanonicalJson::from_stored(text)
+}
+
+/// Appends a value as canonical JSON, its inexact numbers as [`canonical`] has them.
+fn append_exact(text: &mut String, value: &Value) {
+    match value {
+        Value::Null | Value::Bool(_) | Value::String(_) => append(text, value),
+        _ => text.push_str(canonical(value.clone()).as_str()),
     }
 }
 
@@ -161,4 +219,54 @@ fn told(problems: &[RuleProblem]) -> Vec<DefinitionProblem> {
         },
     };
     problems.iter().map(tell).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            prop::num::f64::ANY.prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(2, 8, 3, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                prop::collection::btree_map(any::<String>(), inner, 0..3).prop_map(|members| json!(members)),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_rules_said_is_written_as_a_tree_of_it_would_be(
+            rules in prop::collection::btree_map(
+                any::<String>(),
+                (prop::option::of(any::<String>()), any::<bool>(), prop::option::of(any::<String>()), value()),
+                0..5,
+            ),
+        ) {
+            let said = rules.iter().map(|(rule, (error, matched, reason, value))| Said {
+                rule, error: error.as_deref(), matched: *matched, reason: reason.as_deref(), value,
+            });
+            let tree = rules.iter().map(|(rule, (error, matched, reason, value))| {
+                let mut one = json!({"matched": matched, "value": value});
+                for (name, text) in [("error", error), ("reason", reason)] {
+                    if let Some(text) = text {
+                        one[name] = json!(text);
+                    }
+                }
+                (rule.clone(), one)
+            });
+            let tree = Value::Object(tree.collect());
+            prop_assert_eq!(said_by_all(said.rev().collect()), canonical(tree));
+        }
+    }
 }

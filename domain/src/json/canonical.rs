@@ -8,6 +8,8 @@ use std::cmp::Ordering;
 
 use serde_json::{Map, Number, Value};
 
+use super::plain::plain_length;
+
 /// Room for the text of most submissions, in bytes.
 const TEXT_BYTES: usize = 1024;
 
@@ -18,7 +20,8 @@ pub(super) fn write(value: &Value) -> String {
     text
 }
 
-fn append(text: &mut String, value: &Value) {
+/// Appends the canonical text of `value`.
+pub(crate) fn append(text: &mut String, value: &Value) {
     match value {
         Value::Null => text.push_str("null"),
         Value::Bool(true) => text.push_str("true"),
@@ -41,7 +44,7 @@ fn append(text: &mut String, value: &Value) {
 
 fn append_object(text: &mut String, members: &Map<String, Value>) {
     text.push('{');
-    if members.keys().is_sorted_by(|a, b| by_utf16(a, b).is_le()) {
+    if members.keys().all(|name| is_ordered_alike(name)) {
         members.iter().enumerate().for_each(|(index, member)| append_member(text, index, member));
     } else {
         let mut sorted: Vec<(&String, &Value)> = members.iter().collect();
@@ -60,17 +63,21 @@ fn append_member(text: &mut String, index: usize, (name, value): (&String, &Valu
     append(text, value);
 }
 
-/// RFC 8785 section 3.2.3: by UTF-16 code units. The tree is sorted by code points, which differs only beyond U+FFFF.
-fn by_utf16(a: &str, b: &str) -> Ordering {
+/// The order of members, RFC 8785 section 3.2.3: by UTF-16 code units.
+pub(crate) fn by_utf16(a: &str, b: &str) -> Ordering {
     if a.is_ascii() && b.is_ascii() { a.cmp(b) } else { a.encode_utf16().cmp(b.encode_utf16()) }
+}
+
+/// Whether a name comes before and behind the same others by UTF-16 code units as by code points, by which the tree is sorted: those beyond U+FFFF are
+/// written with units that lie below U+E000, so up to there nothing differs. UTF-8 begins U+E000 and all above it with 0xEE or more.
+fn is_ordered_alike(name: &str) -> bool {
+    name.bytes().fold(true, |all, byte| all & (byte < 0xEE))
 }
 
 /// RFC 8785 writes strings as ECMAScript does, and so does serde_json, which looks at each byte for itself. Hardly any string has
 /// something to escape, and that can be seen many bytes at a time.
 pub fn append_string(text: &mut String, string: &str) {
-    let is_escaped = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
-    // No early end: without one the compiler makes vector instructions of it.
-    if string.bytes().fold(false, |any, byte| any | is_escaped(byte)) {
+    if plain_length(string.as_bytes()) < string.len() {
         text.push_str(&serde_json::to_string(string).expect("a string can be written as JSON"));
         return;
     }

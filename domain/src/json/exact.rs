@@ -55,10 +55,12 @@ impl UnreadableJson {
 /// [`UnreadableJson`], with the place and what to send instead.
 pub fn parse_exact(bytes: &[u8]) -> Result<Value, UnreadableJson> {
     let mut context = Context { depth: 0, decimals: false, extremes: false, problem: None };
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let read = Reader(&mut context)
-        .deserialize(&mut deserializer)
-        .and_then(|value| deserializer.end().map(|()| value));
+    // Looked at as a whole, a text need not be looked at string by string.
+    let read = match std::str::from_utf8(bytes) {
+        Ok(text) => read_all(serde_json::Deserializer::from_str(text), &mut context),
+        // Whose error says where.
+        Err(_) => read_all(serde_json::Deserializer::from_slice(bytes), &mut context),
+    };
     match read {
         Ok(value) if context.are_safe(bytes) || !number::any_inexact(bytes) => Ok(value),
         Ok(_) => Err(locate_inexact(bytes).map_or_else(
@@ -67,6 +69,14 @@ pub fn parse_exact(bytes: &[u8]) -> Result<Value, UnreadableJson> {
         )),
         Err(error) => Err(context.problem.map_or_else(|| malformed(bytes, &error), Problem::into_error)),
     }
+}
+
+fn read_all<'de, R: serde_json::de::Read<'de>>(
+    mut deserializer: serde_json::Deserializer<R>,
+    context: &mut Context,
+) -> Result<Value, serde_json::Error> {
+    let value = Reader(context).deserialize(&mut deserializer)?;
+    deserializer.end().map(|()| value)
 }
 
 /// serde_json stops at a number that is too large for a double; that is no syntax error to the sender.

@@ -2,7 +2,10 @@
 //! Used where every event passes: decoding payloads, and finding indexed values. What is not canonical, or not quite JSON, it does not read at all:
 //! then whoever asked reads it the long way, which also says what is wrong.
 
+use std::ops::ControlFlow;
+
 use super::exact::NESTING_MAX;
+use super::plain::plain_length;
 
 /// Levels that are read: a document as deep as the door admits, inside of an event.
 const DEPTH_MAX: usize = NESTING_MAX + 4;
@@ -12,15 +15,29 @@ const DEPTH_MAX: usize = NESTING_MAX + 4;
 /// `None` when the text is not an object in canonical form, up to the order of members, which is for the reader to look at, and the spelling of
 /// numbers and escapes.
 pub fn members(text: &str) -> Option<Vec<(&str, &str)>> {
-    let mut scan = Scan::of(text)?;
     let mut members = Vec::with_capacity(8);
-    scan.object(0, |name, value| members.push((name, value)))?;
-    (scan.at == text.len()).then_some(members)
+    let all = |name, value| {
+        members.push((name, value));
+        ControlFlow::Continue(())
+    };
+    each_member(text, all).map(|()| members)
+}
+
+/// Goes through the members that [`members`] lists until `member` breaks off. What stands behind that is not looked at.
+pub fn each_member<'a>(
+    text: &'a str,
+    mut member: impl FnMut(&'a str, &'a str) -> ControlFlow<()>,
+) -> Option<()> {
+    let mut scan = Scan { text, at: 0 };
+    match scan.object(0, &mut member)? {
+        ControlFlow::Continue(()) => (scan.at == text.len()).then_some(()),
+        ControlFlow::Break(()) => Some(()),
+    }
 }
 
 /// The items of a canonical JSON array; `None` as for [`members`].
 pub fn items(text: &str) -> Option<Vec<&str>> {
-    let mut scan = Scan::of(text)?;
+    let mut scan = Scan { text, at: 0 };
     let mut items = Vec::new();
     scan.array(0, |item| items.push(item))?;
     (scan.at == text.len()).then_some(items)
@@ -38,11 +55,6 @@ struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    /// Canonical JSON holds no control character, inside of strings or out, so that is looked at once and many bytes at a time.
-    fn of(text: &'a str) -> Option<Self> {
-        text.bytes().fold(true, |all, byte| all & (byte >= b' ')).then_some(Self { text, at: 0 })
-    }
-
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
@@ -51,10 +63,14 @@ impl<'a> Scan<'a> {
         (self.peek()? == byte).then(|| self.at += 1)
     }
 
-    fn object(&mut self, depth: usize, mut member: impl FnMut(&'a str, &'a str)) -> Option<()> {
+    fn object(
+        &mut self,
+        depth: usize,
+        member: &mut impl FnMut(&'a str, &'a str) -> ControlFlow<()>,
+    ) -> Option<ControlFlow<()>> {
         self.take(b'{')?;
         if self.take(b'}').is_some() {
-            return Some(());
+            return Some(ControlFlow::Continue(()));
         }
         loop {
             let name = self.at;
@@ -63,10 +79,13 @@ impl<'a> Scan<'a> {
             self.take(b':')?;
             let value = self.at;
             self.value(depth + 1)?;
-            member(name, &self.text[value..self.at]);
+            let told = member(name, &self.text[value..self.at]);
+            if told.is_break() {
+                return Some(told);
+            }
             match self.peek()? {
                 b',' => self.at += 1,
-                _ => return self.take(b'}'),
+                _ => return self.take(b'}').map(ControlFlow::Continue),
             }
         }
     }
@@ -93,7 +112,7 @@ impl<'a> Scan<'a> {
         }
         match self.peek()? {
             b'"' => self.string(),
-            b'{' => self.object(depth, |_, _| ()),
+            b'{' => self.object(depth, &mut |_, _| ControlFlow::Continue(())).map(drop),
             b'[' => self.array(depth, |_| ()),
             b't' => self.word("true"),
             b'f' => self.word("false"),
@@ -110,12 +129,14 @@ impl<'a> Scan<'a> {
         self.take(b'"')?;
         loop {
             let rest = &self.text.as_bytes()[self.at..];
-            let special = memchr::memchr2(b'"', b'\\', rest)?;
+            let special = plain_length(rest);
             self.at += special + 1;
-            if rest[special] == b'"' {
-                return Some(());
+            match rest.get(special)? {
+                b'"' => return Some(()),
+                b'\\' => self.escape(rest.get(special + 1..)?)?,
+                // Canonical JSON holds no control character.
+                _ => return None,
             }
-            self.escape(rest.get(special + 1..)?)?;
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::ControlFlow;
 
 use formledger_domain::{CanonicalJson, place_computed, scan};
 use serde::Deserialize;
@@ -155,14 +156,16 @@ impl Path {
         }
         match text.as_bytes().first()? {
             b'{' if !self.below.is_empty() => {
-                for (name, value) in scan::members(text)? {
-                    if name.contains('\\') {
-                        return None;
-                    }
+                let (mut left, mut is_plain) = (self.below.len(), true);
+                scan::each_member(text, |name, value| {
+                    is_plain &= !name.contains('\\');
                     if let Some(path) = self.find(name) {
-                        path.pick(value, values)?;
+                        is_plain &= path.pick(value, values).is_some();
+                        left -= 1;
                     }
-                }
+                    if is_plain && left > 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                })?;
+                return is_plain.then_some(());
             }
             b'[' if !self.below.is_empty() => {
                 for (index, item) in scan::items(text)?.into_iter().enumerate() {
