@@ -438,6 +438,14 @@ impl OwnConnection {
         }
     }
 
+    /// Lets go of it without a word to a server, which may be gone.
+    pub(crate) async fn forget(self) {
+        match self {
+            Self::File(file) => file.forget().await,
+            Self::Postgres(..) => {}
+        }
+    }
+
     pub(crate) async fn close(self) -> Result<(), sqlx::Error> {
         match self {
             Self::File(file) => file.close().await,

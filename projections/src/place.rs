@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection, Executor};
 
 use crate::database::{FileConnection, OwnConnection, Rights};
@@ -171,26 +171,30 @@ async fn within(
     connected.unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
 }
 
+/// How a connection writes a file, in the order in which it is set.
+fn writing() -> [(&'static str, String); 6] {
+    [
+        ("journal_mode", "WAL".to_owned()),
+        // A crash may lose the last commits, rows and checkpoints alike; they are derived again from the ledger.
+        ("synchronous", "NORMAL".to_owned()),
+        // Statements over many rows keep what they overwrite until they are done; in a file that costs more than the rows themselves.
+        ("temp_store", "MEMORY".to_owned()),
+        ("wal_autocheckpoint", LOG_PAGES.to_string()),
+        ("journal_size_limit", LOG_BYTES_KEPT.to_string()),
+        ("cache_size", format!("-{WRITER_CACHE_KIB}")),
+    ]
+}
+
 /// A connection that may change the schema; the file is made when it is missing.
 pub(crate) async fn sqlite_migrating(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
-    sqlite_options(path)
-        .create_if_missing(true)
-        .page_size(PAGE_BYTES)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Normal)
-        .connect()
-        .await
+    let options = sqlite_options(path).create_if_missing(true).page_size(PAGE_BYTES);
+    let options = writing().into_iter().fold(options, |options, (name, value)| options.pragma(name, value));
+    options.connect().await
 }
 
 /// A connection that writes rows, to a file that is there.
 async fn file_writer(path: &Path) -> Result<FileConnection, sqlx::Error> {
-    // A crash may lose the last commits, rows and checkpoints alike; they are derived again from the ledger. Statements over many rows keep what they
-    // overwrite until they are done; in a file that costs more than the rows themselves.
-    let settings = format!(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY; \
-         PRAGMA wal_autocheckpoint = {LOG_PAGES}; PRAGMA journal_size_limit = {LOG_BYTES_KEPT}; \
-         PRAGMA cache_size = -{WRITER_CACHE_KIB}"
-    );
+    let settings = writing().map(|(name, value)| format!("PRAGMA {name} = {value}; ")).concat();
     FileConnection::open(path, BUSY_TIMEOUT, STATEMENTS_MAX, &settings).await
 }
 

@@ -292,10 +292,12 @@ impl ReadModels {
         self.inner.writer().await
     }
 
-    /// Lets the next one take a fresh connection to write, after a transaction failed: SQLite rolls back by itself when the disk is full,
-    /// and sqlx would go on to believe in a transaction that is no longer open; a connection to a server may be gone.
+    /// Lets the next one take a fresh connection to write, after a transaction failed: a connection to a server may be gone, and a file may be
+    /// another one by now.
     pub(crate) async fn forget_writer(&self) {
-        self.inner.writer.lock().await.take();
+        if let Some(writer) = self.inner.writer.lock().await.take() {
+            writer.forget().await;
+        }
     }
 
     /// As [`ReadModels::forget_writer`], and sees the connection end.

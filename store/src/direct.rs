@@ -10,7 +10,8 @@ use sqlx::error::{DatabaseError, ErrorKind};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::{block_in_place, yield_now};
 
-/// Does what waits for SQLite or the disk. Where the runtime has other threads, they take over meanwhile what else this one had to do.
+/// Does what waits for SQLite or the disk. Where the runtime has other threads, they take over meanwhile what else this one had to do; where it has none,
+/// nothing else goes on: do not wait here for what another task has to do.
 pub async fn blocking<T>(work: impl FnOnce() -> T) -> T {
     if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
         return work();
@@ -29,7 +30,12 @@ pub fn failure(error: rusqlite::Error) -> sqlx::Error {
             sqlx::Error::Database(Box::new(Failure { code: failure.extended_code, message }))
         }
         // A column that holds something else than its type says.
-        unreadable => sqlx::Error::Decode(Box::new(unreadable)),
+        rusqlite::Error::FromSqlConversionFailure(..)
+        | rusqlite::Error::IntegralValueOutOfRange(..)
+        | rusqlite::Error::InvalidColumnType(..)
+        | rusqlite::Error::Utf8Error(_) => sqlx::Error::Decode(Box::new(error)),
+        // A statement of ours that is wrong.
+        misused => sqlx::Error::Protocol(misused.to_string()),
     }
 }
 

@@ -213,6 +213,21 @@ mod tests {
     }
 
     #[test]
+    fn who_breaks_off_is_told_no_more() {
+        let told = |until: &str| {
+            let mut names = Vec::new();
+            let read = each_member(r#"{"a":{"a":1},"b":[2],"c":oops"#, |name, _| {
+                names.push(name.to_owned());
+                if name == until { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            (names.concat(), read)
+        };
+        assert_eq!(told("a"), ("a".to_owned(), Some(())));
+        assert_eq!(told("b"), ("ab".to_owned(), Some(())));
+        assert_eq!(told("z"), ("ab".to_owned(), None));
+    }
+
+    #[test]
     fn what_is_not_canonical_or_not_json_is_not_read() {
         for text in [
             "",
@@ -225,6 +240,11 @@ mod tests {
             r#"{"a":1,}"#,
             r#"{"a":1 }"#,
             "{\"a\":\"\u{1}\"}",
+            "{\"\n\":1}",
+            "{\"a\":\n1}",
+            "{\"a\":1\n}",
+            "{\"a\":1}\n",
+            "{\"a\":[1,\t2]}",
             r#"{"a":01}"#,
             r#"{"a":1.}"#,
             r#"{"a":.5}"#,
@@ -293,7 +313,7 @@ mod tests {
         /// Whatever it reads of a text that something happened to, a JSON reader reads, too, and in the same pieces.
         #[test]
         fn nothing_is_read_that_is_no_json(
-            value in tree(), at in any::<prop::sample::Index>(), with in "[\\[\\]{}\",:0-9eE.+tfnu\\\\ -]{0,2}", cut in 0..3usize,
+            value in tree(), at in any::<prop::sample::Index>(), with in "[\\[\\]{}\",:0-9eE.+tfnu\\\\\n\t -]{0,2}", cut in 0..3usize,
         ) {
             let Ok(text) = CanonicalJson::from_value(&json!({"a": value, "b": 1})) else { return Ok(()) };
             let mut damaged = text.as_str().to_owned();

@@ -1,24 +1,32 @@
 //! A file of read models as its writer asks it: SQLite itself rather than through sqlx, which copies every value twice and crosses to a thread of its
-//! own and back for every statement (docs/adr/0003). Errors are told as sqlx tells them.
+//! own and back for every statement (docs/adr/0003). Errors are told as sqlx tells them. Only where a transaction begins, and waits for another
+//! writer, is the thread free meanwhile: that writer may be a task that has to run on it.
 //! Used by [`Connection`](super::Connection) for whoever writes; queries are asked through sqlx's pool.
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use formledger_store::direct::{blocking, failure};
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{CachedStatement, OpenFlags, Statement, ToSql};
+use rusqlite::{CachedStatement, ErrorCode, OpenFlags, Statement, ToSql};
 use sqlx::error::{BoxDynError, UnexpectedNullError};
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::{Cell, Value, Values};
 
+/// How often one who waits for another writer looks whether that one is done.
+const BUSY_LOOK: Duration = Duration::from_millis(5);
+
 /// A connection that writes a file.
 ///
-/// What it does is given the connection alone: one that is shared may not wait on another thread.
+/// Whoever waits for it holds it alone: rusqlite's may be handed to another thread, and not be shared with one.
 #[derive(Debug)]
-pub(crate) struct FileConnection(rusqlite::Connection);
+pub(crate) struct FileConnection {
+    sqlite: rusqlite::Connection,
+    busy_timeout: Duration,
+}
 
 impl FileConnection {
     /// Opens a file that is there, and runs `settings` in it.
@@ -30,18 +38,18 @@ impl FileConnection {
     ) -> Result<Self, sqlx::Error> {
         let opened = blocking(|| {
             let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-            let connection = rusqlite::Connection::open_with_flags(path, flags)?;
-            connection.busy_timeout(busy_timeout)?;
-            connection.set_prepared_statement_cache_capacity(statements_max);
-            connection.execute_batch(settings)?;
-            Ok(Self(connection))
+            let sqlite = rusqlite::Connection::open_with_flags(path, flags)?;
+            sqlite.busy_timeout(busy_timeout)?;
+            sqlite.set_prepared_statement_cache_capacity(statements_max);
+            sqlite.execute_batch(settings)?;
+            Ok(Self { sqlite, busy_timeout })
         });
         opened.await.map_err(failure)
     }
 
     /// Runs a statement; answers how many rows it changed.
     pub(super) async fn execute(&mut self, text: &str, values: &[Value<'_>]) -> Result<u64, sqlx::Error> {
-        let connection = &mut self.0;
+        let connection = &mut self.sqlite;
         let done = blocking(move || {
             let mut statement = connection.prepare_cached(text)?;
             bind_all(&mut statement, values)?;
@@ -56,7 +64,7 @@ impl FileConnection {
         text: &str,
         values: &[Value<'_>],
     ) -> Result<Vec<FileRow>, sqlx::Error> {
-        let connection = &mut self.0;
+        let connection = &mut self.sqlite;
         let read = blocking(move || {
             let mut statement = connection.prepare_cached(text)?;
             bind_all(&mut statement, values)?;
@@ -74,7 +82,7 @@ impl FileConnection {
         rows: Vec<R>,
         bind: impl Fn(&mut dyn Values, &R),
     ) -> Result<u64, sqlx::Error> {
-        let connection = &mut self.0;
+        let connection = &mut self.sqlite;
         let done = blocking(move || {
             let (mut changed, mut rows) = (0, rows.into_iter());
             for (text, count) in statements {
@@ -94,7 +102,7 @@ impl FileConnection {
         rows: Vec<R>,
         bind: impl Fn(&mut dyn Values, &R),
     ) -> Result<Vec<FileRow>, sqlx::Error> {
-        let connection = &mut self.0;
+        let connection = &mut self.sqlite;
         let read = blocking(move || {
             let (mut found, mut rows) = (Vec::new(), rows.into_iter());
             for (text, count) in statements {
@@ -109,19 +117,60 @@ impl FileConnection {
 
     /// Runs statements without parameters, and passes over what they answer.
     pub(super) async fn run_script(&mut self, script: &str) -> Result<(), sqlx::Error> {
-        let connection = &mut self.0;
+        let connection = &mut self.sqlite;
         blocking(move || connection.execute_batch(script)).await.map_err(failure)
     }
 
-    /// Begins a transaction with a script that does.
+    /// Begins a transaction with a script that does, once no other one writes.
     pub(super) async fn begin(&mut self, script: &str) -> Result<FileTransaction<'_>, sqlx::Error> {
+        let deadline = Instant::now() + self.busy_timeout;
+        // From here on: whoever stops waiting must not leave a transaction behind.
         let transaction = FileTransaction(self);
-        transaction.0.run_script(script).await?;
-        Ok(transaction)
+        loop {
+            match transaction.0.run_at_once(script).await {
+                Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+                    if Instant::now() >= deadline {
+                        return Err(failure(error));
+                    }
+                    sleep(BUSY_LOOK).await;
+                }
+                Err(error) => return Err(failure(error)),
+                Ok(()) => return Ok(transaction),
+            }
+        }
+    }
+
+    /// Runs what begins a transaction, or nothing of it; does not wait for another writer.
+    async fn run_at_once(&mut self, script: &str) -> rusqlite::Result<()> {
+        let Self { sqlite, busy_timeout } = self;
+        blocking(move || {
+            sqlite.busy_timeout(Duration::ZERO)?;
+            let done = sqlite.execute_batch(script);
+            if done.is_err() {
+                roll_back(sqlite);
+            }
+            sqlite.busy_timeout(*busy_timeout)?;
+            done
+        })
+        .await
+    }
+
+    /// Closes it whatever it was doing. The last connection to a file copies the write-ahead log into it.
+    pub(super) async fn forget(self) {
+        blocking(move || drop(self)).await;
     }
 
     pub(super) async fn close(self) -> Result<(), sqlx::Error> {
-        blocking(move || self.0.close()).await.map_err(|(_still_open, error)| failure(error))
+        let closed = blocking(move || self.sqlite.close().map_err(|(_still_open, error)| error));
+        closed.await.map_err(failure)
+    }
+}
+
+fn roll_back(sqlite: &rusqlite::Connection) {
+    if !sqlite.is_autocommit()
+        && let Err(error) = sqlite.execute_batch("ROLLBACK")
+    {
+        tracing::warn!(%error, "a transaction of the read models was not rolled back");
     }
 }
 
@@ -146,12 +195,7 @@ impl FileTransaction<'_> {
 
 impl Drop for FileTransaction<'_> {
     fn drop(&mut self) {
-        let FileConnection(connection) = &self.0;
-        if !connection.is_autocommit()
-            && let Err(error) = connection.execute_batch("ROLLBACK")
-        {
-            tracing::warn!(%error, "a transaction of the read models was not rolled back");
-        }
+        roll_back(&self.0.sqlite);
     }
 }
 
@@ -188,7 +232,9 @@ fn bind_rows<R>(
     for row in rows {
         bind(&mut parameters, &row);
     }
-    parameters.result
+    let Parameters { statement, bound, result } = parameters;
+    debug_assert_eq!(bound, statement.parameter_count(), "every row has a value for every column");
+    result
 }
 
 /// A statement's parameters, bound one after the other.
@@ -347,4 +393,177 @@ fn unexpected(cell: &Cell, expected: &str) -> BoxDynError {
         Cell::Bytes(_) => "bytes",
     };
     format!("{expected} was expected, and it is {found}").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use futures_util::FutureExt;
+
+    use super::super::{Connection, Kind, ManyRows, Row, sql};
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// A folder, which goes with it, and a file there with the table `t`.
+    async fn file() -> (tempfile::TempDir, std::path::PathBuf, FileConnection) {
+        let folder = tempfile::tempdir().expect("a directory");
+        let path = folder.path().join("t.db");
+        let missing = FileConnection::open(&path, PATIENCE, 8, "").await.expect_err("it is not made");
+        assert_eq!(code(&missing).as_deref(), Some("14"), "{missing}");
+        std::fs::write(&path, "").expect("an empty file");
+        let mut file = connect(&path).await;
+        let table = "CREATE TABLE t (a TEXT NOT NULL, b TEXT, c INTEGER UNIQUE, d INTEGER, e INTEGER, f BLOB, g BLOB) STRICT";
+        file.run_script(table).await.expect("a table");
+        (folder, path, file)
+    }
+
+    async fn connect(path: &Path) -> FileConnection {
+        FileConnection::open(path, PATIENCE, 8, "PRAGMA journal_mode = WAL").await.expect("connects")
+    }
+
+    async fn count(file: &mut FileConnection) -> i64 {
+        let counted = sql("SELECT count(*) FROM t").one(&mut Connection::File(file)).await;
+        counted.expect("a count").value().expect("a number")
+    }
+
+    fn code(error: &sqlx::Error) -> Option<String> {
+        error.as_database_error()?.code().map(|code| code.into_owned())
+    }
+
+    type OfAllKinds = (String, Option<String>, i64, Option<i64>, bool, Uuid, Option<Vec<u8>>);
+
+    static INSERT: LazyLock<ManyRows> = LazyLock::new(|| {
+        use Kind::{Bytes, Flag, Integer, Text};
+        let into = "INSERT INTO t (a, b, c, d, e, f, g)";
+        ManyRows::insert(into, &[Text, Text, Integer, Integer, Flag, Kind::Uuid, Bytes], "")
+    });
+
+    static SELECT: LazyLock<ManyRows> = LazyLock::new(|| {
+        ManyRows::over("SELECT t.* FROM {rows} CROSS JOIN t WHERE t.c = r.column1", &[Kind::Integer])
+    });
+
+    fn bind(values: &mut dyn Values, (text, other, number, maybe, flag, id, bytes): &OfAllKinds) {
+        values.text(text);
+        values.text_or_null(other.as_deref());
+        values.integer(*number);
+        values.integer_or_null(*maybe);
+        values.flag(*flag);
+        values.uuid(*id);
+        values.bytes_or_null(bytes.as_deref());
+    }
+
+    fn read(row: &Row) -> Result<OfAllKinds, sqlx::Error> {
+        let bytes: Option<&[u8]> = row.get("g")?;
+        Ok((
+            row.get("a")?,
+            row.get("b")?,
+            row.get("c")?,
+            row.get("d")?,
+            row.get("e")?,
+            row.get("f")?,
+            bytes.map(Vec::from),
+        ))
+    }
+
+    #[tokio::test]
+    async fn rows_of_any_number_come_back_as_they_went() {
+        let (_folder, _path, mut file) = file().await;
+        let kinds: [OfAllKinds; 3] = [
+            (String::new(), None, i64::MIN, None, false, Uuid::nil(), None),
+            ("a\0b".into(), Some("\0".into()), i64::MAX, Some(0), true, Uuid::max(), Some(vec![0, 255])),
+            ("ä😀'".into(), Some(String::new()), -1, Some(-1), true, Uuid::nil(), Some(vec![])),
+        ];
+        let mut written = 0;
+        for size in [0, 1, 2, 63, 64, 65, 127, 200] {
+            let number = |n: i64| (kinds[n as usize % 3].clone(), written + n);
+            let rows: Vec<OfAllKinds> = (0..size)
+                .map(number)
+                .map(|(row, n)| OfAllKinds::from((row.0, row.1, n, row.3, row.4, row.5, row.6)))
+                .collect();
+            let mut connection = Connection::File(&mut file);
+            let changed = INSERT.execute(&mut connection, rows.clone(), bind).await.expect("inserts");
+            assert_eq!(changed, size as u64);
+            let asked: Vec<i64> = rows.iter().map(|row| row.2).collect();
+            let found =
+                SELECT.fetch(&mut connection, asked, |values, n| values.integer(*n)).await.expect("rows");
+            let found: Vec<OfAllKinds> = found.iter().map(|row| read(row).expect("a row")).collect();
+            assert_eq!(found, rows, "{size}");
+            written += size;
+        }
+        INSERT
+            .execute(&mut Connection::File(&mut file), kinds[..2].to_vec(), bind)
+            .await
+            .expect("the least and the greatest");
+    }
+
+    #[tokio::test]
+    async fn parameters_are_found_by_their_numbers() {
+        let (_folder, _path, mut file) = file().await;
+        let told = sql("SELECT $2 AS second, $1 AS first, $2 AS again").bind("one").bind(2);
+        let row = told.one(&mut Connection::File(&mut file)).await.expect("a row");
+        assert_eq!(row.get::<i64>("second").expect("a number"), 2);
+        assert_eq!(row.get::<&str>("first").expect("a text"), "one");
+        assert_eq!(
+            row.cells().expect("cells"),
+            [Cell::Integer(2), Cell::Text("one".into()), Cell::Integer(2)]
+        );
+        for (name, expected) in [("none", "ColumnNotFound"), ("first", "ColumnDecode")] {
+            let error = row.get::<i64>(name).expect_err("no number is there");
+            assert!(format!("{error:?}").starts_with(expected), "{error:?}");
+        }
+        let missing = sql("SELECT $1, $2").bind(1).one(&mut Connection::File(&mut file)).await;
+        assert!(matches!(missing, Err(sqlx::Error::Protocol(_))));
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_is_dropped_leaves_nothing() {
+        let (_folder, _path, mut file) = file().await;
+        let insert = "INSERT INTO t (a, c) VALUES ('x', 1)";
+        let mut transaction = file.begin("BEGIN IMMEDIATE").await.expect("begins");
+        transaction.file().run_script(insert).await.expect("inserts");
+        drop(transaction);
+        assert_eq!(count(&mut file).await, 0);
+        let mut transaction = file.begin("BEGIN IMMEDIATE").await.expect("begins again");
+        transaction.file().run_script(insert).await.expect("inserts");
+        let twice = transaction.file().run_script(insert).await.expect_err("it is there");
+        assert_eq!(code(&twice).as_deref(), Some("2067"), "{twice}");
+        transaction.commit().await.expect("commits");
+        assert_eq!(count(&mut file).await, 1);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_another_writer_lets_it_work_on_the_same_thread() {
+        let (_folder, path, mut file) = file().await;
+        let mut other = connect(&path).await;
+        let mut writing = other.begin("BEGIN IMMEDIATE").await.expect("begins");
+        for begin in ["BEGIN IMMEDIATE", "BEGIN; DELETE FROM t WHERE false"] {
+            // Nobody waits any more for what has begun to wait.
+            assert!(file.begin(begin).now_or_never().is_none(), "{begin}");
+        }
+        let waiting =
+            async { file.begin("BEGIN; DELETE FROM t WHERE false").await.expect("begins").commit().await };
+        let working = async {
+            sleep(3 * BUSY_LOOK).await;
+            writing.file().run_script("INSERT INTO t (a) VALUES ('x')").await.expect("inserts");
+            writing.commit().await
+        };
+        let (waited, worked) = tokio::join!(waiting, working);
+        worked.expect("commits");
+        waited.expect("commits after it");
+        assert_eq!(count(&mut file).await, 1);
+    }
+
+    #[tokio::test]
+    async fn who_waited_long_enough_is_told_that_it_is_busy() {
+        let (_folder, path, mut file) = file().await;
+        let mut other = connect(&path).await;
+        file.busy_timeout = 2 * BUSY_LOOK;
+        let writing = other.begin("BEGIN IMMEDIATE").await.expect("begins");
+        let busy = file.begin("BEGIN IMMEDIATE").await.map(drop).expect_err("another one writes");
+        assert_eq!(code(&busy).as_deref(), Some("5"), "{busy}");
+        writing.rollback().await.expect("ends");
+        file.begin("BEGIN IMMEDIATE").await.map(drop).expect("nobody writes");
+    }
 }

@@ -156,10 +156,12 @@ impl Path {
         }
         match text.as_bytes().first()? {
             b'{' if !self.below.is_empty() => {
+                // A canonical text has no name twice.
                 let (mut left, mut is_plain) = (self.below.len(), true);
                 scan::each_member(text, |name, value| {
-                    is_plain &= !name.contains('\\');
-                    if let Some(path) = self.find(name) {
+                    if name.contains('\\') {
+                        is_plain = false;
+                    } else if let Some(path) = self.find(name) {
                         is_plain &= path.pick(value, values).is_some();
                         left -= 1;
                     }
@@ -322,6 +324,15 @@ mod tests {
                 FieldValue::None,
             ]
         );
+    }
+
+    #[test]
+    fn what_stands_behind_the_last_indexed_value_is_not_looked_at() {
+        let fields = IndexedFields::new(vec!["/a".to_owned(), "/b/c".to_owned()]);
+        let data = CanonicalJson::from_stored(r#"{"a":1,"b":{"c":2,"d\\n":3},"e\\n":4}"#);
+        assert_eq!(fields.values(&data, None), [FieldValue::Number(1.0), FieldValue::Number(2.0)]);
+        let mut values = vec![FieldValue::None; 2];
+        assert_eq!(fields.paths.pick(data.as_str(), &mut values), Some(()));
     }
 
     #[test]
