@@ -35,7 +35,8 @@ pub struct RunnerSettings {
     /// How often the ledger is asked for news that no signal announced.
     pub poll_interval: Duration,
     /// How long one batch or one look at the ledgers may take before it is given up and tried again on a fresh connection. A server that hangs
-    /// answers nothing, not even that it does; on one that works a batch is far quicker, or is tried with half as many events.
+    /// answers nothing, not even that it does; on one that works a batch is far quicker, or is tried with half as many events. A file is given up between two
+    /// statements only.
     pub step_timeout: Duration,
 }
 
