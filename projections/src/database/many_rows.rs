@@ -341,7 +341,7 @@ impl Values for Arrays {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::LazyLock;
 
     use formledger_test_cluster::Database;
@@ -350,9 +350,13 @@ mod tests {
     use super::*;
     use crate::database::sql;
 
-    type OfAllKinds = (String, Option<String>, i64, Option<i64>, bool, Uuid, Option<Vec<u8>>);
+    pub(in crate::database) type OfAllKinds =
+        (String, Option<String>, i64, Option<i64>, bool, Uuid, Option<Vec<u8>>);
 
-    fn bind(values: &mut dyn Values, (text, other, number, maybe, flag, id, bytes): &OfAllKinds) {
+    pub(in crate::database) fn bind(
+        values: &mut dyn Values,
+        (text, other, number, maybe, flag, id, bytes): &OfAllKinds,
+    ) {
         values.text(text);
         values.text_or_null(other.as_deref());
         values.integer(*number);
@@ -362,7 +366,7 @@ mod tests {
         values.bytes_or_null(bytes.as_deref());
     }
 
-    fn insert(table: &str) -> ManyRows {
+    pub(in crate::database) fn insert(table: &str) -> ManyRows {
         use Kind::{Bytes, Flag, Integer, Text};
         let into = format!("INSERT INTO {table} (a, b, c, d, e, f, g)");
         ManyRows::insert(&into, &[Text, Text, Integer, Integer, Flag, Kind::Uuid, Bytes], "")

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use futures_util::FutureExt;
 
 use super::*;
+use crate::database::many_rows::tests::{OfAllKinds, bind, insert};
 use crate::database::{Connection, Kind, ManyRows, Row, sql};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -35,27 +36,11 @@ fn code(error: &sqlx::Error) -> Option<String> {
     error.as_database_error()?.code().map(|code| code.into_owned())
 }
 
-type OfAllKinds = (String, Option<String>, i64, Option<i64>, bool, Uuid, Option<Vec<u8>>);
-
-static INSERT: LazyLock<ManyRows> = LazyLock::new(|| {
-    use Kind::{Bytes, Flag, Integer, Text};
-    let into = "INSERT INTO t (a, b, c, d, e, f, g)";
-    ManyRows::insert(into, &[Text, Text, Integer, Integer, Flag, Kind::Uuid, Bytes], "")
-});
+static INSERT: LazyLock<ManyRows> = LazyLock::new(|| insert("t"));
 
 static SELECT: LazyLock<ManyRows> = LazyLock::new(|| {
     ManyRows::over("SELECT t.* FROM {rows} CROSS JOIN t WHERE t.c = r.column1", &[Kind::Integer])
 });
-
-fn bind(values: &mut dyn Values, (text, other, number, maybe, flag, id, bytes): &OfAllKinds) {
-    values.text(text);
-    values.text_or_null(other.as_deref());
-    values.integer(*number);
-    values.integer_or_null(*maybe);
-    values.flag(*flag);
-    values.uuid(*id);
-    values.bytes_or_null(bytes.as_deref());
-}
 
 fn read(row: &Row) -> Result<OfAllKinds, sqlx::Error> {
     let bytes: Option<&[u8]> = row.get("g")?;
