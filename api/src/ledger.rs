@@ -29,11 +29,8 @@ pub async fn head(call: Call) -> Result<Response, ApiError> {
     query.finish_params()?;
     query.reach_ledger().await?;
     let head = query.ledger.head().await?;
-    let body = Head {
-        tenant: head.tenant,
-        position: head.position,
-        root_hash: hex::encode(&head.root_hash),
-        recorded_at: head.recorded_at,
-    };
+    let root_hash = hex::encode(&head.root_hash());
+    let body =
+        Head { tenant: head.tenant, position: head.position, root_hash, recorded_at: head.recorded_at };
     answer(head.position, &body)
 }

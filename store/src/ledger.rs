@@ -14,6 +14,7 @@ use crate::backend::Head;
 use crate::elsewhere::Moment;
 use crate::error::{AppendError, StoreError};
 use crate::event::{Metadata, RecordedEvent, StoredEvent};
+use crate::merkle::Frontier;
 use crate::store::Inner;
 use crate::tail::EVENT_BYTES;
 use crate::writer::{Command, replay};
@@ -25,18 +26,23 @@ pub struct LedgerHead {
     pub tenant: TenantId,
     /// The last position; 0 for a ledger without events.
     pub position: Position,
-    /// RFC 6962 Merkle tree root over all leaves, 32 bytes.
-    pub root_hash: [u8; 32],
     /// When the last event was recorded; `None` for a ledger without events.
     pub recorded_at: Option<DateTime<Utc>>,
+    frontier: Frontier,
 }
 
 impl LedgerHead {
-    pub(crate) fn new(tenant: TenantId, head: &Head) -> Self {
+    pub(crate) fn new(tenant: TenantId, head: Head) -> Self {
         let recorded_at = (head.position > Position::START)
             .then(|| DateTime::from_timestamp_micros(head.recorded_at))
             .flatten();
-        Self { tenant, position: head.position, root_hash: head.frontier.root(), recorded_at }
+        Self { tenant, position: head.position, recorded_at, frontier: head.frontier }
+    }
+
+    /// RFC 6962 Merkle tree root over all leaves, 32 bytes. A hash for each power of two in the position is left to be computed until somebody asks:
+    /// projectors look at all ledgers every two seconds, and ask for positions only.
+    pub fn root_hash(&self) -> [u8; 32] {
+        self.frontier.root()
     }
 }
 
@@ -170,7 +176,7 @@ impl TenantLedger {
     /// Where the ledger ends now.
     pub async fn head(&self) -> Result<LedgerHead, StoreError> {
         let head = self.store.reader.head(&self.tenant).await?.unwrap_or_default();
-        Ok(LedgerHead::new(self.tenant.clone(), &head))
+        Ok(LedgerHead::new(self.tenant.clone(), head))
     }
 
     /// The last position that was recorded at `time` or before; [`Position::START`] before the first event. Recorded times never go back along

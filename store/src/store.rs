@@ -298,7 +298,7 @@ impl Store {
         let mut heads = Vec::new();
         for head in self.inner.reader.heads().await? {
             match head {
-                Ok((tenant, head)) => heads.push(LedgerHead::new(tenant, &head)),
+                Ok((tenant, head)) => heads.push(LedgerHead::new(tenant, head)),
                 Err(error @ StoreError::Damaged(_)) => {
                     tracing::error!(error = causes(&error), "a ledger is left out");
                 }
