@@ -39,8 +39,8 @@ impl LedgerHead {
         Self { tenant, position: head.position, recorded_at, frontier: head.frontier }
     }
 
-    /// RFC 6962 Merkle tree root over all leaves, 32 bytes. A hash for each power of two in the position is left to be computed until somebody asks:
-    /// projectors look at all ledgers every two seconds, and ask for positions only.
+    /// RFC 6962 Merkle tree root over all leaves, 32 bytes. Computed when it is asked for: projectors look at all ledgers every two seconds, and want
+    /// positions only.
     pub fn root_hash(&self) -> [u8; 32] {
         self.frontier.root()
     }
