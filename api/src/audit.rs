@@ -233,14 +233,8 @@ async fn append(
     topic: Option<Arc<str>>,
     events: Vec<AuditEvent>,
 ) -> Result<(), ApiError> {
-    let options = ExecuteOptions {
-        expectation,
-        idempotency: None,
-        topic,
-        // Nothing asks for it: there is no idempotency key.
-        outcome: &|_, _| String::new(),
-    };
-    match ledger.execute::<Audit>(stream, AuditCommand::Record(events), &(), options).await {
+    let options = ExecuteOptions { expectation, idempotency: None, topic, outcome: &|_, _| () };
+    match ledger.execute::<Audit, _>(stream, AuditCommand::Record(events), &(), options).await {
         Ok(_) => Ok(()),
         Err(ExecuteError::Refused(never)) => match never {},
         Err(ExecuteError::Append(error)) => Err(error.into()),

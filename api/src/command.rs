@@ -1,13 +1,14 @@
 //! What all commands of the HTTP API share: who may, `If-Match`, `Idempotency-Key`, running it, and the shape of the answer.
 //! Called by the resources; which command it is and what its answer says is theirs.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use formledger_domain::{LedgerAggregate, Position, Sequence, StreamId};
 use formledger_store::{
-    AppendError, ExecuteError, ExecuteOptions, Executed, Expectation, FirstOutcome, Idempotency, TenantLedger,
+    AppendError, ExecuteError, ExecuteOptions, Executed, Expectation, FirstOutcome, Idempotency, Remember,
+    TenantLedger,
 };
 use http::StatusCode;
 use http::header::{ETAG, HeaderName, HeaderValue, LOCATION};
@@ -28,6 +29,9 @@ use crate::precondition::IfMatch;
 
 /// How far the ledger reached when the answer was made.
 pub const LEDGER_POSITION: HeaderName = HeaderName::from_static("ledger-position");
+
+/// Room for a position and a sequence in an answer, in bytes.
+const PLACE_BYTES: usize = 64;
 
 /// A command's request: allowed by role, in a tenant that exists, with its body read.
 pub struct CommandCall {
@@ -71,11 +75,19 @@ impl Outcome {
         Self { status: StatusCode::CREATED.as_u16(), ..Self::ok(body) }
     }
 
+    /// As it is kept under an idempotency key.
+    fn remembered(&self) -> String {
+        serde_json::to_string(self).expect("an outcome is strings and numbers")
+    }
+
     /// The body with where the ledger and the stream are after it.
     fn text(&self, position: Position, sequence: Sequence) -> String {
         let object = self.body.get().strip_suffix('}').unwrap_or_default();
         let comma = if object == "{" { "" } else { "," };
-        format!(r#"{object}{comma}"position":{position},"sequence":{sequence}}}"#)
+        let mut text = String::with_capacity(object.len() + PLACE_BYTES);
+        write!(text, r#"{object}{comma}"position":{position},"sequence":{sequence}}}"#)
+            .expect("a string can be written to");
+        text
     }
 
     fn answer(&self, position: Position, sequence: Sequence) -> Response {
@@ -240,14 +252,10 @@ impl CommandCall {
         A: LedgerAggregate<Services = ()>,
         ApiError: From<A::Error>,
     {
-        let remember = |aggregate: &A, events: &[A::Event]| {
-            serde_json::to_string(&outcome(aggregate, events)).expect("an outcome is strings and numbers")
-        };
-        let options =
-            ExecuteOptions { expectation, idempotency: self.idempotency.clone(), topic, outcome: &remember };
-        match self.ledger.execute::<A>(stream, command, &(), options).await {
-            Ok(Executed::Now { aggregate, events, position, sequence, .. }) => {
-                let outcome = outcome(&aggregate, &events);
+        let idempotency = self.idempotency.clone().map(|key| (key, Outcome::remembered as Remember<Outcome>));
+        let options = ExecuteOptions { expectation, idempotency, topic, outcome: &outcome };
+        match self.ledger.execute::<A, _>(stream, command, &(), options).await {
+            Ok(Executed::Now { outcome, position, sequence, .. }) => {
                 Ok(Settled { outcome, position, sequence, is_first: true })
             }
             Ok(Executed::Before(first)) => Settled::again(&first),

@@ -11,7 +11,9 @@ use formledger_domain::{
     Actor, Form, FormCommand, FormId, LedgerAggregate, Submission, SubmissionCommand, SubmissionId, Tenant,
     TenantCommand, TenantContext, TenantId,
 };
-use formledger_store::{ExecuteError, ExecuteOptions, Executed, Expectation, Idempotency, TenantLedger};
+use formledger_store::{
+    ExecuteError, ExecuteOptions, Executed, Expectation, Idempotency, Remember, TenantLedger,
+};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -170,13 +172,11 @@ where
     if ledger.first_outcome(&idempotency).await?.is_some() {
         return Ok(());
     }
-    let options = ExecuteOptions {
-        expectation,
-        idempotency: Some(idempotency),
-        topic,
-        outcome: &|_, _| "{}".to_owned(),
-    };
-    match ledger.execute::<A>(&context.stream::<A>(id), command, &(), options).await {
+    // Nobody asks how it went the first time.
+    let remember: Remember<()> = |()| "{}".to_owned();
+    let idempotency = Some((idempotency, remember));
+    let options = ExecuteOptions { expectation, idempotency, topic, outcome: &|_, _| () };
+    match ledger.execute::<A, _>(&context.stream::<A>(id), command, &(), options).await {
         Ok(Executed::Now { .. } | Executed::Before(_)) => Ok(()),
         Err(ExecuteError::Refused(refusal)) => Err(refusal.into()),
         Err(ExecuteError::Append(error)) => Err(error.into()),

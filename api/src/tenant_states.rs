@@ -151,11 +151,11 @@ mod tests {
             expectation: Expectation::NoStream,
             idempotency: None,
             topic: None,
-            outcome: &|_, _| String::new(),
+            outcome: &|_, _| (),
         };
         let stream = context.stream::<Tenant>(&tenant);
         let command = TenantCommand::Register { tenant: tenant.clone() };
-        ledger.execute::<Tenant>(&stream, command, &(), options).await.expect("registers");
+        ledger.execute::<Tenant, _>(&stream, command, &(), options).await.expect("registers");
         let states = TenantStates::new();
         states.of(&ledger, &context).await.expect("known now");
         store.close().await;

@@ -53,7 +53,8 @@ impl Tenants {
             return Err(ApiError::TenantUnknown);
         }
         let era = ledger.era();
-        register(&ledger, &caller.context).await?;
+        // On the heap: every command would have room for it, and hardly any begins a ledger.
+        Box::pin(register(&ledger, &caller.context)).await?;
         self.known.insert(caller.context.tenant.clone(), era);
         Ok(ledger)
     }
@@ -79,10 +80,9 @@ async fn register(ledger: &TenantLedger, context: &TenantContext) -> Result<(), 
         expectation: Expectation::NoStream,
         idempotency: None,
         topic: None,
-        // Nothing asks for it: there is no idempotency key.
-        outcome: &|_, _| String::new(),
+        outcome: &|_, _| (),
     };
-    match ledger.execute::<Tenant>(&stream, TenantCommand::Register { tenant }, &(), options).await {
+    match ledger.execute::<Tenant, _>(&stream, TenantCommand::Register { tenant }, &(), options).await {
         Ok(_) | Err(ExecuteError::Append(AppendError::Conflict { .. }) | ExecuteError::Refused(_)) => Ok(()),
         Err(ExecuteError::Append(error)) => Err(error.into()),
     }

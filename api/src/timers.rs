@@ -151,13 +151,12 @@ async fn escalate(api: &Api, task: &DueTask, now: DateTime<Utc>) -> Result<bool,
         expectation: Expectation::Any,
         idempotency: None,
         topic: topic(form.id()),
-        // Nothing asks for it: there is no idempotency key.
-        outcome: &|_, _| String::new(),
+        outcome: &|_, events| !events.is_empty(),
     };
     let stream = context.stream::<Submission>(task.submission_id);
     let command = SubmissionCommand::Escalate { form, now };
-    match ledger.execute::<Submission>(&stream, command, &(), options).await {
-        Ok(Executed::Now { events, .. }) => Ok(!events.is_empty()),
+    match ledger.execute::<Submission, _>(&stream, command, &(), options).await {
+        Ok(Executed::Now { outcome: has_events, .. }) => Ok(has_events),
         Ok(Executed::Before(_)) => Ok(false),
         Err(ExecuteError::Refused(refusal)) => Err(refusal.into()),
         Err(ExecuteError::Append(error)) => Err(error.into()),

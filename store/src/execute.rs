@@ -19,31 +19,33 @@ const RETRY_PAUSE: Duration = Duration::from_millis(2);
 /// Bounds a pause to 64 ms and all pauses of a command to half a second.
 const RETRY_PAUSE_DOUBLINGS_MAX: u32 = 5;
 
-/// How a command is to be executed.
-pub struct ExecuteOptions<'a, A: LedgerAggregate> {
+/// How a command is to be executed; `O` is what its caller keeps of its effect.
+pub struct ExecuteOptions<'a, A: LedgerAggregate, O> {
     /// What the caller knows of the stream.
     pub expectation: Expectation,
-    /// The client's idempotency key, where it gave one.
-    pub idempotency: Option<Idempotency>,
+    /// The client's idempotency key, where it gave one, and how the outcome is written down under it.
+    pub idempotency: Option<(Idempotency, Remember<O>)>,
     /// See [`crate::Metadata::topic`].
     pub topic: Option<std::sync::Arc<str>>,
-    /// Renders the outcome to remember under the idempotency key; called only when there is one.
-    pub outcome: &'a RenderOutcome<'a, A>,
+    /// Makes what the caller keeps.
+    pub outcome: &'a MakeOutcome<'a, A, O>,
 }
 
-/// Renders what a command's answer says, from the state after it and what it recorded.
-pub type RenderOutcome<'a, A> = dyn Fn(&A, &[<A as Aggregate>::Event]) -> String + Send + Sync + 'a;
+/// Makes what a command's answer says, from the state after it and what is to be recorded. Asked before that is recorded: neither
+/// is kept while the command waits for the disk.
+pub type MakeOutcome<'a, A, O> = dyn Fn(&A, &[<A as Aggregate>::Event]) -> O + Send + Sync + 'a;
+
+/// Writes an outcome down, as a repeated request will be answered.
+pub type Remember<O> = fn(&O) -> String;
 
 /// A command that took effect, now or before.
 #[derive(Debug)]
-pub enum Executed<A: LedgerAggregate> {
+pub enum Executed<O> {
     /// It was decided and recorded now. An accepted command without events leaves position and sequence where they were; under an
     /// idempotency key its outcome is remembered all the same.
     Now {
-        /// The state after it.
-        aggregate: A,
-        /// What it recorded.
-        events: Vec<A::Event>,
+        /// What was made of the state after it and its events.
+        outcome: O,
         /// The position of its last event (of the ledger's head when it recorded none).
         position: Position,
         /// The stream's sequence after it.
@@ -55,6 +57,14 @@ pub enum Executed<A: LedgerAggregate> {
     Before(FirstOutcome),
 }
 
+/// What follows from a command.
+struct Decided<O> {
+    events: Vec<EncodedEvent>,
+    /// The sequence that the stream had then.
+    expected: Sequence,
+    outcome: O,
+}
+
 impl TenantLedger {
     /// Loads the stream, lets the aggregate decide, appends its events.
     ///
@@ -63,13 +73,13 @@ impl TenantLedger {
     ///
     /// # Errors
     /// [`ExecuteError::Refused`] with the aggregate's own reason, or why it could not be recorded.
-    pub async fn execute<A>(
+    pub async fn execute<A, O>(
         &self,
         stream: &StreamId,
         command: A::Command,
         services: &A::Services,
-        options: ExecuteOptions<'_, A>,
-    ) -> Result<Executed<A>, ExecuteError<A::Error>>
+        options: ExecuteOptions<'_, A, O>,
+    ) -> Result<Executed<O>, ExecuteError<A::Error>>
     where
         A: LedgerAggregate,
     {
@@ -80,7 +90,7 @@ impl TenantLedger {
             Err(ExecuteError::Refused(_) | ExecuteError::Append(AppendError::Conflict { .. }))
         );
         if appended_nothing
-            && let Some(idempotency) = &options.idempotency
+            && let Some((idempotency, _)) = &options.idempotency
             && let Some(first) = self.first_outcome(idempotency).await?
         {
             return Ok(Executed::Before(first));
@@ -88,13 +98,13 @@ impl TenantLedger {
         settled
     }
 
-    async fn decide_until_settled<A>(
+    async fn decide_until_settled<A, O>(
         &self,
         stream: &StreamId,
         command: A::Command,
         services: &A::Services,
-        options: &ExecuteOptions<'_, A>,
-    ) -> Result<Executed<A>, ExecuteError<A::Error>>
+        options: &ExecuteOptions<'_, A, O>,
+    ) -> Result<Executed<O>, ExecuteError<A::Error>>
     where
         A: LedgerAggregate,
     {
@@ -108,43 +118,60 @@ impl TenantLedger {
         self.decide_and_append(stream, command, services, options).await
     }
 
-    async fn decide_and_append<A>(
+    async fn decide_and_append<A, O>(
         &self,
         stream: &StreamId,
         command: A::Command,
         services: &A::Services,
-        options: &ExecuteOptions<'_, A>,
-    ) -> Result<Executed<A>, ExecuteError<A::Error>>
+        options: &ExecuteOptions<'_, A, O>,
+    ) -> Result<Executed<O>, ExecuteError<A::Error>>
     where
         A: LedgerAggregate,
     {
         let era = self.era();
+        // On the heap, and gone before the wait for the disk: thousands of commands may wait there.
+        let decided = Box::pin(self.decide(stream, command, services, options)).await?;
+        let Decided { events, expected, outcome } = decided;
+        let has_events = !events.is_empty();
+        if !has_events && options.idempotency.is_none() {
+            let head = self.head().await.map_err(AppendError::from)?;
+            let (position, recorded_at) = (head.position, self.now());
+            return Ok(Executed::Now { outcome, position, sequence: expected, recorded_at });
+        }
+        let idempotency = options.idempotency.as_ref();
+        let append = Append {
+            stream: stream.clone(),
+            expected,
+            events,
+            topic: options.topic.clone(),
+            idempotency: idempotency.map(|(key, remember)| (key.clone(), remember(&outcome))),
+        };
+        Ok(match self.append_seen(append, Some(era)).await? {
+            Appended::Recorded { position, sequence, recorded_at } => {
+                let recorded_at = if has_events { recorded_at } else { self.now() };
+                Executed::Now { outcome, position, sequence, recorded_at }
+            }
+            Appended::Replayed(first) => Executed::Before(first),
+        })
+    }
+
+    async fn decide<A, O>(
+        &self,
+        stream: &StreamId,
+        command: A::Command,
+        services: &A::Services,
+        options: &ExecuteOptions<'_, A, O>,
+    ) -> Result<Decided<O>, ExecuteError<A::Error>>
+    where
+        A: LedgerAggregate,
+    {
         let (mut aggregate, expected) = self.replay::<A>(stream, options.expectation).await?;
         let sink = EventSink::default();
         // The sink applies each event to the aggregate as it is written: applying them here again would count them twice.
         aggregate.handle(command, services, &sink).await.map_err(ExecuteError::Refused)?;
         let events = sink.collect().await;
-        if events.is_empty() && options.idempotency.is_none() {
-            let head = self.head().await.map_err(AppendError::from)?;
-            let (position, recorded_at) = (head.position, self.now());
-            return Ok(Executed::Now { aggregate, events, position, sequence: expected, recorded_at });
-        }
-        let idempotency =
-            options.idempotency.as_ref().map(|key| (key.clone(), (options.outcome)(&aggregate, &events)));
-        let append = Append {
-            stream: stream.clone(),
-            expected,
-            events: events.iter().map(A::encode).collect::<Vec<EncodedEvent>>(),
-            topic: options.topic.clone(),
-            idempotency,
-        };
-        Ok(match self.append_seen(append, Some(era)).await? {
-            Appended::Recorded { position, sequence, recorded_at } => {
-                let recorded_at = if events.is_empty() { self.now() } else { recorded_at };
-                Executed::Now { aggregate, events, position, sequence, recorded_at }
-            }
-            Appended::Replayed(first) => Executed::Before(first),
-        })
+        let outcome = (options.outcome)(&aggregate, &events);
+        Ok(Decided { events: events.iter().map(A::encode).collect(), expected, outcome })
     }
 
     /// The aggregate's state and the sequence it stands for.

@@ -34,7 +34,7 @@ pub use append::{Append, Appended, Expectation, FirstOutcome, Idempotency};
 pub use elsewhere::Moment;
 pub use error::{AppendError, ExecuteError, StoreError, causes};
 pub use event::{Metadata, RecordedEvent};
-pub use execute::{ExecuteOptions, Executed, RenderOutcome};
+pub use execute::{ExecuteOptions, Executed, MakeOutcome, Remember};
 pub use filter::EventFilter;
 pub use ledger::{LedgerHead, LedgerRange, LinkedRanges, TenantLedger};
 pub use postgres::PostgresOptions;

@@ -20,12 +20,13 @@ pub(crate) enum Reader {
     Postgres(PostgresReader),
 }
 
-/// Hands a question to the reader of the database at hand.
+/// Hands a question to the reader of the database at hand. On the heap: a question takes 2 KB while it is asked, and each command would have room for it,
+/// several times over, while it waits for the disk, though hardly any asks.
 macro_rules! ask {
     ($reader:expr, $($question:tt)*) => {
         match $reader {
-            Reader::Sqlite(reader) => reader.$($question)*.await,
-            Reader::Postgres(reader) => reader.$($question)*.await,
+            Reader::Sqlite(reader) => Box::pin(reader.$($question)*).await,
+            Reader::Postgres(reader) => Box::pin(reader.$($question)*).await,
         }
     };
 }

@@ -28,9 +28,10 @@ async fn execute<A: LedgerAggregate<Services = ()>>(api: &Api, tenant: &str, id:
         expectation: Expectation::Any,
         idempotency: None,
         topic: None,
-        outcome: &|_, _| String::new(),
+        outcome: &|_: &A, _: &[_]| (),
     };
-    let done = api.store.ledger(&context).execute::<A>(&context.stream::<A>(id), command, &(), options).await;
+    let done =
+        api.store.ledger(&context).execute::<A, _>(&context.stream::<A>(id), command, &(), options).await;
     assert!(done.is_ok(), "{:?}", done.err().map(|error| error.to_string()));
 }
 

@@ -9,21 +9,27 @@ use super::fault::Fault;
 use super::tally::{AlreadyClosed, Command, Tally};
 use super::{Database, append, context, events, keyed as keyed_append, positions, stream};
 use crate::{
-    Append, AppendError, Appended, ExecuteError, ExecuteOptions, Executed, Expectation, Idempotency, Store,
-    StoreSettings,
+    Append, AppendError, Appended, ExecuteError, ExecuteOptions, Executed, Expectation, Idempotency,
+    Remember, Store, StoreSettings,
 };
 
-fn expecting(expectation: Expectation) -> ExecuteOptions<'static, Tally> {
-    ExecuteOptions {
-        expectation,
-        idempotency: None,
-        topic: None,
-        outcome: &|tally, events| format!(r#"{{"total":{},"events":{}}}"#, tally.total, events.len()),
-    }
+/// The state after a command, and how many events it had.
+type Effect = (Tally, usize);
+
+fn expecting(expectation: Expectation) -> ExecuteOptions<'static, Tally, Effect> {
+    let outcome = &|tally: &Tally, events: &[_]| (tally.clone(), events.len());
+    ExecuteOptions { expectation, idempotency: None, topic: None, outcome }
 }
 
-fn keyed(key: &str) -> ExecuteOptions<'static, Tally> {
-    let idempotency = Some(Idempotency { key: key.into(), request_hash: [1; 32] });
+fn keyed(key: &str) -> ExecuteOptions<'static, Tally, Effect> {
+    hashed(key, 1)
+}
+
+/// With a key that stands for a request with this hash.
+fn hashed(key: &str, hash: u8) -> ExecuteOptions<'static, Tally, Effect> {
+    let remember = |(tally, events): &Effect| format!(r#"{{"total":{},"events":{events}}}"#, tally.total);
+    let idempotency =
+        Some((Idempotency { key: key.into(), request_hash: [hash; 32] }, remember as Remember<_>));
     ExecuteOptions { idempotency, ..expecting(Expectation::Any) }
 }
 
@@ -31,8 +37,8 @@ async fn execute(
     store: &Store,
     id: &str,
     command: Command,
-    options: ExecuteOptions<'_, Tally>,
-) -> Result<Executed<Tally>, ExecuteError<AlreadyClosed>> {
+    options: ExecuteOptions<'_, Tally, Effect>,
+) -> Result<Executed<Effect>, ExecuteError<AlreadyClosed>> {
     store.ledger(&context("acme")).execute(&stream("acme", id), command, &(), options).await
 }
 
@@ -50,8 +56,10 @@ pub(crate) async fn a_replayed_state_is_the_live_state(database: &impl Database)
     // cqrs-es 0.5.0's own snapshot and aggregate stores make 6 or 8 of these four.
     for expected in 1..=4 {
         let executed = execute(&store, "four", Command::Add(1), expecting(Expectation::Any)).await;
-        let Ok(Executed::Now { aggregate, sequence, .. }) = executed else { panic!("{executed:?}") };
-        assert_eq!((aggregate.total, sequence), (expected, Sequence(expected)));
+        let Ok(Executed::Now { outcome: (tally, _), sequence, .. }) = executed else {
+            panic!("{executed:?}")
+        };
+        assert_eq!((tally.total, sequence), (expected, Sequence(expected)));
     }
     assert_eq!(replayed(&store, "four").await.total, 4);
 
@@ -64,7 +72,7 @@ pub(crate) async fn a_replayed_state_is_the_live_state(database: &impl Database)
             for command in commands {
                 let command = command.map_or(Command::Close, Command::Add);
                 match execute(&store, &id, command, expecting(Expectation::Any)).await {
-                    Ok(Executed::Now { aggregate, .. }) => live = aggregate,
+                    Ok(Executed::Now { outcome: (tally, _), .. }) => live = tally,
                     Err(ExecuteError::Refused(AlreadyClosed)) => assert!(live.closed),
                     other => panic!("{other:?}"),
                 }
@@ -148,9 +156,7 @@ pub(crate) async fn a_repeated_command_gets_its_first_outcome_even_if_refused_by
         };
         assert_eq!(first.outcome, outcome);
     }
-    let other = Idempotency { key: "add".into(), request_hash: [2; 32] };
-    let options = ExecuteOptions { idempotency: Some(other), ..expecting(Expectation::Any) };
-    let reused = execute(&store, "s", Command::Add(8), options).await;
+    let reused = execute(&store, "s", Command::Add(8), hashed("add", 2)).await;
     assert!(matches!(reused, Err(ExecuteError::Append(AppendError::KeyReused))), "{reused:?}");
     assert_eq!(positions(&store, "acme").await, [1, 2]);
 }
@@ -159,8 +165,10 @@ pub(crate) async fn an_accepted_command_without_events_moves_nothing(database: &
     let store = database.open().await;
     append(&store, events(&stream("acme", "other"), 0, 5)).await;
     let executed = execute(&store, "s", Command::DoNothing, expecting(Expectation::Any)).await;
-    let Ok(Executed::Now { position, sequence, events, .. }) = executed else { panic!("{executed:?}") };
-    assert_eq!((position.0, sequence.0, events.len()), (5, 0, 0));
+    let Ok(Executed::Now { position, sequence, outcome: (_, events), .. }) = executed else {
+        panic!("{executed:?}")
+    };
+    assert_eq!((position.0, sequence.0, events), (5, 0, 0));
 }
 
 pub(crate) async fn a_repeated_command_that_changed_nothing_gets_its_first_outcome(database: &impl Database) {
@@ -174,10 +182,10 @@ pub(crate) async fn a_repeated_command_that_changed_nothing_gets_its_first_outco
     let ledger = store.ledger(&context("acme"));
     let before = ledger.head().await.expect("reads");
     let executed = execute(&store, "s", Command::DoNothing, keyed("nothing")).await;
-    let Ok(Executed::Now { position, sequence, events: none, recorded_at, .. }) = executed else {
+    let Ok(Executed::Now { position, sequence, outcome: (_, none), recorded_at }) = executed else {
         panic!("{executed:?}")
     };
-    assert_eq!((position.0, sequence.0, none.len(), recorded_at), (2, 2, 0, DateTime::UNIX_EPOCH));
+    assert_eq!((position.0, sequence.0, none, recorded_at), (2, 2, 0, DateTime::UNIX_EPOCH));
     assert_eq!(ledger.head().await.expect("reads"), before, "nothing happened to the ledger");
 
     execute(&store, "s", Command::Add(5), keyed("add")).await.expect("executes");
@@ -187,9 +195,7 @@ pub(crate) async fn a_repeated_command_that_changed_nothing_gets_its_first_outco
         let Ok(Executed::Before(first)) = again else { panic!("decided again: {again:?}") };
         assert_eq!((first.position, first.sequence), (Position(2), Sequence(2)));
         assert_eq!(first.outcome, r#"{"total":2,"events":0}"#);
-        let other = Idempotency { key: "nothing".into(), request_hash: [9; 32] };
-        let options = ExecuteOptions { idempotency: Some(other), ..expecting(Expectation::Any) };
-        let reused = execute(store, "s", Command::DoNothing, options).await;
+        let reused = execute(store, "s", Command::DoNothing, hashed("nothing", 9)).await;
         assert!(matches!(reused, Err(ExecuteError::Append(AppendError::KeyReused))), "{reused:?}");
     }
     assert_eq!(positions(&store, "acme").await, [1, 2, 3]);
