@@ -53,10 +53,15 @@ pub(crate) struct ManyRows {
 
 impl ManyRows {
     /// Inserts the rows as they are: `into` is `INSERT INTO <table> (<columns>)`, `after` the conflict clause, or empty.
+    ///
+    /// SQLite is told to leave what a refused statement did: the transaction is rolled back then, and it need not copy each page first to be able to
+    /// undo the statement alone.
     pub(crate) fn insert(into: &str, kinds: &'static [Kind], after: &str) -> Self {
         let row = row(kinds);
+        let into_sqlite = into.replacen("INSERT", "INSERT OR FAIL", 1);
         Self {
-            sqlite: CHUNK_ROWS.map(|rows| format!("{into} VALUES {} {after}", vec![&*row; rows].join(","))),
+            sqlite: CHUNK_ROWS
+                .map(|rows| format!("{into_sqlite} VALUES {} {after}", vec![&*row; rows].join(","))),
             postgres: format!("{into} SELECT * FROM {} {after}", unnested(kinds)),
             copy: into
                 .strip_prefix("INSERT INTO ")
