@@ -160,8 +160,8 @@ impl LedgerAggregate for Audit {
         event_version: &str,
         payload: &CanonicalJson,
     ) -> Result<AuditEvent, UndecodableEvent> {
-        payload::decode(event_type, event_version, payload, AuditEvent::stored_name, |text| {
-            serde_json::from_str(text).map_err(|error| error.to_string())
+        payload::decode(event_type, event_version, payload, AuditEvent::stored_name, |payload| {
+            serde_json::from_str(payload.as_str()).map_err(|error| error.to_string())
         })
     }
 }

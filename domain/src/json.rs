@@ -16,6 +16,7 @@ pub use diff::{DIFFERENCES_MAX, FieldDifference, differences};
 pub use exact::{NESTING_MAX, UnreadableJson, parse_exact};
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::de::Error as _;
@@ -43,9 +44,13 @@ pub struct InexactNumber {
 
 /// A JSON text in the canonical form of RFC 8785, shared and immutable.
 ///
-/// Cloning is cheap. It serialises as the JSON it holds, not as a string.
-#[derive(Clone, PartialEq, Eq)]
-pub struct CanonicalJson(Arc<str>);
+/// Cloning is cheap, and so is a part of it: they share the text. It serialises as the JSON it holds, not as a string.
+#[derive(Clone)]
+pub struct CanonicalJson {
+    shared: Arc<str>,
+    /// Where in the shared text it lies.
+    place: Range<usize>,
+}
 
 impl CanonicalJson {
     /// Writes `value` in canonical form.
@@ -54,39 +59,63 @@ impl CanonicalJson {
     /// [`InexactNumber`] for an integer beyond ±(2^53 − 1).
     pub fn from_value(value: &Value) -> Result<Self, InexactNumber> {
         refuse_inexact(value)?;
-        Ok(Self(canonical::write(value).into()))
+        Ok(Self::from_stored(canonical::write(value)))
     }
 
     /// Takes a text that is known to be canonical because this type wrote it: a stored payload.
     pub fn from_stored(text: impl Into<Arc<str>>) -> Self {
-        Self(text.into())
+        let shared = text.into();
+        let place = 0..shared.len();
+        Self { shared, place }
+    }
+
+    /// A value inside of it, as `part` of its text: nothing is copied, and the whole stays in memory as long as the part does.
+    ///
+    /// # Panics
+    /// When `part` is not a piece of this very text.
+    pub(crate) fn part(&self, part: &str) -> Self {
+        let from = (part.as_ptr() as usize).checked_sub(self.shared.as_ptr() as usize);
+        let place = from.map(|from| from..from + part.len());
+        let place = place.filter(|place| self.place.start <= place.start && place.end <= self.place.end);
+        Self {
+            shared: self.shared.clone(),
+            place: place.expect("a part lies in the text that it is part of"),
+        }
     }
 
     /// The text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.shared[self.place.clone()]
     }
 
     /// The JSON as a tree.
     pub fn to_value(&self) -> Value {
-        serde_json::from_str(&self.0).expect("a canonical JSON text is JSON")
+        serde_json::from_str(self.as_str()).expect("a canonical JSON text is JSON")
     }
 
     /// SHA-256 of the text, 32 bytes (FIPS 180-4).
     pub fn sha256(&self) -> [u8; 32] {
-        Sha256::digest(self.0.as_bytes()).into()
+        Sha256::digest(self.as_str().as_bytes()).into()
     }
 }
 
 impl fmt::Debug for CanonicalJson {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
+impl PartialEq for CanonicalJson {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for CanonicalJson {}
+
 impl Serialize for CanonicalJson {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let raw: &RawValue = serde_json::from_str(&self.0).map_err(S::Error::custom)?;
+        let raw: &RawValue = serde_json::from_str(self.as_str()).map_err(S::Error::custom)?;
         raw.serialize(serializer)
     }
 }
@@ -99,7 +128,7 @@ impl<'de> Deserialize<'de> for CanonicalJson {
     }
 }
 
-fn refuse_inexact(value: &Value) -> Result<(), InexactNumber> {
+pub(crate) fn refuse_inexact(value: &Value) -> Result<(), InexactNumber> {
     match value {
         Value::Number(number) => {
             let exact = match number.as_i64().map(i64::unsigned_abs).or(number.as_u64()) {
@@ -150,6 +179,20 @@ mod tests {
         assert!(error.to_string().contains("\"9007199254740993\""));
         assert!(CanonicalJson::from_value(&json!([9007199254740991u64, -9007199254740991i64])).is_ok());
         assert!(CanonicalJson::from_value(&json!(-9007199254740992i64)).is_err());
+    }
+
+    #[test]
+    fn a_part_is_as_if_it_stood_alone() {
+        let whole = CanonicalJson::from_stored(r#"{"a":{"b":[1,2]},"c":1}"#);
+        let part = whole.part(&whole.as_str()[5..16]);
+        let alone = CanonicalJson::from_stored(r#"{"b":[1,2]}"#);
+        assert_eq!((&part, part.sha256(), part.to_value()), (&alone, alone.sha256(), alone.to_value()));
+        assert_eq!(part.part(&part.as_str()[5..10]).as_str(), "[1,2]");
+        assert_ne!(part, whole);
+        let foreign = "{}".to_owned();
+        for not_a_part in [&*foreign, whole.as_str()] {
+            assert!(std::panic::catch_unwind(|| part.part(not_a_part)).is_err());
+        }
     }
 
     #[test]

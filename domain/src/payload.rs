@@ -110,13 +110,13 @@ pub(crate) struct StoredName {
 
 /// Reads a stored event: upcasts it where it is of an older version, and checks that type and payload name the same event.
 ///
-/// `read` reads today's payload without copying more than the documents in it; upcast payloads go through `E`'s own `Deserialize`.
+/// `read` reads today's payload without copying the documents in it; upcast payloads go through `E`'s own `Deserialize`.
 pub(crate) fn decode<E: DeserializeOwned>(
     event_type: &str,
     event_version: &str,
     payload: &CanonicalJson,
     name: fn(&E) -> StoredName,
-    read: fn(&str) -> Result<E, String>,
+    read: fn(&CanonicalJson) -> Result<E, String>,
 ) -> Result<E, UndecodableEvent> {
     upcast::upcast(event_type, event_version, payload)
         .map_err(|error| error.to_string())
@@ -134,10 +134,10 @@ fn decode_lifted<E: DeserializeOwned>(
     event_version: &str,
     payload: &CanonicalJson,
     name: fn(&E) -> StoredName,
-    read: fn(&str) -> Result<E, String>,
+    read: fn(&CanonicalJson) -> Result<E, String>,
 ) -> Result<E, String> {
     let (event, version) = match lifted {
-        None => (read(payload.as_str())?, Cow::Borrowed(event_version)),
+        None => (read(payload)?, Cow::Borrowed(event_version)),
         Some(lifted) => {
             let event = serde_json::from_value(lifted.payload).map_err(|error| error.to_string())?;
             (event, Cow::Owned(lifted.event_version))
@@ -194,8 +194,8 @@ mod tests {
 
     fn decode_from(event_version: &str, payload: &CanonicalJson) -> Result<TenantEvent, String> {
         let lifted = upcast::upcast_with(&from_version_0(), TYPE, event_version, payload).expect("JSON");
-        decode_lifted(lifted, TYPE, event_version, payload, TenantEvent::stored_name, |text| {
-            serde_json::from_str(text).map_err(|error| error.to_string())
+        decode_lifted(lifted, TYPE, event_version, payload, TenantEvent::stored_name, |payload| {
+            serde_json::from_str(payload.as_str()).map_err(|error| error.to_string())
         })
     }
 

@@ -105,8 +105,8 @@ impl LedgerAggregate for Form {
         event_version: &str,
         payload: &CanonicalJson,
     ) -> Result<FormEvent, UndecodableEvent> {
-        payload::decode(event_type, event_version, payload, FormEvent::stored_name, |text| {
-            serde_json::from_str::<Stored<Embedded<'_>>>(text)
+        payload::decode(event_type, event_version, payload, FormEvent::stored_name, |payload| {
+            serde_json::from_str::<Stored<Embedded<'_>>>(payload.as_str())
                 .map_err(|error| error.to_string())?
                 .into_event()
                 .map_err(|missing| missing.to_owned())

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::ast::Field;
 use super::problem::{DefinitionProblem, Severity, SourceSpan};
 use super::violation::{VIOLATIONS_MAX, Violation};
-use crate::json::{CanonicalJson, append, append_string, by_utf16};
+use crate::json::{CanonicalJson, append, append_string, by_utf16, refuse_inexact};
 
 /// What all rules of a form may spend on one submission, in the rules crate's cost units; a rule that finds it spent says so as its
 /// error.
@@ -179,7 +179,7 @@ fn said_by_all(mut said: Vec<Said<'_>>) -> CanonicalJson {
 /// Appends a value as canonical JSON, its inexact numbers as [`canonical`] has them.
 fn append_exact(text: &mut String, value: &Value) {
     match value {
-        Value::Null | Value::Bool(_) | Value::String(_) => append(text, value),
+        exact if refuse_inexact(exact).is_ok() => append(text, exact),
         _ => text.push_str(canonical(value.clone()).as_str()),
     }
 }

@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 
 use serde_json::{Map, Number, Value};
 
-use super::plain::plain_length;
+use super::plain::is_plain;
 
 /// Room for the text of most submissions, in bytes.
 const TEXT_BYTES: usize = 1024;
@@ -77,7 +77,7 @@ fn is_ordered_alike(name: &str) -> bool {
 /// RFC 8785 writes strings as ECMAScript does, and so does serde_json, which looks at each byte for itself. Hardly any string has
 /// something to escape, and that can be seen many bytes at a time.
 pub fn append_string(text: &mut String, string: &str) {
-    if plain_length(string.as_bytes()) < string.len() {
+    if !is_plain(string.as_bytes()) {
         text.push_str(&serde_json::to_string(string).expect("a string can be written as JSON"));
         return;
     }

@@ -6,6 +6,8 @@ const ONES: u64 = u64::MAX / 255;
 const HIGH_BITS: u64 = ONES << 7;
 /// From here on a string is a long one.
 const BLOCK: usize = 32;
+/// What one vector register holds on any machine that has some.
+const HALF_BLOCK: usize = BLOCK / 2;
 
 /// The length of the beginning of `bytes` in which nothing is escaped in JSON: no quotation mark, no backslash, no control character.
 pub(super) fn plain_length(bytes: &[u8]) -> usize {
@@ -19,6 +21,26 @@ pub(super) fn plain_length(bytes: &[u8]) -> usize {
     let blocks = rest.as_chunks::<BLOCK>().0.iter().take_while(is_plain).count();
     let plain = BLOCK + blocks * BLOCK;
     plain + by_words(&bytes[plain..])
+}
+
+/// Whether nothing in `bytes` is escaped in JSON. Says no more than that, so that it need not look at each byte for itself at the end: the last word, or
+/// block, may lie over the one before it.
+pub(super) fn is_plain(bytes: &[u8]) -> bool {
+    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        let between = bytes[HALF_BLOCK..].as_chunks::<HALF_BLOCK>().0;
+        return has_no_special(first) & has_no_special(last) && between.iter().all(has_no_special);
+    }
+    match (bytes.first_chunk(), bytes.last_chunk()) {
+        (Some(first), Some(last)) => {
+            special_bytes(u64::from_le_bytes(*first)) | special_bytes(u64::from_le_bytes(*last)) == 0
+        }
+        _ => bytes.iter().all(|byte| !is_special(*byte)),
+    }
+}
+
+/// No early end within: without one the compiler makes vector instructions of it.
+fn has_no_special(bytes: &[u8; HALF_BLOCK]) -> bool {
+    bytes.iter().fold(true, |all, byte| all & !is_special(*byte))
 }
 
 fn by_words(bytes: &[u8]) -> usize {
@@ -69,6 +91,12 @@ mod tests {
                     bytes.fill(b'x');
                     bytes[place] = special;
                     assert_eq!(plain_length(&bytes), byte_by_byte(&bytes), "{special} at {place}");
+                    for (from, to) in
+                        [(0, 106), (place, 106), (place.saturating_sub(5), place + 1), (0, place)]
+                    {
+                        let part = &bytes[from..to];
+                        assert_eq!(is_plain(part), byte_by_byte(part) == part.len(), "{special} in {part:?}");
+                    }
                 }
             }
         }
@@ -80,6 +108,8 @@ mod tests {
         fn it_is_as_far_as_byte_by_byte(bytes in prop::collection::vec(any::<u8>(), 0..140), text in "[ !#-\\[\\]-~äé]{0,140}") {
             prop_assert_eq!(plain_length(&bytes), byte_by_byte(&bytes));
             prop_assert_eq!(plain_length(text.as_bytes()), byte_by_byte(text.as_bytes()));
+            prop_assert_eq!(is_plain(&bytes), byte_by_byte(&bytes) == bytes.len());
+            prop_assert!(is_plain(text.as_bytes()));
         }
     }
 }

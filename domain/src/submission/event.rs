@@ -203,24 +203,25 @@ const DOCUMENTS: [&str; 4] = [
     "formledger.submission.amended",
 ];
 
-fn read_document(text: &str) -> Result<SubmissionEvent, String> {
-    if let Some(event) = read_canonical_document(text) {
+fn read_document(payload: &CanonicalJson) -> Result<SubmissionEvent, String> {
+    if let Some(event) = read_canonical_document(payload) {
         return Ok(event);
     }
-    serde_json::from_str::<Stored<Embedded<'_>>>(text)
+    serde_json::from_str::<Stored<Embedded<'_>>>(payload.as_str())
         .map_err(|error| error.to_string())?
         .into_event()
         .map_err(ToOwned::to_owned)
 }
 
-/// Nearly every event of a ledger: its text is as [`SubmissionEvent::payload`] writes it, so it is copied from and not looked through again. Of
-/// anything else `None`, and the caller says what it is.
-fn read_canonical_document(text: &str) -> Option<SubmissionEvent> {
+/// Nearly every event of a ledger: its text is as [`SubmissionEvent::payload`] writes it, so its documents are parts of it, neither copied nor looked
+/// through again. Of anything else `None`, and the caller says what it is.
+fn read_canonical_document(payload: &CanonicalJson) -> Option<SubmissionEvent> {
+    let part = |value| Some(payload.part(value));
     let (mut kind, mut form, mut form_version) = (None, None, None);
     let (mut by, mut state, mut submitter) = (None, None, None);
-    let [mut computed, mut data, mut outcomes, mut patch, mut why] = [None; 5];
+    let [mut computed, mut data, mut outcomes, mut patch, mut why] = [const { None }; 5];
     let mut before = "";
-    for (name, value) in scan::members(text)? {
+    for (name, value) in scan::members(payload.as_str())? {
         // Twice the same is an error, which the long way says.
         if before >= name {
             return None;
@@ -228,16 +229,16 @@ fn read_canonical_document(text: &str) -> Option<SubmissionEvent> {
         before = name;
         match name {
             "by" => by = Some(scan::plain_string(value)?.into()),
-            "computed" => computed = Some(Canonical(value)),
-            "data" => data = Some(Canonical(value)),
+            "computed" => computed = part(value),
+            "data" => data = part(value),
             "form" => form = scan::plain_string(value)?.parse().ok(),
             "form_version" => form_version = value.parse().ok().map(FormVersion),
             "kind" => kind = Kind::of(scan::plain_string(value)?),
-            "outcomes" => outcomes = Some(Canonical(value)),
-            "patch" => patch = Some(Canonical(value)),
+            "outcomes" => outcomes = part(value),
+            "patch" => patch = part(value),
             "state" => state = Some(SubmissionState::named(scan::plain_string(value)?)),
             "submitter" => submitter = Some(scan::plain_string(value)?.into()),
-            "why" => why = Some(Canonical(value)),
+            "why" => why = part(value),
             _ => return None,
         }
     }
@@ -248,18 +249,8 @@ fn read_canonical_document(text: &str) -> Option<SubmissionEvent> {
         .ok()
 }
 
-/// A piece of a canonical text.
-#[derive(Clone, Copy)]
-struct Canonical<'a>(&'a str);
-
-impl From<Canonical<'_>> for CanonicalJson {
-    fn from(Canonical(text): Canonical<'_>) -> Self {
-        Self::from_stored(text)
-    }
-}
-
-fn read_fact(text: &str) -> Result<SubmissionEvent, String> {
-    let payload = serde_json::from_str(text).map_err(|error| error.to_string())?;
+fn read_fact(payload: &CanonicalJson) -> Result<SubmissionEvent, String> {
+    let payload = serde_json::from_str(payload.as_str()).map_err(|error| error.to_string())?;
     worked(payload).ok_or("its payload is of no known kind")?.map_err(|error| error.to_string())
 }
 
@@ -423,14 +414,14 @@ mod tests {
             submitter: "ann".into(),
             by: None,
         };
-        assert_eq!(read_canonical_document(event.payload().as_str()), Some(event));
+        assert_eq!(read_canonical_document(&event.payload()), Some(event));
     }
 
     proptest! {
         #[test]
         fn both_ways_of_reading_give_the_event_that_was_written(event in event()) {
-            let text = event.payload();
-            let read = read_canonical_document(text.as_str());
+            let payload = event.payload();
+            let read = read_canonical_document(&payload);
             // What has to be looked at, because it is escaped or is a time, takes the long way.
             let is_plain = |person: &str| !person.contains(|c: char| c < ' ' || c == '"' || c == '\\');
             let is_quick = match &event {
@@ -443,7 +434,7 @@ mod tests {
                 SubmissionEvent::Worked { .. } => false,
             };
             prop_assert_eq!(read, is_quick.then(|| event.clone()));
-            prop_assert_eq!(the_long_way(text.as_str()), Ok(event));
+            prop_assert_eq!(the_long_way(payload.as_str()), Ok(event));
         }
 
         #[test]
@@ -456,7 +447,7 @@ mod tests {
             let mut to = (from + cut).min(text.len());
             while !text.is_char_boundary(to) { to += 1 }
             text.replace_range(from..to, &with);
-            if let Some(read) = read_canonical_document(&text) {
+            if let Some(read) = read_canonical_document(&CanonicalJson::from_stored(&*text)) {
                 prop_assert_eq!(the_long_way(&text), Ok(read), "{}", text);
             }
         }

@@ -74,8 +74,8 @@ impl LedgerAggregate for Tenant {
         event_version: &str,
         payload: &CanonicalJson,
     ) -> Result<TenantEvent, UndecodableEvent> {
-        payload::decode(event_type, event_version, payload, TenantEvent::stored_name, |text| {
-            serde_json::from_str(text).map_err(|error| error.to_string())
+        payload::decode(event_type, event_version, payload, TenantEvent::stored_name, |payload| {
+            serde_json::from_str(payload.as_str()).map_err(|error| error.to_string())
         })
     }
 }
