@@ -31,8 +31,8 @@ pub struct ExecuteOptions<'a, A: LedgerAggregate, O> {
     pub outcome: &'a MakeOutcome<'a, A, O>,
 }
 
-/// Makes what a command's answer says, from the state after it and what is to be recorded. Asked before that is recorded: neither
-/// is kept while the command waits for the disk.
+/// Makes what a command's answer says, from the state after it and what is to be recorded. Asked before that is recorded, so that
+/// neither is kept while the command waits for the disk.
 pub type MakeOutcome<'a, A, O> = dyn Fn(&A, &[<A as Aggregate>::Event]) -> O + Send + Sync + 'a;
 
 /// Writes an outcome down, as a repeated request will be answered.
@@ -129,7 +129,8 @@ impl TenantLedger {
         A: LedgerAggregate,
     {
         let era = self.era();
-        // On the heap, and gone before the wait for the disk: thousands of commands may wait there.
+        // On the heap, and gone before the wait for the disk: thousands of commands may wait there, each with no more than what it appends, what its
+        // caller keeps, and itself where it may have to be decided again.
         let decided = Box::pin(self.decide(stream, command, services, options)).await?;
         let Decided { events, expected, outcome } = decided;
         let has_events = !events.is_empty();

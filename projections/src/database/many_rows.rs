@@ -54,11 +54,14 @@ pub(crate) struct ManyRows {
 impl ManyRows {
     /// Inserts the rows as they are: `into` is `INSERT INTO <table> (<columns>)`, `after` the conflict clause, or empty.
     ///
-    /// SQLite is told to leave what a refused statement did: the transaction is rolled back then, and it need not copy each page first to be able to
-    /// undo the statement alone.
+    /// Without a conflict clause SQLite is told to leave what a refused statement did: the transaction is rolled back then, and it need not copy each
+    /// page first to be able to undo the statement alone.
     pub(crate) fn insert(into: &str, kinds: &'static [Kind], after: &str) -> Self {
         let row = row(kinds);
-        let into_sqlite = into.replacen("INSERT", "INSERT OR FAIL", 1);
+        let into_sqlite = match (into.strip_prefix("INSERT INTO "), after) {
+            (Some(table), "") => format!("INSERT OR FAIL INTO {table}"),
+            _ => into.to_owned(),
+        };
         Self {
             sqlite: CHUNK_ROWS
                 .map(|rows| format!("{into_sqlite} VALUES {} {after}", vec![&*row; rows].join(","))),

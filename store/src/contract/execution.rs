@@ -120,9 +120,13 @@ pub(crate) async fn commands_that_race_are_decided_again(database: &impl Databas
     const RACERS: usize = 3;
     let (store, faults) = database.open_faulty(StoreSettings::default()).await;
     append(&store, events(&stream("acme", "s"), 0, 1)).await;
-    let race = || async {
-        let executed = execute(&store, "s", Command::Add(1), expecting(Expectation::Any)).await;
-        assert!(matches!(executed, Ok(Executed::Now { .. })), "{executed:?}");
+    let race = |key: &'static str| {
+        let store = &store;
+        async move {
+            let executed = execute(store, "s", Command::Add(1), keyed(key)).await;
+            let Ok(Executed::Now { outcome: (tally, 1), .. }) = executed else { panic!("{executed:?}") };
+            (key, tally.total)
+        }
     };
     // All of them decide on the same state and wait in the queue together, so that all but one must decide again.
     faults.next(Fault::HoldBeforeStatements);
@@ -134,9 +138,16 @@ pub(crate) async fn commands_that_race_are_decided_again(database: &impl Databas
     };
     let race_while_busy = async {
         faults.held().await;
-        tokio::join!(race(), race(), race(), release_when_queued)
+        tokio::join!(race("a"), race("b"), race("c"), release_when_queued)
     };
-    tokio::join!(append(&store, events(&stream("busy", "s"), 0, 1)), race_while_busy);
+    let busy = append(&store, events(&stream("busy", "s"), 0, 1));
+    let (_, (a, b, c, ())) = tokio::join!(busy, race_while_busy);
+    // What is remembered is what was decided in the end.
+    for (key, total) in [a, b, c] {
+        let again = execute(&store, "s", Command::Add(1), keyed(key)).await;
+        let Ok(Executed::Before(first)) = again else { panic!("{again:?}") };
+        assert_eq!(first.outcome, format!(r#"{{"total":{total},"events":1}}"#));
+    }
     assert_eq!(replayed(&store, "s").await.total, 1 + RACERS as u64);
     assert_eq!(positions(&store, "acme").await, [1, 2, 3, 4]);
 }

@@ -150,3 +150,18 @@ async fn who_waited_long_enough_is_told_that_it_is_busy() {
     writing.rollback().await.expect("ends");
     file.begin("BEGIN IMMEDIATE").await.map(drop).expect("nobody writes");
 }
+
+#[tokio::test]
+async fn of_a_transaction_with_a_refused_row_nothing_is_left() {
+    let (_folder, _path, mut file) = file().await;
+    let row = |n: i64| (n.to_string(), None, n, None, false, Uuid::nil(), None);
+    INSERT.insert_new(&mut Connection::File(&mut file), vec![row(70)], bind).await.expect("inserts");
+    let mut writing = file.begin("BEGIN IMMEDIATE").await.expect("begins");
+    let mut connection = Connection::File(writing.file());
+    INSERT.insert_new(&mut connection, vec![row(-1)], bind).await.expect("inserts");
+    // In the middle of the second statement of 64 rows.
+    let refused = INSERT.insert_new(&mut connection, (0..128).map(row).collect(), bind).await;
+    assert_eq!(code(&refused.expect_err("70 is there")).as_deref(), Some("2067"));
+    drop(writing);
+    assert_eq!(count(&mut file).await, 1);
+}
