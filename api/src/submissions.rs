@@ -265,3 +265,19 @@ pub async fn ensure_readable(
     let form = api.catalogue.pinned(ledger, &caller.context, pin).await?;
     if submission.concerns(&form, actor) { Ok(()) } else { Err(ApiError::NotFound("submission")) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn future_bytes<T>(_handler: impl FnOnce(Call, String) -> T) -> usize {
+        size_of::<T>()
+    }
+
+    /// As many of them wait for the disk as there are busy connections.
+    #[test]
+    fn a_submission_that_waits_takes_little_room() {
+        let bytes = future_bytes(submit);
+        assert!(bytes <= 4 * 1024, "{bytes} bytes");
+    }
+}
