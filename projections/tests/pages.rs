@@ -171,7 +171,14 @@ struct Modelled {
     form: &'static str,
     state: &'static str,
     submitter: &'static str,
-    value: Value,
+    /// At `/v` and `/w`.
+    values: [Value; 2],
+}
+
+impl Modelled {
+    fn at(&self, pointer: &str) -> &Value {
+        &self.values[usize::from(pointer == "/w")]
+    }
 }
 
 fn any_value() -> impl Strategy<Value = Value> {
@@ -189,21 +196,26 @@ fn any_submission() -> impl Strategy<Value = Modelled> {
     let form = prop_oneof![Just("claim"), Just("other")];
     let state = prop_oneof![Just("submitted"), Just("draft")];
     let submitter = prop_oneof![Just("ann"), Just("bob")];
-    (form, state, submitter, any_value()).prop_map(|(form, state, submitter, value)| Modelled {
+    let values = [any_value(), any_value()];
+    (form, state, submitter, values).prop_map(|(form, state, submitter, values)| Modelled {
         id: SubmissionId(Uuid::now_v7()),
         form,
         // A draft in these histories is always ann's.
         submitter: if state == "draft" { "ann" } else { submitter },
         state,
-        value,
+        values,
     })
+}
+
+fn any_pointer() -> impl Strategy<Value = String> {
+    prop_oneof![Just("/v".to_owned()), Just("/w".to_owned())]
 }
 
 fn any_query() -> impl Strategy<Value = SubmissionQuery> {
     let key = prop_oneof![
         Just(SortKey::CreatedAt),
         Just(SortKey::UpdatedAt),
-        Just(SortKey::Field("/v".to_owned())),
+        any_pointer().prop_map(SortKey::Field),
     ];
     let comparison = prop_oneof![
         Just(Comparison::Equal),
@@ -218,11 +230,8 @@ fn any_query() -> impl Strategy<Value = SubmissionQuery> {
         prop_oneof![Just("a"), Just("b"), Just("1"), Just(""), Just("true")]
             .prop_map(|text| Operand::Text(text.to_owned())),
     ];
-    let condition = (comparison, operand).prop_map(|(comparison, operand)| Condition {
-        pointer: "/v".to_owned(),
-        comparison,
-        operand,
-    });
+    let condition = (any_pointer(), comparison, operand)
+        .prop_map(|(pointer, comparison, operand)| Condition { pointer, comparison, operand });
     (
         prop::option::of(prop_oneof![Just("submitted"), Just("draft")]),
         prop::option::of(prop_oneof![Just("ann"), Just("bob")]),
@@ -278,12 +287,11 @@ fn expected(model: &[Modelled], query: &SubmissionQuery) -> Vec<SubmissionId> {
         .filter(|row| row.form == "claim")
         .filter(|row| query.state.as_ref().is_none_or(|state| state == row.state))
         .filter(|row| query.submitter.as_ref().is_none_or(|submitter| submitter == row.submitter))
-        .filter(|row| query.conditions.iter().all(|condition| holds(condition, &row.value)))
+        .filter(|row| query.conditions.iter().all(|condition| holds(condition, row.at(&condition.pointer))))
         .collect();
-    if let SortKey::Field(_) = query.sort.key {
-        rows.sort_by(|a, b| {
-            comparable(&a.value).partial_cmp(&comparable(&b.value)).expect("JSON holds no NaN")
-        });
+    if let SortKey::Field(pointer) = &query.sort.key {
+        let value = |row: &Modelled| comparable(row.at(pointer));
+        rows.sort_by(|a, b| value(a).partial_cmp(&value(b)).expect("JSON holds no NaN"));
     }
     if query.sort.descending {
         rows.reverse();
@@ -313,10 +321,11 @@ fn agree_with_a_naive_model(on: On) {
         runtime.block_on(async {
             let mut world = World::new(on).await;
             for form in ["claim", "other"] {
-                world.tenant("acme").publish(form, 1, &["/v"]).await;
+                world.tenant("acme").publish(form, 1, &["/v", "/w"]).await;
             }
             for row in &model {
-                let data = json!({"v": row.value});
+                let [v, w] = &row.values;
+                let data = json!({"v": v, "w": w});
                 let event = match row.state {
                     "draft" => drafted(row.form, &data),
                     _ => submitted_by(row.form, &data, row.submitter),

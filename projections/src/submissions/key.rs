@@ -5,6 +5,7 @@ use formledger_domain::FormId;
 
 use super::fields::FieldValue;
 use crate::columns::KEY_BYTES_MAX;
+use crate::condition::Comparison;
 
 /// Ends the form and the pointer in a key. Neither can hold it: a form's id is a slug, and a pointer is written with [`ESCAPE`].
 const END: u8 = 0;
@@ -58,16 +59,16 @@ impl FieldPrefix {
         key
     }
 
-    /// All values of the field: the first key that may be one, and the first that is none any more.
-    pub(crate) fn values(&self) -> (Vec<u8>, Vec<u8>) {
+    /// All values of the field.
+    pub(crate) fn values(&self) -> KeyRange {
         let mut beyond = self.0.clone();
         beyond.pop();
         beyond.push(END + 1);
-        (self.0.clone(), beyond)
+        KeyRange { first: self.0.clone(), beyond }
     }
 
-    /// All values of the kind that `value` is of, likewise.
-    pub(crate) fn values_like(&self, value: &FieldValue) -> (Vec<u8>, Vec<u8>) {
+    /// All values of the kind that `value` is of: the first key that may be one, and the first that is none any more.
+    fn values_like(&self, value: &FieldValue) -> (Vec<u8>, Vec<u8>) {
         let kind = match value {
             FieldValue::None => NONE,
             FieldValue::Number(_) => NUMBER,
@@ -75,6 +76,21 @@ impl FieldPrefix {
         };
         let from = |kind| self.0.iter().copied().chain([kind]).collect();
         (from(kind), from(kind + 1))
+    }
+
+    /// The keys of the values that compare with `value` as asked: only those of its own kind do. `None` where they do not lie together.
+    pub(crate) fn values_that(&self, comparison: Comparison, value: &FieldValue) -> Option<KeyRange> {
+        let (first, beyond) = self.values_like(value);
+        let key = self.key(value);
+        let (first, beyond) = match comparison {
+            Comparison::NotEqual => return None,
+            Comparison::Equal => (key.clone(), next(key)),
+            Comparison::Less => (first, key),
+            Comparison::LessOrEqual => (first, next(key)),
+            Comparison::Greater => (next(key), beyond),
+            Comparison::GreaterOrEqual => (key, beyond),
+        };
+        Some(KeyRange { first, beyond })
     }
 
     /// What of a key of this field comes behind the prefix: kind and value.
@@ -86,6 +102,36 @@ impl FieldPrefix {
     pub(crate) fn with(&self, rest: &[u8]) -> Vec<u8> {
         [&self.0, rest].concat()
     }
+}
+
+/// Keys that lie together: from `first` on, up to `beyond` without it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KeyRange {
+    pub(crate) first: Vec<u8>,
+    pub(crate) beyond: Vec<u8>,
+}
+
+impl KeyRange {
+    /// Those of them that `other` has as well.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self { first: self.first.max(other.first), beyond: self.beyond.min(other.beyond) }
+    }
+
+    /// Those from `key` on.
+    pub(crate) fn from(self, key: Vec<u8>) -> Self {
+        Self { first: self.first.max(key), ..self }
+    }
+
+    /// Those up to `key`, and `key`.
+    pub(crate) fn up_to(self, key: Vec<u8>) -> Self {
+        Self { beyond: self.beyond.min(next(key)), ..self }
+    }
+}
+
+/// The key that comes next to `key`: nothing lies between a text of bytes and the same with a zero behind it.
+fn next(mut key: Vec<u8>) -> Vec<u8> {
+    key.push(0);
+    key
 }
 
 /// The bits of a number, so that their order as bytes is the numbers' order. JSON has no NaN, and -0 equals 0.
@@ -150,8 +196,8 @@ mod tests {
             value in any_value(), other in any_value(),
         ) {
             let (field, beside) = (prefix(&forms.0, &pointers.0), prefix(&forms.1, &pointers.1));
-            let (first, beyond) = field.values();
-            let within = |key: &Vec<u8>| first <= *key && *key < beyond;
+            let all = field.values();
+            let within = |key: &Vec<u8>| all.first <= *key && *key < all.beyond;
             prop_assert!(within(&field.key(&value)));
             prop_assert_eq!(within(&beside.key(&other)), field == beside);
             prop_assert_eq!(field == beside, forms.0 == forms.1 && pointers.0 == pointers.1);
@@ -159,6 +205,47 @@ mod tests {
             let key = field.key(&other);
             let alike = std::mem::discriminant(&value) == std::mem::discriminant(&other);
             prop_assert_eq!(first <= key && key < beyond, alike);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_comparison_is_a_range_of_keys(values in prop::collection::vec(any_value(), 3), others in ("[ab]", "/[ab]{0,1}")) {
+            let field = prefix("a", "/a");
+            let [value, low, high] = <[FieldValue; 3]>::try_from(values).expect("three");
+            let beside = prefix(&others.0, &others.1).key(&value);
+            let key = field.key(&value);
+            let holds = |range: &KeyRange, key: &Vec<u8>| range.first <= *key && *key < range.beyond;
+            let compared = |with: &FieldValue, comparison| {
+                let alike = std::mem::discriminant(&value) == std::mem::discriminant(with);
+                let order = match (&value, with) {
+                    (FieldValue::Number(a), FieldValue::Number(b)) => a.partial_cmp(b).expect("numbers"),
+                    (FieldValue::Text(a), FieldValue::Text(b)) => a.cmp(b),
+                    _ => std::cmp::Ordering::Equal,
+                };
+                alike && match comparison {
+                    Comparison::Equal => order.is_eq(),
+                    Comparison::NotEqual => order.is_ne(),
+                    Comparison::Less => order.is_lt(),
+                    Comparison::LessOrEqual => order.is_le(),
+                    Comparison::Greater => order.is_gt(),
+                    Comparison::GreaterOrEqual => order.is_ge(),
+                }
+            };
+            let comparisons = [Comparison::Equal, Comparison::Less, Comparison::LessOrEqual, Comparison::Greater, Comparison::GreaterOrEqual];
+            for one in comparisons {
+                let range = field.values_that(one, &low).expect("a range");
+                prop_assert_eq!(holds(&range, &key), compared(&low, one), "{:?} {:?} {:?}", value, one, low);
+                prop_assert!(field == prefix(&others.0, &others.1) || !holds(&range, &beside));
+                for other in comparisons {
+                    let both = range.clone().and(field.values_that(other, &high).expect("a range"));
+                    prop_assert_eq!(holds(&both, &key), compared(&low, one) && compared(&high, other));
+                }
+            }
+            prop_assert_eq!(field.values_that(Comparison::NotEqual, &low), None);
+            let (bound, all) = (field.key(&low), field.values());
+            prop_assert_eq!(holds(&all.clone().from(bound.clone()), &key), key >= bound);
+            prop_assert_eq!(holds(&all.up_to(bound.clone()), &key), key <= bound);
         }
     }
 
