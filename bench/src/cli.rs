@@ -27,8 +27,10 @@ use crate::sample;
 use crate::schedule::Schedule;
 
 mod history;
+mod requests;
 
 pub use history::{HistoryArguments, history};
+pub use requests::{RequestsArguments, requests};
 
 /// `load`: what to send, how fast, and where to put the results.
 #[derive(Debug, Args)]

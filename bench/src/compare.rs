@@ -5,21 +5,15 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde::Serialize;
 
-use crate::contestant::{Contestant, Running};
-use crate::load::{self, LoadPlan, Pace};
+use crate::contestant::{CREATED, Contestant};
 use crate::pacer::Length;
 use crate::percentile::median;
 use crate::report::Summary;
-
-/// How long answers may still arrive after a round's end.
-const GRACE: Duration = Duration::from_secs(30);
-/// Connections over which submissions are recorded before a measurement.
-const GROWING_CONNECTIONS: usize = 1_200;
 
 /// What to compare, and for how long.
 #[derive(Debug, Clone)]
@@ -93,9 +87,6 @@ pub struct Line {
     pub failed: usize,
 }
 
-/// The status that every contestant has to answer.
-pub const CREATED: u16 = 201;
-
 /// Runs all rounds. Prints each to standard error as it ends.
 ///
 /// # Errors
@@ -119,45 +110,13 @@ pub fn run(plan: &ComparePlan) -> Result<Comparison> {
 
 fn one(plan: &ComparePlan, contestant: &Contestant, connections: usize, round: usize) -> Result<Round> {
     let running = contestant.start(&plan.data_root)?;
-    grow(&running, contestant.recorded)?;
+    running.record(running.submission()?, contestant.recorded)?;
     running.settle()?;
-    let run = load::run(LoadPlan {
-        target: running.target(),
-        request: running.submission()?,
-        pace: Pace::Closed,
-        connections,
-        warmup: plan.warmup,
-        length: Length::Time(plan.duration),
-        grace: GRACE,
-        server_pid: Some(running.pid()),
-        database_pid: running.database_pid(),
-    })?;
+    let request = running.submission()?;
+    let run = running.closed_loop(request, connections, plan.warmup, Length::Time(plan.duration))?;
     let afterwards_cpu_us = running.settle()?.busy_us() as f64 / run.answered.max(1) as f64;
     let (summary, contestant) = (Summary::of(&run), contestant.name.clone());
     Ok(Round { round, connections, contestant, summary, afterwards_cpu_us })
-}
-
-/// Sends the submissions that a contestant is to have recorded before.
-fn grow(running: &Running, submissions: u64) -> Result<()> {
-    if submissions == 0 {
-        return Ok(());
-    }
-    let began = Instant::now();
-    let run = load::run(LoadPlan {
-        target: running.target(),
-        request: running.submission()?,
-        pace: Pace::Closed,
-        connections: GROWING_CONNECTIONS,
-        warmup: Duration::ZERO,
-        length: Length::Requests(submissions),
-        grace: GRACE,
-        server_pid: None,
-        database_pid: None,
-    })?;
-    let refused = Summary::of(&run).others_than(CREATED);
-    ensure!(refused == 0, "{refused} of {submissions} submissions were not recorded before the measurement");
-    eprintln!("-- {submissions} submissions recorded before, in {:.0} s", began.elapsed().as_secs_f64());
-    Ok(())
 }
 
 fn lines(plan: &ComparePlan, rounds: &[Round]) -> Vec<Line> {

@@ -1,7 +1,7 @@
 //! A server under comparison: how to start it on a port of its own, make it ready for submissions, and end it.
 //!
 //! `compare` and `figures` start one at a time, each with fresh data in a temporary folder, so that no contestant runs
-//! beside another or pays for an earlier round's history. Only processes started here are ever ended here.
+//! beside another or pays for an earlier round's history; `requests` starts all and asks one at a time. Only processes started here are ever ended here.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -11,13 +11,16 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::connection::Connection;
 use crate::database::Database;
+use crate::load::{self, LoadPlan, LoadRun, Pace};
+use crate::pacer::Length;
 use crate::process_cpu::ProcessCpu;
+use crate::report::Summary;
 use crate::request::RequestTemplate;
 use crate::template::{Random, Template};
 use crate::token;
@@ -28,6 +31,10 @@ const READY_LINE: &str = "listening on http://";
 const READY_MAX: Duration = Duration::from_secs(60);
 /// After a polite request to stop, a server is killed.
 const STOP_MAX: Duration = Duration::from_secs(20);
+/// How long answers may still arrive after the last request of a closed loop.
+const GRACE: Duration = Duration::from_secs(30);
+/// Connections over which submissions are recorded before a measurement.
+const RECORDING_CONNECTIONS: usize = 1_200;
 /// How long a server may go on with what it put off (read models) before the next round starts anyway.
 const SETTLE_MAX: Duration = Duration::from_secs(120);
 /// How often settling is looked at, and how much CPU in such a step still counts as rest.
@@ -41,6 +48,9 @@ const SUBMISSION: &str = include_str!("../data/submission.json");
 const FORM_PATH: &str = "/v1/forms/benchmark";
 /// Further ones are `benchmark-1`, `benchmark-2`, …
 const TENANT: &str = "benchmark";
+
+/// The status that every contestant has to answer to a submission.
+pub const CREATED: u16 = 201;
 
 /// A program that can be started.
 #[derive(Debug, Clone)]
@@ -180,11 +190,17 @@ impl Running {
 
     /// CPU so far, its database's included.
     fn cpu(&self) -> Result<ProcessCpu> {
-        let own = ProcessCpu::of_tree(self.pid())?;
-        Ok(match self.database_pid() {
-            Some(database) => own + ProcessCpu::of_tree(database)?,
-            None => own,
-        })
+        let (own, database) = self.cpu_of_each()?;
+        Ok(database.map_or(own, |database| own + database))
+    }
+
+    /// CPU so far: its own, and its database's where that is another process.
+    ///
+    /// # Errors
+    /// The process is gone.
+    pub fn cpu_of_each(&self) -> Result<(ProcessCpu, Option<ProcessCpu>)> {
+        let database = self.database_pid().map(ProcessCpu::of_tree).transpose()?;
+        Ok((ProcessCpu::of_tree(self.pid())?, database))
     }
 
     /// What the load sends it: a different submission every time.
@@ -193,6 +209,47 @@ impl Running {
     /// The built-in submission has a bad placeholder.
     pub fn submission(&self) -> Result<RequestTemplate> {
         self.request("POST", &format!("{FORM_PATH}/submissions"), Some(SUBMISSION))
+    }
+
+    /// Sends `request` over each of so many connections as soon as its answer is there.
+    ///
+    /// # Errors
+    /// It cannot be reached.
+    pub fn closed_loop(
+        &self,
+        request: RequestTemplate,
+        connections: usize,
+        warmup: Duration,
+        length: Length,
+    ) -> Result<LoadRun> {
+        load::run(LoadPlan {
+            target: self.target,
+            request,
+            pace: Pace::Closed,
+            connections,
+            warmup,
+            length,
+            grace: GRACE,
+            server_pid: Some(self.pid()),
+            database_pid: self.database_pid(),
+        })
+    }
+
+    /// Sends submissions that are to be there before something is measured.
+    ///
+    /// # Errors
+    /// It cannot be reached, or refuses one.
+    pub fn record(&self, request: RequestTemplate, submissions: u64) -> Result<()> {
+        if submissions == 0 {
+            return Ok(());
+        }
+        let began = Instant::now();
+        let run =
+            self.closed_loop(request, RECORDING_CONNECTIONS, Duration::ZERO, Length::Requests(submissions))?;
+        let summary = Summary::of(&run);
+        ensure!(summary.others_than(CREATED) == 0, "submissions were answered {:?}", summary.by_status);
+        eprintln!("-- {submissions} submissions recorded in {:.0} s", began.elapsed().as_secs_f64());
+        Ok(())
     }
 
     /// Waits until it has done what it put off while answering (read models follow the ledger), and says what that cost.

@@ -12,8 +12,8 @@ use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
 use crate::check::{Bounds, SAMPLES_MIN_DEFAULT};
-use crate::compare::{self, CREATED, ComparePlan, Comparison};
-use crate::contestant::Contestant;
+use crate::compare::{self, ComparePlan, Comparison};
+use crate::contestant::{CREATED, Contestant};
 use crate::load::{self, LoadPlan, Pace};
 use crate::machine::{self, Machine};
 use crate::pacer::Length;

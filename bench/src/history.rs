@@ -10,19 +10,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use crate::contestant::{Contestant, Running};
-use crate::load::{self, LoadPlan, LoadRun, Pace};
+use crate::contestant::{CREATED, Contestant, Running};
 use crate::pacer::Length;
 use crate::percentile::{Latencies, median};
 use crate::report::Summary;
-use crate::request::RequestTemplate;
+use crate::review;
 
-/// A form whose submissions wait for a reviewer and may be amended meanwhile.
-const REVIEW: &str = include_str!("../data/review.json");
-const FORM_PATH: &str = "/v1/forms/review";
-const GRACE: Duration = Duration::from_secs(30);
+/// Before each measurement.
+const WARMUP: Duration = Duration::from_millis(500);
 const OK: u16 = 200;
-const CREATED: u16 = 201;
 /// How often a replay is asked whether it is done, and after which time it is given up.
 const REPLAY_LOOK: Duration = Duration::from_millis(50);
 const REPLAY_MAX: Duration = Duration::from_secs(1_800);
@@ -80,13 +76,10 @@ pub struct History {
 pub fn run(plan: &HistoryPlan) -> Result<History> {
     ensure!(plan.events >= 2, "a submission with a past has at least two events");
     let running = plan.contestant.start(&plan.data_root)?;
-    running.once("PUT", FORM_PATH, Some(REVIEW), OK)?;
-    running.once("POST", &format!("{FORM_PATH}/publish"), None, CREATED)?;
+    review::publish(&running)?;
     let (live_cpu_us, past_cpu_us, ratio) = past_and_present(plan, &running)?;
-    let body = r#"{"data":{"amount":{{int:1:100000}},"title":"{{uuid}}"}}"#;
-    let waiting = running.request("POST", &format!("{FORM_PATH}/submissions"), Some(body))?;
-    record(&running, waiting, plan.tasks)?;
-    record(&running, running.submission()?, plan.submissions)?;
+    running.record(review::submission(&running)?, plan.tasks)?;
+    running.record(running.submission()?, plan.submissions)?;
     running.settle()?;
     let task_list = tasks(plan, &running)?;
     let mut history = History {
@@ -108,7 +101,7 @@ pub fn run(plan: &HistoryPlan) -> Result<History> {
 /// CPU of the submission as it is, as it was, and the ratio: medians over the rounds.
 fn past_and_present(plan: &HistoryPlan, running: &Running) -> Result<(f64, f64, f64)> {
     let body = r#"{"data":{"amount":1,"title":"the one that is looked at"}}"#;
-    let answer = running.once("POST", &format!("{FORM_PATH}/submissions"), Some(body), CREATED)?;
+    let answer = running.once("POST", &review::submissions_path(), Some(body), CREATED)?;
     let answer: Value = serde_json::from_slice(&answer).context("the answer to a submission")?;
     let id = answer["submission_id"].as_str().context("its submission_id")?;
     let path = format!("/v1/submissions/{id}");
@@ -142,26 +135,15 @@ fn past_and_present(plan: &HistoryPlan, running: &Running) -> Result<(f64, f64, 
 
 fn cpu_us(plan: &HistoryPlan, running: &Running, path: &str) -> Result<f64> {
     let request = running.request("GET", path, None)?;
-    let run = closed(running, request, plan.connections, Length::Time(plan.duration))?;
+    let run = running.closed_loop(request, plan.connections, WARMUP, Length::Time(plan.duration))?;
     let summary = Summary::of(&run);
     ensure!(summary.others_than(OK) == 0, "{path} was answered {:?}", summary.by_status);
     Ok(summary.server_cpu.context("the server's CPU")?.total_us)
 }
 
-fn record(running: &Running, request: RequestTemplate, count: u64) -> Result<()> {
-    if count == 0 {
-        return Ok(());
-    }
-    let began = Instant::now();
-    let summary = Summary::of(&closed(running, request, 256, Length::Requests(count))?);
-    ensure!(summary.others_than(CREATED) == 0, "submissions were answered {:?}", summary.by_status);
-    eprintln!("-- {count} submissions recorded in {:.0} s", began.elapsed().as_secs_f64());
-    Ok(())
-}
-
 fn tasks(plan: &HistoryPlan, running: &Running) -> Result<Latencies> {
     let request = running.request("GET", "/v1/tasks", None)?;
-    let run = closed(running, request, 1, Length::Time(plan.duration))?;
+    let run = running.closed_loop(request, 1, WARMUP, Length::Time(plan.duration))?;
     let summary = Summary::of(&run);
     ensure!(summary.others_than(OK) == 0, "tasks were answered {:?}", summary.by_status);
     eprintln!("-- tasks: {summary}");
@@ -192,25 +174,6 @@ fn shadow(running: &Running, history: &mut History) -> Result<()> {
     history.shadow_compare_seconds = (whole - folded).as_secs_f64();
     history.shadow_differences = replay["summary"]["differences"].as_u64().context("summary")?;
     Ok(())
-}
-
-fn closed(
-    running: &Running,
-    request: RequestTemplate,
-    connections: usize,
-    length: Length,
-) -> Result<LoadRun> {
-    load::run(LoadPlan {
-        target: running.target(),
-        request,
-        pace: Pace::Closed,
-        connections,
-        warmup: Duration::from_millis(500),
-        length,
-        grace: GRACE,
-        server_pid: Some(running.pid()),
-        database_pid: running.database_pid(),
-    })
 }
 
 impl fmt::Display for History {

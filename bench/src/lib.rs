@@ -2,7 +2,7 @@
 //!
 //! Read in this order: what is sent (`template`, `request`, `connection`), when (`schedule`, `pacer`), what came of it
 //! (`load`, `sample`, `percentile`, `check`), what it cost (`process_cpu`, `cores`), and who is compared
-//! (`contestant` with its `database` and `token`s, `compare`, `figures`, `history`, `floor`). `cli` maps arguments onto these.
+//! (`contestant` with its `database` and `token`s, `compare`, `figures`, `history`, `requests` with their `review` form, `floor`). `cli` maps arguments onto these.
 //!
 //! Nothing here is a timed test: the tests check the arithmetic, never the speed of the machine.
 
@@ -43,6 +43,10 @@ pub mod compare;
 pub mod figures;
 
 pub mod history;
+
+pub mod requests;
+
+pub mod review;
 
 pub mod floor;
 

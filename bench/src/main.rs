@@ -27,6 +27,8 @@ enum Command {
     Figures(cli::FiguresArguments),
     /// What looking back costs: a past submission, a shadow of the read models, a long list of tasks.
     History(cli::HistoryArguments),
+    /// What each kind of request costs: commands, lists, the past, statistics, exports, the feed; several programs in turns.
+    Requests(cli::RequestsArguments),
     /// The noise floor: a bare hyper server that reads the body and answers 201.
     Floor(cli::FloorArguments),
 }
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         Command::Compare(arguments) => cli::compare(arguments),
         Command::Figures(arguments) => cli::figures(arguments),
         Command::History(arguments) => cli::history(arguments),
+        Command::Requests(arguments) => cli::requests(arguments),
         Command::Floor(arguments) => cli::floor(arguments),
     };
     match outcome {
