@@ -1,10 +1,10 @@
-# The server as a small image: built with the pinned Rust, run as a user of its own on a file system that it cannot write.
+# The server as a small image: built with the pinned Rust for what it does under load (deploy/build.sh), run as a user of its own on a file system that it cannot write.
 # Used by docker-compose.yml; a test keeps the version equal to rust-toolchain.toml.
 FROM rust:1.95.0-slim-bookworm AS build
 WORKDIR /source
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/source/target \
-    cargo build --locked --release -p formledger-api --bin formledger && cp target/release/formledger /formledger
+    program=$(deploy/build.sh) && cp "$program" /formledger
 
 FROM debian:12.11-slim
 # Certificates, for databases that are spoken to over TLS.

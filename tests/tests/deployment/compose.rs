@@ -9,6 +9,8 @@ use formledger_tests::installation::repository;
 use serde::Deserialize;
 use serde_yaml_ng::Value;
 
+use crate::parts::pinned_rust;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Compose {
@@ -124,8 +126,7 @@ fn every_image_is_pinned_and_ours_is_built_with_the_pinned_rust() {
             assert!(repository().join(build.context).join(build.dockerfile).is_file(), "{name}");
         }
     }
-    let toolchain = fs::read_to_string(repository().join("rust-toolchain.toml")).expect("it is there");
-    let version = toolchain.split('"').nth(1).expect("channel = \"…\" comes first");
+    let version = pinned_rust();
     let dockerfile = fs::read_to_string(repository().join("Dockerfile")).expect("it is there");
     let mut bases = dockerfile.lines().filter_map(|line| line.strip_prefix("FROM "));
     assert!(bases.all(|base| pinned.is_match(base.split(' ').next().expect("a base"))), "{dockerfile}");

@@ -6,4 +6,5 @@ mod compose;
 mod monitoring;
 mod parts;
 mod pooler;
+mod profile;
 mod servers;

@@ -29,6 +29,12 @@ pub fn text(path: &str) -> String {
     fs::read_to_string(file(path)).unwrap_or_else(|error| panic!("deploy/{path}: {error}"))
 }
 
+/// The version in rust-toolchain.toml.
+pub fn pinned_rust() -> String {
+    let toolchain = fs::read_to_string(repository().join("rust-toolchain.toml")).expect("it is there");
+    toolchain.split('"').nth(1).expect("channel = \"…\" comes first").to_owned()
+}
+
 /// A folder that other users may enter and write, as servers run under their own.
 pub fn open_folder() -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
