@@ -220,7 +220,7 @@ pub struct CompareArguments {
     /// Submissions that Formledger has recorded in them before each measurement.
     #[arg(long, default_value_t = 0)]
     recorded: u64,
-    /// Formledger takes part once more, with so many tenants and submissions recorded before: what growth costs.
+    /// Formledger takes part once more, with so many tenants and submissions recorded before its first round: what growth costs.
     #[arg(long, value_name = "TENANTS:SUBMISSIONS", value_parser = tenants_and_submissions)]
     grown: Option<(usize, u64)>,
     /// The comparison program built by `bench/go/build.sh`.
@@ -291,7 +291,7 @@ impl CompareArguments {
         }
         if let (Some((tenants, recorded)), Some(first)) = (self.grown, contestants.first()) {
             let (name, kind) = (format!("{}, grown", first.name), Kind::Formledger { tenants });
-            contestants.push(Contestant { name, kind, recorded, ..first.clone() });
+            contestants.push(Contestant { name, kind, recorded, stays: true, ..first.clone() });
         }
         if let Some(program) = &self.stock {
             let stock = Contestant::bare("stock cqrs-es on Postgres", program);
@@ -312,7 +312,8 @@ impl CompareArguments {
         arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
         let program = self.formledger.clone()?;
         let kind = Kind::Formledger { tenants: self.tenants };
-        Some(Contestant { name: name.into(), program, arguments, kind, storage, recorded: self.recorded })
+        let (name, recorded) = (name.into(), self.recorded);
+        Some(Contestant { name, program, arguments, kind, storage, recorded, stays: false })
     }
 }
 

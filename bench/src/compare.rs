@@ -1,8 +1,9 @@
-//! Contestants in turns: A, B, C, A, B, C, … each alone on the machine, then medians and ratios.
+//! Contestants in turns: A, B, C, A, B, C, … each alone on the machine or beside others at rest, then medians and ratios.
 //!
 //! `cli` and `figures` call it. A shared machine changes from minute to minute, so a ratio is taken between neighbours in
 //! one round and the median of those ratios is reported; a ratio of two separate runs would compare two machines.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use crate::contestant::{CREATED, Contestant};
+use crate::contestant::{CREATED, Contestant, Running};
 use crate::pacer::Length;
 use crate::percentile::median;
 use crate::report::Summary;
@@ -92,11 +93,11 @@ pub struct Line {
 /// # Errors
 /// A contestant does not start or dies.
 pub fn run(plan: &ComparePlan) -> Result<Comparison> {
-    let mut rounds = Vec::new();
+    let (mut rounds, mut staying) = (Vec::new(), HashMap::new());
     for &connections in &plan.connections {
         for round in 0..plan.rounds {
             for contestant in &plan.contestants {
-                let result = one(plan, contestant, connections, round).with_context(|| {
+                let result = one(plan, contestant, &mut staying, connections, round).with_context(|| {
                     format!("{}, {connections} connections, round {round}", contestant.name)
                 })?;
                 eprintln!("{result}");
@@ -108,13 +109,28 @@ pub fn run(plan: &ComparePlan) -> Result<Comparison> {
     Ok(Comparison { rounds, lines })
 }
 
-fn one(plan: &ComparePlan, contestant: &Contestant, connections: usize, round: usize) -> Result<Round> {
-    let running = contestant.start(&plan.data_root)?;
-    running.record(running.submission()?, contestant.recorded)?;
-    running.settle()?;
+fn one<'p>(
+    plan: &ComparePlan,
+    contestant: &'p Contestant,
+    staying: &mut HashMap<&'p str, Running>,
+    connections: usize,
+    round: usize,
+) -> Result<Round> {
+    let running = match staying.remove(&*contestant.name) {
+        Some(running) => running,
+        None => {
+            let running = contestant.start(&plan.data_root)?;
+            running.record(running.submission()?, contestant.recorded)?;
+            running.settle()?;
+            running
+        }
+    };
     let request = running.submission()?;
     let run = running.closed_loop(request, connections, plan.warmup, Length::Time(plan.duration))?;
     let afterwards_cpu_us = running.settle()?.busy_us() as f64 / run.answered.max(1) as f64;
+    if contestant.stays {
+        staying.insert(&contestant.name, running);
+    }
     let (summary, contestant) = (Summary::of(&run), contestant.name.clone());
     Ok(Round { round, connections, contestant, summary, afterwards_cpu_us })
 }

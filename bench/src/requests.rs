@@ -46,7 +46,7 @@ const fn get(name: &'static str, path: &'static str) -> Asked {
     Asked { name, method: "GET", path, body: None, status: 200 }
 }
 
-const ASKED: [Asked; 16] = [
+const ASKED: [Asked; 20] = [
     Asked {
         name: "a submission that is refused",
         method: "POST",
@@ -61,6 +61,17 @@ const ASKED: [Asked; 16] = [
     get(
         "by an indexed field",
         "/v1/submissions?form=benchmark&where=/amount%3E%3D500&sort=-/amount&limit=20",
+    ),
+    // Amounts are spread evenly from 1,000 to 20,000.
+    get("the newest of many amounts", "/v1/submissions?form=benchmark&where=/amount%3E%3D10000&limit=20"),
+    get("the newest of few amounts", "/v1/submissions?form=benchmark&where=/amount%3E%3D19990&limit=20"),
+    get(
+        "the newest of a country and many amounts",
+        "/v1/submissions?form=benchmark&where=/country%3DDE&where=/amount%3E%3D10000&limit=20",
+    ),
+    get(
+        "the largest of a country",
+        "/v1/submissions?form=benchmark&where=/country%3DDE&sort=-/amount&limit=20",
     ),
     get("by a word", "/v1/submissions?form=benchmark&q=lodging&limit=20"),
     get("statistics of a form", "/v1/stats?form=benchmark"),

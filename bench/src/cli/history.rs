@@ -60,6 +60,7 @@ pub fn history(arguments: HistoryArguments) -> Result<ExitCode> {
         kind: Kind::Formledger { tenants: 1 },
         storage: Storage::Embedded,
         recorded: 0,
+        stays: false,
     };
     let history = history::run(&HistoryPlan {
         contestant,

@@ -52,6 +52,7 @@ pub fn requests(arguments: RequestsArguments) -> Result<ExitCode> {
         kind: Kind::Formledger { tenants: 1 },
         storage: arguments.storage,
         recorded: 0,
+        stays: false,
     });
     let requests = requests::run(&RequestsPlan {
         contestants: contestants.collect(),
