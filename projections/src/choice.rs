@@ -122,7 +122,7 @@ impl<'a> Attempt<'a> {
         replica: &ReadModels,
     ) -> Result<(Transaction<'static>, Option<Position>), sqlx::Error> {
         let tenant = &self.reader.tenant;
-        let mut transaction = replica.readers().snapshot(tenant).await?;
+        let mut transaction = replica.readers().snapshot_for(tenant, QUERY_TIMEOUT).await?;
         let mut connection = transaction.connection();
         let asked = checkpoint::readable(&mut connection, tenant, self.read_model);
         let position = timeout(QUERY_TIMEOUT, asked)

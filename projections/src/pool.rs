@@ -16,7 +16,7 @@ use crate::place::{Place, PostgresPlace, sqlite_reading};
 use crate::read_models::ReadModelSettings;
 
 /// How long a database may take to begin a transaction, or, once it was taken out, to answer: one that is paused or cut off says nothing,
-/// not even that it is.
+/// not even that it is. And how long it goes on with a statement after nobody waits for it any more.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Comes before the snapshot, which the first query takes: a rebuild in Postgres exchanges tables only while nobody holds it (docs/adr/0009).
@@ -69,8 +69,19 @@ impl ReadPool {
 
     /// A snapshot of one tenant's rows: everything read through it is of one moment, and in Postgres the rows of others do not exist in it.
     pub(crate) async fn snapshot(&self, tenant: &TenantId) -> Result<Transaction<'static>, sqlx::Error> {
-        // A slug holds nothing that would need quoting; `SET` takes no parameters.
-        self.begin("formledger_reader", &format!("SET LOCAL app.tenant = '{tenant}'; {LOCK}")).await
+        self.begin("formledger_reader", &of_tenant(tenant)).await
+    }
+
+    /// The same for a query, of which nobody waits for a statement any longer than `patience`. Postgres would go on with it for nobody.
+    pub(crate) async fn snapshot_for(
+        &self,
+        tenant: &TenantId,
+        patience: Duration,
+    ) -> Result<Transaction<'static>, sqlx::Error> {
+        // Who asks gives up first: that it took too long is not taken for a fault of the database.
+        let limit = (patience + ANSWER_TIMEOUT).as_millis();
+        let further = format!("SET LOCAL statement_timeout = {limit}; {}", of_tenant(tenant));
+        self.begin("formledger_reader", &further).await
     }
 
     /// A snapshot of all tenants' rows, for status and tools.
@@ -133,6 +144,11 @@ impl ReadPool {
     }
 }
 
+fn of_tenant(tenant: &TenantId) -> String {
+    // A slug holds nothing that would need quoting; `SET` takes no parameters.
+    format!("SET LOCAL app.tenant = '{tenant}'; {LOCK}")
+}
+
 fn sqlite(path: &Path, settings: &ReadModelSettings) -> SqlitePool {
     SqlitePoolOptions::new()
         .max_connections(settings.read_connections_max)
@@ -165,6 +181,7 @@ mod tests {
     use super::*;
     use crate::place::ReadModelPlace;
     use crate::read_models::ReadModels;
+    use crate::reader::QueryError;
 
     #[tokio::test]
     async fn a_connection_whose_transaction_could_not_begin_is_not_used_again() {
@@ -182,6 +199,31 @@ mod tests {
         sqlx::raw_sql(&format!("DROP ROLE {role}")).execute(&mut connection).await.expect("dropped");
         assert!(pool.begin(&role, "").await.is_err(), "it is gone");
         pool.begin("pg_monitor", "").await.expect("which is nobody else's affair");
+    }
+
+    #[tokio::test]
+    async fn a_statement_that_nobody_waits_for_ends_in_postgres() {
+        let database = Database::create().await;
+        let place = ReadModelPlace::postgres(&database.url()).expect("a place");
+        ReadModels::open(place.clone(), ReadModelSettings::default()).await.expect("opens");
+        let settings = ReadModelSettings { read_connections_max: 1, ..Default::default() };
+        let pool = ReadPool::new(&place.0, &settings);
+        let tenant = "acme".parse().expect("a slug");
+        let limit = async |snapshot: &mut Transaction<'static>| {
+            let shown =
+                sql("SHOW statement_timeout").one(&mut snapshot.connection()).await.expect("a setting");
+            shown.value::<&str>().expect("a text").to_owned()
+        };
+        let mut snapshot = pool.snapshot_for(&tenant, Duration::from_secs(10)).await.expect("a snapshot");
+        assert_eq!(limit(&mut snapshot).await, "12s", "who asks gives up before");
+        let sooner = sql("SELECT set_config('statement_timeout', '1', true)");
+        sooner.rows(&mut snapshot.connection()).await.expect("set");
+        let error = sql("SELECT pg_sleep(60)").execute(&mut snapshot.connection()).await.expect_err("ended");
+        let error = QueryError::from(error);
+        assert!(matches!(error, QueryError::Slow), "no outage: {error:?}");
+        drop(snapshot);
+        let mut snapshot = pool.snapshot(&tenant).await.expect("a snapshot");
+        assert_eq!(limit(&mut snapshot).await, "0", "it ends with the transaction");
     }
 
     /// What an exchange of tables waits for (docs/adr/0009).

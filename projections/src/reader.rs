@@ -80,6 +80,8 @@ impl From<sqlx::Error> for QueryError {
     fn from(error: sqlx::Error) -> Self {
         match error {
             sqlx::Error::PoolTimedOut => Self::Busy,
+            // Told to cancel, by the limit of its transaction: no outage.
+            sqlx::Error::Database(error) if error.code().as_deref() == Some("57014") => Self::Slow,
             error => Self::Database(error),
         }
     }
@@ -215,7 +217,7 @@ impl TenantReader {
     async fn look(&self, read_model: ReadModel) -> Position {
         let positions =
             self.replicas.iter().filter(|replica| replica.health().is_in()).map(|replica| async {
-                let mut snapshot = replica.readers().snapshot(&self.tenant).await?;
+                let mut snapshot = replica.readers().snapshot_for(&self.tenant, QUERY_TIMEOUT).await?;
                 let position =
                     checkpoint::position(&mut snapshot.connection(), &self.tenant, read_model).await?;
                 replica.applied().saw(&self.tenant, read_model, position);
