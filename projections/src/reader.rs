@@ -26,6 +26,10 @@ const WAIT_POLL: Duration = Duration::from_millis(100);
 const WAIT_POLL_ELSEWHERE: Duration = Duration::from_millis(20);
 /// How long a query may run.
 pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
+/// The most items that an export reads at once.
+const EXPORT_ITEMS_MAX: u32 = 4_000;
+/// An export reads more at once as long as this takes less.
+const EXPORT_PAGE_TIME: Duration = Duration::from_secs(1);
 
 /// Rows and the position their read model had reached in the same database snapshot.
 #[derive(Debug, Clone, PartialEq)]
@@ -274,8 +278,12 @@ impl TenantReader {
     /// # Errors
     /// [`QueryError`] names the part of the query that cannot be answered.
     pub async fn submissions(&self, query: &SubmissionQuery) -> Result<Page<SubmissionRow>, QueryError> {
+        self.page(query, query.page_items()?).await
+    }
+
+    async fn page(&self, query: &SubmissionQuery, limit: u32) -> Result<Page<SubmissionRow>, QueryError> {
         ask!(self, ReadModel::Submissions, |connection, position| {
-            submissions::page(connection, &self.tenant, query, position).await
+            submissions::page(connection, &self.tenant, query, limit, position).await
         })
     }
 
@@ -287,15 +295,17 @@ impl TenantReader {
         &self,
         query: SubmissionQuery,
     ) -> impl Stream<Item = Result<SubmissionRow, QueryError>> + Send + 'static + use<> {
-        let first = SubmissionQuery { limit: Some(PAGE_ITEMS_MAX), cursor: None, ..query };
+        let first = (SubmissionQuery { cursor: None, ..query }, PAGE_ITEMS_MAX);
         let reader = self.clone();
         stream::try_unfold(Some(first), move |next| {
             let reader = reader.clone();
             async move {
-                let Some(query) = next else { return Ok::<_, QueryError>(None) };
-                let Page { items, next_cursor, .. } = reader.submissions(&query).await?;
+                let Some((query, limit)) = next else { return Ok::<_, QueryError>(None) };
+                let began = Instant::now();
+                let Page { items, next_cursor, .. } = reader.page(&query, limit).await?;
+                let limit = next_limit(items.len(), began.elapsed());
                 let cursor = next_cursor.as_ref().map(|cursor| cursor.as_str().to_owned());
-                let next = cursor.is_some().then_some(SubmissionQuery { cursor, ..query });
+                let next = cursor.is_some().then_some((SubmissionQuery { cursor, ..query }, limit));
                 Ok(Some((stream::iter(items.into_iter().map(Ok)), next)))
             }
         })
@@ -354,6 +364,13 @@ impl TenantReader {
     }
 }
 
+/// How many items an export asks for after it was given so many. A page begins with what it gathers, so a larger one costs less an item; what it asks for
+/// beyond its bytes is sent by Postgres all the same, and a slow one must not become too slow.
+fn next_limit(items: usize, took: Duration) -> u32 {
+    let more = if took < EXPORT_PAGE_TIME { 2 * items } else { items };
+    u32::try_from(more).map_or(EXPORT_ITEMS_MAX, |more| more.clamp(1, EXPORT_ITEMS_MAX))
+}
+
 async fn any_commit(waiting: &mut [Waiting<'_>]) {
     select_all(waiting.iter_mut().map(|waiting| waiting.commit().boxed())).await;
 }
@@ -365,6 +382,16 @@ mod tests {
 
     use super::*;
     use crate::read_models::{ReadModelSettings, ReadModels};
+
+    #[test]
+    fn an_export_asks_for_no_more_than_it_was_given_twice() {
+        let (quick, slow) = (EXPORT_PAGE_TIME / 2, EXPORT_PAGE_TIME * 2);
+        assert_eq!(next_limit(500, quick), 1_000);
+        assert_eq!(next_limit(500, slow), 500);
+        assert_eq!(next_limit(3_000, quick), EXPORT_ITEMS_MAX);
+        assert_eq!(next_limit(4, quick), 8, "of large documents");
+        assert_eq!(next_limit(0, slow), 1);
+    }
 
     #[tokio::test]
     async fn who_waits_hears_of_a_commit_and_of_the_deadline_while_every_connection_is_taken() {

@@ -3,9 +3,11 @@
 
 mod fields;
 mod key;
+mod matches;
 mod query;
 mod select;
 mod stored;
+mod way;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

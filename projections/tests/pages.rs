@@ -76,16 +76,28 @@ async fn pages_show_every_row_once_also_while_rows_are_added(on: On) {
 
 async fn an_export_streams_what_the_pages_show(on: On) {
     let mut world = World::new(on).await;
-    world.tenant("acme").publish("claim", 1, &[]).await;
-    for n in 0..PAGE_ITEMS_MAX + 20 {
-        world.tenant("acme").submit("claim", json!({"n": n})).await;
+    world.tenant("acme").publish("claim", 1, &["/n"]).await;
+    // More than an export reads at once, by their bytes.
+    let why = "because ".repeat(1_000);
+    for n in 0..PAGE_ITEMS_MAX + 200 {
+        world.tenant("acme").submit("claim", json!({"n": n, "why": why})).await;
     }
     world.run_once().await;
     let reader = world.reader("acme");
-    let streamed: Vec<SubmissionRow> =
-        reader.all_submissions(SubmissionQuery::default()).try_collect().await.expect("rows");
-    assert_eq!(streamed.len() as u32, PAGE_ITEMS_MAX + 20);
-    assert_eq!(streamed, all_pages(&reader, &SubmissionQuery::default()).await);
+    for (conditions, sort, shown) in
+        [(vec![], "-created_at", 700), (vec!["/n>=20"], "created_at", 680), (vec!["/n<699"], "/n", 699)]
+    {
+        let query = SubmissionQuery {
+            form: Some(form_id("claim")),
+            conditions: conditions.iter().map(|text: &&str| text.parse().expect("a condition")).collect(),
+            sort: sort.parse().expect("an order"),
+            ..Default::default()
+        };
+        let streamed: Vec<SubmissionRow> =
+            reader.all_submissions(query.clone()).try_collect().await.expect("rows");
+        assert_eq!(streamed.len(), shown);
+        assert_eq!(ids(&streamed), ids(&all_pages(&reader, &query).await));
+    }
 }
 
 async fn a_cursor_of_another_query_or_tenant_is_refused(on: On) {

@@ -112,6 +112,11 @@ pub(crate) struct KeyRange {
 }
 
 impl KeyRange {
+    /// Of one key.
+    pub(crate) fn of(key: Vec<u8>) -> Self {
+        Self { first: key.clone(), beyond: next(key) }
+    }
+
     /// Those of them that `other` has as well.
     pub(crate) fn and(self, other: Self) -> Self {
         Self { first: self.first.max(other.first), beyond: self.beyond.min(other.beyond) }

@@ -10,10 +10,11 @@ use serde::Serialize;
 use super::SubmissionRow;
 use super::select::{page_key, select};
 use super::stored::{COLUMNS, StoredSubmission};
+use super::way::Way;
 use crate::checkpoint;
 use crate::condition::Condition;
 use crate::cursor::{self, Cursor, Fingerprint};
-use crate::database::{Connection, sql};
+use crate::database::{Connection, Dialect, sql};
 use crate::position::Behind;
 use crate::reader::QueryError;
 
@@ -24,6 +25,10 @@ pub const PAGE_ITEMS_MAX: u32 = 500;
 
 /// Bytes of documents on a page; the page ends with the row that reaches them, and its cursor says where to go on.
 const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Comes before a statement that gathers matches. Those for which Postgres does not expect to find room (32 bytes each, so these are eight million), it
+/// compares with each row. Compiling a statement takes longer than what it expects of one that gathers.
+const GATHERING: &str = "SELECT set_config('work_mem', '256MB', true), set_config('jit', 'off', true)";
 
 /// One page of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -125,22 +130,25 @@ impl FromStr for Sort {
     }
 }
 
-/// One page, read in the snapshot that `position` was read in.
+/// One page of at most `limit` items, read in the snapshot that `position` was read in.
 pub(crate) async fn page(
     snapshot: &mut Connection<'_>,
     tenant: &TenantId,
     query: &SubmissionQuery,
+    limit: u32,
     position: Position,
 ) -> Result<Page<SubmissionRow>, QueryError> {
-    let limit = query.limit.unwrap_or(PAGE_ITEMS_DEFAULT);
-    if limit == 0 || limit > PAGE_ITEMS_MAX {
-        return Err(QueryError::Limit { given: limit, max: PAGE_ITEMS_MAX });
-    }
     check_fields(snapshot, tenant, query, position).await?;
     let fingerprint = query.fingerprint(tenant);
     let after = query.cursor.as_deref().map(|text| cursor::read(fingerprint, text)).transpose()?;
     // One row more than the page holds tells whether there is a next page.
-    let sql = select(tenant, query, after, limit + 1, snapshot.dialect())?;
+    let rows = limit + 1;
+    let mut way = Way::of(query, after.as_ref());
+    way.choose(snapshot, tenant, position, rows).await?;
+    if way.gathers() && snapshot.dialect() == Dialect::Postgres {
+        sql(GATHERING).execute(snapshot).await?;
+    }
+    let sql = select(tenant, query, &way, after, rows, snapshot.dialect())?;
     let mut rows = sql.stream(snapshot)?;
     let (mut items, mut bytes, mut last) = (Vec::new(), 0, None);
     while let Some(row) = rows.try_next().await? {
@@ -169,6 +177,17 @@ pub(crate) async fn find(
 }
 
 impl SubmissionQuery {
+    /// How many items a page of it has.
+    ///
+    /// # Errors
+    /// [`QueryError::Limit`] where the query asks for none or too many.
+    pub(crate) fn page_items(&self) -> Result<u32, QueryError> {
+        match self.limit.unwrap_or(PAGE_ITEMS_DEFAULT) {
+            given @ 1..=PAGE_ITEMS_MAX => Ok(given),
+            given => Err(QueryError::Limit { given, max: PAGE_ITEMS_MAX }),
+        }
+    }
+
     fn fingerprint(&self, tenant: &TenantId) -> Fingerprint {
         let conditions = format!("{:?}", self.conditions);
         let sort = format!("{:?}", self.sort);
