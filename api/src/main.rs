@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use mimalloc::MiMalloc;
 
 /// A submission is allocated piece by piece on one thread and freed on another; with glibc's allocator it costs about a fifth more CPU
-/// (docs/benchmarks.md). It asks for no huge pages: a process that has just started costs a tenth more with them.
+/// (docs/benchmarks-notebook.md). It asks for no huge pages: a process that has just started costs a tenth more with them.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

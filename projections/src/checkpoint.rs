@@ -29,7 +29,7 @@ pub(crate) struct Move {
 }
 
 /// How a checkpoint moves on: each row is found once. Postgres takes half as long for it as for the insertion below, which looks twice, tries to insert,
-/// and locks what is there before it changes it (docs/benchmarks.md, "Growth"). Nothing of a key is written out here, though all rows have the same
+/// and locks what is there before it changes it (docs/benchmarks-notebook.md, "Growth"). Nothing of a key is written out here, though all rows have the same
 /// projection: before it has statistics, Postgres would think that hardly any checkpoint is of it, and begin with those for each row. Where there is a checkpoint of
 /// this version there is none of another: a key sees to it.
 static GO_ON: LazyLock<ManyRows> = LazyLock::new(|| {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 
 use formledger_tests::Installation;
@@ -47,6 +47,48 @@ fn every_relative_link_leads_somewhere() {
         }
     }
     assert!(broken.is_empty(), "mend or remove these links:\n{}", broken.join("\n"));
+}
+
+/// What a heading is called in a link, as GitHub has it: letters and numbers, hyphens for blanks, nothing of the rest.
+fn anchor(heading: &str) -> String {
+    let written = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = written.chars().filter(|char| char.is_alphanumeric() || matches!(char, ' ' | '-' | '_'));
+    kept.map(|char| if char == ' ' { '-' } else { char }).collect()
+}
+
+#[test]
+fn every_link_into_a_page_finds_its_heading() {
+    let anchors: BTreeMap<String, BTreeSet<String>> = pages()
+        .into_iter()
+        .map(|(page, text)| (page, text.lines().filter(|line| line.starts_with('#')).map(anchor).collect()))
+        .collect();
+    let (mut broken, mut looked_at) = (Vec::new(), 0);
+    for (page, text) in pages() {
+        let folder = Path::new(&page).parent().expect("a file lies in a folder");
+        for link in links(&text).filter(|link| !link.contains("://")) {
+            let Some((target, heading)) = link.split_once('#') else { continue };
+            let target = if target.is_empty() { PathBuf::from(&page) } else { normal(&folder.join(target)) };
+            let Some(anchors) = target.to_str().and_then(|target| anchors.get(target)) else { continue };
+            looked_at += 1;
+            if !anchors.contains(heading) {
+                broken.push(format!("{page}: {link}"));
+            }
+        }
+    }
+    assert!(looked_at > 10, "{looked_at} links to headings were found");
+    assert!(broken.is_empty(), "no such heading:\n{}", broken.join("\n"));
+}
+
+/// A path without `..`.
+fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(normal.pop()),
+            part => normal.push(part),
+        }
+    }
+    normal
 }
 
 #[test]
