@@ -129,6 +129,52 @@ fn a_compute_that_misses_a_field_says_so_and_leaves_no_value() {
     assert_eq!(submission.data().expect("made").get("total"), None);
 }
 
+/// Of a field whose type the schema does not tell, too.
+#[test]
+fn null_is_a_missing_value_whatever_the_field() {
+    let mut definition = definition(json!([
+        {"id": "large", "kind": "constraint", "assert": "extra > 1"},
+        {"id": "size", "kind": "decision", "when": "extra > 1", "then": "large", "otherwise": "small"},
+    ]));
+    definition["schema"]["properties"]["extra"] = json!({});
+    let form = Arc::new(compile(&definition).unwrap_or_else(|problems| panic!("{problems:#?}")));
+    let data = json!({"amount": 1, "country": "DE", "extra": null});
+    let outcomes = fold(submit(&form, data).expect("accepted")).outcomes().expect("recorded").to_value();
+    assert_eq!((&outcomes["size"]["value"], &outcomes["size"]["matched"]), (&json!("small"), &json!(false)));
+    assert!(outcomes["size"]["reason"].is_string(), "{outcomes}");
+}
+
+/// Not through the object around it either.
+#[test]
+fn what_is_filled_in_for_a_computed_field_is_read_by_no_rule() {
+    let mut definition = definition(json!([
+        {"id": "score", "kind": "compute", "value": "quantity * 2", "into": "/applicant/score"},
+        {"id": "by_field", "kind": "decision", "when": "applicant.score > 5", "then": "yes", "otherwise": "no"},
+        {"id": "by_option", "kind": "decision", "when": "applicant.?score.orValue(0) > 5", "then": "yes", "otherwise": "no"},
+    ]));
+    definition["schema"]["properties"]["applicant"]["properties"]["score"] = json!({"type": "integer"});
+    let form = Arc::new(compile(&definition).unwrap_or_else(|problems| panic!("{problems:#?}")));
+    let data = json!({"amount": 1, "country": "DE", "applicant": {"age": 40, "score": 99}});
+    let submission = fold(submit(&form, data.clone()).expect("accepted"));
+    let outcomes = submission.outcomes().expect("recorded").to_value();
+    for rule in ["by_field", "by_option"] {
+        assert_eq!(outcomes[rule]["value"], "no", "{outcomes}");
+    }
+    assert_eq!(submission.data().expect("made")["applicant"], json!({"age": 40, "score": null}));
+    assert_eq!(submission.given_data().expect("made").to_value(), data);
+}
+
+#[test]
+fn a_result_that_is_no_number_is_an_error_of_its_rule() {
+    for value in ["amount / 0.0", "0.0 / 0.0"] {
+        let form = form(json!([{"id": "endless", "kind": "compute", "value": value, "into": "/endless"}]));
+        let submission = fold(submit(&form, json!({"amount": 1, "country": "DE"})).expect("accepted"));
+        let outcomes = submission.outcomes().expect("recorded").to_value();
+        assert!(outcomes["endless"]["error"].is_string(), "{outcomes}");
+        assert_eq!(submission.data().expect("made").get("endless"), None);
+    }
+}
+
 #[test]
 fn a_result_that_json_would_round_is_recorded_as_a_decimal_string() {
     let form = form(json!([{"id": "big", "kind": "compute", "value": "amount * 1000.0", "into": "/big"}]));

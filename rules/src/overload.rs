@@ -137,9 +137,12 @@ pub(crate) fn names(style: Style) -> impl Iterator<Item = &'static str> {
     TABLE.iter().copied().flatten().filter(move |row| row.style == style).map(|row| row.name)
 }
 
-/// The error of arguments that no row takes.
+/// The error of arguments that no row takes. A null among them, of a field whose type nobody knows, has no value here as that of any other field.
 #[cold]
 pub(crate) fn no_overload(name: &str, args: &[Value<'_>]) -> EvalError {
+    if args.iter().any(|arg| matches!(arg, Value::Null)) {
+        return EvalError::new(ErrorKind::Missing, format!("`{name}` of null"));
+    }
     let kinds: Vec<&str> = args.iter().map(|arg| arg.kind().name()).collect();
     EvalError::new(ErrorKind::NoOverload, format!("no overload of `{name}` takes ({})", kinds.join(", ")))
 }

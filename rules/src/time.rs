@@ -107,6 +107,44 @@ pub(crate) fn parse_duration(text: &str) -> Option<i64> {
     i64::try_from(if negative { -total } else { total }).ok()
 }
 
+/// A duration as JSON Schema's format has it (ISO 8601: `P1DT2H`, `P2W`, `PT0.5S`), or as [`parse_duration`] reads it. A day has 24 hours; years and months
+/// have no length of their own. A computed one may be negative, which the format does not know.
+pub(crate) fn parse_duration_field(text: &str) -> Option<i64> {
+    let (negative, written) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+    let Some(rest) = written.strip_prefix('P') else { return parse_duration(text) };
+    let (days, times) = rest.split_once('T').map_or((rest, None), |(days, times)| (days, Some(times)));
+    if days.is_empty() && times.is_none() || times == Some("") {
+        return None;
+    }
+    let units = [(days, "WD"), (times.unwrap_or(""), "HMS")];
+    let mut total: i128 = 0;
+    for (mut rest, mut units) in units {
+        while !rest.is_empty() {
+            let unit_at = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+            let unit = rest[unit_at..].chars().next()?;
+            // Each at most once, and in this order.
+            units = &units[units.find(unit)? + 1..];
+            let nanos = match unit {
+                'W' => 7 * 24 * unit_nanos("h")?,
+                'D' => 24 * unit_nanos("h")?,
+                'H' => unit_nanos("h")?,
+                'M' => unit_nanos("m")?,
+                _ => unit_nanos("s")?,
+            };
+            total = total.checked_add(scaled(&rest[..unit_at], nanos)?)?;
+            rest = &rest[unit_at + 1..];
+        }
+    }
+    i64::try_from(if negative { -total } else { total }).ok()
+}
+
+/// As JSON Schema's format has it, in seconds.
+pub(crate) fn format_duration_field(nanos: i64) -> String {
+    let text = format_duration(nanos);
+    let (sign, seconds) = text.strip_prefix('-').map_or(("", &*text), |seconds| ("-", seconds));
+    format!("{sign}PT{}S", seconds.trim_end_matches('s'))
+}
+
 /// Nanoseconds in a unit.
 fn unit_nanos(unit: &str) -> Option<i128> {
     Some(match unit {
@@ -188,6 +226,31 @@ fn parse_offset(text: &str) -> Option<FixedOffset> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_of_fields_are_those_of_the_schemas_format() {
+        let seconds = |text: &str| parse_duration_field(text).map(format_duration);
+        for (text, said) in [
+            ("PT2H", "7200s"),
+            ("P1D", "86400s"),
+            ("P2W", "1209600s"),
+            ("P1DT2H3M4S", "93784s"),
+            ("PT0.5S", "0.5s"),
+            ("1h30m", "5400s"),
+        ] {
+            assert_eq!(seconds(text).as_deref(), Some(said), "{text}");
+        }
+        for text in [
+            "P", "PT", "P1M", "P1Y", "P1DT", "PT1M1H", "PT1H1H", "P1H", "PT1D", "PT.S", "P1", "PT1",
+            "P1.2.3D",
+        ] {
+            assert_eq!(parse_duration_field(text), None, "{text}");
+        }
+        for nanos in [0, 7_200_000_000_000, 1_500_000_000, -5_000_000_000, -250_000_000] {
+            assert_eq!(parse_duration_field(&format_duration_field(nanos)), Some(nanos));
+        }
+        assert_eq!(format_duration_field(7_200_000_000_000), "PT7200S");
+    }
 
     #[test]
     fn durations_read_every_unit_and_print_as_seconds() {

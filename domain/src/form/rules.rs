@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use super::ast::Field;
 use super::problem::{DefinitionProblem, Severity, SourceSpan};
 use super::violation::{VIOLATIONS_MAX, Violation};
+use crate::json::pointer::take;
 use crate::json::{CanonicalJson, append, append_string, by_utf16, refuse_inexact};
 
 /// What all rules of a form may spend on one submission, in the rules crate's cost units; a rule that finds it spent says so as its
@@ -30,7 +31,7 @@ pub(super) fn layout(fields: &Field) -> Layout {
 /// What the rules said about accepted data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// Computed values, by JSON Pointer into the data.
+    /// Computed values, by JSON Pointer into the data; `null` where a rule made nothing of its field, and something was filled in there.
     pub computed: CanonicalJson,
     /// `{ "<rule id>": {"matched": bool, "value": …} }` for every rule that is no constraint, with `reason` or `error` where there
     /// is one.
@@ -49,6 +50,8 @@ pub(super) struct FormRules {
     /// Whether some rule reads it.
     reads_now: bool,
     computes: Vec<Arc<str>>,
+    /// The fields that they compute.
+    computed: Vec<Arc<str>>,
     /// Whether there is anything to record: constraints leave nothing behind.
     records: bool,
 }
@@ -67,10 +70,11 @@ impl FormRules {
             rules.filter(move |rule| rule["kind"] == kind)
         };
         let computes = of_kind("compute").filter_map(|rule| rule["id"].as_str()).map(Arc::from).collect();
+        let computed = of_kind("compute").filter_map(|rule| rule["into"].as_str()).map(Arc::from).collect();
         let all = rules.as_array().map_or(0, Vec::len);
         let records = of_kind("constraint").count() < all;
         let reads_now = set.reads(now);
-        Ok((Self { set, now, reads_now, computes, records }, remarks))
+        Ok((Self { set, now, reads_now, computes, computed, records }, remarks))
     }
 
     /// The slots of fields, computed ones among them.
@@ -88,15 +92,26 @@ impl FormRules {
         if self.set.is_empty() {
             return Ok(None);
         }
-        let outcome =
-            self.set.evaluate(data, &[(self.now, RuleValue::Timestamp(now))], &mut Budget::new(BUDGET_UNITS));
+        let filled_in: Vec<&Arc<str>> =
+            self.computed.iter().filter(|field| data.pointer(field).is_some()).collect();
+        // A rule may read an object as a whole, with what somebody filled in for a field in it that is computed.
+        let without = (!filled_in.is_empty()).then(|| {
+            let mut without = data.clone();
+            filled_in.iter().for_each(|field| take(&mut without, field));
+            without
+        });
+        let outcome = self.set.evaluate(
+            without.as_ref().unwrap_or(data),
+            &[(self.now, RuleValue::Timestamp(now))],
+            &mut Budget::new(BUDGET_UNITS),
+        );
         if !outcome.violations.is_empty() {
             return Err(outcome.violations.into_iter().take(VIOLATIONS_MAX).map(violation).collect());
         }
-        Ok(self.records.then(|| self.verdict(outcome, now)))
+        Ok(self.records.then(|| self.verdict(outcome, &filled_in, now)))
     }
 
-    fn verdict(&self, outcome: RuleOutcome, now: DateTime<Utc>) -> Verdict {
+    fn verdict(&self, outcome: RuleOutcome, filled_in: &[&Arc<str>], now: DateTime<Utc>) -> Verdict {
         let skipped = outcome.skipped.iter().filter(|skipped| self.computes.contains(&skipped.rule));
         let skipped = skipped.map(|skipped| Said::nothing(&skipped.rule, None, Some(&skipped.reason)));
         let made = outcome.computed.iter().map(|made| match &made.error {
@@ -107,7 +122,12 @@ impl FormRules {
             said_by_all(outcome.outcomes.iter().map(Said::of).chain(skipped).chain(made).collect());
         let why = outcome.why_json().map(canonical);
         let values = outcome.computed.into_iter().filter(|made| made.error.is_none());
-        let computed: Map<String, Value> = values.map(|made| (made.into.to_string(), made.value)).collect();
+        let mut computed: Map<String, Value> =
+            values.map(|made| (made.into.to_string(), made.value)).collect();
+        // What somebody filled in is no value of a computed field: no rule saw it, so nothing else may.
+        for field in filled_in {
+            computed.entry(field.to_string()).or_insert(Value::Null);
+        }
         Verdict {
             computed: canonical(Value::Object(computed)),
             outcomes,

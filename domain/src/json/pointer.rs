@@ -43,6 +43,20 @@ pub(crate) fn put(document: &mut Value, pointer: &str, value: Value) {
     *place = value;
 }
 
+/// Takes the member or the item at `pointer` away; nothing where there is none. An item leaves `null`, so that the others keep their places.
+pub(crate) fn take(document: &mut Value, pointer: &str) {
+    let Some((parent, last)) = pointer.rsplit_once('/') else { return };
+    match document.pointer_mut(parent) {
+        Some(Value::Object(members)) => drop(members.remove(&*unescape(last))),
+        Some(Value::Array(items)) => {
+            if let Some(item) = last.parse::<usize>().ok().and_then(|place| items.get_mut(place)) {
+                *item = Value::Null;
+            }
+        }
+        _ => {}
+    }
+}
+
 fn escape(token: &str) -> Cow<'_, str> {
     if token.contains(['~', '/']) {
         Cow::Owned(token.replace('~', "~0").replace('/', "~1"))
@@ -63,6 +77,15 @@ fn unescape(token: &str) -> Cow<'_, str> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_is_taken_away_is_what_its_pointer_says() {
+        let mut document = json!({"a": {"b/c": 1, "d": 2}, "list": [{"x": 1}, 5]});
+        for pointer in ["/a/b~1c", "/list/0/x", "/list/1", "/list/7", "/a/d/e", "/none/of/it", ""] {
+            take(&mut document, pointer);
+        }
+        assert_eq!(document, json!({"a": {"d": 2}, "list": [{}, null]}));
+    }
 
     #[test]
     fn a_value_is_put_where_its_pointer_says_and_nowhere_else() {

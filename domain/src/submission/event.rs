@@ -45,7 +45,7 @@ pub enum SubmissionEvent {
     },
     /// `formledger.submission.rules-evaluated`: what the rules said, recorded so that replay never asks them again.
     RulesEvaluated {
-        /// Values that rules computed, by JSON Pointer into the data.
+        /// Values that rules computed, by JSON Pointer into the data; `null` in the place of what was filled in where the rule made nothing.
         computed: CanonicalJson,
         /// The form whose rules ran.
         form: FormId,

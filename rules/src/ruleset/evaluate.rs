@@ -12,6 +12,7 @@ use crate::error::{ErrorKind, EvalError};
 use crate::layout::{Layout, Member, Slot};
 use crate::program::Program;
 use crate::slots::Slots;
+use crate::time::format_duration_field;
 use crate::types::Type;
 use crate::value::{Map, Value};
 
@@ -83,7 +84,12 @@ impl<'a> Run<'_, 'a> {
 
     /// Puts a computed value into its slot and into the result. A field whose value could not be computed is absent.
     fn computed(&mut self, rule: &Rule, into: &Arc<str>, slot: Slot, made: Result<Value<'a>, EvalError>) {
-        let (value, error) = match made.and_then(|value| Ok((value.to_json()?, value))) {
+        let json = |value: &Value<'a>| match value {
+            // As the field's own format has it.
+            Value::Duration(nanos) => Ok(Json::String(format_duration_field(*nanos))),
+            value => value.to_json(),
+        };
+        let (value, error) = match made.and_then(|value| Ok((json(&value)?, value))) {
             Ok((json, value)) => {
                 self.slots.set(slot, value);
                 (json, None)
@@ -198,13 +204,23 @@ impl<'a> Run<'_, 'a> {
 fn fitting<'a>(value: Value<'a>, ty: &Type) -> Result<Value<'a>, EvalError> {
     let fits = ty.kind().is_none_or(|kind| kind == value.kind());
     if fits {
-        return Ok(value);
+        return finite(value);
     }
     if matches!(value, Value::Null) {
         return Err(EvalError::new(ErrorKind::Missing, "the computed value is null"));
     }
     let message = format!("the computed value is {}, but its field holds {ty}", value.kind());
     Err(EvalError::new(ErrorKind::Misfit, message))
+}
+
+/// The value when it is none of the doubles that JSON has no number for: a text in its place would be another value to whoever reads the field.
+fn finite(value: Value<'_>) -> Result<Value<'_>, EvalError> {
+    match value {
+        Value::Double(double) if !double.is_finite() => {
+            Err(EvalError::new(ErrorKind::Overflow, "the computed value is infinite or no number"))
+        }
+        value => Ok(value),
+    }
 }
 
 /// The member `outcomes.<rule>`.

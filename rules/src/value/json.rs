@@ -47,7 +47,7 @@ fn from_json_rare<'a>(json: &'a Json, ty: &'a Type) -> Result<Value<'a>, EvalErr
         (Type::Decimal, Json::Number(number)) => decimal(&number.to_string()).map(Value::Decimal),
         (Type::Date, Json::String(text)) => time::parse_date(text).map(Value::Date),
         (Type::Timestamp, Json::String(text)) => time::parse_timestamp(text).map(Value::Timestamp),
-        (Type::Duration, Json::String(text)) => time::parse_duration(text).map(Value::Duration),
+        (Type::Duration, Json::String(text)) => time::parse_duration_field(text).map(Value::Duration),
         (Type::Bytes, Json::String(text)) => {
             STANDARD.decode(text).ok().map(|bytes| Value::Bytes(bytes.into()))
         }

@@ -48,6 +48,61 @@ async fn approve(client: &Client, path: &str) -> Answer {
     take(client, path, "approve", json!({})).await
 }
 
+/// Rules, guards, lists and whoever looks see one and the same value of a field.
+#[tokio::test]
+async fn what_is_filled_in_for_a_computed_field_is_seen_by_nobody() {
+    let number = json!({ "type": "number" });
+    let definition = json!({
+        "title": "Loan", "index": ["/score", "/ratio"],
+        "schema": { "type": "object", "properties": { "income": number, "debt": number, "score": number, "ratio": number } },
+        "rules": [
+            { "id": "score", "kind": "compute", "value": "income - debt", "into": "/score" },
+            { "id": "ratio", "kind": "compute", "value": "income / debt", "into": "/ratio" },
+            { "id": "cap", "kind": "constraint", "assert": "score < 1000.0" },
+            { "id": "route", "kind": "decision", "when": "score > 500.0", "then": "auto", "otherwise": "committee" }
+        ],
+        "workflow": {
+            "initial": "submitted",
+            "states": { "submitted": {}, "review": {}, "approved": { "final": true } },
+            "auto": [
+                { "from": "submitted", "to": "approved", "when": "score > 500.0 || ratio > 1.0" },
+                { "from": "submitted", "to": "review" }
+            ],
+            "transitions": [{ "name": "approve", "from": "review", "to": "approved", "roles": ["reviewer"] }]
+        }
+    });
+    let stage = Stage::with_form("loan", &definition).await;
+    let filled_in = json!({ "score": 9999, "ratio": 7.5 });
+    let forged = stage.admin.submit("loan", &filled_in).await.expect(201);
+    assert_eq!(forged.json()["state"], "review", "{}", forged.text());
+    // Neither is infinity, which JSON does not carry.
+    let endless =
+        stage.admin.submit("loan", &json!({ "income": 400.5, "debt": 0, "ratio": 7.5 })).await.expect(201);
+    assert_eq!(endless.json()["state"], "review", "{}", endless.text());
+    assert!(endless.json()["outcomes"]["ratio"]["error"].is_string(), "{}", endless.text());
+    let made =
+        stage.admin.submit("loan", &json!({ "income": 900.5, "debt": 100, "score": 1 })).await.expect(201);
+    assert_eq!(made.json()["state"], "approved", "{}", made.text());
+
+    let path = |answer: &Answer| {
+        format!("/v1/submissions/{}", answer.json()["submission_id"].as_str().expect("an id"))
+    };
+    let shown = |answer: &Answer| {
+        stage.admin.get(&path(answer)).header("Ledger-Min-Position", answer.position().to_string())
+    };
+    assert_eq!(shown(&made).await.expect(200).json()["data"]["score"], 800.5);
+    assert_eq!(shown(&forged).await.expect(200).json()["data"], json!({ "score": null, "ratio": null }));
+    let data = shown(&endless).await.expect(200).json()["data"].clone();
+    assert_eq!(data, json!({ "income": 400.5, "debt": 0, "score": 400.5, "ratio": null }));
+    for (condition, count) in [("/score%3E500", 1), ("/score%3D9999", 0), ("/ratio%3E0", 1)] {
+        let list = format!("/v1/submissions?form=loan&where={condition}");
+        assert_eq!(stage.admin.get(&list).await.expect(200).submission_ids().len(), count, "{condition}");
+    }
+    // What is filled in stays recorded as it was.
+    let events = stage.admin.get("/v1/events?after=0&limit=100").await.expect(200).text();
+    assert!(events.contains(r#""data":{"ratio":7.5,"score":9999}"#), "{events}");
+}
+
 #[tokio::test]
 async fn a_small_claim_is_approved_by_itself_and_a_large_one_by_two_reviewers() {
     let office = Office::open().await;
