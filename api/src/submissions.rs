@@ -263,7 +263,11 @@ pub async fn ensure_readable(
         return Ok(());
     }
     let form = api.catalogue.pinned(ledger, &caller.context, pin).await?;
-    if submission.concerns(&form, actor) { Ok(()) } else { Err(ApiError::NotFound("submission")) }
+    if submission.concerns(&form, actor, caller.context.now) {
+        Ok(())
+    } else {
+        Err(ApiError::NotFound("submission"))
+    }
 }
 
 #[cfg(test)]

@@ -77,6 +77,10 @@ impl From<SubmissionError> for ApiError {
                 Self::Conflict { code: "submission-full", detail }
             }
             SubmissionError::ReasonRequired { .. } => refused("reason-required", detail),
+            SubmissionError::OnBehalfOfRequired { of } => {
+                let errors = json!([{"pointer": "/on_behalf_of", "message": detail, "one_of": of}]);
+                Self::Refused { code: "on-behalf-of-required", detail, errors }
+            }
             SubmissionError::SignatureRequired { meaning, .. } => {
                 let errors = json!([{"pointer": "/signature", "message": detail, "meaning": meaning}]);
                 Self::Refused { code: "signature-required", detail, errors }

@@ -195,6 +195,12 @@ pub enum SubmissionError {
         /// Who may, in words.
         who: String,
     },
+    /// Several people let this one act for them.
+    #[error("say for whom you act: `on_behalf_of` is one of `{}`", of.join("`, `"))]
+    OnBehalfOfRequired {
+        /// Who they are.
+        of: Vec<String>,
+    },
     /// The command brought another form version than the submission is pinned to.
     #[error("the submission is pinned to form {pinned}, not {given}")]
     OtherForm {

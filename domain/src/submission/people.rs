@@ -42,7 +42,7 @@ pub(super) struct Person<'a> {
 impl Person<'_> {
     pub(super) fn does(&self, act: &Act) -> Decision {
         self.submission.made_under(self.form)?;
-        if !self.submission.open_to(self.form, self.by) {
+        if !self.submission.open_to(self.form, self.by, self.now) {
             return Err(not_permitted("somebody who has to do with this submission"));
         }
         match act {
@@ -124,6 +124,8 @@ impl Person<'_> {
                 // Other data may have other candidates: the right is that of the moment.
                 course.reopen();
                 let action = course.work()?.action(name).ok_or_else(|| self.submission.not_waiting())?;
+                // Whom the command acts for does not change meanwhile.
+                let on_behalf_of = on_behalf_of.or(principal.as_deref());
                 principal = course.work()?.right_to(action, self.by, on_behalf_of, self.now)?;
             }
         }

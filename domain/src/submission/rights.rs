@@ -22,8 +22,8 @@ pub(super) type OnBehalfOf = Option<Arc<str>>;
 
 impl Submission {
     /// Whether a submission has to do with somebody beyond their roles of the product: they made it, the workflow names a role of
-    /// theirs, or it waits for them by name, as the one who took it on or as a delegate.
-    pub fn concerns(&self, form: &CompiledForm, actor: &Actor) -> bool {
+    /// theirs, or it waits for them by name at `now`, as the one who took it on or as a delegate.
+    pub fn concerns(&self, form: &CompiledForm, actor: &Actor, now: DateTime<Utc>) -> bool {
         let Some(made) = &self.made else { return false };
         let actor = &actor.on(form.id());
         let work = &made.work;
@@ -32,7 +32,7 @@ impl Submission {
                 work.task().into_iter().flat_map(|task| &task.actions).flat_map(|action| &action.candidates);
             candidates.map(String::as_str).any(|person| person == &*actor.subject)
                 || work.assignee() == Some(&actor.subject)
-                || work.delegations().iter().any(|delegation| delegation.to == actor.subject)
+                || work.delegations().iter().any(|one| one.to == actor.subject && one.holds_at(now))
         };
         // In a workflow `submitter` is the one person who made the submission, not the role.
         let by_role = |workflow: &Workflow| {
@@ -44,10 +44,10 @@ impl Submission {
     }
 
     /// The same, or a role that has to do with everything; with what was never submitted only an `admin` has.
-    pub(super) fn open_to(&self, form: &CompiledForm, actor: &Actor) -> bool {
+    pub(super) fn open_to(&self, form: &CompiledForm, actor: &Actor, now: DateTime<Utc>) -> bool {
         let submitted = self.made.as_ref().is_some_and(|made| made.submitted);
         let roles = if submitted { &EVERYWHERE } else { &[ADMIN][..] };
-        roles.iter().any(|role| actor.has_role(role)) || self.concerns(form, actor)
+        roles.iter().any(|role| actor.has_role(role)) || self.concerns(form, actor, now)
     }
 
     /// Whether `by` may edit in the state it is in.
@@ -70,10 +70,11 @@ impl Submission {
 }
 
 impl Work {
-    /// By what right `by` takes an action: their own where they have one, else that of somebody who delegated theirs.
+    /// By what right `by` takes an action: their own where they have one, else that of the one person who delegated theirs.
     ///
     /// # Errors
-    /// [`SubmissionError::NotPermitted`] and [`SubmissionError::AlreadyApproved`].
+    /// [`SubmissionError::NotPermitted`] and [`SubmissionError::AlreadyApproved`]; [`SubmissionError::OnBehalfOfRequired`] where several people
+    /// delegated theirs, and the command does not say for whom.
     pub(super) fn right_to(
         &self,
         action: &Action,
@@ -81,6 +82,25 @@ impl Work {
         on_behalf_of: Option<&str>,
         now: DateTime<Utc>,
     ) -> Result<OnBehalfOf, SubmissionError> {
+        let mut rights = self.rights_to(action, by, on_behalf_of, now)?;
+        if rights.len() > 1 {
+            let of = rights.into_iter().flatten().map(|person| person.to_string()).collect();
+            return Err(SubmissionError::OnBehalfOfRequired { of });
+        }
+        Ok(rights.remove(0))
+    }
+
+    /// All rights by which `by` may take an action, at least one: their own, else those of each who delegated theirs.
+    ///
+    /// # Errors
+    /// [`SubmissionError::NotPermitted`] and [`SubmissionError::AlreadyApproved`].
+    pub(super) fn rights_to(
+        &self,
+        action: &Action,
+        by: &Actor,
+        on_behalf_of: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<OnBehalfOf>, SubmissionError> {
         // Whoever may make API keys could otherwise be several pairs of eyes.
         if by.is_program() && action.wants_other_eyes() {
             return Err(SubmissionError::NotPermitted {
@@ -96,17 +116,22 @@ impl Work {
                     && on_behalf_of.is_none_or(|principal| *delegation.from == *principal)
                     && action.admits(&delegation.from, &delegation.roles)
             };
-            let delegations = self.delegations().iter().filter(usable);
-            rights.extend(delegations.map(|delegation| Some(delegation.from.clone())));
-        }
-        let mut refused = SubmissionError::NotPermitted { who: who_may(action) };
-        for right in rights {
-            match self.keeps_four_eyes(action, &by.subject, right.as_deref()) {
-                Ok(()) => return Ok(right),
-                Err(refusal) => refused = refusal,
+            for delegation in self.delegations().iter().filter(usable) {
+                let right = Some(delegation.from.clone());
+                if !rights.contains(&right) {
+                    rights.push(right);
+                }
             }
         }
-        Err(refused)
+        let mut refused = SubmissionError::NotPermitted { who: who_may(action) };
+        rights.retain(|right| match self.keeps_four_eyes(action, &by.subject, right.as_deref()) {
+            Ok(()) => true,
+            Err(refusal) => {
+                refused = refusal;
+                false
+            }
+        });
+        if rights.is_empty() { Err(refused) } else { Ok(rights) }
     }
 
     /// Neither the person who acts nor the one they act for may be one whose submission it is, where those are excluded, nor stand
@@ -134,7 +159,7 @@ impl Work {
     /// Whether some action is open to `by`, by their own or a delegated right.
     pub(super) fn may_act(&self, by: &Actor, now: DateTime<Utc>) -> bool {
         self.task().is_some_and(|task| {
-            task.actions.iter().any(|action| self.right_to(action, by, None, now).is_ok())
+            task.actions.iter().any(|action| self.rights_to(action, by, None, now).is_ok())
         })
     }
 

@@ -172,7 +172,9 @@ impl Work {
             if self.assignee.is_some() && !is_assignee && action.need == 1 {
                 continue;
             }
-            let Ok(on_behalf_of) = self.right_to(action, actor, None, now) else { continue };
+            let Ok(rights) = self.rights_to(action, actor, None, now) else { continue };
+            // Of several, the one whose turn it is first; the command says whose it uses.
+            let on_behalf_of = rights.into_iter().next().flatten();
             waiting.why.insert(match &on_behalf_of {
                 Some(_) => Reason::Delegated,
                 None if action.candidates.iter().any(|person| **person == *actor.subject) => {

@@ -422,9 +422,9 @@ fn a_draft_is_nobody_elses_business() {
     let mut case = Case::drafted(&sam(), json!({"amount": 5000}));
     let comment = || Act::Comment { text: "hurry up".to_owned() };
     refused_as_not_permitted(case.act(&reviewer("rita"), comment()));
-    assert!(!case.state.concerns(&case.form, &reviewer("rita")));
+    assert!(!case.state.concerns(&case.form, &reviewer("rita"), case.now));
     case.submit_draft(&sam()).expect("submitted");
-    assert!(case.state.concerns(&case.form, &reviewer("rita")));
+    assert!(case.state.concerns(&case.form, &reviewer("rita"), case.now));
     case.act(&reviewer("rita"), comment()).expect("heard");
 }
 
@@ -433,11 +433,15 @@ fn a_draft_that_was_withdrawn_stays_nobody_elses_business() {
     let mut draft = Case::drafted(&sam(), json!({"amount": 5000}));
     draft.act(&sam(), Act::Withdraw { reason: None }).expect("withdrawn");
     assert!(
-        !draft.state.concerns(&draft.form, &reviewer("rita")) && draft.state.concerns(&draft.form, &sam())
+        !draft.state.concerns(&draft.form, &reviewer("rita"), draft.now)
+            && draft.state.concerns(&draft.form, &sam(), draft.now)
     );
     refused_as_not_permitted(draft.act(&reviewer("rita"), Act::Comment { text: "why?".to_owned() }));
     let mut submitted = Case::drafted(&sam(), json!({"amount": 5000}));
     submitted.submit_draft(&sam()).expect("submitted");
     submitted.act(&sam(), Act::Withdraw { reason: None }).expect("withdrawn");
-    assert!(submitted.state.concerns(&submitted.form, &reviewer("rita")), "they saw it before");
+    assert!(
+        submitted.state.concerns(&submitted.form, &reviewer("rita"), submitted.now),
+        "they saw it before"
+    );
 }

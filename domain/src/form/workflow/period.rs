@@ -48,13 +48,14 @@ impl Period {
         DateTime::from_timestamp(start.timestamp(), 0)
     }
 
-    /// The time that lies this long after `start`, in whole seconds; `None` beyond the end of the calendar.
+    /// The time that lies this long after `start`, or up to a second more, in whole seconds; `None` beyond the end of the calendar.
     pub fn after(self, start: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let end = start
             .checked_add_months(Months::new(self.months))?
             .checked_add_days(Days::new(u64::from(self.days)))?
             .checked_add_signed(TimeDelta::seconds(i64::from(self.seconds)))?;
-        DateTime::from_timestamp(end.timestamp(), 0)
+        let begun = i64::from(end.timestamp_subsec_nanos() > 0);
+        DateTime::from_timestamp(end.timestamp() + begun, 0)
     }
 }
 
@@ -85,7 +86,7 @@ mod tests {
     #[test]
     fn a_period_follows_the_calendar() {
         for (period, start, end) in [
-            ("P3D", "2026-02-27T10:00:00.75Z", "2026-03-02T10:00:00Z"),
+            ("P3D", "2026-02-27T10:00:00.75Z", "2026-03-02T10:00:01Z"),
             ("P1M", "2026-01-31T09:00:00Z", "2026-02-28T09:00:00Z"),
             ("P1M", "2028-01-31T09:00:00Z", "2028-02-29T09:00:00Z"),
             ("P1Y", "2028-02-29T00:00:00Z", "2029-02-28T00:00:00Z"),

@@ -30,6 +30,44 @@ fn a_delegation_holds_in_its_time_and_returns_to_its_owner() {
 }
 
 #[test]
+fn a_submission_concerns_a_delegate_only_while_the_delegation_holds() {
+    let mut case = Case::in_review();
+    let (dora, day) = (person("dora", &[]), TimeDelta::days(1));
+    let (starts_at, ends_at) = (Some(case.now + day), Some(case.now + day * 2));
+    let to = "dora".to_owned();
+    case.act(&reviewer("rita"), Act::Delegate { to, starts_at, ends_at, reason: None }).expect("delegated");
+    for (after, concerned) in [(0, false), (1, true), (2, false)] {
+        let now = case.now + day * after;
+        assert_eq!(case.state.concerns(&case.form, &dora, now), concerned, "after {after} days");
+    }
+    refused_as_not_permitted(case.act(&dora, Act::Comment { text: "early".to_owned() }));
+    case.now += day;
+    case.act(&dora, Act::Comment { text: "in time".to_owned() }).expect("heard");
+}
+
+#[test]
+fn a_delegate_of_several_people_says_for_whom() {
+    let mut case = Case::in_review();
+    for owner in ["rita", "rolf"] {
+        case.act(&reviewer(owner), delegate("dora")).expect("delegated");
+    }
+    let dora = person("dora", &[]);
+    let of = vec!["rita".to_owned(), "rolf".to_owned()];
+    assert_eq!(case.take(&dora, "approve"), Err(SubmissionError::OnBehalfOfRequired { of }));
+    let mut for_rolf = take("approve");
+    if let Act::Take { on_behalf_of, .. } = &mut for_rolf {
+        *on_behalf_of = Some("rolf".to_owned());
+    }
+    case.act(&dora, for_rolf).expect("for rolf");
+    assert_eq!(case.have(), 1);
+
+    let mut own = Case::in_review();
+    own.act(&reviewer("rolf"), delegate("rita")).expect("delegated");
+    own.act(&reviewer("otto"), delegate("rita")).expect("delegated");
+    own.take(&reviewer("rita"), "approve").expect("by her own right");
+}
+
+#[test]
 fn a_delegation_holds_with_the_roles_its_owner_had_also_when_the_owner_lost_them() {
     let mut case = Case::in_review();
     case.act(&reviewer("rita"), delegate("dora")).expect("delegated");

@@ -34,7 +34,7 @@ fn guards_and_delegations_see_the_role_as_it_is_on_the_form() {
 #[test]
 fn a_submission_concerns_who_has_a_role_for_its_form() {
     let case = Case::in_review();
-    let concerns = |roles: &[&str]| case.state.concerns(&case.form, &person("eve", roles));
+    let concerns = |roles: &[&str]| case.state.concerns(&case.form, &person("eve", roles), case.now);
     assert!(concerns(&["reviewer"]) && concerns(&["reviewer@expense"]));
     assert!(!concerns(&["reviewer@permit"]) && !concerns(&["submitter@expense"]) && !concerns(&[]));
 }

@@ -105,16 +105,16 @@ fn one_delegate_of_two_owners_is_one_pair_of_eyes() {
     let mut case = Case::in_review();
     case.act(&reviewer("rita"), delegate("dora")).expect("delegated");
     case.act(&reviewer("rob"), delegate("dora")).expect("delegated");
-    case.take(&person("dora", &[]), "approve").expect("for rita");
-    refused_as_approved_already(case.take(&person("dora", &[]), "approve"));
-    let for_rob = Act::Take {
+    let on_behalf_of = |owner: &str| Act::Take {
         transition: "approve".to_owned(),
         reason: None,
         data: None,
-        on_behalf_of: Some("rob".to_owned()),
+        on_behalf_of: Some(owner.to_owned()),
         signature: None,
     };
-    refused_as_approved_already(case.act(&person("dora", &[]), for_rob));
+    case.act(&person("dora", &[]), on_behalf_of("rita")).expect("for rita");
+    refused_as_approved_already(case.take(&person("dora", &[]), "approve"));
+    refused_as_approved_already(case.act(&person("dora", &[]), on_behalf_of("rob")));
     // Neither as oneself after acting for another.
     refused_as_approved_already(case.take(&reviewer("dora"), "approve"));
     assert_eq!(case.have(), 1);
