@@ -10,7 +10,7 @@ use std::time::Duration;
 use formledger_domain::TenantId;
 use formledger_projections::{
     Moments, OpenError, ProjectError, ReadModelPlace, ReadModelSettings, ReadModels, Replicas,
-    RunnerSettings, remove_stale_shadows,
+    RunnerSettings, ShadowFolder, remove_stale_shadows,
 };
 use formledger_store::{Restoration, Store, StoreError, StoreSettings};
 use futures_util::FutureExt;
@@ -80,6 +80,26 @@ pub enum StartError {
     Replica(#[source] OpenError),
 }
 
+/// Where a server keeps shadows: in a folder of its own, so that another server on the same data folder leaves them alone.
+pub struct Shadows {
+    data: PathBuf,
+    own: Option<ShadowFolder>,
+}
+
+impl Shadows {
+    /// Where that cannot be made, the rest of the server goes on.
+    fn new(data: &Path) -> Self {
+        let own = ShadowFolder::of_server(data);
+        let failed = |error: &std::io::Error| tracing::warn!(%error, path = %data.display(), "there is no folder for past moments and shadow replays");
+        Self { data: data.to_owned(), own: own.inspect_err(failed).ok() }
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        self.own.as_ref().map_or(&self.data, ShadowFolder::path)
+    }
+}
+
 /// What handlers share.
 pub struct Api {
     /// How the application was configured.
@@ -92,6 +112,8 @@ pub struct Api {
     pub read_models: Replicas,
     /// Read models of past moments.
     pub moments: Moments,
+    /// Where those, and the shadows of replays, are.
+    pub shadows: Shadows,
     /// Which tenants exist.
     pub tenants: Tenants,
     /// What their own streams say of tenants.
@@ -143,7 +165,7 @@ impl App {
         let (listener, address) = listen(settings.listen).await?;
         let store = open_ledger(&settings.storage, settings.append_batch_max).await?;
         if let Err(error) = remove_stale_shadows(&settings.storage.data) {
-            tracing::warn!(%error, "files of a replay that was killed could not be removed");
+            tracing::warn!(%error, "files of a server of an earlier version could not be removed");
         }
         let attachments = AttachmentStore::open(&settings.storage.data, &settings.storage.attachments)?;
         attachments.prepare()?;
@@ -154,10 +176,12 @@ impl App {
             tracing::warn!("the secret has fewer than 32 bytes, so tokens could be forged by trying");
         }
         let (stop, stopping) = watch::channel(false);
-        let folder = settings.storage.data.clone();
+        let shadows = Shadows::new(&settings.storage.data);
+        let folder = shadows.path().to_owned();
         let moments = Moments::new(store.clone(), read_models.clone(), folder, settings.moments.clone());
         let api = Api {
             moments,
+            shadows,
             tenants: Tenants::new(settings.provisioned_tenants),
             tenant_states: TenantStates::new(),
             audit: AuditLog::new(),

@@ -24,7 +24,6 @@ use crate::projector::{BatchLimits, ProjectError, Projector};
 use crate::read_models::{OpenError, ReadModelSettings, ReadModels};
 use crate::replicas::Replicas;
 pub use folder::ShadowFolder;
-use folder::remove_abandoned;
 use rows::Compared;
 
 /// One batch of a shadow: small, because live queries and projectors share the cores and the disk with it.
@@ -358,8 +357,7 @@ pub fn shadow_file(folder: &Path, name: impl std::fmt::Display) -> PathBuf {
     folder.join(format!("{FILE_PREFIX}{name}.db"))
 }
 
-/// Removes what shadows of killed processes left in `folder`. Only for the process that serves from the folder, before its first shadow; those
-/// of others that run beside it are in a [`ShadowFolder`] each and stay.
+/// Removes what killed servers of earlier versions left in `folder`, whose shadows lay there itself. What lies in a [`ShadowFolder`] stays.
 ///
 /// # Errors
 /// When the folder cannot be read or a file not be removed.
@@ -370,5 +368,5 @@ pub fn remove_stale_shadows(folder: &Path) -> Result<(), std::io::Error> {
             std::fs::remove_file(entry.path())?;
         }
     }
-    remove_abandoned(folder)
+    Ok(())
 }

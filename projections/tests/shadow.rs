@@ -191,19 +191,23 @@ async fn more_differences_than_are_told_are_counted_and_files_of_a_killed_proces
 #[tokio::test]
 async fn a_server_that_starts_leaves_the_shadow_of_a_replay_beside_it_alone() {
     let world = world(On::Sqlite).await;
-    let folder = ShadowFolder::make(world.folder()).expect("a folder");
+    let folder = ShadowFolder::of_replay(world.folder()).expect("a folder");
     let file = shadow_file(folder.path(), "replay");
     let mut replay = Shadow::begin(&world.store, &live(&world), &file, &slug("acme"), &ReadModel::ALL)
         .await
         .expect("begins");
     replay.advance(Position(10)).await.expect("advances");
     // A killed process leaves its folder, and nobody holds the lock any more.
-    let killed = world.folder().join("replay-of-a-killed-process");
-    std::fs::create_dir(&killed).expect("a folder");
-    std::fs::write(killed.join("in-use"), "").expect("a file");
+    let killed = ["replay-of-a-killed-process", "serve-by-a-killed-process"];
+    let killed = killed.map(|name| world.folder().join(name));
+    for folder in &killed {
+        std::fs::create_dir(folder).expect("a folder");
+        std::fs::write(folder.join("in-use"), "").expect("a file");
+        std::fs::write(shadow_file(folder, "moment"), "").expect("a file");
+    }
     remove_stale_shadows(world.folder()).expect("removes what is stale");
-    let other = ShadowFolder::make(world.folder()).expect("another folder");
-    assert!(file.exists() && other.path().exists() && !killed.exists());
+    let other = ShadowFolder::of_server(world.folder()).expect("another folder");
+    assert!(file.exists() && other.path().exists() && !killed.iter().any(|folder| folder.exists()));
     let compared = replay.compare(&live(&world), 0).await.expect("compares");
     assert!(compared.read_models.iter().all(|read_model| read_model.differences == 0), "{compared:?}");
     replay.remove().await;

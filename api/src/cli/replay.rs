@@ -120,8 +120,7 @@ async fn shadow(
     let own = open_read_models(storage).await?;
     let replicas = open_replicas(&own, &arguments.storage.replicas()?, true).await?;
     let live = Replicas::new(own, replicas);
-    // Not beside the files of a server's own shadows, which it removes when it starts.
-    let folder = ShadowFolder::make(&storage.data)?;
+    let folder = ShadowFolder::of_replay(&storage.data)?;
     let file = shadow_file(folder.path(), "replay");
     let mut shadow = Shadow::begin(store, &live, &file, &arguments.tenant, &followed).await?;
     let compared = compare(&mut shadow, &live, to).await;

@@ -32,7 +32,7 @@ pub async fn run(api: &Arc<Api>, replay: &Arc<Replay>, followed: &[ReadModel]) -
 }
 
 async fn work(api: &Api, replay: &Replay, followed: &[ReadModel]) -> Result<(), ApiError> {
-    let file = shadow_file(&api.settings.storage.data, replay.id);
+    let file = shadow_file(api.shadows.path(), replay.id);
     let mut shadow = Shadow::begin(&api.store, &api.read_models, &file, &replay.tenant, followed).await?;
     let mut ended = replay.follow();
     let worked = tokio::select! {

@@ -1,18 +1,20 @@
-//! Folders for the shadows of processes that run beside a server, such as `formledger replay`: a server that starts removes what it left itself, and
-//! must not take away what another process is writing.
+//! Folders for the shadows of a process, a server or a tool that runs beside one: who starts removes what killed processes left, and must not take
+//! away what another one is writing.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::Error;
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-/// How folders of their own are called in a data folder. Not as shadows' files, by which a server that starts knows what is its own.
-const FOLDER_PREFIX: &str = "replay-";
+/// How they are called in a data folder, before something of their own.
+const FOLDER_PREFIXES: [&str; 2] = ["replay-", "serve-"];
+/// How one is called until it is locked.
+const MAKING_PREFIX: &str = "making-";
 /// The file in it that its process holds a lock on as long as it lives.
 const LOCK_FILE: &str = "in-use";
 
-/// A folder for the shadows of a process that does not serve from the data folder and runs beside one that does; removed with this.
+/// A folder for the shadows of a process; removed with this.
 #[derive(Debug)]
 pub struct ShadowFolder {
     path: PathBuf,
@@ -20,16 +22,33 @@ pub struct ShadowFolder {
 }
 
 impl ShadowFolder {
-    /// Makes one in `data`, and removes those that killed processes left there.
+    /// Makes one in `data` for a server, and removes those that killed processes left there.
     ///
     /// # Errors
     /// When the file system does not let us.
-    pub fn make(data: &Path) -> Result<Self, Error> {
-        remove_abandoned(data)?;
-        let path = data.join(format!("{FOLDER_PREFIX}{}", Uuid::now_v7()));
-        std::fs::create_dir(&path)?;
-        let lock = File::create(path.join(LOCK_FILE))?;
+    pub fn of_server(data: &Path) -> Result<Self, Error> {
+        Self::make(data, FOLDER_PREFIXES[1])
+    }
+
+    /// The same for a replay that runs beside a server.
+    ///
+    /// # Errors
+    /// When the file system does not let us.
+    pub fn of_replay(data: &Path) -> Result<Self, Error> {
+        Self::make(data, FOLDER_PREFIXES[0])
+    }
+
+    fn make(data: &Path, prefix: &str) -> Result<Self, Error> {
+        if let Err(error) = remove_abandoned(data) {
+            tracing::warn!(%error, path = %data.display(), "what shadows of killed processes left could not be removed");
+        }
+        let id = Uuid::now_v7();
+        // Locked before it has a name by which it would be looked at.
+        let (making, path) = (data.join(format!("{MAKING_PREFIX}{id}")), data.join(format!("{prefix}{id}")));
+        std::fs::create_dir(&making)?;
+        let lock = File::create(making.join(LOCK_FILE))?;
         lock.lock()?;
+        std::fs::rename(&making, &path)?;
         Ok(Self { path, _locked: lock })
     }
 
@@ -41,23 +60,37 @@ impl ShadowFolder {
 
 impl Drop for ShadowFolder {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.path) {
-            tracing::warn!(%error, path = %self.path.display(), "a replay's folder could not be removed");
+        if let Err(error) = remove(&self.path) {
+            tracing::warn!(%error, path = %self.path.display(), "a folder for shadows could not be removed");
         }
     }
 }
 
-/// Removes folders whose process is gone. One without its lock's file is just being made.
-pub(super) fn remove_abandoned(data: &Path) -> Result<(), Error> {
+/// Removes folders whose process is gone.
+fn remove_abandoned(data: &Path) -> Result<(), Error> {
     for entry in std::fs::read_dir(data)? {
         let entry = entry?;
-        if !entry.file_name().to_string_lossy().starts_with(FOLDER_PREFIX) {
+        let (name, is_folder) = (entry.file_name(), entry.file_type()?.is_dir());
+        if !is_folder || !FOLDER_PREFIXES.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
             continue;
         }
-        let Ok(lock) = File::open(entry.path().join(LOCK_FILE)) else { continue };
+        // For writing, without which some network file systems give no lock.
+        let lock = OpenOptions::new().read(true).write(true).open(entry.path().join(LOCK_FILE));
+        let Ok(lock) = lock else { continue };
         if lock.try_lock().is_ok() {
-            std::fs::remove_dir_all(entry.path())?;
+            remove(&entry.path())?;
         }
     }
     Ok(())
+}
+
+/// Removes a folder, what tells that it is abandoned last.
+fn remove(folder: &Path) -> Result<(), Error> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name() != LOCK_FILE {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    std::fs::remove_dir_all(folder)
 }
