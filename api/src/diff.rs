@@ -233,6 +233,7 @@ pub async fn tenant(call: Call) -> Result<Response, ApiError> {
     };
     // The earlier moment first: the later one is folded on from it.
     let before = query.reader_at(from).await?;
+    let time = to.time();
     let (to, cursor) = query.go_to(to, ReadModel::Submissions, cursor).await?;
     let to = to.unwrap_or(from);
     let after = &query.reader;
@@ -244,7 +245,7 @@ pub async fn tenant(call: Call) -> Result<Response, ApiError> {
         cursor,
         ..SubmissionQuery::default()
     };
-    let page = after.submissions(&selection).await?.at(Some(to));
+    let page = after.submissions(&selection).await?.at(Some(to), time);
     let ids: Vec<SubmissionId> = page.items.iter().map(|row| row.submission_id).collect();
     let earlier = before.submissions_by_id(&ids).await?.value;
     let counted =

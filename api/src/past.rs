@@ -46,6 +46,16 @@ impl Asked {
     }
 }
 
+impl Asked {
+    /// The time that was asked for, if any.
+    pub fn time(self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Time(time) => Some(time),
+            Self::Now | Self::Position(_) => None,
+        }
+    }
+}
+
 impl QueryCall {
     /// The position at which the ledger ended at a moment; `None` for the present.
     ///
@@ -83,7 +93,7 @@ impl QueryCall {
             None => None,
             Some(cursor) => {
                 // Pages of a time stay where the first one was, also when that time was not over yet.
-                let (moment, rest) = Cursor::moment(&cursor).ok_or_else(of_another_moment)?;
+                let (moment, rest) = Cursor::moment(&cursor, asked.time()).ok_or_else(of_another_moment)?;
                 let fits = match asked {
                     Asked::Time(_) => moment <= position,
                     Asked::Now | Asked::Position(_) => moment == position,

@@ -48,7 +48,7 @@ pub async fn list(call: Call) -> Result<Response, ApiError> {
     query.finish_params()?;
     let (moment, cursor) = query.go_to(asked, ReadModel::Submissions, cursor).await?;
     let page = query.reader.submissions(&SubmissionQuery { limit, cursor, ..selection }).await?;
-    answer(page.position, &page.at(moment))
+    answer(page.position, &page.at(moment, asked.time()))
 }
 
 /// One submission.

@@ -36,5 +36,5 @@ pub async fn list(call: Call) -> Result<Response, ApiError> {
     let (moment, cursor) = query.go_to(asked, ReadModel::Tasks, cursor).await?;
     let now = query.time_then(asked, moment).await?;
     let page = query.reader.tasks(&TaskQuery { actor, now, form, limit, cursor }).await?;
-    answer(page.position, &page.at(moment))
+    answer(page.position, &page.at(moment, asked.time()))
 }

@@ -3,6 +3,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, Utc};
 use formledger_domain::Position;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -22,20 +23,31 @@ impl Cursor {
         &self.0
     }
 
-    /// The end of a page of what was at a moment: it stays there.
-    pub(crate) fn at(self, moment: Position) -> Self {
-        Self(format!("{moment}{OF_MOMENT}{}", self.0))
+    /// The end of a page of what was at a moment, asked for by its position or by a time: it stays there.
+    pub(crate) fn at(self, moment: Position, time: Option<DateTime<Utc>>) -> Self {
+        let time = time.map_or(String::new(), |time| format!("{OF_TIME}{}", time.timestamp_micros()));
+        Self(format!("{moment}{time}{OF_MOMENT}{}", self.0))
     }
 
-    /// The moment that a cursor of the past stays at, and the cursor there; `None` for one of the present.
-    pub fn moment(text: &str) -> Option<(Position, &str)> {
+    /// The moment that a cursor of the past stays at, in a query by position or by `time`, and the cursor there; `None` for one of the present, and for one of
+    /// another time.
+    pub fn moment(text: &str, time: Option<DateTime<Utc>>) -> Option<(Position, &str)> {
         let (moment, rest) = text.split_once(OF_MOMENT)?;
+        let (moment, of_time) = match moment.split_once(OF_TIME) {
+            Some((moment, micros)) => (moment, Some(micros.parse::<i64>().ok()?)),
+            None => (moment, None),
+        };
+        if of_time != time.map(|time| time.timestamp_micros()) {
+            return None;
+        }
         Some((Position(moment.parse().ok()?), rest))
     }
 }
 
 /// Stands between the moment and the rest; no character of base64.
 const OF_MOMENT: char = '.';
+/// Stands between its position and the time that was asked for.
+const OF_TIME: char = '~';
 
 /// A text that is not a cursor of this query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -97,12 +109,18 @@ mod tests {
     #[test]
     fn a_cursor_of_a_past_moment_says_which_and_is_none_of_the_present() {
         let query = Fingerprint::of(["acme"]);
-        let cursor = write(query, &7).at(Position(41));
-        assert_eq!(read::<u64>(query, cursor.as_str()), Err(InvalidCursor));
-        let (moment, rest) = Cursor::moment(cursor.as_str()).expect("a moment");
-        assert_eq!((moment, read::<u64>(query, rest)), (Position(41), Ok(7)));
-        for text in ["", ".", "x.y", "-1.y", write(query, &7).as_str()] {
-            assert_eq!(Cursor::moment(text), None, "{text}");
+        let times = [None, DateTime::from_timestamp(1_000, 7_000), DateTime::from_timestamp(1_000, 8_000)];
+        for time in times {
+            let cursor = write(query, &7).at(Position(41), time);
+            assert_eq!(read::<u64>(query, cursor.as_str()), Err(InvalidCursor));
+            let (moment, rest) = Cursor::moment(cursor.as_str(), time).expect("a moment");
+            assert_eq!((moment, read::<u64>(query, rest)), (Position(41), Ok(7)));
+            for other in times.into_iter().filter(|other| *other != time) {
+                assert_eq!(Cursor::moment(cursor.as_str(), other), None, "of {time:?} for {other:?}");
+            }
+        }
+        for text in ["", ".", "x.y", "-1.y", "1~.y", "1~x.y", write(query, &7).as_str()] {
+            assert_eq!(Cursor::moment(text, None), None, "{text}");
         }
     }
 

@@ -86,10 +86,10 @@ pub struct TaskPage {
 }
 
 impl TaskPage {
-    /// The same page with a cursor that stays at `moment`; unchanged where that is the present.
-    pub fn at(mut self, moment: Option<Position>) -> Self {
+    /// The same page with a cursor that stays at `moment`, of queries for `time` where that was asked for; unchanged where the moment is the present.
+    pub fn at(mut self, moment: Option<Position>, time: Option<DateTime<Utc>>) -> Self {
         if let Some(moment) = moment {
-            self.next_cursor = self.next_cursor.map(|cursor| cursor.at(moment));
+            self.next_cursor = self.next_cursor.map(|cursor| cursor.at(moment, time));
         }
         self
     }

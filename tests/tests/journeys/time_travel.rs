@@ -72,9 +72,29 @@ async fn pages_stay_at_their_moment_while_others_write() {
         assert!(second.submission_ids().iter().all(|id| !first.submission_ids().contains(id)), "{moment}");
         let elsewhere = format!("/v1/submissions?form=expense&limit=3&at_position=2&cursor={cursor}");
         stage.admin.get(&elsewhere).await.expect_problem(400, "cursor-invalid");
+        let another =
+            format!("/v1/submissions?form=expense&limit=3&at_time=2998-01-01T00:00:00Z&cursor={cursor}");
+        stage.admin.get(&another).await.expect_problem(400, "cursor-invalid");
         let now = format!("/v1/submissions?form=expense&limit=3&cursor={cursor}");
         stage.admin.get(&now).await.expect_problem(400, "cursor-invalid");
     }
+}
+
+#[tokio::test]
+async fn another_server_in_the_same_folder_takes_no_moment_away() {
+    let (stage, moments) = four_claims().await;
+    let at = |position: u64| format!("/v1/submissions?at_position={position}");
+    stage.admin.get(&at(moments[1].0)).header("Prefer", "wait=30").await.expect(200);
+    let another = stage.installation.serve().await;
+    assert!(another.stop().await.success());
+    for (position, _) in &moments {
+        stage.admin.get(&at(*position)).header("Prefer", "wait=30").await.expect(200);
+    }
+    let folders = || std::fs::read_dir(stage.installation.data()).expect("a folder");
+    let of_servers = folders()
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("serve-"));
+    assert_eq!(of_servers.count(), 1, "the other one took its own with it");
 }
 
 #[tokio::test]
