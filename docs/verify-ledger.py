@@ -75,9 +75,12 @@ def main() -> None:
     frontier, sequences, tenant, position, previous, at_position = [], {}, None, 0, "", None
     with open(given.export, encoding="utf-8") as lines:
         for line in lines:
-            members = raw_members(line.rstrip("\n"))
-            event = {name: json.loads(members[name]) for name in (*ENVELOPE, "leaf_hash")}
             position += 1
+            try:
+                members = raw_members(line.rstrip("\n"))
+                event = {name: json.loads(members[name]) for name in (*ENVELOPE, "leaf_hash")}
+            except (ValueError, IndexError, KeyError) as error:
+                fail(f"line {position} is not a whole event: {error!r}")
             tenant = tenant or event["tenant"]
             stream = (event["aggregate_type"], event["aggregate_id"])
             if event["tenant"] != tenant:
@@ -95,6 +98,8 @@ def main() -> None:
             push(frontier, leaf)
             if position == given.position:
                 at_position = root(frontier).hex()
+    if tenant is None:
+        fail("the export holds no event")
     computed = root(frontier).hex()
     compared = at_position if given.position else computed
     if given.position and compared is None:

@@ -16,6 +16,8 @@ mod verify;
 
 use std::process::ExitCode;
 
+use chrono::Utc;
+use formledger_domain::{Position, TenantContext, TenantId};
 use formledger_store::{Store, StoreError, StoreSettings};
 
 use crate::app::{StartError, ledger_file, open_ledger};
@@ -73,6 +75,22 @@ async fn readable_ledger(storage: &Storage) -> anyhow::Result<Store> {
             .map_err(StartError::from)?),
         None => existing_ledger(storage).await,
     }
+}
+
+/// Refuses a name that nobody has: what a tool says of no events at all would be taken for an answer.
+async fn existing_tenant(store: &Store, tenant: &TenantId) -> anyhow::Result<()> {
+    let context = TenantContext::system(tenant.clone(), "look", Utc::now());
+    // One whose head is damaged is there, and so is one whose head is gone: its events are looked for, which reads those of all.
+    let is_there = match store.ledger(&context).head().await {
+        Ok(head) => head.position > Position::START,
+        Err(StoreError::Damaged(_)) => true,
+        Err(error) => return Err(error.into()),
+    };
+    let named = |owner: &Result<TenantId, StoreError>| owner.as_ref().is_ok_and(|owner| owner == tenant);
+    if !is_there && !store.owners().await?.iter().any(named) {
+        return Err(ConfigError(format!("there is no tenant `{tenant}` in this ledger")).into());
+    }
+    Ok(())
 }
 
 /// Help and version go to standard output; anything else is one line, because scripts read it.

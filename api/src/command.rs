@@ -370,8 +370,16 @@ pub fn members<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, ApiError
 /// # Errors
 /// As [`members`].
 pub fn required_members<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    serde_json::from_value(parse(body)?)
-        .map_err(|error| ApiError::Malformed { code: "body-invalid", detail: error.to_string() })
+    let invalid = |detail| ApiError::Malformed { code: "body-invalid", detail };
+    let body = parse(body)?;
+    // A derived reader would take an array for the members in their order.
+    if !body.is_object() {
+        return Err(invalid("send an object".to_owned()));
+    }
+    serde_path_to_error::deserialize(body).map_err(|error| {
+        let (path, what) = (error.path().to_string(), error.inner());
+        invalid(if path == "." { what.to_string() } else { format!("`{path}`: {what}") })
+    })
 }
 
 /// A body without members.

@@ -110,10 +110,10 @@ pub struct TokenArgs {
     #[arg(long, env = "FORMLEDGER_SUBJECT")]
     pub subject: String,
     /// Roles, separated by commas
-    #[arg(long, env = "FORMLEDGER_ROLES", value_delimiter = ',', required = true)]
+    #[arg(long, env = "FORMLEDGER_ROLES", value_delimiter = ',', required = true, value_parser = role)]
     pub roles: Vec<String>,
     /// How long the token lasts, for example `90s`, `30m`, `1h`, `7d`
-    #[arg(long, env = "FORMLEDGER_TTL", default_value = "1h", value_parser = duration)]
+    #[arg(long, env = "FORMLEDGER_TTL", default_value = "1h", value_parser = some_time)]
     pub ttl: Duration,
     /// Secret that signs the token
     #[arg(long, env = "FORMLEDGER_JWT_SECRET", hide_env_values = true)]
@@ -340,6 +340,24 @@ fn position(text: &str) -> Result<Position, String> {
     match text.parse() {
         Ok(position) if position > 0 => Ok(Position(position)),
         _ => Err("a position is a whole number from 1".to_owned()),
+    }
+}
+
+/// Reads a [`duration`] that is not over at once.
+fn some_time(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("use some time, for example `1h`".to_owned()),
+        time => Ok(time),
+    }
+}
+
+/// Reads one of the roles between commas.
+fn role(text: &str) -> Result<String, String> {
+    let is_name = !text.is_empty() && !text.chars().any(char::is_whitespace);
+    if is_name {
+        Ok(text.to_owned())
+    } else {
+        Err("name roles between commas, for example `submitter,reviewer`".to_owned())
     }
 }
 

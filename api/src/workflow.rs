@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use formledger_domain::{
     Act, Approvals, SignatureGiven, Submission, SubmissionCommand, SubmissionEvent, WorkflowFact,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use warp::reply::Response;
 
@@ -74,7 +74,9 @@ pub struct Assignment {
 #[serde(deny_unknown_fields)]
 pub struct Delegation {
     /// The subject who may act for the caller on this submission; null ends delegations.
-    to: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>, required = true)]
+    to: Option<Option<String>>,
     /// Whose delegations end; the caller's own when missing. Others' only for an `admin`.
     from: Option<String>,
     /// Since when; at once when missing.
@@ -83,6 +85,11 @@ pub struct Delegation {
     ends_at: Option<DateTime<Utc>>,
     /// Why.
     reason: Option<String>,
+}
+
+/// A member that is there, with a value or null.
+fn given<'de, D: Deserializer<'de>>(member: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(member).map(Some)
 }
 
 /// The body of a withdrawal.
@@ -106,7 +113,7 @@ pub struct Withdrawal {
         (status = 404, description = "`not-found`: there is no such submission, or not for this caller. `transition-unknown`: no such transition."),
         (status = 409, description = "`not-in-state`, `already-approved`, or `guard-not-met`."),
         (status = 401, description = "`reauthentication-required`: the form wants signers to have shown their credentials lately; `max_age` says how lately, in seconds."),
-        (status = 422, description = "`reason-required`, `signature-required` or `signature-invalid` with what would be right in `errors[]`, or `submission-invalid` with `errors[]`."),
+        (status = 422, description = "`reason-required`, `on-behalf-of-required`, `signature-required` or `signature-invalid` with what would be right in `errors[]`, or `submission-invalid` with `errors[]`."),
     ))]
 pub async fn transition(call: Call, id: String, name: String) -> Result<Response, ApiError> {
     let call = CommandCall::read_optional(call).await?;
@@ -193,12 +200,16 @@ pub async fn delegate(call: Call, id: String) -> Result<Response, ApiError> {
     let call = CommandCall::read_optional(call).await?;
     let Delegation { from, to, starts_at, ends_at, reason } = members(&call.body)?;
     let act = match to {
-        Some(_) if from.is_some() => {
+        None => {
+            let detail = "`to` is missing: say who may act for you, or `null` to end delegations".to_owned();
+            return Err(ApiError::Malformed { code: "body-invalid", detail });
+        }
+        Some(Some(_)) if from.is_some() => {
             let detail = "`from` says whose delegations end; send `\"to\": null` with it".to_owned();
             return Err(ApiError::Malformed { code: "body-invalid", detail });
         }
-        Some(to) => Act::Delegate { to, starts_at, ends_at, reason },
-        None => Act::EndDelegation { from },
+        Some(Some(to)) => Act::Delegate { to, starts_at, ends_at, reason },
+        Some(None) => Act::EndDelegation { from },
     };
     run(&call, &id, act).await
 }

@@ -64,6 +64,10 @@ async fn run(store: &Store, arguments: &BacktestArgs, rules: &Value) -> anyhow::
     let head = ledger.head().await?.position;
     let from = arguments.from.unwrap_or(Position(1)).max(Position(1));
     let to = arguments.to.unwrap_or(head).min(head);
+    if to < from {
+        let what = format!("`--from` and `--to` name positions from 1 to {head}, in this order");
+        return Err(ConfigError(what).into());
+    }
 
     let started = Instant::now();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);

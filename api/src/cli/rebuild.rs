@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use formledger_projections::{ReadModel, RebuildProgress, RebuildRequest, rebuild as rebuild_read_models};
 
-use super::existing_ledger;
 use super::serve::runtime;
+use super::{existing_ledger, existing_tenant};
 use crate::app::read_model_place;
 use crate::config::{ConfigError, RebuildArgs};
 use crate::logging;
@@ -25,6 +25,9 @@ pub fn rebuild(arguments: &RebuildArgs) -> anyhow::Result<ExitCode> {
     let request = RebuildRequest { read_models, tenant: arguments.tenants.tenant.clone() };
     runtime()?.block_on(async {
         let store = existing_ledger(&storage).await?;
+        if let Some(tenant) = &request.tenant {
+            existing_tenant(&store, tenant).await?;
+        }
         let mut told = Instant::now();
         let progress = |progress: RebuildProgress| match progress {
             RebuildProgress::Folded { events, total }

@@ -11,8 +11,8 @@ use formledger_domain::{Attachment, Position, TenantContext, TenantId};
 use formledger_store::{Store, StoreError, VerifyProgress};
 
 use super::attached::Named;
-use super::readable_ledger;
 use super::serve::runtime;
+use super::{existing_tenant, readable_ledger};
 use crate::attachments::AttachmentStore;
 use crate::config::TenantsArgs;
 use crate::hex;
@@ -30,9 +30,15 @@ pub fn verify(arguments: &TenantsArgs) -> anyhow::Result<ExitCode> {
         let store = readable_ledger(&storage).await?;
         let attachments = AttachmentStore::open(&storage.data, &storage.attachments)?;
         let tenants = match &arguments.tenant {
-            Some(tenant) => vec![Ok(tenant.clone())],
+            Some(tenant) => {
+                existing_tenant(&store, tenant).await?;
+                vec![Ok(tenant.clone())]
+            }
             None => store.owners().await?,
         };
+        if tenants.is_empty() {
+            println!("nobody has a ledger here");
+        }
         let mut sound = true;
         for tenant in tenants {
             sound &= match tenant {

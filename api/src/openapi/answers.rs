@@ -371,7 +371,7 @@ pub struct Counts {
     /// `{form, state, count}`
     states: Vec<Value>,
     days: Vec<DayCount>,
-    /// `{form, rule, matched, value?, count}`
+    /// `{form, rule, matched, value?, count}`: what each rule said, as often as it was asked, which an amendment does again.
     outcomes: Vec<Value>,
     /// `{form, state, ended?: {count, mean_seconds, p50_seconds, p90_seconds, p99_seconds}, open: {count, since: [{day, count}]}}`: how long
     /// submissions were in a state before they went on, and since which day those are there that wait or are drafts.

@@ -69,6 +69,30 @@ async fn json_of_another_shape_is_refused_and_says_what_was_expected() {
 }
 
 #[tokio::test]
+async fn commands_take_objects_and_say_which_member_is_wrong() {
+    let stage = Stage::with_form("any", &anything("Anything")).await;
+    let made = stage.admin.submit("any", &json!({})).await.expect(201);
+    let path = |rest: &str| {
+        format!("/v1/submissions/{}/{rest}", made.json()["submission_id"].as_str().expect("an id"))
+    };
+    for (rest, body, said) in [
+        ("comments", json!(["hello"]), "send an object"),
+        ("withdraw", json!(["because"]), "send an object"),
+        ("withdraw", json!({ "reason": 5 }), "`reason`: "),
+        ("delegate", json!(["x", null, null, null, null]), "send an object"),
+        ("delegate", json!({}), "`to` is missing"),
+        ("delegate", json!({ "to": "d", "ends_at": "2026-12-05" }), "`ends_at`: "),
+        ("assign", json!({ "to": null }), "`to`: "),
+    ] {
+        let answer = stage.admin.post(&path(rest)).json(&body).await;
+        let problem = answer.expect_problem(400, "body-invalid");
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains(said)), "{body}: {problem}");
+    }
+    let settings = stage.admin.put("/v1/audit", &json!([true, false, true])).await;
+    settings.expect_problem(400, "body-invalid");
+}
+
+#[tokio::test]
 async fn numbers_that_others_would_round_are_refused_with_advice() {
     let stage = Stage::with_form("any", &anything("Anything")).await;
     let head = stage.head().await;

@@ -31,6 +31,11 @@ async fn a_mistake_in_the_configuration_is_one_line_and_exit_status_2() {
             &installation,
             vec!["token", "--tenant", "acme", "--subject", "s", "--roles", "admin", "--ttl", "soon"],
         ),
+        (
+            &installation,
+            vec!["token", "--tenant", "acme", "--subject", "s", "--roles", "admin", "--ttl", "0s"],
+        ),
+        (&installation, vec!["token", "--tenant", "acme", "--subject", "s", "--roles", "admin,,reviewer"]),
     ] {
         let finished = installation.run(&arguments).await;
         assert_eq!(finished.code, Some(2), "{arguments:?}: {} {}", finished.stdout, finished.stderr);
@@ -72,6 +77,11 @@ async fn verify_passes_on_what_the_product_wrote() {
     let installation = stopped_with_history().await;
     installation.run(&["verify"]).await.expect(0);
     installation.run(&["verify", "--tenant", "acme"]).await.expect(0);
+    // Nothing at all would be sound in a mistyped tenant.
+    for command in ["verify", "rebuild"] {
+        let finished = installation.run(&[command, "--tenant", "acne"]).await.expect(2);
+        assert!(finished.stderr.contains("no tenant `acne`"), "{}", finished.stderr);
+    }
 }
 
 #[tokio::test]
