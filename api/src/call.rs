@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use formledger_store::causes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
 use warp::reply::Response;
 
 use crate::access::Rule;
@@ -117,7 +117,14 @@ fn require_json(head: &Head) -> Result<(), ApiError> {
 }
 
 /// What the body is, without parameters such as `charset`.
+///
+/// # Errors
+/// 415 for one that is compressed (RFC 9110 section 15.5.16), 400 for header fields that are no text.
 pub fn media_type(head: &Head) -> Result<Option<&str>, ApiError> {
+    let coding = head.text(&CONTENT_ENCODING)?.map_or("identity", str::trim);
+    if !coding.eq_ignore_ascii_case("identity") {
+        return Err(ApiError::UnsupportedMediaType("it is, without `Content-Encoding`"));
+    }
     Ok(head.text(&CONTENT_TYPE)?.and_then(|value| value.split(';').next()).map(str::trim))
 }
 

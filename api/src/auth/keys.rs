@@ -4,6 +4,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use formledger_domain::{Actor, SUBJECT_BYTES_MAX, TenantId};
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
@@ -80,6 +82,9 @@ impl Keys {
     /// Checks signature, expiry and shape; `None` when anything about the token is not right.
     pub fn check(&self, token: &str) -> Option<Claims> {
         let header = jsonwebtoken::decode_header(token).ok()?;
+        if names_extensions(token) {
+            return None;
+        }
         let key = self.find(header.alg, header.kid.as_deref())?;
         let data = jsonwebtoken::decode::<Claims>(token, &key.decoding, &key.validation).ok()?;
         is_subject(&data.claims.sub).then_some(data.claims)
@@ -111,6 +116,13 @@ impl Key {
         }
         Self { decoding, validation }
     }
+}
+
+/// Whether a token must not be accepted by who does not know what `crit` of its header names (RFC 7515 section 4.1.11), which is nothing that we know.
+fn names_extensions(token: &str) -> bool {
+    let header = token.split('.').next().and_then(|header| URL_SAFE_NO_PAD.decode(header).ok());
+    let header = header.and_then(|json| serde_json::from_slice::<serde_json::Value>(&json).ok());
+    header.is_none_or(|header| header.get("crit").is_some())
 }
 
 /// Whether a text can be somebody: it stands in keys, logs and header fields, and for nobody else in the record.
@@ -187,4 +199,18 @@ fn signature_algorithm(jwk: &Jwk) -> Option<Algorithm> {
     };
     let for_this = jwk.common.key_algorithm.is_none_or(|stated| stated == name);
     (for_signatures && for_this).then_some(algorithm)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_that_must_be_understood_is_not() {
+        let token = |header: &str| format!("{}.e30.c2ln", URL_SAFE_NO_PAD.encode(header));
+        assert!(!names_extensions(&token(r#"{"alg":"HS256","typ":"JWT"}"#)));
+        for header in [r#"{"alg":"HS256","crit":["x"],"x":1}"#, r#"{"alg":"HS256","crit":[]}"#, "no JSON"] {
+            assert!(names_extensions(&token(header)), "{header}");
+        }
+    }
 }

@@ -156,6 +156,9 @@ async fn media_types_methods_and_paths_that_are_not_there_are_named() {
     let stage = Stage::with_form("any", &anything("Anything")).await;
     let text = stage.admin.post("/v1/forms/any/submissions").body("text/plain", "{\"data\":{}}").await;
     text.expect_any_problem(415);
+    let body = || stage.admin.post("/v1/forms/any/submissions").json(&json!({ "data": {} }));
+    body().header("Content-Encoding", "gzip").await.expect_problem(415, "media-type-unsupported");
+    body().header("Content-Encoding", "identity").await.expect(201);
     let charset = stage
         .admin
         .post("/v1/forms/any/submissions")
