@@ -201,6 +201,8 @@ pub async fn delegate(call: Call, id: String) -> Result<Response, ApiError> {
     let Delegation { from, to, starts_at, ends_at, reason } = members(&call.body)?;
     let act = match to {
         None => {
+            // Whom it does not concern is told that there is no such submission, whatever they sent.
+            pinned(&call, &id).await?;
             let detail = "`to` is missing: say who may act for you, or `null` to end delegations".to_owned();
             return Err(ApiError::Malformed { code: "body-invalid", detail });
         }

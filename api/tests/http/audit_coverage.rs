@@ -33,7 +33,7 @@ const NOT_WALKED: [(&str, u16, &str); 6] = [
 /// What there is to be refused about.
 struct Scene {
     server: Server,
-    /// Submissions by `sam`: under review, claimed by `rev1`, closed, drafts of a good and of a retired form.
+    /// Submissions by `sam`: under review (and delegated to `deputy` by two), claimed by `rev1`, closed, drafts of a good and of a retired form.
     open: String,
     claimed: String,
     closed: String,
@@ -111,6 +111,11 @@ impl Scene {
             format!("{open}/transitions/approve"),
         ] {
             send(&rev1, Method::POST, &format!("/v1/submissions/{path}"), &json!({})).await;
+        }
+        for owner in ["rev2", "rev3"] {
+            let owner = token("acme", owner, &["reviewer"]);
+            let path = format!("/v1/submissions/{open}/delegate");
+            send(&owner, Method::POST, &path, &json!({"to": "deputy"})).await;
         }
         send(&admin, Method::POST, "/v1/forms/old/retire", &Value::Null).await;
         let body = json!({"kind": "feed", "speed": "max"});
@@ -209,6 +214,7 @@ impl Scene {
             try_to(take, &[open, "remind"], "reviewer", &why, 409, "not-in-state"),
             try_to(take, &[open, "approve"], "reviewer", &why, 409, "already-approved").by("rev1"),
             try_to(take, &[open, "pay"], "reviewer", &why, 409, "guard-not-met"),
+            try_to(take, &[open, "approve"], "submitter", &why, 422, "on-behalf-of-required").by("deputy"),
             try_to(take, &[open, "reject"], "reviewer", &json!({}), 422, "reason-required"),
             try_to(
                 take,
