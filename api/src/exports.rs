@@ -24,19 +24,34 @@ const CHUNK_ROWS: usize = 128;
 
 const CSV_HEADER: &str = "submission_id,form,form_version,state,submitter,created_at,updated_at,sequence,position,data,outcomes\r\n";
 
+/// What an export takes, for the description.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "parameters are taken by name, as those of lists are")]
+struct Filters {
+    /// Only this form's.
+    form: Option<String>,
+    /// Only in this state.
+    state: Option<String>,
+    /// Only this person's.
+    submitter: Option<String>,
+    /// Only those that hold this text in a value.
+    q: Option<String>,
+    /// Conditions on indexed fields, as of `GET /v1/submissions`.
+    r#where: Option<Vec<String>>,
+    /// `created_at`, `updated_at` or an indexed field's pointer; `-` in front for descending.
+    sort: Option<String>,
+    /// As it was at this position of the ledger.
+    at_position: Option<u64>,
+    /// As it was at this time (RFC 3339).
+    at_time: Option<String>,
+    /// Wait until the data reach this position.
+    min_position: Option<u64>,
+}
+
 /// Submissions as CSV.
 #[utoipa::path(get, path = "/v1/exports/submissions.csv", tag = "exports", security(("bearer" = []), ("api-key" = [])),
-    params(
-        ("form" = Option<String>, Query, description = "Only this form's."),
-        ("state" = Option<String>, Query, description = "Only in this state."),
-        ("submitter" = Option<String>, Query, description = "Only this person's."),
-        ("q" = Option<String>, Query, description = "Only with this text in a value."),
-        ("where" = Option<Vec<String>>, Query, description = "Conditions on indexed fields, as of `GET /v1/submissions`."),
-        ("sort" = Option<String>, Query, description = "`created_at`, `updated_at` or an indexed field's pointer; `-` in front for descending."),
-        ("at_position" = Option<u64>, Query, description = "As it was at this position of the ledger."),
-        ("at_time" = Option<String>, Query, description = "As it was at this time (RFC 3339)."),
-        ("min_position" = Option<u64>, Query, description = "Wait until the data reach this position."),
-    ),
+    params(Filters),
     responses((status = 200, description = "RFC 4180, one submission a row; `data` and `outcomes` are JSON. Text that a spreadsheet would take for a formula has `'` in front. Filters, order and moment (`at_position`, `at_time`) as of `GET /v1/submissions`.", content_type = "text/csv")))]
 pub async fn csv(call: Call) -> Result<Response, ApiError> {
     let header = futures_util::stream::once(async { Ok(Bytes::from_static(CSV_HEADER.as_bytes())) });
@@ -51,17 +66,7 @@ pub async fn csv(call: Call) -> Result<Response, ApiError> {
 
 /// Submissions as NDJSON.
 #[utoipa::path(get, path = "/v1/exports/submissions.ndjson", tag = "exports", security(("bearer" = []), ("api-key" = [])),
-    params(
-        ("form" = Option<String>, Query, description = "Only this form's."),
-        ("state" = Option<String>, Query, description = "Only in this state."),
-        ("submitter" = Option<String>, Query, description = "Only this person's."),
-        ("q" = Option<String>, Query, description = "Only with this text in a value."),
-        ("where" = Option<Vec<String>>, Query, description = "Conditions on indexed fields, as of `GET /v1/submissions`."),
-        ("sort" = Option<String>, Query, description = "`created_at`, `updated_at` or an indexed field's pointer; `-` in front for descending."),
-        ("at_position" = Option<u64>, Query, description = "As it was at this position of the ledger."),
-        ("at_time" = Option<String>, Query, description = "As it was at this time (RFC 3339)."),
-        ("min_position" = Option<u64>, Query, description = "Wait until the data reach this position."),
-    ),
+    params(Filters),
     responses((status = 200, description = "One submission a line, as `GET /v1/submissions/{id}` shows it. Filters, order and moment (`at_position`, `at_time`) as of `GET /v1/submissions`.", content_type = "application/x-ndjson")))]
 pub async fn ndjson(call: Call) -> Result<Response, ApiError> {
     let (position, rows) = rows(call).await?;
