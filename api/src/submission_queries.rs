@@ -26,7 +26,7 @@ use crate::submissions::{ensure_readable, fold, submission_id};
         ("state" = Option<String>, Query, description = "Only in this state."),
         ("submitter" = Option<String>, Query, description = "Only this person's."),
         ("q" = Option<String>, Query, description = "Only those that hold this text in a value."),
-        ("where" = Option<Vec<String>>, Query, description = "`<field pointer><operator><value>` on a field that the form indexes; repeatable, at most 16 times; needs `form`."),
+        ("where" = Option<Vec<String>>, Query, description = "`<field pointer><operator><value>` on a field that the form indexes, with `=`, `!=`, `<`, `<=`, `>` or `>=`, such as `/amount>=100`; numbers, decimals and moments are compared by what they say (docs/lists.md). Repeatable, at most 16 times; needs `form`."),
         ("sort" = Option<String>, Query, description = "`created_at`, `updated_at` or an indexed field's pointer; `-` in front for descending."),
         ("limit" = Option<u32>, Query, description = "Items of a page, at most 500; 50 when missing."),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),

@@ -23,7 +23,7 @@ pub use attachments::{ATTACHMENT_BYTES_MAX, ATTACHMENTS_MAX, AttachmentRules};
 pub(crate) use candidate::Candidate;
 pub use candidate::OutcomeDifference;
 pub use command::{Form, FormCommand, FormError};
-pub use compiled::{CompiledForm, Refusal};
+pub use compiled::{CompiledForm, Refusal, TextKind};
 pub use definition::FormDefinition;
 pub use event::FormEvent;
 pub use problem::{DefinitionProblem, Severity, SourceSpan};

@@ -25,7 +25,7 @@ pub use context::{Actor, SUBJECT_BYTES_MAX, StreamId, TenantContext, role_scope}
 pub use form::{
     ANY_ITEM, ATTACHMENT_BYTES_MAX, ATTACHMENTS_MAX, AttachmentRules, CompiledForm, Constraints,
     DefinitionProblem, Field, FieldKind, Form, FormCommand, FormDefinition, FormError, FormEvent,
-    OutcomeDifference, Refusal, Severity, SourceSpan, VIOLATIONS_MAX, Verdict, Violation, Workflow,
+    OutcomeDifference, Refusal, Severity, SourceSpan, TextKind, VIOLATIONS_MAX, Verdict, Violation, Workflow,
 };
 pub use ids::{
     ApiKeyId, EventId, FormId, FormVersion, InvalidId, Position, Sequence, SubmissionId, TenantId,

@@ -37,6 +37,10 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../../migrations/sqlite/read-models/0006_field_keys.sql"),
         postgres: include_str!("../../migrations/postgres/read-models/0006_field_keys.sql"),
     },
+    Migration {
+        sqlite: include_str!("../../migrations/sqlite/read-models/0007_text_kinds.sql"),
+        postgres: include_str!("../../migrations/postgres/read-models/0007_text_kinds.sql"),
+    },
 ];
 
 /// One step, for each database.

@@ -4,6 +4,7 @@
 mod fields;
 mod key;
 mod matches;
+mod numeral;
 mod query;
 mod select;
 mod stored;
@@ -28,6 +29,7 @@ use crate::projection::{Projection, Said, Slice, Stop};
 use fields::{FieldValue, IndexedFields};
 use stored::StoredSubmission;
 
+pub(crate) use fields::{FIELD_TEXT_BYTES_MAX, is_number};
 pub(crate) use key::described as described_field_key;
 pub use query::{InvalidSort, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, Page, Sort, SortKey, SubmissionQuery};
 pub(crate) use query::{find, page};
@@ -116,7 +118,7 @@ impl<'a> Touching<'a> {
 
 impl Projection for SubmissionsProjection {
     const READ_MODEL: ReadModel = ReadModel::Submissions;
-    const VERSION: i64 = 2;
+    const VERSION: i64 = 3;
     const TABLES: &'static [&'static str] =
         &["submissions", "field_keys", "indexed_fields", "submission_fields"];
 
@@ -211,7 +213,7 @@ impl SubmissionsProjection {
             let event = &fact.event;
             match &fact.said {
                 Said::Form(FormEvent::Published { definition, form, version }) => {
-                    let indexed = Arc::new(IndexedFields::of_definition(definition));
+                    let indexed = Arc::new(IndexedFields::of_definition(definition, form, *version));
                     self.indexed.insert((slice.tenant.clone(), form.clone(), *version), indexed.clone());
                     let published = Published { tenant: slice.tenant, form, version: *version, indexed };
                     touching.published.push(published);

@@ -2,6 +2,7 @@
 
 mod support;
 
+use chrono::{DateTime, Utc};
 use formledger_domain::SubmissionId;
 use formledger_projections::{
     Comparison, Condition, Operand, PAGE_ITEMS_MAX, QueryError, Sort, SortKey, SubmissionQuery,
@@ -183,14 +184,43 @@ struct Modelled {
     form: &'static str,
     state: &'static str,
     submitter: &'static str,
-    /// At `/v` and `/w`.
-    values: [Value; 2],
+    /// At each of [`FIELDS`].
+    values: [Value; 4],
 }
+
+/// The indexed fields: two of any value, one of decimals, one of moments.
+const FIELDS: [&str; 4] = ["/v", "/w", "/d", "/t"];
 
 impl Modelled {
     fn at(&self, pointer: &str) -> &Value {
-        &self.values[usize::from(pointer == "/w")]
+        &self.values[FIELDS.iter().position(|field| *field == pointer).expect("an indexed field")]
     }
+}
+
+/// A schema for [`FIELDS`].
+fn schema() -> Value {
+    let any = json!({"type": ["string", "number", "boolean", "null"]});
+    let text = |format| json!({"type": "string", "format": format});
+    json!({"type": "object", "properties": {"v": any, "w": any, "d": text("decimal"), "t": text("date-time")}})
+}
+
+/// Decimals, and what a draft may hold instead.
+fn any_decimal() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec!["9.5", "10", "010.00", "-1", "+0.5", "-0", "100.25", "many", "", "1"])
+}
+
+/// Moments, some of them alike, and what a draft may hold instead.
+fn any_moment() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec![
+        "2026-01-31T23:30:00Z",
+        "2026-02-01T01:00:00+02:00",
+        "2026-01-31T23:00:00Z",
+        "2026-01-31T23:00:00.5Z",
+        "2026-01-31",
+        "2026-02",
+        "1969-12-31T23:59:59.999Z",
+        "soon",
+    ])
 }
 
 fn any_value() -> impl Strategy<Value = Value> {
@@ -208,7 +238,9 @@ fn any_submission() -> impl Strategy<Value = Modelled> {
     let form = prop_oneof![Just("claim"), Just("other")];
     let state = prop_oneof![Just("submitted"), Just("draft")];
     let submitter = prop_oneof![Just("ann"), Just("bob")];
-    let values = [any_value(), any_value()];
+    let decimal = prop_oneof![any_decimal().prop_map(Value::from), any_value()];
+    let moment = prop_oneof![any_moment().prop_map(Value::from), any_value()];
+    let values = (any_value(), any_value(), decimal, moment).prop_map(|(v, w, d, t)| [v, w, d, t]);
     (form, state, submitter, values).prop_map(|(form, state, submitter, values)| Modelled {
         id: SubmissionId(Uuid::now_v7()),
         form,
@@ -220,7 +252,7 @@ fn any_submission() -> impl Strategy<Value = Modelled> {
 }
 
 fn any_pointer() -> impl Strategy<Value = String> {
-    prop_oneof![Just("/v".to_owned()), Just("/w".to_owned())]
+    prop::sample::select(FIELDS.to_vec()).prop_map(str::to_owned)
 }
 
 fn any_query() -> impl Strategy<Value = SubmissionQuery> {
@@ -238,8 +270,9 @@ fn any_query() -> impl Strategy<Value = SubmissionQuery> {
         Just(Comparison::GreaterOrEqual),
     ];
     let operand = prop_oneof![
-        (-3i64..4).prop_map(|value| Operand::Number { value: value as f64, written: value.to_string() }),
-        prop_oneof![Just("a"), Just("b"), Just("1"), Just(""), Just("true")]
+        prop_oneof![(-3i64..4).prop_map(|number| number.to_string()), Just("9.50".to_owned())]
+            .prop_map(Operand::Number),
+        prop_oneof![Just("a"), Just("b"), Just("1"), Just(""), Just("true"), any_decimal(), any_moment()]
             .prop_map(|text| Operand::Text(text.to_owned())),
     ];
     let condition = (any_pointer(), comparison, operand)
@@ -263,26 +296,49 @@ fn any_query() -> impl Strategy<Value = SubmissionQuery> {
         })
 }
 
-/// What an indexed value compares by: kind, number, text.
-fn comparable(value: &Value) -> (u8, f64, String) {
+/// What an indexed value compares by: kind, number, text, moment.
+type Comparable = (u8, f64, String, Option<DateTime<Utc>>);
+
+fn comparable(pointer: &str, value: &Value) -> Comparable {
     match value {
-        Value::Number(number) => (1, number.as_f64().expect("small"), String::new()),
-        Value::String(text) => (2, 0.0, text.clone()),
-        Value::Bool(flag) => (2, 0.0, flag.to_string()),
-        _ => (0, 0.0, String::new()),
+        Value::Number(number) => (1, number.as_f64().expect("small"), String::new(), None),
+        Value::String(text) => said(pointer, text).unwrap_or((2, 0.0, text.clone(), None)),
+        Value::Bool(flag) => (2, 0.0, flag.to_string(), None),
+        _ => (0, 0.0, String::new(), None),
+    }
+}
+
+/// What a text says in a field of decimals or of moments.
+fn said(pointer: &str, text: &str) -> Option<Comparable> {
+    let decimal = || text.parse::<f64>().ok().map(|number| (1, number + 0.0, String::new(), None));
+    let moment = || {
+        let written = match text.len() {
+            7 => format!("{text}-01T00:00:00Z"),
+            10 => format!("{text}T00:00:00Z"),
+            _ => text.to_owned(),
+        };
+        written.parse().ok().map(|time| (3, 0.0, String::new(), Some(time)))
+    };
+    match pointer {
+        "/d" => decimal(),
+        "/t" => moment(),
+        _ => None,
     }
 }
 
 fn holds(condition: &Condition, value: &Value) -> bool {
-    let (kind, number, text) = comparable(value);
-    let equal = match &condition.operand {
-        Operand::Number { value, written } => kind == 1 && number == *value || kind == 2 && text == *written,
-        Operand::Text(wanted) => kind == 2 && text == *wanted,
+    let value = comparable(&condition.pointer, value);
+    let number = |written: &str| (1, written.parse::<f64>().expect("a number"), String::new(), None);
+    let wanted = match &condition.operand {
+        Operand::Number(written) => number(written),
+        Operand::Text(text) => said(&condition.pointer, text).unwrap_or((2, 0.0, text.clone(), None)),
     };
-    let ordering = match &condition.operand {
-        Operand::Number { value, .. } => (kind == 1).then(|| number.total_cmp(value)),
-        Operand::Text(wanted) => (kind == 2).then(|| text.cmp(wanted)),
+    let is_written_alike = match &condition.operand {
+        Operand::Number(written) => ["/v", "/w"].contains(&&*condition.pointer) && value.2 == *written,
+        Operand::Text(_) => false,
     };
+    let equal = value == wanted || is_written_alike;
+    let ordering = (value.0 == wanted.0).then(|| value.partial_cmp(&wanted).expect("JSON holds no NaN"));
     match condition.comparison {
         Comparison::Equal => equal,
         Comparison::NotEqual => !equal,
@@ -302,7 +358,7 @@ fn expected(model: &[Modelled], query: &SubmissionQuery) -> Vec<SubmissionId> {
         .filter(|row| query.conditions.iter().all(|condition| holds(condition, row.at(&condition.pointer))))
         .collect();
     if let SortKey::Field(pointer) = &query.sort.key {
-        let value = |row: &Modelled| comparable(row.at(pointer));
+        let value = |row: &Modelled| comparable(pointer, row.at(pointer));
         rows.sort_by(|a, b| value(a).partial_cmp(&value(b)).expect("JSON holds no NaN"));
     }
     if query.sort.descending {
@@ -333,11 +389,11 @@ fn agree_with_a_naive_model(on: On) {
         runtime.block_on(async {
             let mut world = World::new(on).await;
             for form in ["claim", "other"] {
-                world.tenant("acme").publish(form, 1, &["/v", "/w"]).await;
+                world.tenant("acme").publish_with(form, 1, schema(), &FIELDS).await;
             }
             for row in &model {
-                let [v, w] = &row.values;
-                let data = json!({"v": v, "w": w});
+                let [v, w, d, t] = &row.values;
+                let data = json!({"v": v, "w": w, "d": d, "t": t});
                 let event = match row.state {
                     "draft" => drafted(row.form, &data),
                     _ => submitted_by(row.form, &data, row.submitter),

@@ -88,7 +88,7 @@ async fn a_stop_before_a_publication_in_the_same_batch_stops_neither_the_tenant_
 
 async fn rows_of_a_version_that_an_earlier_binary_wrote_beyond_its_stop_do_not_stop_anybody(on: On) {
     let mut world = World::new(on).await;
-    world.tamper("INSERT INTO indexed_fields VALUES ('acme', 'claim', 1, '[\"/old\"]')").await;
+    world.tamper("INSERT INTO indexed_fields VALUES ('acme', 'claim', 1, '[\"/old\"]', NULL)").await;
     world.tenant("acme").publish("claim", 1, &["/n"]).await;
     world.tenant("acme").submit("claim", json!({"n": 1})).await;
     world.run_once().await;

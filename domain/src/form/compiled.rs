@@ -34,6 +34,17 @@ pub struct CompiledForm {
     remarks: Vec<DefinitionProblem>,
 }
 
+/// What the texts of a field say, by which they are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TextKind {
+    /// What is written, and no more.
+    Plain,
+    /// A decimal number: `format: decimal`, or what a rule computes as one.
+    Decimal,
+    /// A moment: `format: date-time`, or what a rule computes as one.
+    Timestamp,
+}
+
 /// Why data cannot be accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
@@ -126,6 +137,19 @@ impl CompiledForm {
     /// JSON Pointers of the fields that queries may filter and sort by.
     pub fn index(&self) -> &[String] {
         &self.index
+    }
+
+    /// What the texts of the field at `pointer` say; data that nobody checked, as those of drafts, may hold others.
+    pub fn text_kind(&self, pointer: &str) -> TextKind {
+        let names: Vec<_> = pointer::tokens(pointer).collect();
+        let slot = self.layout().slot(&names.iter().map(AsRef::as_ref).collect::<Vec<_>>());
+        let ty =
+            self.layout().slots().find(|(found, ..)| Some(*found) == slot).map(|(_, _, ty)| ty.non_null());
+        match ty {
+            Some(Type::Decimal) => TextKind::Decimal,
+            Some(Type::Timestamp) => TextKind::Timestamp,
+            _ => TextKind::Plain,
+        }
     }
 
     /// The form's fields, as a tree.

@@ -5,15 +5,19 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::ControlFlow;
 
-use formledger_domain::{CanonicalJson, place_computed, scan};
+use chrono::{DateTime, Utc};
+use formledger_domain::{
+    CanonicalJson, CompiledForm, FormDefinition, FormId, FormVersion, TextKind, place_computed, scan,
+};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::key::FieldPrefix;
+use super::numeral::Numeral;
 use crate::columns::beginning;
 
-/// The most bytes of a text that are kept for comparing; longer ones compare by their beginning.
+/// The most bytes of a text that are kept for comparing; longer ones are ordered by their beginning, and equal to nothing.
 pub(crate) const FIELD_TEXT_BYTES_MAX: usize = 1024;
 
 /// Levels down to which values are looked for level by level; each looks through all below it once more. Deeper ones are found in one walk.
@@ -25,19 +29,36 @@ pub(crate) enum FieldValue {
     /// Missing, `null`, an object or an array: nothing to compare.
     #[default]
     None,
-    Number(f64),
+    /// A number, or a text that says one in a field of [`TextKind::Decimal`].
+    Number(Numeral),
     /// A text, or `true` and `false`.
     Text(String),
+    /// What a text begins with that is too long.
+    Beginning(String),
+    /// A text that says a moment in a field of [`TextKind::Timestamp`].
+    Time(DateTime<Utc>),
 }
 
 impl FieldValue {
     pub(crate) fn text(text: &str) -> Self {
-        Self::Text(beginning(text, FIELD_TEXT_BYTES_MAX).to_owned())
+        match beginning(text, FIELD_TEXT_BYTES_MAX) {
+            whole if whole.len() == text.len() => Self::Text(text.to_owned()),
+            beginning => Self::Beginning(beginning.to_owned()),
+        }
+    }
+
+    /// What a text says in a field of this kind; `None` where it says nothing of the kind.
+    pub(crate) fn said(text: &str, kind: TextKind) -> Option<Self> {
+        match kind {
+            TextKind::Plain => None,
+            TextKind::Decimal => Numeral::of_decimal(text).map(Self::Number),
+            TextKind::Timestamp => moment(text).map(Self::Time),
+        }
     }
 
     fn of(value: &Value) -> Self {
         match value {
-            Value::Number(number) => number.as_f64().map_or(Self::None, Self::Number),
+            Value::Number(number) => Numeral::of_json(&number.to_string()).map_or(Self::None, Self::Number),
             Value::String(text) => Self::text(text),
             Value::Bool(flag) => Self::text(if *flag { "true" } else { "false" }),
             Value::Null | Value::Array(_) | Value::Object(_) => Self::None,
@@ -45,10 +66,28 @@ impl FieldValue {
     }
 }
 
+/// Whether a text is a JSON number that can be compared.
+pub(crate) fn is_number(text: &str) -> bool {
+    Numeral::of_json(text).is_some()
+}
+
+/// The moment that a text says (RFC 3339); a day or a month, which conditions name, begins in UTC.
+fn moment(text: &str) -> Option<DateTime<Utc>> {
+    let begins = |rest| DateTime::parse_from_rfc3339(&format!("{text}{rest}")).ok();
+    let time = match text.len() {
+        7 => begins("-01T00:00:00Z"),
+        10 => begins("T00:00:00Z"),
+        _ => begins(""),
+    };
+    time.map(|time| time.to_utc())
+}
+
 /// The fields that one form version indexes.
 #[derive(Debug, Default)]
 pub(crate) struct IndexedFields {
     pointers: Vec<String>,
+    /// Of those that do not hold plain texts, by their place in `pointers`.
+    kinds: Vec<(usize, TextKind)>,
     paths: Path,
     /// Of the deepest of them.
     levels: usize,
@@ -62,9 +101,11 @@ struct Path {
 }
 
 impl IndexedFields {
-    /// The fields at `pointers`; one whose pointer is too long for a key is not indexed.
-    pub(crate) fn new(mut pointers: Vec<String>) -> Self {
+    /// The fields at `pointers`, whose texts are of the kind that `kind` says; one whose pointer is too long for a key is not indexed.
+    pub(crate) fn new(mut pointers: Vec<String>, kind: impl Fn(&str) -> TextKind) -> Self {
         pointers.retain(|pointer| FieldPrefix::admits(pointer));
+        let kinds = pointers.iter().map(|pointer| kind(pointer)).enumerate();
+        let kinds = kinds.filter(|(_, kind)| *kind != TextKind::Plain).collect();
         let mut paths = Path::default();
         for (slot, pointer) in pointers.iter().enumerate() {
             let mut path = &mut paths;
@@ -74,22 +115,36 @@ impl IndexedFields {
             path.slot = Some(slot);
         }
         let levels = pointers.iter().map(|pointer| pointer.matches('/').count()).max().unwrap_or_default();
-        Self { pointers, paths, levels }
+        Self { pointers, kinds, paths, levels }
     }
 
-    /// What `index` of a definition lists; a publication was checked, so anything unexpected there means nothing is indexed.
-    pub(crate) fn of_definition(definition: &CanonicalJson) -> Self {
+    /// What `index` of a published definition lists; a publication was checked, so anything unexpected there means nothing is indexed.
+    pub(crate) fn of_definition(definition: &CanonicalJson, form: &FormId, version: FormVersion) -> Self {
         #[derive(Deserialize)]
         struct Indexing {
             #[serde(default)]
             index: Vec<String>,
         }
-        serde_json::from_str(definition.as_str())
-            .map_or_else(|_| Self::default(), |Indexing { index }| Self::new(index))
+        let Ok(Indexing { index }) = serde_json::from_str(definition.as_str()) else {
+            return Self::default();
+        };
+        let compiled = (!index.is_empty() && may_hold_kinds(definition))
+            .then(|| FormDefinition::parse(&definition.to_value()))
+            .and_then(|parsed| CompiledForm::compile(&parsed.ok()?, form, version).ok());
+        let kind = |pointer: &str| compiled.as_ref().map_or(TextKind::Plain, |form| form.text_kind(pointer));
+        Self::new(index, kind)
     }
 
     pub(crate) fn pointers(&self) -> impl Iterator<Item = &str> {
         self.pointers.iter().map(String::as_str)
+    }
+
+    /// The fields, and what their texts say.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&str, TextKind)> {
+        let kind = |slot| {
+            self.kinds.iter().find(|(known, _)| *known == slot).map_or(TextKind::Plain, |(_, kind)| *kind)
+        };
+        self.pointers().enumerate().map(move |(slot, pointer)| (pointer, kind(slot)))
     }
 
     /// One value per pointer, in their order.
@@ -97,6 +152,18 @@ impl IndexedFields {
         if self.pointers.is_empty() {
             return Vec::new();
         }
+        let mut values = self.written(data, computed);
+        for (slot, kind) in &self.kinds {
+            if let FieldValue::Text(text) = &values[*slot]
+                && let Some(said) = FieldValue::said(text, *kind)
+            {
+                values[*slot] = said;
+            }
+        }
+        values
+    }
+
+    fn written(&self, data: &CanonicalJson, computed: Option<&CanonicalJson>) -> Vec<FieldValue> {
         match computed {
             Some(computed) if self.overlaps(computed) => {
                 let mut data = data.to_value();
@@ -132,6 +199,11 @@ impl IndexedFields {
     }
 }
 
+/// Whether a definition may have fields that do not hold plain texts: only then is it worth compiling.
+fn may_hold_kinds(definition: &CanonicalJson) -> bool {
+    ["decimal", "date-time", "timestamp", "now"].iter().any(|name| definition.as_str().contains(name))
+}
+
 impl Path {
     fn child(&mut self, token: &str) -> &mut Self {
         let place = match self.below.iter().position(|(name, _)| name == token) {
@@ -151,7 +223,7 @@ impl Path {
                 b'{' | b'[' | b'n' => FieldValue::None,
                 b'"' => FieldValue::text(scan::plain_string(text)?),
                 b't' | b'f' => FieldValue::text(text),
-                _ => FieldValue::Number(text.parse().ok()?),
+                _ => FieldValue::Number(Numeral::of_json(text)?),
             };
         }
         match text.as_bytes().first()? {
@@ -226,15 +298,15 @@ impl<'de> Visitor<'de> for Pick<'_> {
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<(), E> {
         // Exact: canonical JSON holds no integer beyond 2^53.
-        self.found(FieldValue::Number(number as f64))
+        self.visit_f64(number as f64)
     }
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<(), E> {
-        self.found(FieldValue::Number(number as f64))
+        self.visit_f64(number as f64)
     }
 
     fn visit_f64<E: Error>(self, number: f64) -> Result<(), E> {
-        self.found(FieldValue::Number(number))
+        self.found(FieldValue::Number(number.into()))
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
@@ -298,25 +370,30 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
+    fn number(number: f64) -> FieldValue {
+        FieldValue::Number(number.into())
+    }
+
+    fn plain(pointers: &[&str]) -> IndexedFields {
+        IndexedFields::new(pointers.iter().map(|&pointer| pointer.to_owned()).collect(), |_| TextKind::Plain)
+    }
+
     fn canonical(value: &Value) -> CanonicalJson {
         CanonicalJson::from_value(value).expect("exact")
     }
 
     #[test]
     fn values_are_found_wherever_the_pointer_leads() {
-        let fields = IndexedFields::new(
-            ["/amount", "/who/name", "/a~1b", "/list/1", "/flag", "/missing", "/who", "/nothing"]
-                .map(str::to_owned)
-                .to_vec(),
-        );
+        let fields =
+            plain(&["/amount", "/who/name", "/a~1b", "/list/1", "/flag", "/missing", "/who", "/nothing"]);
         let data = json!({"amount": 12.5, "who": {"name": "Ann", "age": 3}, "a/b": -4, "list": ["x", "y"],
                           "flag": true, "nothing": null, "other": {"amount": 9}});
         assert_eq!(
             fields.values(&canonical(&data), None),
             [
-                FieldValue::Number(12.5),
+                number(12.5),
                 FieldValue::text("Ann"),
-                FieldValue::Number(-4.0),
+                number(-4.0),
                 FieldValue::text("y"),
                 FieldValue::text("true"),
                 FieldValue::None,
@@ -328,20 +405,20 @@ mod tests {
 
     #[test]
     fn what_stands_behind_the_last_indexed_value_is_not_looked_at() {
-        let fields = IndexedFields::new(vec!["/a".to_owned(), "/b/c".to_owned()]);
+        let fields = plain(&["/a", "/b/c"]);
         let data = CanonicalJson::from_stored(r#"{"a":1,"b":{"c":2,"d\\n":3},"e\\n":4}"#);
-        assert_eq!(fields.values(&data, None), [FieldValue::Number(1.0), FieldValue::Number(2.0)]);
+        assert_eq!(fields.values(&data, None), [number(1.0), number(2.0)]);
         let mut values = vec![FieldValue::None; 2];
         assert_eq!(fields.paths.pick(data.as_str(), &mut values), Some(()));
     }
 
     #[test]
     fn a_name_is_found_by_what_it_says_and_not_by_how_it_is_written() {
-        let fields = IndexedFields::new(vec!["/a\\nb".to_owned(), "/c\nd".to_owned(), "/e".to_owned()]);
+        let fields = plain(&["/a\\nb", "/c\nd", "/e"]);
         let data = json!({"a\nb": 1, "c\nd": 2, "e": "f\ng"});
         assert_eq!(
             fields.values(&canonical(&data), None),
-            [FieldValue::None, FieldValue::Number(2.0), FieldValue::text("f\ng")]
+            [FieldValue::None, number(2.0), FieldValue::text("f\ng")]
         );
     }
 
@@ -351,7 +428,7 @@ mod tests {
             data in prop::collection::btree_map("[ab\\\\\"]{1,2}", prop::collection::vec("[ab\\\\\n]{0,2}", 0..3), 0..4),
             number in prop::num::f64::NORMAL,
         ) {
-            let fields = IndexedFields::new(["/a/0", "/b/1", "/ab/0", "/n", "/a", "/o/a/1"].map(str::to_owned).to_vec());
+            let fields = plain(&["/a/0", "/b/1", "/ab/0", "/n", "/a", "/o/a/1"]);
             let data = json!({"n": number, "o": data.clone(), "a": data.get("a"), "b": data.get("b"), "ab": data.get("ab")});
             let Ok(data) = CanonicalJson::from_value(&data) else { return Ok(()) };
             let mut values = vec![FieldValue::None; 6];
@@ -363,17 +440,62 @@ mod tests {
 
     #[test]
     fn a_computed_value_is_found_where_it_is_shown() {
-        let fields =
-            IndexedFields::new(vec!["/total".to_owned(), "/sum/net".to_owned(), "/amount".to_owned()]);
+        let fields = plain(&["/total", "/sum/net", "/amount"]);
         let data = canonical(&json!({"amount": 1, "sum": {}}));
         let computed = canonical(&json!({"/total": 7, "/sum": {"net": 8}}));
         let values = fields.values(&data, Some(&computed));
-        assert_eq!(values, [7.0, 8.0, 1.0].map(FieldValue::Number));
+        assert_eq!(values, [7.0, 8.0, 1.0].map(number));
     }
 
     #[test]
     fn a_long_text_is_cut_between_characters() {
         let long = "ä".repeat(FIELD_TEXT_BYTES_MAX);
-        assert_eq!(FieldValue::text(&long), FieldValue::Text("ä".repeat(FIELD_TEXT_BYTES_MAX / 2)));
+        assert_eq!(FieldValue::text(&long), FieldValue::Beginning("ä".repeat(FIELD_TEXT_BYTES_MAX / 2)));
+        let whole = "a".repeat(FIELD_TEXT_BYTES_MAX);
+        assert_eq!(FieldValue::text(&whole), FieldValue::Text(whole.clone()));
+    }
+
+    #[test]
+    fn texts_of_decimals_and_moments_are_what_they_say() {
+        let definition = canonical(&json!({
+            "title": "Claim", "index": ["/total", "/net", "/seen", "/code", "/due"],
+            "schema": {"type": "object", "properties": {
+                "total": {"type": ["string", "null"], "format": "decimal"}, "seen": {"type": "string", "format": "date-time"},
+                "code": {"type": "string"}}},
+            "rules": [{"id": "net", "kind": "compute", "value": "total * decimal('0.5')", "into": "/net"},
+                      {"id": "due", "kind": "compute", "value": "seen + duration('24h')", "into": "/due"}],
+        }));
+        let fields =
+            IndexedFields::of_definition(&definition, &"claim".parse().expect("an id"), FormVersion::FIRST);
+        let kinds: Vec<_> = fields.fields().map(|(_, kind)| kind).collect();
+        let (decimal, time) = (TextKind::Decimal, TextKind::Timestamp);
+        assert_eq!(kinds, [decimal, decimal, time, TextKind::Plain, time]);
+        let data =
+            canonical(&json!({"total": "0150.50", "seen": "2026-01-31T01:00:00+02:00", "code": "150.50"}));
+        let computed = canonical(&json!({"/net": "75.25", "/due": "2026-01-31T23:00:00Z"}));
+        let decimal = |text| FieldValue::Number(Numeral::of_decimal(text).expect("a decimal"));
+        let time = |text: &str| FieldValue::Time(text.parse().expect("a moment"));
+        let (seen, due) = (time("2026-01-30T23:00:00Z"), time("2026-01-31T23:00:00Z"));
+        assert_eq!(
+            fields.values(&data, Some(&computed)),
+            [decimal("150.5"), decimal("75.25"), seen, FieldValue::text("150.50"), due]
+        );
+        // A draft may hold anything.
+        let draft = canonical(&json!({"total": "much", "seen": "2026-02-30T00:00:00Z", "code": 7}));
+        let texts = ["much", "2026-02-30T00:00:00Z"].map(FieldValue::text);
+        assert_eq!(
+            fields.values(&draft, None),
+            [texts[0].clone(), FieldValue::None, texts[1].clone(), number(7.0), FieldValue::None]
+        );
+    }
+
+    #[test]
+    fn a_day_and_a_month_begin_in_utc() {
+        let begins = |text| moment(text).map(|time| time.to_rfc3339());
+        assert_eq!(begins("2026-01-31").as_deref(), Some("2026-01-31T00:00:00+00:00"));
+        assert_eq!(begins("2026-01").as_deref(), Some("2026-01-01T00:00:00+00:00"));
+        for text in ["2026", "2026-13", "31.01.2026", "tomorrow"] {
+            assert_eq!(begins(text), None, "{text}");
+        }
     }
 }

@@ -3,7 +3,10 @@
 
 use formledger_domain::FormId;
 
+use chrono::{DateTime, SecondsFormat};
+
 use super::fields::FieldValue;
+use super::numeral::Numeral;
 use crate::columns::KEY_BYTES_MAX;
 use crate::condition::Comparison;
 
@@ -12,10 +15,14 @@ const END: u8 = 0;
 /// Stands for [`END`], and with a second byte for itself, in a pointer.
 const ESCAPE: u8 = 1;
 
-/// What stands before the value, by kind: fields without a value first, then numbers, then texts.
+/// What stands before the value, by kind: fields without a value first, then numbers, then texts, then moments.
 const NONE: u8 = 0;
 const NUMBER: u8 = 1;
 const TEXT: u8 = 2;
+const TIME: u8 = 3;
+
+/// Comes behind the beginning of a text that is longer. No text holds this byte, so no key of a whole text is the same.
+const MORE: u8 = u8::MAX;
 
 /// The beginning of the keys of one field of a form.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,16 +53,22 @@ impl FieldPrefix {
 
     /// The key of a value.
     pub(crate) fn key(&self, value: &FieldValue) -> Vec<u8> {
-        let (kind, number, text) = match value {
-            FieldValue::None => (NONE, None, ""),
-            FieldValue::Number(number) => (NUMBER, Some(sortable(*number)), ""),
-            FieldValue::Text(text) => (TEXT, None, text.as_str()),
+        let moment;
+        let (said, more): (&[u8], Option<u8>) = match value {
+            FieldValue::None => (&[], None),
+            FieldValue::Number(number) => (number.as_bytes(), None),
+            FieldValue::Text(text) => (text.as_bytes(), None),
+            FieldValue::Beginning(text) => (text.as_bytes(), Some(MORE)),
+            FieldValue::Time(time) => {
+                moment = sortable(time.timestamp(), time.timestamp_subsec_nanos());
+                (&moment, None)
+            }
         };
-        let mut key = Vec::with_capacity(self.0.len() + 1 + size_of::<u64>().max(text.len()));
+        let mut key = Vec::with_capacity(self.0.len() + 1 + said.len() + 1);
         key.extend_from_slice(&self.0);
-        key.push(kind);
-        key.extend(number.into_iter().flatten());
-        key.extend_from_slice(text.as_bytes());
+        key.push(kind(value));
+        key.extend_from_slice(said);
+        key.extend(more);
         key
     }
 
@@ -69,13 +82,8 @@ impl FieldPrefix {
 
     /// All values of the kind that `value` is of: the first key that may be one, and the first that is none any more.
     fn values_like(&self, value: &FieldValue) -> (Vec<u8>, Vec<u8>) {
-        let kind = match value {
-            FieldValue::None => NONE,
-            FieldValue::Number(_) => NUMBER,
-            FieldValue::Text(_) => TEXT,
-        };
         let from = |kind| self.0.iter().copied().chain([kind]).collect();
-        (from(kind), from(kind + 1))
+        (from(kind(value)), from(kind(value) + 1))
     }
 
     /// The keys of the values that compare with `value` as asked: only those of its own kind do. `None` where they do not lie together.
@@ -139,11 +147,29 @@ fn next(mut key: Vec<u8>) -> Vec<u8> {
     key
 }
 
-/// The bits of a number, so that their order as bytes is the numbers' order. JSON has no NaN, and -0 equals 0.
-fn sortable(number: f64) -> [u8; 8] {
-    let bits = (number + 0.0).to_bits();
-    let negative = bits >> 63 == 1;
-    (if negative { !bits } else { bits | 1 << 63 }).to_be_bytes()
+fn kind(value: &FieldValue) -> u8 {
+    match value {
+        FieldValue::None => NONE,
+        FieldValue::Number(_) => NUMBER,
+        FieldValue::Text(_) | FieldValue::Beginning(_) => TEXT,
+        FieldValue::Time(_) => TIME,
+    }
+}
+
+/// A moment so that the order of the bytes is that of the moments.
+fn sortable(seconds: i64, nanos: u32) -> [u8; 12] {
+    let mut bytes = [0; 12];
+    bytes[..8].copy_from_slice(&seconds.wrapping_sub(i64::MIN).to_be_bytes());
+    bytes[8..].copy_from_slice(&nanos.to_be_bytes());
+    bytes
+}
+
+/// The moment that [`sortable`] made such bytes of.
+fn moment(bytes: &[u8]) -> Option<String> {
+    let (seconds, nanos) = bytes.split_first_chunk::<8>()?;
+    let seconds = i64::from_be_bytes(*seconds).wrapping_add(i64::MIN);
+    let time = DateTime::from_timestamp(seconds, u32::from_be_bytes(nanos.try_into().ok()?))?;
+    Some(time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
 }
 
 /// What a key says, for people: form, pointer and value; `None` for bytes that are no key.
@@ -152,11 +178,12 @@ pub(crate) fn described(key: &[u8]) -> Option<String> {
     let (form, pointer, value) = (parts.next()?, parts.next()?, parts.next()?);
     let value = match value.split_first()? {
         (&NONE, []) => "no value".to_owned(),
-        (&NUMBER, bits) => {
-            let bits = u64::from_be_bytes(bits.try_into().ok()?);
-            f64::from_bits(if bits >> 63 == 1 { bits & !(1 << 63) } else { !bits }).to_string()
-        }
-        (&TEXT, text) => serde_json::Value::from(std::str::from_utf8(text).ok()?).to_string(),
+        (&NUMBER, digits) => Numeral::described(digits)?,
+        (&TEXT, text) => match text.strip_suffix(&[MORE]) {
+            Some(text) => format!("{} and more", serde_json::Value::from(std::str::from_utf8(text).ok()?)),
+            None => serde_json::Value::from(std::str::from_utf8(text).ok()?).to_string(),
+        },
+        (&TIME, bytes) => moment(bytes)?,
         _ => return None,
     };
     Some(format!("{} {} {value}", String::from_utf8_lossy(form), String::from_utf8_lossy(pointer)))
@@ -174,25 +201,42 @@ mod tests {
     fn any_value() -> impl Strategy<Value = FieldValue> {
         prop_oneof![
             Just(FieldValue::None),
-            any::<f64>()
-                .prop_filter("JSON has no such number", |n| n.is_finite())
-                .prop_map(FieldValue::Number),
-            prop_oneof![Just(0.0), Just(-0.0), -3.0..3.0].prop_map(FieldValue::Number),
+            any::<f64>().prop_filter("JSON has no such number", |n| n.is_finite()).prop_map(number),
+            prop_oneof![Just(0.0), Just(-0.0), -3.0..3.0].prop_map(number),
             "[a-c\u{0}\u{1}ä]{0,4}".prop_map(FieldValue::Text),
+            "[a-c\u{0}\u{1}ä]{0,4}".prop_map(FieldValue::Beginning),
+            (-5_i64..5, 0_u32..3).prop_map(|(seconds, nanos)| time(seconds, nanos)),
         ]
+    }
+
+    fn number(number: f64) -> FieldValue {
+        FieldValue::Number(number.into())
+    }
+
+    fn time(seconds: i64, nanos: u32) -> FieldValue {
+        FieldValue::Time(DateTime::from_timestamp(seconds, nanos).expect("a moment"))
+    }
+
+    /// What values are ordered by: their kind, and then all but one of these are alike.
+    type Rank = (u8, Option<Numeral>, Vec<u8>, Option<DateTime<chrono::Utc>>);
+
+    fn rank(value: &FieldValue) -> Rank {
+        match value {
+            FieldValue::None => (0, None, Vec::new(), None),
+            FieldValue::Number(number) => (1, Some(number.clone()), Vec::new(), None),
+            FieldValue::Text(text) => (2, None, text.clone().into_bytes(), None),
+            // Whatever follows, it is behind the same text and before texts that go on with a character.
+            FieldValue::Beginning(text) => (2, None, [text.as_bytes(), &[MORE]].concat(), None),
+            FieldValue::Time(time) => (3, None, Vec::new(), Some(*time)),
+        }
     }
 
     proptest! {
         #[test]
         fn keys_are_in_the_order_of_the_values(a in any_value(), b in any_value()) {
-            let rank = |value: &FieldValue| match value {
-                FieldValue::None => (0, 0.0, String::new()),
-                FieldValue::Number(number) => (1, *number, String::new()),
-                FieldValue::Text(text) => (2, 0.0, text.clone()),
-            };
             let field = prefix("claim", "/n");
             let (left, right) = (field.key(&a), field.key(&b));
-            prop_assert_eq!(Some(left.cmp(&right)), rank(&a).partial_cmp(&rank(&b)), "{:?} {:?}", a, b);
+            prop_assert_eq!(left.cmp(&right), rank(&a).cmp(&rank(&b)), "{:?} {:?}", a, b);
         }
 
         #[test]
@@ -208,8 +252,7 @@ mod tests {
             prop_assert_eq!(field == beside, forms.0 == forms.1 && pointers.0 == pointers.1);
             let (first, beyond) = field.values_like(&value);
             let key = field.key(&other);
-            let alike = std::mem::discriminant(&value) == std::mem::discriminant(&other);
-            prop_assert_eq!(first <= key && key < beyond, alike);
+            prop_assert_eq!(first <= key && key < beyond, kind(&value) == kind(&other));
         }
     }
 
@@ -222,13 +265,8 @@ mod tests {
             let key = field.key(&value);
             let holds = |range: &KeyRange, key: &Vec<u8>| range.first <= *key && *key < range.beyond;
             let compared = |with: &FieldValue, comparison| {
-                let alike = std::mem::discriminant(&value) == std::mem::discriminant(with);
-                let order = match (&value, with) {
-                    (FieldValue::Number(a), FieldValue::Number(b)) => a.partial_cmp(b).expect("numbers"),
-                    (FieldValue::Text(a), FieldValue::Text(b)) => a.cmp(b),
-                    _ => std::cmp::Ordering::Equal,
-                };
-                alike && match comparison {
+                let order = rank(&value).cmp(&rank(with));
+                kind(&value) == kind(with) && match comparison {
                     Comparison::Equal => order.is_eq(),
                     Comparison::NotEqual => order.is_ne(),
                     Comparison::Less => order.is_lt(),
@@ -259,9 +297,11 @@ mod tests {
         let field = prefix("claim", "/a/b");
         let said = |value| described(&field.key(&value)).expect("a key");
         assert_eq!(said(FieldValue::None), "claim /a/b no value");
-        assert_eq!(said(FieldValue::Number(-12.5)), "claim /a/b -12.5");
-        assert_eq!(said(FieldValue::Number(0.25)), "claim /a/b 0.25");
+        assert_eq!(said(number(-12.5)), "claim /a/b -12.5");
+        assert_eq!(said(number(0.25)), "claim /a/b 0.25");
         assert_eq!(said(FieldValue::text("DE")), "claim /a/b \"DE\"");
+        assert_eq!(said(FieldValue::Beginning("DE".into())), "claim /a/b \"DE\" and more");
+        assert_eq!(said(time(-1, 500_000_000)), "claim /a/b 1969-12-31T23:59:59.500Z");
         assert_eq!(described(&[7; 16]), None);
     }
 

@@ -1,10 +1,13 @@
 //! The submissions that a condition selects, as keys of `field_keys`, and the ways to ask for them: all of them, how many, or whether one is.
 //! Used by `way` and `select`.
 
-use formledger_domain::{FormId, TenantId};
+use std::collections::BTreeSet;
+
+use formledger_domain::{FormId, TenantId, TextKind};
 
 use super::fields::FieldValue;
 use super::key::{FieldPrefix, KeyRange};
+use super::numeral::Numeral;
 use crate::condition::{Comparison, Condition, Operand};
 use crate::database::Sql;
 
@@ -27,17 +30,24 @@ pub(super) struct Beyond {
 }
 
 impl Matches {
-    pub(super) fn of(form: &FormId, condition: &Condition) -> Self {
+    /// Of a condition on a field whose texts are of these `kinds`, in one version of the form or another.
+    pub(super) fn of(form: &FormId, condition: &Condition, kinds: &BTreeSet<TextKind>) -> Self {
         let field = FieldPrefix::new(form, &condition.pointer);
         let equal = matches!(condition.comparison, Comparison::Equal | Comparison::NotEqual);
-        let values = match &condition.operand {
-            // What equals a number may also be a text that is written like it.
-            Operand::Number { value, written } if equal => {
-                vec![FieldValue::Number(*value), FieldValue::text(written)]
+        let mut values: Vec<FieldValue> = match &condition.operand {
+            Operand::Number(written) => {
+                Numeral::of_json(written).map(FieldValue::Number).into_iter().collect()
             }
-            Operand::Number { value, .. } => vec![FieldValue::Number(*value)],
-            Operand::Text(text) => vec![FieldValue::text(text)],
+            Operand::Text(text) => kinds.iter().filter_map(|kind| FieldValue::said(text, *kind)).collect(),
         };
+        // What equals a number may also be a text that is written like it.
+        let (text, may_be_text) = match &condition.operand {
+            Operand::Number(written) => (written, equal && kinds.contains(&TextKind::Plain)),
+            Operand::Text(text) => (text, values.is_empty() || kinds.contains(&TextKind::Plain)),
+        };
+        if may_be_text {
+            values.push(FieldValue::text(text));
+        }
         let keys = |value: &FieldValue| match condition.comparison {
             Comparison::Equal | Comparison::NotEqual => Some(Keys::One(field.key(value))),
             comparison => field.values_that(comparison, value).map(Keys::Range),

@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use super::SubmissionRow;
 use super::select::{page_key, select};
-use super::stored::{COLUMNS, StoredSubmission};
-use super::way::Way;
+use super::stored::{self, COLUMNS, StoredSubmission};
+use super::way::{Kinds, Way};
 use crate::checkpoint;
 use crate::condition::Condition;
 use crate::cursor::{self, Cursor, Fingerprint};
@@ -92,7 +92,7 @@ pub enum SortKey {
     CreatedAt,
     /// `updated_at`
     UpdatedAt,
-    /// An indexed field, as a JSON Pointer; needs `form`. Without a value first, then numbers, then texts.
+    /// An indexed field, as a JSON Pointer; needs `form`. Without a value first, then numbers, then texts, then moments.
     Field(String),
 }
 
@@ -139,12 +139,12 @@ pub(crate) async fn page(
     limit: u32,
     position: Position,
 ) -> Result<Page<SubmissionRow>, QueryError> {
-    check_fields(snapshot, tenant, query, position).await?;
+    let kinds = fields_of(snapshot, tenant, query, position).await?;
     let fingerprint = query.fingerprint(tenant);
     let after = query.cursor.as_deref().map(|text| cursor::read(fingerprint, text)).transpose()?;
     // One row more than the page holds tells whether there is a next page.
     let rows = limit + 1;
-    let mut way = Way::of(query, after.as_ref());
+    let mut way = Way::of(query, &kinds, after.as_ref());
     way.choose(snapshot, tenant, position, rows).await?;
     if way.gathers() && snapshot.dialect() == Dialect::Postgres {
         sql(GATHERING).execute(snapshot).await?;
@@ -217,34 +217,31 @@ impl SubmissionQuery {
     }
 }
 
-/// Refuses fields that no version of the form indexes: an empty page would look like an answer. While the rows are made again, the version that
-/// does may be still to come.
-async fn check_fields(
+/// What the texts of the fields that conditions and order name say. Refuses fields that no version of the form indexes: an empty page would look like
+/// an answer. While the rows are made again, the version that does may be still to come.
+async fn fields_of(
     snapshot: &mut Connection<'_>,
     tenant: &TenantId,
     query: &SubmissionQuery,
     position: Position,
-) -> Result<(), QueryError> {
-    for pointer in query.fields() {
-        let Some(form) = &query.form else {
-            return Err(QueryError::FieldWithoutForm { pointer: pointer.to_owned() });
-        };
-        let indexed: bool = sql(format!(
-            "SELECT EXISTS (SELECT 1 FROM indexed_fields, {} WHERE tenant_id = $1 AND form = $2 AND item.value = $3)",
-            snapshot.dialect().json_items("indexed_fields.pointers"),
-        ))
-        .bind(tenant.as_str())
-        .bind(form.as_str())
-        .bind(pointer)
-        .one(snapshot)
-        .await?
-        .value()?;
-        if !indexed && checkpoint::is_behind_others(snapshot, tenant, position).await? {
-            return Err(Behind { position }.into());
-        }
-        if !indexed {
-            return Err(QueryError::NotIndexed { pointer: pointer.to_owned() });
+) -> Result<Kinds, QueryError> {
+    let Some(first) = query.fields().next() else { return Ok(Kinds::new()) };
+    let Some(form) = &query.form else {
+        return Err(QueryError::FieldWithoutForm { pointer: first.to_owned() });
+    };
+    let mut kinds = Kinds::new();
+    for version in stored::indexed_by_any_version(snapshot, tenant, form).await? {
+        for (pointer, kind) in version.fields() {
+            if query.fields().any(|field| field == pointer) {
+                kinds.entry(pointer.to_owned()).or_default().insert(kind);
+            }
         }
     }
-    Ok(())
+    if let Some(pointer) = query.fields().find(|pointer| !kinds.contains_key(*pointer)) {
+        if checkpoint::is_behind_others(snapshot, tenant, position).await? {
+            return Err(Behind { position }.into());
+        }
+        return Err(QueryError::NotIndexed { pointer: pointer.to_owned() });
+    }
+    Ok(kinds)
 }

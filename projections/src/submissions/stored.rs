@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use formledger_domain::{
-    CanonicalJson, FormId, FormVersion, SubmissionEvent, SubmissionId, SubmissionState, TenantId,
+    CanonicalJson, FormId, FormVersion, SubmissionEvent, SubmissionId, SubmissionState, TenantId, TextKind,
     place_computed,
 };
 use formledger_store::RecordedEvent;
+use serde_json::{Map, Value};
 
 use super::fields::{FieldValue, IndexedFields};
 use super::key::FieldPrefix;
@@ -303,13 +304,19 @@ pub(super) async fn put_indexed(
     fields: &IndexedFields,
 ) -> Result<(), sqlx::Error> {
     let pointers: Vec<&str> = fields.pointers().collect();
+    let kinds: Map<String, Value> = fields
+        .fields()
+        .filter_map(|(pointer, kind)| Some((pointer.to_owned(), written(kind)?.into())))
+        .collect();
+    let kinds = (!kinds.is_empty()).then(|| Value::from(kinds).to_string());
     // Earlier binaries wrote versions that lie beyond the event they parked at; those rows meet their event again.
-    sql("INSERT INTO indexed_fields (tenant_id, form, form_version, pointers) VALUES ($1, $2, $3, $4) \
-         ON CONFLICT (tenant_id, form, form_version) DO UPDATE SET pointers = excluded.pointers")
+    sql("INSERT INTO indexed_fields (tenant_id, form, form_version, pointers, text_kinds) VALUES ($1, $2, $3, $4, $5) \
+         ON CONFLICT (tenant_id, form, form_version) DO UPDATE SET pointers = excluded.pointers, text_kinds = excluded.text_kinds")
     .bind(tenant.as_str())
     .bind(form.as_str())
     .bind(i64::from(version.0))
     .bind(serde_json::json!(pointers).to_string())
+    .bind(kinds.as_deref())
     .execute(connection)
     .await?;
     Ok(())
@@ -317,7 +324,7 @@ pub(super) async fn put_indexed(
 
 static LOAD_INDEXED: LazyLock<ManyRows> = LazyLock::new(|| {
     ManyRows::over(
-        "SELECT i.tenant_id, i.form, i.form_version, i.pointers FROM {rows} CROSS JOIN indexed_fields AS i \
+        "SELECT i.tenant_id, i.form, i.form_version, i.pointers, i.text_kinds FROM {rows} CROSS JOIN indexed_fields AS i \
          WHERE i.tenant_id = r.column1 AND i.form = r.column2 AND i.form_version = r.column3",
         &[Text, Text, Integer],
     )
@@ -336,11 +343,47 @@ pub(super) async fn load_indexed(
         })
         .await?;
     let read = |row: &Row| {
-        let pointers: Vec<String> = serde_json::from_str(row.get("pointers")?)
-            .map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
         let (tenant, form) = (columns::tenant(row.get("tenant_id")?)?, columns::form(row.get("form")?)?);
         let version = columns::version(row.get("form_version")?)?;
-        Ok(((tenant, form, version), IndexedFields::new(pointers)))
+        Ok(((tenant, form, version), indexed(row)?))
     };
     rows.iter().map(read).collect()
+}
+
+/// What each published version of a form indexes.
+pub(super) async fn indexed_by_any_version(
+    connection: &mut Connection<'_>,
+    tenant: &TenantId,
+    form: &FormId,
+) -> Result<Vec<IndexedFields>, sqlx::Error> {
+    let rows = sql("SELECT pointers, text_kinds FROM indexed_fields WHERE tenant_id = $1 AND form = $2")
+        .bind(tenant.as_str())
+        .bind(form.as_str())
+        .rows(connection)
+        .await?;
+    rows.iter().map(indexed).collect()
+}
+
+fn indexed(row: &Row) -> Result<IndexedFields, sqlx::Error> {
+    let damaged = |error: serde_json::Error| sqlx::Error::Decode(Box::new(error));
+    let pointers: Vec<String> = serde_json::from_str(row.get("pointers")?).map_err(damaged)?;
+    let kinds: Option<&str> = row.get("text_kinds")?;
+    let kinds: HashMap<String, String> =
+        kinds.map(serde_json::from_str).transpose().map_err(damaged)?.unwrap_or_default();
+    let kind = |pointer: &str| kinds.get(pointer).map_or(TextKind::Plain, |name| read(name));
+    Ok(IndexedFields::new(pointers, kind))
+}
+
+/// The name of a kind in `text_kinds`; `None` for what is not written there.
+fn written(kind: TextKind) -> Option<&'static str> {
+    match kind {
+        TextKind::Plain => None,
+        TextKind::Decimal => Some("decimal"),
+        TextKind::Timestamp => Some("timestamp"),
+    }
+}
+
+fn read(name: &str) -> TextKind {
+    let named = |kind: &TextKind| written(*kind) == Some(name);
+    [TextKind::Decimal, TextKind::Timestamp].into_iter().find(named).unwrap_or(TextKind::Plain)
 }

@@ -1,7 +1,9 @@
 //! Which way a page goes through the rows, and what is looked at on the way. Every order comes out of an index as it is, but that of few rows.
 //! Chosen by `query`, written down by `select`.
 
-use formledger_domain::{FormId, Position, TenantId};
+use std::collections::{BTreeSet, HashMap};
+
+use formledger_domain::{FormId, Position, TenantId, TextKind};
 
 use super::key::{FieldPrefix, KeyRange};
 use super::matches::Matches;
@@ -41,12 +43,15 @@ pub(super) struct Way<'q> {
     pub(super) looks: Vec<Look<'q>>,
 }
 
+/// What the texts of fields say, by pointer; of a field that changed from version to version, more than one kind.
+pub(super) type Kinds = HashMap<String, BTreeSet<TextKind>>;
+
 impl<'q> Way<'q> {
-    /// The way of a page after the one that ended at `after`, as long as nothing is counted.
-    pub(super) fn of(query: &'q SubmissionQuery, after: Option<&PageKey>) -> Self {
+    /// The way of a page after the one that ended at `after`, as long as nothing is counted; `kinds` are those of the fields with conditions.
+    pub(super) fn of(query: &'q SubmissionQuery, kinds: &Kinds, after: Option<&PageKey>) -> Self {
         // Conditions without a form are refused before.
         let Some(form) = &query.form else { return Self { along: Along::Submissions, looks: Vec::new() } };
-        let mut looks = looks(form, &query.conditions);
+        let mut looks = looks(form, &query.conditions, kinds);
         let along = match (&query.sort.key, &*looks) {
             (SortKey::Field(pointer), _) => {
                 let field = FieldPrefix::new(form, pointer);
@@ -133,10 +138,12 @@ impl Look<'_> {
     }
 }
 
-fn looks<'q>(form: &FormId, conditions: &'q [Condition]) -> Vec<Look<'q>> {
+fn looks<'q>(form: &FormId, conditions: &'q [Condition], kinds: &Kinds) -> Vec<Look<'q>> {
+    let plain = BTreeSet::from([TextKind::Plain]);
     let mut looks: Vec<Look<'q>> = Vec::new();
     for condition in conditions {
-        let (pointer, matches) = (&*condition.pointer, Matches::of(form, condition));
+        let pointer = &*condition.pointer;
+        let matches = Matches::of(form, condition, kinds.get(pointer).unwrap_or(&plain));
         if !looks.iter_mut().any(|look| look.pointer == pointer && look.matches.narrow(&matches)) {
             let negated = condition.comparison == Comparison::NotEqual;
             looks.push(Look { pointer, matches, negated, few: false });
@@ -154,7 +161,7 @@ mod tests {
     fn a_page_begins_where_the_one_before_ended() {
         let form: FormId = "claim".parse().expect("a form id");
         let field = FieldPrefix::new(&form, "/n");
-        let key = |number| field.key(&FieldValue::Number(number));
+        let key = |number| field.key(&FieldValue::Number(f64::into(number)));
         let rest = |number| field.rest(&key(number)).expect("a key of this field").to_vec();
         let range = |text: &str, sort: &str, after: Option<f64>| {
             let query = SubmissionQuery {
@@ -163,7 +170,8 @@ mod tests {
                 sort: sort.parse().expect("an order"),
                 ..Default::default()
             };
-            match Way::of(&query, after.map(|number| PageKey::Field(rest(number), 7)).as_ref()) {
+            match Way::of(&query, &Kinds::new(), after.map(|number| PageKey::Field(rest(number), 7)).as_ref())
+            {
                 Way { along: Along::Values(range), looks } if looks.is_empty() => range,
                 _ => panic!("an order by field goes along its values"),
             }
@@ -197,7 +205,7 @@ mod tests {
                 sort: sort.parse().expect("an order"),
                 ..Default::default()
             };
-            let way = Way::of(&query, None);
+            let way = Way::of(&query, &Kinds::new(), None);
             let looked_at: Vec<&str> = way.looks.iter().map(|look| look.pointer).collect();
             assert_eq!(looked_at, left, "{conditions:?} by {sort}");
         }

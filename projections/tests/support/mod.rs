@@ -218,7 +218,11 @@ pub struct Tenant<'a> {
 
 impl Tenant<'_> {
     pub async fn publish(&self, form: &str, version: u32, index: &[&str]) -> Position {
-        let definition = json!({"title": format!("{form} {version}"), "schema": {}, "index": index});
+        self.publish_with(form, version, json!({}), index).await
+    }
+
+    pub async fn publish_with(&self, form: &str, version: u32, schema: Value, index: &[&str]) -> Position {
+        let definition = json!({"title": format!("{form} {version}"), "schema": schema, "index": index});
         self.form_event(
             form,
             FormEvent::Published {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use formledger_tests::definitions::{expense, expense_claim};
 use formledger_tests::{Client, Stage};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Submits one claim per amount and answers the ids in that order, with the last position.
 async fn submit_all(
@@ -56,6 +56,56 @@ async fn filters_find_what_they_name_and_nothing_else() {
         ("form=expense&q=it", &[7.0]),
     ] {
         assert_eq!(amounts(admin, query, at).await, expected, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn decimals_are_found_and_sorted_as_numbers_and_moments_as_moments() {
+    let invoice = |total: Value, index: Value| {
+        json!({"title": "Invoice", "index": index, "schema": {"type": "object", "properties": {
+            "total": total, "net": {"type": "string", "format": "decimal"},
+            "received": {"type": "string", "format": "date-time"}, "a>b": {"type": "string"}}},
+            "rules": [{"id": "net", "kind": "compute", "value": "has(total) ? decimal(total) / 2 : decimal('0')", "into": "/net"}]})
+    };
+    let fields = json!(["/total", "/net", "/received", "/a>b"]);
+    let stage = Stage::with_form("invoice", &invoice(json!({"type": "string"}), fields.clone())).await;
+    // Of a version in which it was any text.
+    let old = json!({"total": "100.00", "received": "2026-01-31T23:30:00Z"});
+    stage.admin.submit("invoice", &old).await.expect(201);
+    stage.admin.publish("invoice", &invoice(json!({"type": "string", "format": "decimal"}), fields)).await;
+    for (total, received) in [
+        ("9.50", "2026-02-01T02:00:00+03:00"),
+        ("-3", "2026-02-01T00:00:00Z"),
+        ("1250.00", "2026-01-31T23:00:00.5Z"),
+        ("99999999999999999999.01", "2025-12-31T23:59:59Z"),
+    ] {
+        let data = json!({"total": total, "received": received, "a>b": total});
+        stage.admin.submit("invoice", &data).await.expect(201);
+    }
+    let at = stage.head().await;
+    let found = async |query: &str| {
+        let page =
+            stage.admin.get_at(&format!("/v1/submissions?form=invoice&{query}"), at).await.expect(200).json();
+        let total = |item: &Value| item["data"]["total"].as_str().expect("a total").to_owned();
+        page["items"].as_array().expect("items").iter().map(total).collect::<Vec<_>>()
+    };
+    for (query, expected) in [
+        ("sort=/total", &["-3", "9.50", "1250.00", "99999999999999999999.01", "100.00"][..]),
+        ("sort=-/net&limit=2", &["99999999999999999999.01", "1250.00"]),
+        ("where=/total%3E9&sort=/total", &["9.50", "1250.00", "99999999999999999999.01"]),
+        ("where=/total%3E%3D9.5&where=/total%3C2000&sort=/total", &["9.50", "1250.00"]),
+        ("where=/total%3E%2299999999999999999999%22", &["99999999999999999999.01"]),
+        ("where=/total=1250", &["1250.00"]),
+        ("where=/total=%221250.0%22", &["1250.00"]),
+        ("where=/total=100.00", &["100.00"]),
+        ("where=/net=50", &["100.00"]),
+        ("sort=/received", &["99999999999999999999.01", "9.50", "1250.00", "100.00", "-3"]),
+        ("where=/received%3E%3D2026-02-01", &["-3"]),
+        ("where=/received%3C2026-01", &["99999999999999999999.01"]),
+        ("where=/received=2026-01-31T23:00:00Z", &["9.50"]),
+        ("where=%22/a%3Eb%22=9.50", &["9.50"]),
+    ] {
+        assert_eq!(found(query).await, expected, "{query}");
     }
 }
 

@@ -10,6 +10,7 @@ use crate::database::{Connection, Transaction};
 use crate::place::ReadModelPlace;
 use crate::read_models::{ReadModelSettings, ReadModels};
 use crate::submissions::fields::FieldValue;
+use crate::submissions::way::Kinds;
 
 /// Filters that were slow once would be slow again unnoticed: every order must come out of an index as it is.
 #[tokio::test]
@@ -40,7 +41,7 @@ async fn no_query_sorts_or_scans_a_table() {
                     SortKey::Field(_) => PageKey::Field(vec![1, 0], 7),
                     _ => PageKey::Position(7),
                 });
-                let mut way = Way::of(&query, after.as_ref());
+                let mut way = Way::of(&query, &Kinds::new(), after.as_ref());
                 way.looks.iter_mut().for_each(|look| look.few = few);
                 let sql = select(&tenant, &query, &way, after, 51, Dialect::Sqlite).expect("a statement");
                 let explain = format!("EXPLAIN QUERY PLAN {}", sql.text());
@@ -80,7 +81,7 @@ async fn few_matches_are_gathered_and_each_is_looked_up() {
                 ..Default::default()
             };
             let after = goes_on.then_some(PageKey::Position(7));
-            let mut way = Way::of(&query, after.as_ref());
+            let mut way = Way::of(&query, &Kinds::new(), after.as_ref());
             way.along = Along::Few(way.looks.remove(0).matches);
             let sql = select(&tenant, &query, &way, after, 51, Dialect::Sqlite).expect("a statement");
             let explain = format!("EXPLAIN QUERY PLAN {}", sql.text());
@@ -99,7 +100,7 @@ async fn few_matches_are_gathered_and_each_is_looked_up() {
 /// Every way that a page can go, by what may be counted.
 fn ways<'q>(query: &'q SubmissionQuery, after: Option<&PageKey>) -> Vec<Way<'q>> {
     let counted = |few| {
-        let mut way = Way::of(query, after);
+        let mut way = Way::of(query, &Kinds::new(), after);
         way.looks.iter_mut().for_each(|look| look.few = few && !look.negated);
         way
     };
@@ -157,7 +158,7 @@ fn filled(dialect: Dialect) -> String {
             let number = (place * 11 + turn) % 13;
             let n = match place % 5 {
                 0 => FieldValue::text(&number.to_string()),
-                _ => FieldValue::Number(number as f64),
+                _ => FieldValue::Number((number as f64).into()),
             };
             let c = FieldValue::text(if (place + turn) % 2 == 0 { "DE" } else { "IT" });
             for (pointer, value) in [("/n", n), ("/c", c)] {
@@ -252,7 +253,7 @@ async fn conditions_bound_what_a_page_goes_along() {
                 _ => PageKey::Position(7),
             });
             let goes_on = after.is_some();
-            let way = Way::of(&query, after.as_ref());
+            let way = Way::of(&query, &Kinds::new(), after.as_ref());
             let sql = select(&tenant, &query, &way, after, 51, Dialect::Sqlite).expect("a statement");
             let explain = format!("EXPLAIN QUERY PLAN {}", sql.text());
             let plan = sqlx::query(&explain).fetch_all(&mut database).await.expect("a plan");
