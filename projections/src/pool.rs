@@ -101,11 +101,17 @@ impl ReadPool {
                 let limit = pool.options().get_acquire_timeout() + ANSWER_TIMEOUT;
                 let mut tries = 0;
                 loop {
-                    let Ok(begun) = timeout(limit, pool.begin_with(begin.clone())).await else {
+                    // Whoever asks may leave at any time: a connection that was left before it knows that it is in a transaction would stay in it.
+                    // A task of its own goes on to the end, and gives it back out of it.
+                    let beginning = tokio::spawn({
+                        let (pool, begin) = (pool.clone(), begin.clone());
+                        async move { pool.begin_with(begin).await }
+                    });
+                    let Ok(begun) = timeout(limit, beginning).await else {
                         doubt.begins();
                         return Err(sqlx::Error::Io(ErrorKind::TimedOut.into()));
                     };
-                    match begun {
+                    match begun.unwrap_or(Err(sqlx::Error::WorkerCrashed)) {
                         Ok(transaction) => break Transaction::Postgres(transaction, Rights::Policed),
                         // The pool hands out connections that a server which was restarted no longer knows.
                         Err(sqlx::Error::Io(_)) if tries < pool.options().get_max_connections() => tries += 1,
@@ -175,6 +181,9 @@ fn postgres(place: &PostgresPlace, settings: &ReadModelSettings, doubt: Doubt) -
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::task::Poll;
+
     use formledger_test_cluster::Database;
     use uuid::Uuid;
 
@@ -199,6 +208,37 @@ mod tests {
         sqlx::raw_sql(&format!("DROP ROLE {role}")).execute(&mut connection).await.expect("dropped");
         assert!(pool.begin(&role, "").await.is_err(), "it is gone");
         pool.begin("pg_monitor", "").await.expect("which is nobody else's affair");
+    }
+
+    #[tokio::test]
+    async fn who_leaves_while_a_transaction_begins_leaves_none_behind() {
+        let database = Database::create().await;
+        let place = ReadModelPlace::postgres(&database.url()).expect("a place");
+        ReadModels::open(place.clone(), ReadModelSettings::default()).await.expect("opens");
+        let settings = ReadModelSettings { read_connections_max: 1, ..Default::default() };
+        let pool = ReadPool::new(&place.0, &settings);
+        let tenant: TenantId = "acme".parse().expect("a slug");
+        drop(pool.snapshot(&tenant).await.expect("a snapshot"));
+        let mut watching = database.connect().await;
+        let resting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
+        // Left at each of the times that it is polled: acquired, asked, answered.
+        for polls in 1..8 {
+            let mut beginning = Box::pin(pool.snapshot(&tenant));
+            for _ in 0..polls {
+                let begun = poll_fn(|context| Poll::Ready(beginning.as_mut().poll(context).is_ready()));
+                if begun.await {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+            drop(beginning);
+            let mut looks = 0;
+            while sqlx::query_scalar::<_, i64>(resting).fetch_one(&mut watching).await.expect("a count") > 0 {
+                looks += 1;
+                assert!(looks < 100, "left after {polls} polls, it is in a transaction still");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
     }
 
     #[tokio::test]
