@@ -68,13 +68,23 @@ pub struct SubmissionRow {
 
 /// Keeps `submissions`, `field_keys` and, for itself, `indexed_fields`. `submission_fields` is where an earlier version kept what is in
 /// `field_keys` now; it is only ever emptied.
+///
+/// All submissions of a form are found by what its newest version indexes, whatever version they were made under: where a version indexes other fields
+/// than the one before, the keys of all of them are made again.
 #[derive(Debug, Default)]
 pub(crate) struct SubmissionsProjection {
-    indexed: HashMap<Pin, Arc<IndexedFields>, RandomState>,
+    newest: HashMap<OwnedForm, Newest, RandomState>,
 }
 
-/// A form version of a tenant.
-type Pin = (TenantId, FormId, FormVersion);
+/// The newest version of a form.
+#[derive(Debug, Clone)]
+struct Newest {
+    version: FormVersion,
+    indexed: Arc<IndexedFields>,
+}
+
+/// A form of a tenant.
+type OwnedForm = (TenantId, FormId);
 /// A submission of a tenant.
 type Key<'a> = (&'a TenantId, SubmissionId);
 
@@ -82,7 +92,6 @@ type Key<'a> = (&'a TenantId, SubmissionId);
 #[derive(Debug)]
 struct Touched {
     row: StoredSubmission,
-    indexed: Arc<IndexedFields>,
     /// The indexed values that stand in the table; `None` for a submission that the batch creates.
     standing: Option<Vec<FieldValue>>,
 }
@@ -94,6 +103,8 @@ struct Published<'a> {
     form: &'a FormId,
     version: FormVersion,
     indexed: Arc<IndexedFields>,
+    /// Whether submissions that are there have to be found by other fields now.
+    changes_keys: bool,
 }
 
 /// The submissions that a batch touches, in the order they were met, so that rows are written in ledger order; and the versions it
@@ -132,24 +143,25 @@ impl Projection for SubmissionsProjection {
         slices: &[Slice<'_>],
     ) -> Result<Vec<Stop>, sqlx::Error> {
         // Here and nowhere later: the batch needs all that it recalls.
-        if self.indexed.len() >= INDEXED_FIELDS_REMEMBERED_MAX {
-            self.indexed.clear();
+        if self.newest.len() >= INDEXED_FIELDS_REMEMBERED_MAX {
+            self.newest.clear();
         }
-        self.recall_pins(connection, slices).await?;
+        self.recall_forms(connection, slices).await?;
         let mut touching = self.load_touched(connection, slices).await?;
         let stops = slices.iter().filter_map(|slice| self.fold(slice, &mut touching).err()).collect();
-        write(connection, touching).await?;
+        self.write(connection, touching).await?;
         Ok(stops)
     }
 
     fn forget(&mut self) {
-        self.indexed.clear();
+        self.newest.clear();
     }
 }
 
 impl SubmissionsProjection {
-    /// Reads what those versions index that the slices name and memory does not hold; versions that the slices publish are not there yet.
-    async fn recall_pins(
+    /// Reads what the newest versions of those forms index that the slices name and memory does not hold; versions that the slices publish are not
+    /// there yet.
+    async fn recall_forms(
         &mut self,
         connection: &mut Connection<'_>,
         slices: &[Slice<'_>],
@@ -158,22 +170,30 @@ impl SubmissionsProjection {
         let mut unknown = Vec::new();
         for Slice { tenant, facts } in slices {
             for fact in *facts {
-                let Said::Submission(said) = &fact.said else { continue };
-                let (form, version) = pin(said);
-                if !asked.insert((*tenant, form, version)) {
+                let form = match &fact.said {
+                    Said::Submission(said) => said.form(),
+                    Said::Form(FormEvent::Published { form, .. }) => form,
+                    _ => continue,
+                };
+                if !asked.insert((*tenant, form)) {
                     continue;
                 }
-                let pin = ((*tenant).clone(), form.clone(), version);
-                if !self.indexed.contains_key(&pin) {
-                    unknown.push(pin);
+                let form = ((*tenant).clone(), form.clone());
+                if !self.newest.contains_key(&form) {
+                    unknown.push(form);
                 }
             }
         }
         // All at once: of thousands of tenants, one by one would cost more than what they submit.
-        for (pin, fields) in stored::load_indexed(connection, unknown).await? {
-            self.indexed.insert(pin, Arc::new(fields));
+        for (form, version, indexed) in stored::load_indexed(connection, unknown).await? {
+            self.newest.insert(form, Newest { version, indexed: Arc::new(indexed) });
         }
         Ok(())
+    }
+
+    /// The newest version of a form, if `version` was published.
+    fn newest(&self, tenant: &TenantId, form: &FormId, version: FormVersion) -> Option<&Newest> {
+        self.newest.get(&(tenant.clone(), form.clone())).filter(|newest| version <= newest.version)
     }
 
     /// Reads the submissions that the slices touch and did not create.
@@ -183,26 +203,25 @@ impl SubmissionsProjection {
         slices: &[Slice<'a>],
     ) -> Result<Touching<'a>, sqlx::Error> {
         let mut created = HashSet::with_hasher(RandomState::default());
-        let mut earlier = HashMap::with_hasher(RandomState::default());
+        let mut earlier = HashSet::with_hasher(RandomState::default());
         for Slice { tenant, facts } in slices {
             for fact in *facts {
-                let Said::Submission(said) = &fact.said else { continue };
+                let Said::Submission(_) = &fact.said else { continue };
                 // An id that is none stops the fold, with its position.
                 let Ok(id) = fact.event.aggregate_id.parse::<SubmissionId>() else { continue };
                 if fact.event.sequence == FIRST {
                     created.insert((*tenant, id));
                 } else if !created.contains(&(*tenant, id)) {
-                    earlier.insert((*tenant, id), pin(said));
+                    earlier.insert((*tenant, id));
                 }
             }
         }
         let mut touching = Touching::default();
-        for (key, row) in stored::load(connection, earlier.keys().copied()).await? {
-            let pin = (key.0.clone(), row.form.clone(), row.form_version);
+        for (key, row) in stored::load(connection, earlier.iter().copied()).await? {
             // Left out, the fold stops at it: its form version was never published.
-            let Some(indexed) = self.indexed.get(&pin).cloned() else { continue };
-            let standing = Some(indexed.values(&row.data, row.computed.as_ref()));
-            touching.insert(key, Touched { row, indexed, standing });
+            let Some(newest) = self.newest(key.0, &row.form, row.form_version) else { continue };
+            let standing = Some(newest.indexed.values(&row.data, row.computed.as_ref()));
+            touching.insert(key, Touched { row, standing });
         }
         Ok(touching)
     }
@@ -214,8 +233,11 @@ impl SubmissionsProjection {
             match &fact.said {
                 Said::Form(FormEvent::Published { definition, form, version }) => {
                     let indexed = Arc::new(IndexedFields::of_definition(definition, form, *version));
-                    self.indexed.insert((slice.tenant.clone(), form.clone(), *version), indexed.clone());
-                    let published = Published { tenant: slice.tenant, form, version: *version, indexed };
+                    let newest = Newest { version: *version, indexed: indexed.clone() };
+                    let before = self.newest.insert((slice.tenant.clone(), form.clone()), newest);
+                    let changes_keys = before.is_some_and(|before| !before.indexed.makes_keys_as(&indexed));
+                    let published =
+                        Published { tenant: slice.tenant, form, version: *version, indexed, changes_keys };
                     touching.published.push(published);
                 }
                 Said::Submission(said) => {
@@ -244,15 +266,13 @@ impl SubmissionsProjection {
             .map_err(|_| format!("`{}` is not a submission id", event.aggregate_id))?;
         let key = (tenant, id);
         if event.sequence == FIRST {
-            let (form, version) = pin(said);
-            let indexed = self
-                .indexed
-                .get(&(tenant.clone(), form.clone(), version))
-                .cloned()
-                .ok_or_else(|| format!("form `{form}` version {version} was not published before"))?;
+            let (form, version) = (said.form(), said.form_version());
+            if self.newest(tenant, form, version).is_none() {
+                return Err(format!("form `{form}` version {version} was not published before"));
+            }
             let row = StoredSubmission::created(id, said, event)
                 .ok_or_else(|| format!("submission {id} does not begin with its creation"))?;
-            touching.insert(key, Touched { row, indexed, standing: None });
+            touching.insert(key, Touched { row, standing: None });
             return Ok(());
         }
         let touched =
@@ -260,37 +280,51 @@ impl SubmissionsProjection {
         touched.row.fold(said, event);
         Ok(())
     }
-}
 
-/// The form version that an event names; every event of a submission names the same.
-fn pin(said: &SubmissionEvent) -> (&FormId, FormVersion) {
-    (said.form(), said.form_version())
-}
-
-/// Writes what became of the touched submissions: rows, and the difference in indexed values; and what new versions index.
-async fn write(connection: &mut Connection<'_>, touching: Touching<'_>) -> Result<(), sqlx::Error> {
-    for Published { tenant, form, version, indexed } in touching.published {
-        stored::put_indexed(connection, tenant, form, version, &indexed).await?;
-    }
-    let (mut gone, mut new) = (Vec::new(), Vec::new());
-    let (mut made, mut changed) = (Vec::with_capacity(touching.met.len()), Vec::new());
-    for (tenant, Touched { row, indexed, standing }) in touching.met {
-        let values = indexed.values(&row.data, row.computed.as_ref());
-        let rows = if standing.is_none() { &mut made } else { &mut changed };
-        let mut standing = standing.map(Vec::into_iter);
-        for (pointer, value) in indexed.pointers().zip(values) {
-            let entry = |value: &FieldValue| stored::FieldEntry::new(tenant, &row, pointer, value);
-            match standing.as_mut().and_then(Iterator::next) {
-                Some(same) if same == value => {}
-                before => {
-                    gone.extend(before.as_ref().map(entry));
-                    new.push(entry(&value));
-                }
+    /// Writes what became of the touched submissions: rows, and the difference in indexed values; and what new versions index.
+    async fn write(
+        &self,
+        connection: &mut Connection<'_>,
+        touching: Touching<'_>,
+    ) -> Result<(), sqlx::Error> {
+        let mut changing = HashSet::with_hasher(RandomState::default());
+        for Published { tenant, form, version, indexed, changes_keys } in touching.published {
+            stored::put_indexed(connection, tenant, form, version, &indexed).await?;
+            if changes_keys {
+                changing.insert((tenant.clone(), form.clone()));
             }
         }
-        rows.push((tenant.clone(), row));
+        let (mut gone, mut new) = (Vec::new(), Vec::new());
+        let (mut made, mut changed) = (Vec::with_capacity(touching.met.len()), Vec::new());
+        for (tenant, Touched { row, standing }) in touching.met {
+            let form = (tenant.clone(), row.form.clone());
+            let rows = if standing.is_none() { &mut made } else { &mut changed };
+            if let Some(newest) = self.newest.get(&form).filter(|_| !changing.contains(&form)) {
+                let values = newest.indexed.values(&row.data, row.computed.as_ref());
+                let mut standing = standing.map(Vec::into_iter);
+                for (pointer, value) in newest.indexed.pointers().zip(values) {
+                    let entry = |value: &FieldValue| {
+                        stored::FieldEntry::new(tenant, &row.form, pointer, value, row.created_position)
+                    };
+                    match standing.as_mut().and_then(Iterator::next) {
+                        Some(same) if same == value => {}
+                        before => {
+                            gone.extend(before.as_ref().map(entry));
+                            new.push(entry(&value));
+                        }
+                    }
+                }
+            }
+            rows.push((tenant.clone(), row));
+        }
+        stored::put(connection, made, changed).await?;
+        stored::delete_fields(connection, gone).await?;
+        stored::insert_fields(connection, new).await?;
+        for form in &changing {
+            if let Some(newest) = self.newest.get(form) {
+                stored::make_fields_again(connection, form, &newest.indexed).await?;
+            }
+        }
+        Ok(())
     }
-    stored::put(connection, made, changed).await?;
-    stored::delete_fields(connection, gone).await?;
-    stored::insert_fields(connection, new).await
 }

@@ -12,7 +12,7 @@ use futures_util::TryStreamExt;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
-use support::{On, World, drafted, form_id, on_both_databases, submitted_by};
+use support::{On, World, amended, drafted, form_id, on_both_databases, submitted_by};
 use uuid::Uuid;
 
 on_both_databases! {
@@ -21,6 +21,7 @@ on_both_databases! {
     a_cursor_of_another_query_or_tenant_is_refused,
     a_query_that_cannot_be_answered_says_what_would_be_right,
     a_text_is_found_in_values_and_not_in_names,
+    submissions_of_all_versions_are_found_by_what_the_newest_one_indexes,
 }
 
 /// Every page from the first to the last.
@@ -175,6 +176,81 @@ async fn a_text_is_found_in_values_and_not_in_names(on: On) {
     for text in ["city", "amount", "x_off", "name\":"] {
         assert_eq!(found(text).await, [], "{text}");
     }
+}
+
+async fn submissions_of_all_versions_are_found_by_what_the_newest_one_indexes(on: On) {
+    let mut world = World::new(on).await;
+    let schema =
+        |total: Value| json!({"type": "object", "properties": {"n": {"type": "number"}, "total": total}});
+    let (text, decimal) = (json!({"type": "string"}), json!({"type": "string", "format": "decimal"}));
+    world.tenant("acme").publish_with("claim", 1, schema(text.clone()), &["/n"]).await;
+    world.tenant("acme").publish_with("claims", 1, schema(text), &["/n"]).await;
+    world.tenant("globex").publish("claim", 1, &["/n"]).await;
+    let mut made = Vec::new();
+    // More than are made again at once.
+    for n in 0..300 {
+        made.push(world.tenant("acme").submit("claim", json!({"n": n, "total": format!("{n}.0")})).await);
+    }
+    for (tenant, form) in [("acme", "claims"), ("globex", "claim")] {
+        world.tenant(tenant).submit(form, json!({"n": 7, "total": "7"})).await;
+    }
+    world.run_once().await;
+    let found = async |world: &World, tenant: &str, form: &str, condition: &str, sort: &str| {
+        let query = SubmissionQuery {
+            form: Some(form_id(form)),
+            conditions: vec![condition.parse().expect("a condition")],
+            sort: sort.parse().expect("an order"),
+            ..Default::default()
+        };
+        let reader = world.reader(tenant);
+        Ok::<_, QueryError>(
+            match reader.submissions(&SubmissionQuery { limit: Some(1), ..query.clone() }).await {
+                Ok(_) => ids(&all_pages(&reader, &query).await),
+                Err(error) => return Err(error),
+            },
+        )
+    };
+    let not_indexed = |found: Result<_, QueryError>| matches!(found, Err(QueryError::NotIndexed { .. }));
+    assert!(not_indexed(found(&world, "acme", "claim", "/total>=9", "created_at").await));
+
+    // One of them is changed, and one made, in the batch that publishes.
+    let last = *made.last().expect("some");
+    world
+        .tenant("acme")
+        .submission_events(
+            last,
+            &[amended("claim", &json!({"n": 299, "total": "8"}), &json!({"total": "8"}))],
+        )
+        .await;
+    world.tenant("acme").publish_with("claim", 2, schema(decimal.clone()), &["/total"]).await;
+    made.push(world.tenant("acme").submit("claim", json!({"n": 1000, "total": "1000"})).await);
+    world.run_once().await;
+    let expected: Vec<_> = made[298..299].iter().chain(&made[300..]).copied().collect();
+    assert_eq!(found(&world, "acme", "claim", "/total>=298", "/total").await.expect("found"), expected);
+    assert_eq!(
+        found(&world, "acme", "claim", "/total=8.00", "created_at").await.expect("found"),
+        [made[8], last]
+    );
+    assert_eq!(found(&world, "acme", "claim", "/total!=8", "/total").await.expect("found").len(), 299);
+    assert!(
+        not_indexed(found(&world, "acme", "claim", "/n>=9", "created_at").await),
+        "it is indexed no more"
+    );
+    for (tenant, form) in [("acme", "claims"), ("globex", "claim")] {
+        assert_eq!(found(&world, tenant, form, "/n=7", "/n").await.expect("another form's").len(), 1);
+    }
+    assert_eq!(world.differences_from_rebuilt().await, []);
+
+    // What comes after it is kept as before, and what indexes the same changes nothing.
+    world.tenant("acme").publish_with("claim", 3, schema(decimal), &["/total"]).await;
+    world
+        .tenant("acme")
+        .submission_events(made[0], &[amended("claim", &json!({"total": "9999"}), &json!({"total": "9999"}))])
+        .await;
+    world.run_once().await;
+    let expected = [made[300], made[0]];
+    assert_eq!(found(&world, "acme", "claim", "/total>=1000", "/total").await.expect("found"), expected);
+    assert_eq!(world.differences_from_rebuilt().await, []);
 }
 
 /// A submission as the model keeps it, in order of creation.

@@ -147,6 +147,17 @@ impl IndexedFields {
         self.pointers().enumerate().map(move |(slot, pointer)| (pointer, kind(slot)))
     }
 
+    /// Whether the same keys come of it as of another version's.
+    pub(crate) fn makes_keys_as(&self, other: &Self) -> bool {
+        let sorted = |fields: &Self| {
+            let mut sorted: Vec<_> =
+                fields.fields().map(|(pointer, kind)| (pointer.to_owned(), kind)).collect();
+            sorted.sort_unstable();
+            sorted
+        };
+        sorted(self) == sorted(other)
+    }
+
     /// One value per pointer, in their order.
     pub(crate) fn values(&self, data: &CanonicalJson, computed: Option<&CanonicalJson>) -> Vec<FieldValue> {
         if self.pointers.is_empty() {

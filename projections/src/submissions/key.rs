@@ -45,6 +45,12 @@ impl FieldPrefix {
         Self(prefix)
     }
 
+    /// The keys of all fields of a form.
+    pub(crate) fn of_form(form: &FormId) -> KeyRange {
+        let with = |end| form.as_str().bytes().chain([end]).collect();
+        KeyRange { first: with(END), beyond: with(END + 1) }
+    }
+
     /// Whether a pointer is short enough for a key, however it has to be written.
     pub(crate) fn admits(pointer: &str) -> bool {
         let escaped = pointer.bytes().filter(|byte| matches!(*byte, END | ESCAPE)).count();

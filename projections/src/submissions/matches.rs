@@ -1,8 +1,6 @@
 //! The submissions that a condition selects, as keys of `field_keys`, and the ways to ask for them: all of them, how many, or whether one is.
 //! Used by `way` and `select`.
 
-use std::collections::BTreeSet;
-
 use formledger_domain::{FormId, TenantId, TextKind};
 
 use super::fields::FieldValue;
@@ -30,24 +28,21 @@ pub(super) struct Beyond {
 }
 
 impl Matches {
-    /// Of a condition on a field whose texts are of these `kinds`, in one version of the form or another.
-    pub(super) fn of(form: &FormId, condition: &Condition, kinds: &BTreeSet<TextKind>) -> Self {
+    /// Of a condition on a field whose texts are of this kind.
+    pub(super) fn of(form: &FormId, condition: &Condition, kind: TextKind) -> Self {
         let field = FieldPrefix::new(form, &condition.pointer);
         let equal = matches!(condition.comparison, Comparison::Equal | Comparison::NotEqual);
-        let mut values: Vec<FieldValue> = match &condition.operand {
+        let values: Vec<FieldValue> = match &condition.operand {
             Operand::Number(written) => {
-                Numeral::of_json(written).map(FieldValue::Number).into_iter().collect()
+                let number = Numeral::of_json(written).map(FieldValue::Number);
+                // What equals a number may also be a text that is written like it.
+                let text = (equal && kind == TextKind::Plain).then(|| FieldValue::text(written));
+                number.into_iter().chain(text).collect()
             }
-            Operand::Text(text) => kinds.iter().filter_map(|kind| FieldValue::said(text, *kind)).collect(),
+            Operand::Text(text) => {
+                vec![FieldValue::said(text, kind).unwrap_or_else(|| FieldValue::text(text))]
+            }
         };
-        // What equals a number may also be a text that is written like it.
-        let (text, may_be_text) = match &condition.operand {
-            Operand::Number(written) => (written, equal && kinds.contains(&TextKind::Plain)),
-            Operand::Text(text) => (text, values.is_empty() || kinds.contains(&TextKind::Plain)),
-        };
-        if may_be_text {
-            values.push(FieldValue::text(text));
-        }
         let keys = |value: &FieldValue| match condition.comparison {
             Comparison::Equal | Comparison::NotEqual => Some(Keys::One(field.key(value))),
             comparison => field.values_that(comparison, value).map(Keys::Range),

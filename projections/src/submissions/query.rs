@@ -64,7 +64,7 @@ pub struct SubmissionQuery {
     pub submitter: Option<String>,
     /// Only those that hold this text in a value, ASCII letters in either case.
     pub q: Option<String>,
-    /// Only those of which all of these hold; needs `form`. A submission has the fields that its own form version indexes.
+    /// Only those of which all of these hold; needs `form`, whose newest version says which fields there are.
     pub conditions: Vec<Condition>,
     /// Only those to which something happened after this position; in the order of their last event, which has an index.
     pub changed_after: Option<Position>,
@@ -217,8 +217,8 @@ impl SubmissionQuery {
     }
 }
 
-/// What the texts of the fields that conditions and order name say. Refuses fields that no version of the form indexes: an empty page would look like
-/// an answer. While the rows are made again, the version that does may be still to come.
+/// What the texts of the fields say that the form's newest version indexes. Refuses conditions and orders by others: an empty page would look like an
+/// answer. While the rows are made again, the version that indexes them may be still to come.
 async fn fields_of(
     snapshot: &mut Connection<'_>,
     tenant: &TenantId,
@@ -229,14 +229,8 @@ async fn fields_of(
     let Some(form) = &query.form else {
         return Err(QueryError::FieldWithoutForm { pointer: first.to_owned() });
     };
-    let mut kinds = Kinds::new();
-    for version in stored::indexed_by_any_version(snapshot, tenant, form).await? {
-        for (pointer, kind) in version.fields() {
-            if query.fields().any(|field| field == pointer) {
-                kinds.entry(pointer.to_owned()).or_default().insert(kind);
-            }
-        }
-    }
+    let indexed = stored::indexed_by_newest(snapshot, tenant, form).await?;
+    let kinds: Kinds = indexed.fields().map(|(pointer, kind)| (pointer.to_owned(), kind)).collect();
     if let Some(pointer) = query.fields().find(|pointer| !kinds.contains_key(*pointer)) {
         if checkpoint::is_behind_others(snapshot, tenant, position).await? {
             return Err(Behind { position }.into());

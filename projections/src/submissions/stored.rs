@@ -12,11 +12,14 @@ use formledger_store::RecordedEvent;
 use serde_json::{Map, Value};
 
 use super::fields::{FieldValue, IndexedFields};
-use super::key::FieldPrefix;
-use super::{Key, Pin, SubmissionRow};
+use super::key::{FieldPrefix, KeyRange};
+use super::{Key, OwnedForm, SubmissionRow};
 use crate::columns::{self, KEY_BYTES_MAX, beginning, micros, place};
 use crate::database::Kind::{Bytes, Integer, Text, Uuid};
 use crate::database::{Connection, ManyRows, Row, Values, sql};
+
+/// Submissions whose keys are made again with one statement; their documents are in memory meanwhile, each of 1 MiB at most.
+const MADE_AGAIN_AT_ONCE: i64 = 256;
 
 /// The columns of a stored submission, for `SELECT`; the table goes by `s`.
 pub(super) const COLUMNS: &str = "s.submission_id, s.form, s.form_version, s.state, s.submitter, s.created_at, s.updated_at, \
@@ -245,11 +248,17 @@ pub(super) struct FieldEntry {
 }
 
 impl FieldEntry {
-    pub(super) fn new(tenant: &TenantId, row: &StoredSubmission, pointer: &str, value: &FieldValue) -> Self {
+    pub(super) fn new(
+        tenant: &TenantId,
+        form: &FormId,
+        pointer: &str,
+        value: &FieldValue,
+        created_position: i64,
+    ) -> Self {
         Self {
             tenant: tenant.clone(),
-            field_key: FieldPrefix::new(&row.form, pointer).key(value),
-            created_position: row.created_position,
+            field_key: FieldPrefix::new(form, pointer).key(value),
+            created_position,
         }
     }
 
@@ -295,6 +304,46 @@ pub(super) async fn delete_fields(
     Ok(())
 }
 
+/// Makes the keys of all submissions of a form again, by other fields.
+pub(super) async fn make_fields_again(
+    connection: &mut Connection<'_>,
+    (tenant, form): &OwnedForm,
+    fields: &IndexedFields,
+) -> Result<(), sqlx::Error> {
+    let KeyRange { first, beyond } = FieldPrefix::of_form(form);
+    sql("DELETE FROM field_keys WHERE tenant_id = $1 AND field_key >= $2 AND field_key < $3")
+        .bind(tenant.as_str())
+        .bind(first)
+        .bind(beyond)
+        .execute(connection)
+        .await?;
+    // Along the one key that tables have while they are filled by a rebuild, too.
+    let mut after = uuid::Uuid::nil();
+    loop {
+        let page = sql("SELECT submission_id, created_position, data, computed FROM submissions \
+                        WHERE tenant_id = $1 AND submission_id > $2 AND form = $3 ORDER BY submission_id LIMIT $4")
+        .bind(tenant.as_str())
+        .bind(after)
+        .bind(form.as_str())
+        .bind(MADE_AGAIN_AT_ONCE);
+        let rows = page.rows(connection).await?;
+        let mut entries = Vec::with_capacity(rows.len());
+        for row in &rows {
+            after = row.get("submission_id")?;
+            let data = CanonicalJson::from_stored(row.get::<&str>("data")?);
+            let computed = row.get::<Option<&str>>("computed")?.map(CanonicalJson::from_stored);
+            let created_position = row.get("created_position")?;
+            let values = fields.values(&data, computed.as_ref());
+            let entry = |(pointer, value)| FieldEntry::new(tenant, form, pointer, &value, created_position);
+            entries.extend(fields.pointers().zip(values).map(entry));
+        }
+        insert_fields(connection, entries).await?;
+        if (rows.len() as i64) < MADE_AGAIN_AT_ONCE {
+            return Ok(());
+        }
+    }
+}
+
 /// Notes what a published version indexes.
 pub(super) async fn put_indexed(
     connection: &mut Connection<'_>,
@@ -325,43 +374,44 @@ pub(super) async fn put_indexed(
 static LOAD_INDEXED: LazyLock<ManyRows> = LazyLock::new(|| {
     ManyRows::over(
         "SELECT i.tenant_id, i.form, i.form_version, i.pointers, i.text_kinds FROM {rows} CROSS JOIN indexed_fields AS i \
-         WHERE i.tenant_id = r.column1 AND i.form = r.column2 AND i.form_version = r.column3",
-        &[Text, Text, Integer],
+         WHERE i.tenant_id = r.column1 AND i.form = r.column2 AND i.form_version = \
+         (SELECT max(n.form_version) FROM indexed_fields AS n WHERE n.tenant_id = r.column1 AND n.form = r.column2)",
+        &[Text, Text],
     )
 });
 
-/// What published versions index; those that were not published are left out.
+/// What the newest versions of forms index; forms of which none was published are left out.
 pub(super) async fn load_indexed(
     connection: &mut Connection<'_>,
-    pins: Vec<Pin>,
-) -> Result<Vec<(Pin, IndexedFields)>, sqlx::Error> {
+    forms: Vec<OwnedForm>,
+) -> Result<Vec<(OwnedForm, FormVersion, IndexedFields)>, sqlx::Error> {
     let rows = LOAD_INDEXED
-        .fetch(connection, pins, |values, (tenant, form, version): &Pin| {
+        .fetch(connection, forms, |values, (tenant, form): &OwnedForm| {
             values.text(tenant.as_str());
             values.text(form.as_str());
-            values.integer(version.0.into());
         })
         .await?;
     let read = |row: &Row| {
         let (tenant, form) = (columns::tenant(row.get("tenant_id")?)?, columns::form(row.get("form")?)?);
         let version = columns::version(row.get("form_version")?)?;
-        Ok(((tenant, form, version), indexed(row)?))
+        Ok(((tenant, form), version, indexed(row)?))
     };
     rows.iter().map(read).collect()
 }
 
-/// What each published version of a form indexes.
-pub(super) async fn indexed_by_any_version(
+/// What the newest version of a form indexes; nothing where none was published.
+pub(super) async fn indexed_by_newest(
     connection: &mut Connection<'_>,
     tenant: &TenantId,
     form: &FormId,
-) -> Result<Vec<IndexedFields>, sqlx::Error> {
-    let rows = sql("SELECT pointers, text_kinds FROM indexed_fields WHERE tenant_id = $1 AND form = $2")
-        .bind(tenant.as_str())
-        .bind(form.as_str())
-        .rows(connection)
-        .await?;
-    rows.iter().map(indexed).collect()
+) -> Result<IndexedFields, sqlx::Error> {
+    let row = sql("SELECT pointers, text_kinds FROM indexed_fields WHERE tenant_id = $1 AND form = $2 \
+                   ORDER BY form_version DESC LIMIT 1")
+    .bind(tenant.as_str())
+    .bind(form.as_str())
+    .optional(connection)
+    .await?;
+    row.as_ref().map_or_else(|| Ok(IndexedFields::default()), indexed)
 }
 
 fn indexed(row: &Row) -> Result<IndexedFields, sqlx::Error> {

@@ -1,7 +1,7 @@
 //! Which way a page goes through the rows, and what is looked at on the way. Every order comes out of an index as it is, but that of few rows.
 //! Chosen by `query`, written down by `select`.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use formledger_domain::{FormId, Position, TenantId, TextKind};
 
@@ -43,8 +43,8 @@ pub(super) struct Way<'q> {
     pub(super) looks: Vec<Look<'q>>,
 }
 
-/// What the texts of fields say, by pointer; of a field that changed from version to version, more than one kind.
-pub(super) type Kinds = HashMap<String, BTreeSet<TextKind>>;
+/// What the texts of fields say, by pointer.
+pub(super) type Kinds = HashMap<String, TextKind>;
 
 impl<'q> Way<'q> {
     /// The way of a page after the one that ended at `after`, as long as nothing is counted; `kinds` are those of the fields with conditions.
@@ -139,11 +139,10 @@ impl Look<'_> {
 }
 
 fn looks<'q>(form: &FormId, conditions: &'q [Condition], kinds: &Kinds) -> Vec<Look<'q>> {
-    let plain = BTreeSet::from([TextKind::Plain]);
     let mut looks: Vec<Look<'q>> = Vec::new();
     for condition in conditions {
         let pointer = &*condition.pointer;
-        let matches = Matches::of(form, condition, kinds.get(pointer).unwrap_or(&plain));
+        let matches = Matches::of(form, condition, kinds.get(pointer).copied().unwrap_or(TextKind::Plain));
         if !looks.iter_mut().any(|look| look.pointer == pointer && look.matches.narrow(&matches)) {
             let negated = condition.comparison == Comparison::NotEqual;
             looks.push(Look { pointer, matches, negated, few: false });
