@@ -170,7 +170,7 @@ impl App {
         let attachments = AttachmentStore::open(&settings.storage.data, &settings.storage.attachments)?;
         attachments.prepare()?;
         let own = open_read_models(&settings.storage).await?;
-        let replicas = open_replicas(&own, &settings.replicas, false).await?;
+        let replicas = open_replicas(&store, &own, &settings.replicas, false).await?;
         let read_models = Replicas::new(own, replicas);
         if settings.auth.has_weak_secret() {
             tracing::warn!("the secret has fewer than 32 bytes, so tokens could be forged by trying");
@@ -348,8 +348,9 @@ pub async fn read_model_place(storage: &Storage) -> Result<ReadModelPlace, Start
 /// `all_there` says so; else it is left out until it comes.
 ///
 /// # Errors
-/// When one does not let us in, or holds something else.
+/// When one does not let us in, or holds something else or another ledger's rows.
 pub async fn open_replicas(
+    store: &Store,
     own: &ReadModels,
     places: &[ReadModelPlace],
     all_there: bool,
@@ -366,7 +367,16 @@ pub async fn open_replicas(
         } else {
             ReadModels::open_when_there(place.clone(), settings).await
         };
-        replicas.push(opened.map_err(StartError::Replica)?);
+        let opened = opened.map_err(StartError::Replica)?;
+        opened.prove(store).await.map_err(|error| match error {
+            ProjectError::Open(error) => StartError::Replica(error),
+            ProjectError::Store(error) => StartError::Ledger(error),
+            ProjectError::Database(error) => StartError::Replica(error.into()),
+            lost @ ProjectError::HistoryLost { .. } => {
+                StartError::Ledger(StoreError::Damaged(lost.to_string()))
+            }
+        })?;
+        replicas.push(opened);
     }
     Ok(replicas)
 }

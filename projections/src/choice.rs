@@ -169,16 +169,19 @@ fn ranked(reader: &TenantReader, read_model: ReadModel, floor: Position) -> Vec<
     if let [only] = replicas {
         return vec![only];
     }
+    // Of another ledger's rows there is nothing to answer, whatever else fails.
+    let replicas: Vec<&ReadModels> = replicas.iter().filter(|replica| replica.health().is_proven()).collect();
     let known: Vec<Position> =
         replicas.iter().map(|replica| replica.applied().known(&reader.tenant, read_model)).collect();
     let newest = known.iter().max().map_or(0, |newest| newest.0);
+    let count = replicas.len();
     let mut ranked: Vec<_> = replicas
-        .iter()
+        .into_iter()
         .zip(known)
         .enumerate()
         .map(|(place, (replica, known))| {
             let behind = (newest - known.0) / AS_NEW_EVENTS;
-            let last_resort = place + 1 == replicas.len();
+            let last_resort = place + 1 == count;
             let worse =
                 (!replica.health().is_in(), known < floor, last_resort, behind, replica.health().load());
             (worse, replica)

@@ -14,13 +14,24 @@ pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(10);
 pub(crate) struct Health {
     asking: AtomicUsize,
     out: AtomicBool,
+    /// Whether its rows may have been made from another ledger.
+    unproven: AtomicBool,
     runner_failed: AtomicBool,
 }
 
 impl Health {
-    /// Whether it answered when it was last asked.
+    /// Whether it answered when it was last asked, from this ledger's rows.
     pub(crate) fn is_in(&self) -> bool {
-        !self.out.load(Ordering::Relaxed)
+        !self.out.load(Ordering::Relaxed) && self.is_proven()
+    }
+
+    /// Whether its rows are known to be this ledger's. Until then nobody is answered from them.
+    pub(crate) fn is_proven(&self) -> bool {
+        !self.unproven.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn prove(&self, proven: bool) {
+        self.unproven.store(!proven, Ordering::Relaxed);
     }
 
     /// Takes it out; answers whether it was in.
@@ -55,6 +66,9 @@ impl Health {
     }
 }
 
+/// How Postgres says that it ended a session for resting too long within a transaction.
+const IDLE_IN_TRANSACTION: &str = "25P03";
+
 /// Whether an error says that a database cannot answer at present, rather than that it refuses this statement.
 pub(crate) fn is_outage(error: &sqlx::Error) -> bool {
     match error {
@@ -63,10 +77,10 @@ pub(crate) fn is_outage(error: &sqlx::Error) -> bool {
         | sqlx::Error::Protocol(_)
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::WorkerCrashed => true,
-        // Connection exceptions, a server short of resources, one that starts, stops or was told to cancel (PostgreSQL, appendix A),
-        // and one whose roles or read models are not there (yet, or any more).
+        // Connection exceptions, a server short of resources, one that starts, stops, was told to cancel or to end what rests within a transaction
+        // (PostgreSQL, appendix A), and one whose roles or read models are not there (yet, or any more).
         sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            matches!(&*code, "42P01" | "3F000" | "22023")
+            matches!(&*code, "42P01" | "3F000" | "22023" | IDLE_IN_TRANSACTION)
                 || ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class))
         }),
         _ => false,

@@ -12,6 +12,7 @@ use sqlx::{ConnectOptions, Connection, Executor};
 
 use crate::database::{FileConnection, OwnConnection, Rights};
 use crate::read_models::OpenError;
+use crate::schema;
 
 /// How long a statement waits for another process's write transaction (a rebuild switching a tenant) before it fails.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -57,6 +58,20 @@ impl ReadModelPlace {
     /// What people call it: the file, or server and database without user and password.
     pub fn name(&self) -> String {
         self.0.name()
+    }
+
+    /// Whether it is a Postgres server that follows another one and takes no writes.
+    ///
+    /// # Errors
+    /// [`OpenError::Unreachable`], and what the server says.
+    pub async fn is_standby(&self) -> Result<bool, OpenError> {
+        let Place::Postgres(place) = &self.0 else { return Ok(false) };
+        let connected = place.connect().await;
+        let mut connection =
+            connected.map_err(|source| OpenError::Unreachable { place: place.name(), source })?;
+        let is_standby = schema::is_standby(&mut connection).await?;
+        connection.close().await?;
+        Ok(is_standby)
     }
 
     /// Whether it is a file.

@@ -7,8 +7,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use formledger_domain::TenantContext;
-use formledger_store::{LedgerHead, causes};
+use formledger_domain::{TenantContext, TenantId};
+use formledger_store::{LedgerHead, Store, causes};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use tokio::time::sleep;
 
@@ -19,10 +19,12 @@ use crate::leadership::Leadership;
 use crate::place::{Place, ReadModelPlace};
 use crate::pool::{PoolUse, ReadPool};
 use crate::position::{Applied, ReadModel};
+use crate::projector::ProjectError;
 use crate::reader::{QueryError, TenantReader};
 use crate::schema;
 use crate::status::{self, ReadModelStatus, Skip, SkipError};
 use crate::tasks::{self, DueTask};
+use crate::witness;
 
 /// Limits of a read-model database.
 #[derive(Debug, Clone)]
@@ -93,6 +95,17 @@ pub enum OpenError {
         /// Server and database.
         place: String,
     },
+    /// Its rows were made from another ledger.
+    #[error(
+        "the read models at `{place}` were made from another ledger, which has tenant `{tenant}` too or instead: state another database, or \
+         drop its schema `read_models` to have them made from this one"
+    )]
+    OtherLedger {
+        /// Server and database.
+        place: String,
+        /// One of its tenants.
+        tenant: TenantId,
+    },
     /// A rebuild has the file to itself.
     #[error("a rebuild puts a fresh file in the place of `{path}`: start again when it has ended")]
     BeingExchanged {
@@ -134,6 +147,8 @@ struct Inner {
     /// Whether the log says that rows come by statements.
     told_policed: AtomicBool,
     is_own: bool,
+    /// Whether it answers beside the ledger's own read models.
+    is_replica: bool,
 }
 
 impl ReadModels {
@@ -166,12 +181,33 @@ impl ReadModels {
         place: ReadModelPlace,
         settings: ReadModelSettings,
     ) -> Result<Self, OpenError> {
-        let models = Self::new(place, &settings, false);
+        let mut models = Self::new(place, &settings, false);
+        models.inner.health.prove(false);
+        Arc::get_mut(&mut models.inner).expect("nobody else has it yet").is_replica = true;
         match models.prepare().await {
             Err(error) if error.is_outage() => models.take_out(&error),
             prepared => prepared?,
         }
         Ok(models)
+    }
+
+    /// Looks whether these rows were made from this ledger, as far as they say so; nobody is answered from those of [`ReadModels::open_when_there`]
+    /// before. One that does not answer is proven when it comes.
+    ///
+    /// # Errors
+    /// [`OpenError::OtherLedger`], or why the ledger cannot be read.
+    pub async fn prove(&self, store: &Store) -> Result<(), ProjectError> {
+        let health = &self.inner.health;
+        if health.is_proven() {
+            return Ok(());
+        }
+        match witness::stranger(&self.inner.readers, store).await {
+            Ok(None) => health.prove(true),
+            Ok(Some(tenant)) => return Err(OpenError::OtherLedger { place: self.name(), tenant }.into()),
+            Err(ProjectError::Database(error)) if is_outage(&error) => self.take_out(&error),
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     fn new(ReadModelPlace(place): ReadModelPlace, settings: &ReadModelSettings, is_own: bool) -> Self {
@@ -184,6 +220,7 @@ impl ReadModels {
             prepared: OnceCell::new(),
             told_policed: AtomicBool::default(),
             is_own,
+            is_replica: false,
             place,
         };
         Self { inner: Arc::new(inner) }
@@ -333,6 +370,13 @@ impl ReadModels {
 
     pub(crate) fn health(&self) -> &Health {
         &self.inner.health
+    }
+
+    /// Takes a replica out that its runner cannot reach, so that nobody has to ask it first. The ledger's own read models are asked whatever happened.
+    pub(crate) fn note_outage(&self, error: &sqlx::Error) {
+        if self.inner.is_replica && is_outage(error) {
+            self.take_out(error);
+        }
     }
 
     /// Takes this database out after it failed, and sees to it that it comes back.

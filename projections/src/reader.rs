@@ -211,8 +211,8 @@ impl TenantReader {
     /// The furthest that a replica which answers is known to have come.
     fn known(&self, read_model: ReadModel) -> Position {
         let known = |replica: &ReadModels| replica.applied().known(&self.tenant, read_model);
-        let (answering, silent): (Vec<_>, Vec<_>) =
-            self.replicas.iter().partition(|replica| replica.health().is_in());
+        let proven = self.replicas.iter().filter(|replica| replica.health().is_proven());
+        let (answering, silent): (Vec<_>, Vec<_>) = proven.partition(|replica| replica.health().is_in());
         let of = |replicas: Vec<&ReadModels>| replicas.into_iter().map(known).max();
         of(answering).or_else(|| of(silent)).unwrap_or_default()
     }

@@ -232,16 +232,18 @@ impl Runner {
                 Err(timed_out(overdue))
             }
         };
-        if let Err(ProjectError::Database(_)) = &polled {
+        if let Err(ProjectError::Database(error)) = &polled {
             // The next one takes a fresh connection: this one may be gone with its server, and nothing else would ever replace it.
             self.projector.read_models().forget_writer().await;
+            self.projector.read_models().note_outage(error);
         }
         polled
     }
 
     async fn look(&mut self) -> Result<(), ProjectError> {
         self.projector.read_models().prepare().await?;
-        if !self.lead().await? {
+        self.projector.read_models().prove(self.projector.store()).await?;
+        if !self.projector.read_models().health().is_proven() || !self.lead().await? {
             return Ok(());
         }
         // Before anything is read: what is lost from here on begins another era.

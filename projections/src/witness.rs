@@ -12,6 +12,8 @@ use crate::batch::{LedgerPart, damage};
 use crate::columns::{self, place};
 use crate::database::Kind::{Bytes, Integer, Text};
 use crate::database::{Connection, ManyRows, Row, sql};
+use crate::pool::ReadPool;
+use crate::projector::ProjectError;
 
 /// Tenants whose events are read at once; two small reads each.
 const CHECKED_AT_ONCE: usize = 256;
@@ -112,6 +114,23 @@ pub(crate) async fn load_all(connection: &mut Connection<'_>) -> Result<Vec<Witn
         })
     };
     rows.iter().map(read).collect()
+}
+
+/// A tenant whose rows say that all were made from another ledger; `None` where some were made from this one, or none are there. A few are asked: it is
+/// about whose database this is, and the projector compares all.
+pub(crate) async fn stranger(readers: &ReadPool, store: &Store) -> Result<Option<TenantId>, ProjectError> {
+    let witnesses = load_all(&mut readers.snapshot_of_all().await?.connection()).await?;
+    let heads = store.heads().await?.into_iter().map(|head| (head.tenant, head.position));
+    let heads: HashMap<TenantId, Position> = heads.collect();
+    let (mut known, unknown): (Vec<Witness>, Vec<Witness>) =
+        witnesses.into_iter().partition(|witness| heads.get(&witness.tenant) > Some(&Position::START));
+    if known.is_empty() {
+        return Ok(unknown.into_iter().next().map(|witness| witness.tenant));
+    }
+    known.truncate(CHECKED_AT_ONCE);
+    let Compared { doubts, .. } = compare(store, &known, &heads).await?;
+    let foreign = |tenant: &TenantId| doubts.get(tenant) == Some(&Doubt::Foreign);
+    Ok(known.into_iter().map(|witness| witness.tenant).find(foreign))
 }
 
 /// What came out of comparing witnesses with their ledgers. A tenant without ledger, or with a damaged one, is in neither.

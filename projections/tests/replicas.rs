@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use formledger_domain::Position;
 use formledger_projections::{
-    Behind, OpenError, QueryError, ReadModel, ReadModelPlace, ReadModelSettings, ReadModels, Replicas,
-    Runner, RunnerSettings, SubmissionQuery, TenantReader,
+    Behind, OpenError, ProjectError, QueryError, ReadModel, ReadModelPlace, ReadModelSettings, ReadModels,
+    Replicas, Runner, RunnerSettings, SubmissionQuery, TenantReader,
 };
 use formledger_store::Store;
 use formledger_test_cluster::{Database, Postgres, Settings, Shutdown};
@@ -56,6 +56,57 @@ async fn one_process_keeps_a_replica_and_another_takes_over_when_it_dies() {
     assert_eq!(one.run_once().await.expect("a run"), 0, "the first one does not write any more");
     assert_eq!(other.run_once().await.expect("a run"), 1);
     assert_eq!(position(&first.reader(&context("acme"))).await, Position(3));
+}
+
+#[tokio::test]
+async fn a_replica_of_another_installation_is_neither_asked_nor_touched() {
+    let (_dir, theirs) = ledger().await;
+    let (_dir, ours) = ledger().await;
+    let database = Database::create().await;
+    let place = || ReadModelPlace::postgres(&database.url()).expect("a place");
+    for (store, forms) in [(&theirs, 3), (&ours, 1)] {
+        for version in 1..=forms {
+            tenant_of(store, "acme").publish("claim", version, &[]).await;
+        }
+    }
+    tenant_of(&ours, "ours").publish("claim", 1, &[]).await;
+    let their_own = open_postgres(&database.url()).await;
+    runner(&theirs, &their_own).run_once().await.expect("a run");
+    their_own.close().await;
+
+    let replica = ReadModels::open_when_there(place(), ReadModelSettings::default()).await.expect("there");
+    let refused = replica.prove(&ours).await.expect_err("it is another's");
+    let ProjectError::Open(refused @ OpenError::OtherLedger { .. }) = refused else { panic!("{refused:?}") };
+    assert!(refused.to_string().contains("`acme`"), "{refused}");
+    let own = ReadModels::open_sqlite(&_dir.path().join("own.db"), ReadModelSettings::default()).await;
+    let both = Replicas::new(own.expect("a file"), vec![replica.clone()]);
+    for mut runner in both.runners(&ours, &RunnerSettings::default()) {
+        let _refused = runner.run_once().await;
+    }
+    assert_eq!(position(&both.reader(&context("acme"))).await, Position(1), "from our rows");
+    assert_eq!(position(&both.reader(&context("ours"))).await, Position(1));
+    assert!(!both.status(&[]).await[0].answers);
+    both.close().await;
+    let their_own = open_postgres(&database.url()).await;
+    assert_eq!(position(&their_own.reader(&context("acme"))).await, Position(3));
+    assert_eq!(
+        position(&their_own.reader(&context("ours"))).await,
+        Position::START,
+        "nothing of ours is there"
+    );
+    assert!(their_own.status(&[]).await.expect("status").iter().all(|status| status.parked.is_empty()));
+
+    // One that has nothing yet, and one with our own rows, are proven.
+    let empty = Database::create().await;
+    let place = ReadModelPlace::postgres(&empty.url()).expect("a place");
+    for _ in 0..2 {
+        let replica =
+            ReadModels::open_when_there(place.clone(), ReadModelSettings::default()).await.expect("there");
+        replica.prove(&ours).await.expect("ours");
+        runner(&ours, &replica).run_once().await.expect("a run");
+        assert_eq!(position(&replica.reader(&context("acme"))).await, Position(1));
+        replica.close().await;
+    }
 }
 
 #[tokio::test]

@@ -14,15 +14,15 @@ pub fn migrate(arguments: &StorageArgs) -> anyhow::Result<ExitCode> {
     runtime()?.block_on(async {
         let store = open_ledger(&storage, 1).await?;
         let own = open_read_models(&storage).await?;
-        store.close().await;
         match &storage.database {
             Some(database) => println!("`{database:?}` is up to date"),
             None => println!("`{}` is up to date", storage.data.display()),
         }
-        for replica in open_replicas(&own, &replicas, true).await? {
+        for replica in open_replicas(&store, &own, &replicas, true).await? {
             replica.close().await;
         }
         own.close().await;
+        store.close().await;
         Ok(ExitCode::SUCCESS)
     })
 }

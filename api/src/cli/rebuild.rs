@@ -17,6 +17,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// Rebuilds all read models or one, of all tenants or one.
 pub fn rebuild(arguments: &RebuildArgs) -> anyhow::Result<ExitCode> {
     let storage = arguments.tenants.storage.storage()?;
+    let replicas = arguments.tenants.storage.replicas()?;
     logging::start(&arguments.tenants.storage.log)?;
     let read_models = match &arguments.projection {
         Some(name) => vec![name.parse().map_err(|error| ConfigError(format!("`--projection`: {error}")))?],
@@ -29,7 +30,7 @@ pub fn rebuild(arguments: &RebuildArgs) -> anyhow::Result<ExitCode> {
             existing_tenant(&store, tenant).await?;
         }
         let mut told = Instant::now();
-        let progress = |progress: RebuildProgress| match progress {
+        let mut progress = |progress: RebuildProgress| match progress {
             RebuildProgress::Folded { events, total }
                 if events == total || told.elapsed() >= PROGRESS_INTERVAL =>
             {
@@ -41,8 +42,16 @@ pub fn rebuild(arguments: &RebuildArgs) -> anyhow::Result<ExitCode> {
                 println!("{tenant}: rebuilt up to position {position}")
             }
         };
-        let live = read_model_place(&storage).await?;
-        rebuild_read_models(&store, &live, request, progress).await?;
+        let own = read_model_place(&storage).await?;
+        rebuild_read_models(&store, &own, request.clone(), &mut progress).await?;
+        for replica in replicas.iter().filter(|replica| replica.name() != own.name()) {
+            if replica.is_standby().await? {
+                println!("`{}` is a standby: it gets the rows of its primary", replica.name());
+                continue;
+            }
+            println!("`{}`:", replica.name());
+            rebuild_read_models(&store, replica, request.clone(), &mut progress).await?;
+        }
         store.close().await;
         Ok(ExitCode::SUCCESS)
     })

@@ -118,7 +118,7 @@ async fn shadow(
         None => ReadModel::ALL.to_vec(),
     };
     let own = open_read_models(storage).await?;
-    let replicas = open_replicas(&own, &arguments.storage.replicas()?, true).await?;
+    let replicas = open_replicas(store, &own, &arguments.storage.replicas()?, true).await?;
     let live = Replicas::new(own, replicas);
     let folder = ShadowFolder::of_replay(&storage.data)?;
     let file = shadow_file(folder.path(), "replay");
