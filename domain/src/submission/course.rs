@@ -70,12 +70,13 @@ impl<'a> Course<'a> {
     /// Changes the data where `edit` lets them be changed, checks them and asks the rules again. Nothing when the patch changes nothing.
     pub(super) fn amend(&mut self, patch: &Value, edit: &[&String]) -> Result<bool, SubmissionError> {
         let before = self.submission.given_data().ok_or(SubmissionError::Missing)?.clone();
-        let Some((data, value)) = patched(&before, patch)? else { return Ok(false) };
+        let patch = self.submission.without_echoes(patch).into_owned();
+        let Some((data, value)) = patched(&before, &patch)? else { return Ok(false) };
         let places = outside(&before.to_value(), &value, edit);
         if !places.is_empty() {
             return Err(SubmissionError::NotEditable { state: self.state(), pointers: places });
         }
-        let patch = CanonicalJson::from_value(patch)?;
+        let patch = CanonicalJson::from_value(&patch)?;
         self.submission.leaves_room_for(&data, &patch)?;
         let verdict = self.form.judge(&value, self.now)?;
         let (form, form_version) = (self.form.id().clone(), self.form.version());

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::sync::Arc;
 
 use super::event::SubmissionEvent;
@@ -144,6 +144,30 @@ impl Submission {
             place_computed(&mut data, &rules.computed);
         }
         Some(data)
+    }
+
+    /// A patch without the computed values that it sends back as they are shown: who changes what was read sends them, too, and means nothing by it.
+    pub(super) fn without_echoes<'p>(&self, patch: &'p Value) -> Cow<'p, Value> {
+        let mut patch = Cow::Borrowed(patch);
+        let Some(rules) = self.made.as_ref().and_then(|made| made.rules.as_ref()) else { return patch };
+        let Value::Object(computed) = rules.computed.to_value() else { return patch };
+        for (target, value) in computed {
+            if value.is_null() || patch.pointer(&target) != Some(&value) {
+                continue;
+            }
+            let patch = patch.to_mut();
+            pointer::take(patch, &target);
+            // Objects that held nothing else were sent for its sake.
+            let mut place = target.as_str();
+            while let Some((parent, _)) = place.rsplit_once('/').filter(|(parent, _)| !parent.is_empty()) {
+                if patch.pointer(parent).is_none_or(|object| *object != Value::Object(Map::new())) {
+                    break;
+                }
+                pointer::take(patch, parent);
+                place = parent;
+            }
+        }
+        patch
     }
 
     /// What the rules said, `{ "<rule id>": {"matched": bool, "value": {…}} }`; `None` while no rule was asked.

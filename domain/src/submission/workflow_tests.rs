@@ -21,7 +21,7 @@ use crate::form::{CompiledForm, FormDefinition};
 use crate::ids::FormVersion;
 
 fn form_with(workflow: Value) -> Arc<CompiledForm> {
-    let definition = json!({
+    compiled(json!({
         "title": "Expense claim",
         "schema": {"type": "object", "required": ["amount"], "additionalProperties": false, "properties": {
             "amount": {"type": "number", "minimum": 0}, "manager": {"type": "string"}, "note": {"type": "string"},
@@ -30,7 +30,10 @@ fn form_with(workflow: Value) -> Arc<CompiledForm> {
         "rules": [{"id": "route", "kind": "decision", "when": "amount > 1000.0",
                    "then": {"route": "committee"}, "otherwise": {"route": "auto"}}],
         "workflow": workflow
-    });
+    }))
+}
+
+fn compiled(definition: Value) -> Arc<CompiledForm> {
     let definition = FormDefinition::parse(&definition).expect("a definition");
     let form = "expense".parse().expect("a form id");
     Arc::new(
@@ -329,6 +332,37 @@ fn a_patch_stays_within_what_the_state_lets_be_edited_and_who_may() {
     case.take(&person("mia", &[]), "sign").expect("signed");
     let late = case.patch(&sam(), json!({"note": "late"}));
     assert!(matches!(late, Err(SubmissionError::NotInState { .. })), "{late:?}");
+}
+
+#[test]
+fn computed_values_that_are_sent_back_as_they_are_shown_change_nothing() {
+    let mut case = Case::new();
+    case.form = compiled(json!({
+        "title": "Order",
+        "schema": {"type": "object", "additionalProperties": false, "properties": {
+            "n": {"type": "integer"}, "note": {"type": "string"}, "sums": {"type": "object"}}},
+        "rules": [{"id": "twice", "kind": "compute", "value": "n * 2", "into": "/sums/twice"},
+                  {"id": "more", "kind": "compute", "value": "n + 1", "into": "/more"}],
+        "workflow": {"initial": "open", "states": {"open": {"edit": ["/note", "/n"]}, "done": {"final": true}},
+                     "transitions": [{"name": "end", "from": ["open"], "to": "done", "roles": ["reviewer"]}]}
+    }));
+    let (form, now, data) = (case.form.clone(), case.now, Arc::new(json!({"n": 2})));
+    case.run(SubmissionCommand::Submit { form, data, draft: false, by: sam(), now }).expect("accepted");
+    let shown = case.state.data().expect("data");
+    assert_eq!(shown, json!({"n": 2, "more": 3, "sums": {"twice": 4}}));
+    assert_eq!(case.patch(&sam(), shown).expect("nothing"), []);
+    let edited = json!({"n": 5, "note": "five", "more": 3, "sums": {"twice": 4}});
+    let events = case.patch(&sam(), edited).expect("edited");
+    let SubmissionEvent::Amended { patch, .. } = &events[0] else { panic!("{events:?}") };
+    assert_eq!(patch.to_value(), json!({"n": 5, "note": "five"}));
+    assert_eq!(case.state.data(), Some(json!({"n": 5, "note": "five", "more": 6, "sums": {"twice": 10}})));
+    // Another value than the rule's is somebody's own.
+    for (patch, place) in [(json!({"more": 7}), "/more"), (json!({"sums": {"twice": 10, "x": 1}}), "/sums/x")]
+    {
+        let refused = case.patch(&sam(), patch);
+        let Err(SubmissionError::NotEditable { pointers, .. }) = refused else { panic!("{refused:?}") };
+        assert_eq!(pointers, [place]);
+    }
 }
 
 #[test]
