@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use formledger_domain::{
     Actor, CanonicalJson, CompiledForm, DefinitionProblem, Form, FormCommand, FormDefinition, FormError,
-    FormEvent, FormVersion, LedgerAggregate, Severity, Submission, SubmissionCommand, SubmissionError,
-    SubmissionEvent,
+    FormEvent, FormId, FormVersion, LedgerAggregate, Severity, Submission, SubmissionCommand,
+    SubmissionError, SubmissionEvent,
 };
 use serde_json::{Value, json};
 
@@ -310,5 +310,27 @@ fn rows_that_overlap_keep_a_form_from_being_published_but_a_published_one_works(
         let outcomes = fold(events).outcomes().expect("outcomes").to_value();
         assert_eq!(outcomes["fee"]["error"], outcome["error"]);
         assert_eq!(outcomes["fee"]["value"], outcome["value"]);
+    }
+}
+
+#[test]
+fn no_number_of_warnings_hides_what_keeps_a_form_from_being_published() {
+    let warned = |place: usize| {
+        let when = format!("applicant.age > {place} && price > decimal('1') && quantity != {place}");
+        json!({"id": format!("warned-{place}"), "kind": "decision", "when": when, "then": 1})
+    };
+    let typo = json!({"id": "typo", "kind": "compute", "value": "amuont * 2.0", "into": "/double"});
+    let overlap = json!({"id": "fee", "kind": "table", "inputs": ["amount"],
+        "rows": [{"when": ["<= 100"], "then": 1}, {"when": [">= 100"], "then": 2}]});
+    for (last, pointer) in [(typo, "/rules/80/value"), (overlap, "/rules/80/rows/1")] {
+        let rules: Vec<Value> = (0..80).map(warned).chain([last]).collect();
+        let draft = CanonicalJson::from_value(&definition(json!(rules))).expect("exact");
+        let id: FormId = "expense".parse().expect("a form id");
+        let mut state = Form::default();
+        state.apply(FormEvent::DraftSaved { definition: draft, form: id.clone() });
+        let Err(FormError::Invalid(problems)) = state.decide(FormCommand::Publish { form: id }) else {
+            panic!("published")
+        };
+        assert_eq!(problems.iter().map(|problem| &*problem.pointer).collect::<Vec<_>>(), [pointer]);
     }
 }

@@ -47,5 +47,6 @@ pub const TABLE_ROWS_MAX: usize = 10_000;
 /// Atomic conditions of one decision that its outcome records; further ones are evaluated but not explained.
 pub const CONDITIONS_RECORDED: usize = 64;
 
-/// Problems reported for one rule set; further ones are dropped, because nobody reads the thousandth.
+/// Problems reported for one rule set; further ones are dropped, because nobody reads the thousandth. Warnings are dropped for
+/// errors, never the other way round.
 pub const PROBLEMS_MAX: usize = 200;

@@ -231,8 +231,19 @@ impl FormDefinition {
     pub fn problems(definition: &Value, form: &FormId) -> Vec<DefinitionProblem> {
         FormDefinition::parse(definition)
             .and_then(|parsed| CompiledForm::compile(&parsed, form, FormVersion::FIRST))
-            .map_or_else(|problems| problems, |compiled| compiled.remarks)
+            .map_or_else(refusing, |compiled| compiled.remarks)
     }
+}
+
+/// The problems of a definition that does not compile, at least one of them an error: what is published is what has none, and no
+/// submission could be made to a version that does not compile.
+fn refusing(mut problems: Vec<DefinitionProblem>) -> Vec<DefinitionProblem> {
+    if !problems.iter().any(DefinitionProblem::is_error) {
+        let message =
+            "the definition does not compile, and the checker does not say where; please report this";
+        problems.insert(0, DefinitionProblem::error("", message));
+    }
+    problems
 }
 
 fn index_problems(index: &[String], fields: &Field, layout: &Layout) -> Vec<DefinitionProblem> {
@@ -270,5 +281,22 @@ impl fmt::Debug for CompiledForm {
             .field("id", &self.id)
             .field("version", &self.version)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_compile_is_never_told_without_an_error() {
+        let warning = DefinitionProblem::warning("/rules/0/when", "this never holds");
+        for problems in [vec![], vec![warning.clone()]] {
+            let told = refusing(problems.clone());
+            assert!(told[0].is_error());
+            assert_eq!(told[1..], problems);
+        }
+        let told = vec![DefinitionProblem::error("/schema", "wrong"), warning];
+        assert_eq!(refusing(told.clone()), told);
     }
 }

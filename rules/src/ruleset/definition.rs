@@ -85,11 +85,16 @@ impl Problems {
         self.remark(problem);
     }
 
-    /// A problem that leaves the rules able to run, whatever its severity.
+    /// A problem that leaves the rules able to run, whatever its severity. Where there is no room, an error takes the place of the
+    /// last warning: whoever asks whether there is an error must not be answered by how many warnings there are.
     pub fn remark(&mut self, problem: RuleProblem) {
-        if self.found.len() < PROBLEMS_MAX {
-            self.found.push(problem);
+        if self.found.len() >= PROBLEMS_MAX {
+            let is_warning = |known: &RuleProblem| known.severity == Severity::Warning;
+            let last = self.found.iter().rposition(is_warning).filter(|_| !is_warning(&problem));
+            let Some(last) = last else { return };
+            self.found.remove(last);
         }
+        self.found.push(problem);
     }
 }
 
