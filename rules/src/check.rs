@@ -20,9 +20,11 @@ mod literal;
 mod macros;
 mod name;
 mod path;
+mod reads;
 
 pub(crate) use macros::is_macro;
 pub(crate) use name::nearest;
+pub(crate) use reads::names_read;
 
 /// Whether a refusal is a problem now or an error when it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -466,3 +466,20 @@ fn a_field_beside_a_constant_is_compared_as_any_two_numbers_are() {
         }
     }
 }
+
+#[test]
+fn a_macro_variable_with_the_name_of_a_computed_field_is_neither_waited_for_nor_shown() {
+    let rules = compile(json!([
+        {"id": "some", "kind": "decision", "when": "[11, 13].exists(total, double(total) > amount)", "then": 1},
+        {"id": "total", "kind": "compute", "into": "/total",
+         "value": "lines.map(total, total.price * total.qty).sum()"},
+        {"id": "range", "kind": "decision", "when": "[total].exists(total, total > decimal('1'))", "then": 1},
+    ]));
+    let outcome = rules.evaluate(&data(), &[], &mut Budget::default());
+    assert_eq!(outcome.computed[0].value, json!("30.50"));
+    let mut whole = data();
+    whole["total"] = json!("30.50");
+    let explained = rules.explain(&outcome.outcomes_json(), &Json::Null, &whole);
+    assert_eq!(explained["some"]["conditions"][0]["values"], json!({"amount": 12000}));
+    assert_eq!(explained["range"]["conditions"][0]["values"], json!({"total": "30.50"}));
+}

@@ -222,6 +222,32 @@ impl<'s> Checker<'_, 's> {
     }
 }
 
+/// A call that gives names to values: `outside` is read before, `inside` where the names hold.
+pub(super) struct Bound<'t, 's> {
+    pub variables: Vec<&'s str>,
+    pub outside: &'t Expr<'s>,
+    pub inside: &'t [Expr<'s>],
+}
+
+/// What [`Checker::expand_macro`] takes for a macro with variables, by the same shapes.
+pub(super) fn bound<'t, 's>(target: &'t Expr<'s>, name: &str, args: &'t [Expr<'s>]) -> Option<Bound<'t, 's>> {
+    match (name, args) {
+        ("optMap" | "optFlatMap", [variable, inside @ ..]) if inside.len() == 1 => {
+            Some(Bound { variables: vec![ident(variable)?], outside: target, inside })
+        }
+        ("bind", [variable, value, inside @ ..])
+            if inside.len() == 1 && target.qualified_name().is_some_and(|name| name == "cel") =>
+        {
+            Some(Bound { variables: vec![ident(variable)?], outside: value, inside })
+        }
+        _ => {
+            let (variables, inside) = args.split_at(if shape(name, args.len())?.two { 2 } else { 1 });
+            let variables = variables.iter().map(ident).collect::<Option<_>>()?;
+            Some(Bound { variables, outside: target, inside })
+        }
+    }
+}
+
 /// The element macro called `name` with so many arguments.
 fn shape(name: &str, args: usize) -> Option<Shape> {
     use FoldKind::{All, Exists, ExistsOne, Filter, List, Map, MapEntry, SortBy};

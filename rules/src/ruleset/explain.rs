@@ -7,6 +7,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::definition::{self, Definition, Kind, Problems, TableDefinition};
 use super::{Action, OUTCOMES, Rule, RuleSet};
+use crate::check::names_read;
 use crate::eval::trace;
 use crate::syntax::{Expr, parse};
 
@@ -94,7 +95,7 @@ impl Facts<'_> {
     /// The fields and outcomes that an expression names, with their values.
     fn values(&self, tree: &Expr<'_>) -> Json {
         let mut names = Vec::new();
-        tree.names(&mut names);
+        names_read(tree, &mut names);
         Json::Object(names.iter().filter_map(|name| self.value(name)).collect())
     }
 

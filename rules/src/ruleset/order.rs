@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use super::OUTCOMES;
 use super::definition::{Definition, Kind, Problems};
 use super::table;
+use crate::check;
 use crate::limits::{PROBLEMS_MAX, TREE_KEPT_BYTES_MAX};
 use crate::syntax::{Parsed, parse};
 
@@ -144,13 +145,13 @@ fn tree(definition: &Definition) -> Option<(&str, Parsed<'_>)> {
 fn names_read(definition: &Definition, tree: Option<&Parsed<'_>>) -> Vec<String> {
     let mut names = Vec::new();
     if let Some(Ok(tree)) = tree {
-        tree.names(&mut names);
+        check::names_read(tree, &mut names);
     }
     if let Kind::Table(table) = &definition.kind {
         let cells = table.rows.iter().flat_map(|row| &row.when).flat_map(|cell| table::expressions(cell));
         for source in table.inputs.iter().map(String::as_str).chain(cells) {
             if let Ok(tree) = parse(source) {
-                tree.names(&mut names);
+                check::names_read(&tree, &mut names);
             }
         }
     }

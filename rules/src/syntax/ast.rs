@@ -109,15 +109,6 @@ impl<'s> Expr<'s> {
         }
     }
 
-    /// Collects the longest dotted name at every place where the expression reads one.
-    pub fn names(&self, found: &mut Vec<String>) {
-        if let Some(name) = self.qualified_name() {
-            found.push(name);
-            return;
-        }
-        self.parts().into_iter().for_each(|part| part.names(found));
-    }
-
     /// The expressions directly below this one, in the order of the source.
     pub fn parts(&self) -> Vec<&Expr<'s>> {
         match &self.kind {
