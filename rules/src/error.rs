@@ -48,7 +48,7 @@ impl fmt::Display for Problem {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A field or map key is absent, or null where a value is needed (CEL's `no_such_field`, `no_such_key`).
+    /// A field, or a member of an object of the submission, is absent, or null where a value is needed (CEL's `no_such_field`).
     Missing,
     /// No overload takes these run-time types (CEL's `no_such_overload`); only operations on `dyn` values.
     NoOverload,
@@ -58,9 +58,11 @@ pub enum ErrorKind {
     DivideByZero,
     /// A number, time or duration left its range.
     Overflow,
-    /// A list index or string position outside the value.
+    /// A list index, a key of a map that a rule made (CEL's `no_such_key`) or a string position outside the value; the least of no
+    /// values.
     OutOfRange,
-    /// An argument that the function does not admit: an unreadable number, date or regular expression, a duplicate key.
+    /// An argument that the function does not admit: an unreadable number, date or regular expression, a duplicate key, an optional
+    /// that has no value.
     InvalidArgument,
     /// The submission holds a value of another type than its field.
     Misfit,

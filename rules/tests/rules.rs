@@ -483,3 +483,35 @@ fn a_macro_variable_with_the_name_of_a_computed_field_is_neither_waited_for_nor_
     assert_eq!(explained["some"]["conditions"][0]["values"], json!({"amount": 12000}));
     assert_eq!(explained["range"]["conditions"][0]["values"], json!({"total": "30.50"}));
 }
+
+#[test]
+fn an_operation_without_a_result_on_fields_that_are_there_violates_a_constraint() {
+    let empty = || json!({"amount": 1, "country": "FR", "level": "low", "lines": []});
+    for (assert, why) in [
+        ("lines[0].qty > 0", "index `0` is outside a list of 0 elements"),
+        ("lines.map(l, l.qty).min() > 0", "`min` of an empty list"),
+        ("lines.map(l, l.qty).max() > 0", "`max` of an empty list"),
+        ("lines.first().value().qty > 0", "`value()` of an optional that has none"),
+        ("{'DE': 100.0}[country] > amount", "the map has no key `FR`"),
+    ] {
+        let rule = |kind: &str, member: &str| json!([{"id": "r", "kind": kind, member: assert, "then": 1}]);
+        let mut constraint = rule("constraint", "assert");
+        constraint[0].as_object_mut().expect("a rule").remove("then");
+        let outcome = run(constraint, empty());
+        assert!(outcome.skipped.is_empty(), "{assert}");
+        assert_eq!(outcome.violations[0].message, format!("`r` could not be evaluated: {why}"));
+        let decided = run(rule("decision", "when"), empty());
+        assert_eq!(decided.outcomes[0].error.as_deref(), Some(why), "{assert}");
+    }
+    // A member that the submission does not have, and a key that a rule did not give, are missing fields however they are read.
+    for assert in ["applicant['age'] > 17", "outcomes.none['key'] == 1"] {
+        let outcome = run(
+            json!([
+                {"id": "none", "kind": "decision", "when": "amount > 0", "then": null, "otherwise": {"key": 1}},
+                {"id": "r", "kind": "constraint", "assert": assert},
+            ]),
+            json!({"amount": 1, "country": "FR", "level": "low", "applicant": {"name": "Ada"}}),
+        );
+        assert_eq!((outcome.violations.len(), outcome.skipped.len()), (0, 1), "{assert}: {outcome:?}");
+    }
+}

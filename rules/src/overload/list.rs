@@ -12,7 +12,7 @@ use super::arithmetic::add_exactly;
 use super::{Overload, Ran, Run, invalid, limit_size, no_overload, out_of_range, overflow, size_of_int};
 use crate::error::{ErrorKind, EvalError};
 use crate::limits::{ELEMENTS_MAX, TEXT_BYTES_MAX};
-use crate::value::{List as ListValue, Value, compare, equals};
+use crate::value::{List as ListValue, Map as MapValue, Value, compare, equals};
 
 /// Why a least or greatest element may not be there.
 const EMPTY: &str = "the list may be empty";
@@ -80,7 +80,11 @@ fn index<'a>(a: &Value<'a>, b: &Value<'a>) -> Ran<'a> {
             Value::List(list) => {
                 out_of_range(format!("index {} is outside a list of {} elements", key_text(b), list.len()))
             }
-            _ => EvalError::new(ErrorKind::Missing, format!("the map has no key {}", key_text(b))),
+            // A member that the submission does not have is a missing field; a map that a rule made is all there.
+            Value::Map(MapValue::Json(..)) => {
+                EvalError::new(ErrorKind::Missing, format!("the map has no key {}", key_text(b)))
+            }
+            _ => out_of_range(format!("the map has no key {}", key_text(b))),
         }),
     }
 }
@@ -267,7 +271,7 @@ fn extreme<'a>(name: &str, a: &Value<'a>, wanted: Ordering) -> Ran<'a> {
             best = Some(item);
         }
     }
-    best.ok_or_else(|| EvalError::new(ErrorKind::Missing, format!("`{name}` of an empty list")))
+    best.ok_or_else(|| out_of_range(format!("`{name}` of an empty list")))
 }
 
 fn least<'a>(a: &Value<'a>) -> Ran<'a> {

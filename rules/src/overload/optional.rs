@@ -64,7 +64,7 @@ fn value<'a>(a: &Value<'a>) -> Ran<'a> {
     match a {
         Value::Optional(Some(inner)) => Ok((**inner).clone()),
         Value::Optional(None) => {
-            Err(EvalError::new(ErrorKind::Missing, "`value()` of an optional that has none"))
+            Err(EvalError::new(ErrorKind::InvalidArgument, "`value()` of an optional that has none"))
         }
         _ => Err(no_overload("value", std::slice::from_ref(a))),
     }

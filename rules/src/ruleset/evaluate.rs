@@ -1,6 +1,6 @@
 //! Running a rule set over bound slots; see [`super`] for the order and for what missing fields do.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde_json::Value as Json;
 
@@ -228,12 +228,15 @@ fn outcome_member<'a>(layout: &'a Layout, rule: &str) -> Option<&'a Member> {
     layout.variables().member(OUTCOMES)?.branch.as_ref()?.member(rule)
 }
 
+/// The keys of a result that is no object. JSON, because a key that a rule did not give is a missing value like a member of the data.
+static NO_KEYS: LazyLock<serde_json::Map<String, Json>> = LazyLock::new(serde_json::Map::new);
+
 /// Fills the slots of one outcome: its keys, then `matched` and `value` where no key has that name.
 fn fill_outcome<'a>(outcome: &'a Member, slots: &mut Slots<'a>, matched: bool, value: &'a Json) {
     slots.bind_member(outcome, value);
     if !value.is_object() {
         // The rule ran, so `has(outcomes.<rule>)` holds although there are no keys.
-        slots.set(outcome.slot, Value::Map(Map::Owned(Arc::default())));
+        slots.set(outcome.slot, Value::Map(Map::Json(&NO_KEYS, &outcome.ty)));
     }
     let Some(branch) = &outcome.branch else { return };
     let keyed = |name: &str| value.get(name).is_some();
