@@ -515,3 +515,20 @@ fn an_operation_without_a_result_on_fields_that_are_there_violates_a_constraint(
         assert_eq!((outcome.violations.len(), outcome.skipped.len()), (0, 1), "{assert}: {outcome:?}");
     }
 }
+
+#[test]
+fn a_number_that_is_smaller_than_every_decimal_is_not_zero_to_one() {
+    let tiny = |amount: f64| json!({"amount": amount, "country": "DE", "level": "low", "budget": "0.00"});
+    for (holds, fails) in
+        [("amount > decimal('0')", "amount == decimal('0')"), ("budget < amount", "amount <= budget")]
+    {
+        let rules = json!([{"id": "holds", "kind": "constraint", "assert": holds},
+                           {"id": "fails", "kind": "constraint", "assert": fails}]);
+        let outcome = run(rules, tiny(1e-29));
+        assert_eq!(
+            outcome.violations.iter().map(|broken| &*broken.rule).collect::<Vec<_>>(),
+            ["fails"],
+            "{holds}"
+        );
+    }
+}

@@ -60,6 +60,8 @@ fn decimal_to_double(decimal: &Decimal, double: f64) -> Option<Ordering> {
         return None;
     }
     match Decimal::from_f64(double) {
+        // A double may be nearer to zero than any decimal is; it lies between zero and all of them, and is none of them.
+        Some(rounded) if rounded.is_zero() && double != 0.0 && decimal.is_zero() => 0.0.partial_cmp(&double),
         Some(other) => Some(decimal.cmp(&other)),
         None if double > 0.0 => Some(Ordering::Less),
         None => Some(Ordering::Greater),
@@ -149,7 +151,41 @@ pub(crate) fn key_order(a: &Value<'_>, b: &Value<'_>) -> Ordering {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(5_000) })]
+
+        #[test]
+        fn a_double_beside_decimals_has_its_sign_and_its_order(
+            a in any_double(), b in any_double(), mantissa in any::<i64>(), scale in 0_u32..=28, small in -20_i64..20,
+        ) {
+            let beside = |decimal: Decimal, double: f64| {
+                compare(&Value::Double(double), &Value::Decimal(decimal)).expect("both are numbers")
+            };
+            prop_assert_eq!(beside(Decimal::ZERO, a), a.partial_cmp(&0.0).expect("no NaN"), "{:e}", a);
+            for decimal in [Decimal::new(mantissa, scale), Decimal::new(small, 28), Decimal::new(small, scale)] {
+                let (low, high) = if a <= b { (a, b) } else { (b, a) };
+                prop_assert!(beside(decimal, low) <= beside(decimal, high), "{low:e} {high:e} {decimal}");
+                if a.is_sign_negative() != decimal.is_sign_negative() && a != 0.0 && !decimal.is_zero() {
+                    prop_assert_eq!(beside(decimal, a).is_lt(), a.is_sign_negative(), "{:e} {}", a, decimal);
+                }
+            }
+        }
+    }
+
+    /// Doubles of all sizes, many of them where decimals end.
+    fn any_double() -> impl Strategy<Value = f64> {
+        use prop::num::f64::{NEGATIVE, NORMAL, POSITIVE, SUBNORMAL, ZERO};
+        prop_oneof![
+            POSITIVE | NEGATIVE | NORMAL | SUBNORMAL | ZERO,
+            (-100_i32..100, -35_i32..-20)
+                .prop_map(|(mantissa, exponent)| f64::from(mantissa) * 10_f64.powi(exponent)),
+            (-1e6..1e6),
+        ]
+    }
 
     #[test]
     fn numbers_of_different_types_compare_by_value() {
