@@ -532,3 +532,32 @@ fn a_number_that_is_smaller_than_every_decimal_is_not_zero_to_one() {
         );
     }
 }
+
+#[test]
+fn a_second_compute_of_a_field_is_refused_but_rules_in_use_go_on() {
+    let compute = |id: &str, value: &str, into: &str| json!({"id": id, "kind": "compute", "value": value, "into": into});
+    let places = |remarks: &[RuleProblem]| {
+        let errors = remarks.iter().filter(|remark| remark.severity == Severity::Error);
+        errors.map(|remark| remark.pointer.clone()).collect::<Vec<_>>()
+    };
+    for into in ["/b", "/amount", "/applicant/score"] {
+        let rules = compile(json!([compute("one", "1.0", into), compute("two", "2.0", into)]));
+        assert_eq!(places(rules.remarks()), ["/rules/1/into"], "{into}");
+        assert!(rules.remarks()[0].message.contains("the rule `one` computes"), "{:?}", rules.remarks());
+        let mut given = data();
+        given["applicant"] = json!({"name": "Ada"});
+        let made = rules.evaluate(&given, &[], &mut Budget::default()).computed;
+        assert_eq!(made.iter().map(|made| made.value.clone()).collect::<Vec<_>>(), [json!(1.0), json!(2.0)]);
+    }
+    assert!(
+        places(compile(json!([compute("one", "1", "/b"), compute("two", "2", "/bb")])).remarks()).is_empty()
+    );
+    // Inside what another rule computes there is no place at all.
+    for (outer, inner) in [("/o", "/o/x"), ("/applicant", "/applicant/age"), ("/lines", "/lines/0/qty")] {
+        let list = "lines.filter(l, l.qty > 0)";
+        let value = if outer == "/lines" { list } else { "{'x': 1}" };
+        for rules in [[("a", value, outer), ("b", "1", inner)], [("b", "1", inner), ("a", value, outer)]] {
+            refused(Json::from_iter(rules.map(|(id, value, into)| compute(id, value, into))));
+        }
+    }
+}

@@ -2,6 +2,7 @@
 //!
 //! Called by [`super::RuleSet::compile`].
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
@@ -13,7 +14,7 @@ use super::shape::{meet, outcome_type, type_of};
 use super::table::Table;
 use super::{Action, OUTCOMES, Rule, RuleSet};
 use crate::error::{Problem, Severity};
-use crate::layout::Layout;
+use crate::layout::{Layout, Slot};
 use crate::program::Program;
 use crate::slots::SlotSet;
 use crate::syntax::{Parsed, parse};
@@ -25,7 +26,7 @@ pub(super) fn compile(source: &Json, layout: &Layout) -> Result<RuleSet, Vec<Rul
     let definitions = read(source, &mut problems);
     let mut layout = layout.clone();
     layout.add_variable(&Field::required(OUTCOMES, outcomes(&definitions)));
-    let mut compiler = Compiler { layout, problems, uses: SlotSet::default() };
+    let mut compiler = Compiler { layout, problems, uses: SlotSet::default(), computed: HashMap::new() };
     let mut rules = Vec::with_capacity(definitions.len());
     for (definition, tree) in ordered(&definitions, &mut compiler.problems) {
         let action = compiler.action(definition, tree);
@@ -99,6 +100,8 @@ pub(super) struct Compiler {
     pub layout: Layout,
     pub problems: Problems,
     uses: SlotSet,
+    /// The rule that computes a slot.
+    computed: HashMap<Slot, Arc<str>>,
 }
 
 impl Compiler {
@@ -263,6 +266,11 @@ impl Compiler {
             return None;
         }
         let slot = existing.or_else(|| self.layout.slot(&path))?;
+        if let Some(other) = self.computed.insert(slot, definition.id.clone()) {
+            // Rules would read what the last one made, and the data keep whatever was written last.
+            let message = format!("the rule `{other}` computes `{into}` already; a field has one compute");
+            self.refuse(definition, "into", message);
+        }
         Some(Action::Compute { value: program, into: into.into(), slot, ty })
     }
 }
