@@ -30,6 +30,7 @@ mod evaluate;
 mod explain;
 mod order;
 mod outcome;
+mod place;
 mod shape;
 mod table;
 

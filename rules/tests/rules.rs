@@ -561,3 +561,47 @@ fn a_second_compute_of_a_field_is_refused_but_rules_in_use_go_on() {
         }
     }
 }
+
+#[test]
+fn a_place_of_a_constraint_that_no_field_has_is_warned_of() {
+    let remarks = |at: &str| {
+        let rules = compile(json!([
+            {"id": "c", "kind": "constraint", "assert": "amount > 0", "at": at},
+            {"id": "net", "kind": "compute", "value": "amount * 2", "into": "/applicant/net"},
+            {"id": "any", "kind": "compute", "value": "{'deep': dyn({'x': 1})}", "into": "/made"},
+        ]));
+        let told = rules.remarks().iter().filter(|remark| remark.pointer == "/rules/0/at");
+        told.map(|remark| (remark.message.clone(), remark.severity)).collect::<Vec<_>>()
+    };
+    for at in [
+        "",
+        "/amount",
+        "/applicant",
+        "/applicant/age",
+        "/applicant/net",
+        "/lines/0/qty",
+        "/lines/*/qty",
+        "/lines/12",
+        "/made/deep/x",
+    ] {
+        assert_eq!(remarks(at), [], "{at}");
+    }
+    for (at, missing, near) in [
+        ("/amuont", "amuont", Some("amount")),
+        ("/applicant/ages", "ages", Some("age")),
+        ("/applicants/age", "applicants", Some("applicant")),
+        ("/lines/0/quantity", "quantity", None),
+        ("/lines/first", "first", None),
+        ("/amount/value", "value", None),
+    ] {
+        let told = remarks(at);
+        let advice = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        let message = format!("neither the schema nor a compute has a field `{missing}` for `{at}`{advice}");
+        assert_eq!(told, [(message, Severity::Warning)], "{at}");
+    }
+    // Of an object of which the schema says nothing, nothing is known.
+    let anything = Type::Object(Arc::new(ObjectType::new([], true)));
+    let layout = Layout::new(Arc::new(ObjectType::new([Field::optional("more", anything)], false)));
+    let rules = json!([{"id": "c", "kind": "constraint", "assert": "has(more)", "at": "/more/or/less"}]);
+    assert!(RuleSet::compile(&rules, &layout).expect("right").remarks().is_empty());
+}

@@ -10,6 +10,7 @@ use serde_json::Value as Json;
 use super::definition::{Collect, Definition, Hit, Kind, Problems, TableDefinition, read};
 use super::order::{ordered, path};
 use super::outcome::RuleProblem;
+use super::place::nothing_at;
 use super::shape::{meet, outcome_type, type_of};
 use super::table::Table;
 use super::{Action, OUTCOMES, Rule, RuleSet};
@@ -40,6 +41,7 @@ pub(super) fn compile(source: &Json, layout: &Layout) -> Result<RuleSet, Vec<Rul
     if compiler.problems.broken {
         return Err(compiler.problems.found);
     }
+    compiler.look_for_places(&definitions);
     let plan = compiler.layout.root().pruned(&compiler.uses);
     let read = compiler.layout.variables().pruned(&compiler.uses);
     let read = read.member(OUTCOMES).and_then(|outcomes| outcomes.branch.as_ref());
@@ -210,6 +212,17 @@ impl Compiler {
             Kind::Compute { value, into } => self.compute(definition, value, tree, into),
             Kind::Table(table) => {
                 Table::compile(self, definition, table).map(|table| Action::Table(Box::new(table)))
+            }
+        }
+    }
+
+    /// Warns of constraints that mark a field that is nowhere. Once all computes have made their fields.
+    fn look_for_places(&mut self, definitions: &[Definition]) {
+        for definition in definitions {
+            if let Kind::Constraint { at, .. } = &definition.kind
+                && let Some(message) = nothing_at(&self.layout, at)
+            {
+                self.warn(definition, "at", &message);
             }
         }
     }
