@@ -112,6 +112,7 @@ impl<'f, 'a> Frame<'f, 'a> {
                 }
             }
             Node::Select(parts) => self.select(&parts.0, &parts.1),
+            Node::SelectOptional(parts) if self.is_missing(&parts.0) => Ok(Value::Optional(None)),
             Node::SelectOptional(parts) => {
                 let mut hold = Value::Null;
                 select_optional(self.operand(&parts.0, &mut hold)?, &parts.1)
@@ -264,6 +265,18 @@ impl<'f, 'a> Frame<'f, 'a> {
         Err(error)
     }
 
+    /// Whether `node` is nothing but a field that is absent, or null where its type has null.
+    fn is_missing(&self, node: &Node) -> bool {
+        match node {
+            Node::Slot(slot) => matches!(self.slots.cell(*slot), Cell::Absent),
+            Node::NonNull(inner) => match **inner {
+                Node::Slot(slot) => quick::present(slot, self.slots) == Some(false),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
     fn non_null(&mut self, inner: &'a Node) -> Ran<'a> {
         match self.eval(inner)? {
             Value::Null => Err(match inner {
@@ -308,7 +321,7 @@ impl<'f, 'a> Frame<'f, 'a> {
     fn has(&mut self, operand: &'a Node, name: &str) -> Ran<'a> {
         let mut hold = Value::Null;
         match self.operand(operand, &mut hold)? {
-            Value::Map(map) => Ok(Value::Bool(map.member(name).is_some())),
+            Value::Map(map) => Ok(Value::Bool(map.field(name).is_some())),
             optional @ Value::Optional(_) => match select_optional(optional, name)? {
                 Value::Optional(found) => Ok(Value::Bool(found.is_some())),
                 other => Err(no_overload("has", &[other])),

@@ -605,3 +605,55 @@ fn a_place_of_a_constraint_that_no_field_has_is_warned_of() {
     let rules = json!([{"id": "c", "kind": "constraint", "assert": "has(more)", "at": "/more/or/less"}]);
     assert!(RuleSet::compile(&rules, &layout).expect("right").remarks().is_empty());
 }
+
+#[test]
+fn a_null_of_the_submission_is_decided_like_an_absent_field_wherever_it_stands() {
+    let item = ObjectType::new(
+        [Field::optional("x", Type::nullable(Type::Double)), Field::optional("any", Type::Dyn)],
+        false,
+    );
+    let item = Type::Object(Arc::new(item));
+    let fields = [
+        Field::optional("items", Type::list(item.clone())),
+        Field::optional("o", Type::nullable(item)),
+        Field::optional("free", Type::Dyn),
+    ];
+    let layout = Layout::new(Arc::new(ObjectType::new(fields, false)));
+    let holds = |assert: &str, data: &Json| {
+        let rules = json!([{"id": "r", "kind": "constraint", "assert": assert}]);
+        let rules =
+            RuleSet::compile(&rules, &layout).unwrap_or_else(|problems| panic!("{assert}: {problems:#?}"));
+        let outcome = rules.evaluate(data, &[], &mut Budget::default());
+        assert!(outcome.skipped.is_empty(), "{assert} of {data}: {outcome:?}");
+        outcome.violations.is_empty()
+    };
+    let inside = |item: Json| json!({"items": [item.clone()], "o": item, "free": item});
+    for nothing in [inside(json!({"x": null, "any": null})), inside(json!({}))] {
+        for assert in [
+            "items.all(i, !has(i.x) && !has(i.any))",
+            "items.all(i, i.?x.orValue(7.0) == 7.0)",
+            "items.all(i, !i[?'x'].hasValue() && !i.?any.hasValue())",
+            "!has(o.x) && o.?x.orValue(7.0) == 7.0",
+            "!has(free.x) && !free.?x.hasValue()",
+        ] {
+            assert!(holds(assert, &nothing), "{assert} of {nothing}");
+        }
+    }
+    for nowhere in [json!({}), json!({"o": null})] {
+        assert!(
+            holds("!has(o.x) && o.?x.orValue(7.0) == 7.0 && !o.?any.?deep.hasValue()", &nowhere),
+            "{nowhere}"
+        );
+    }
+    let there = inside(json!({"x": 1.0}));
+    for assert in
+        ["items.all(i, has(i.x) && i.?x.orValue(7.0) == 1.0)", "o.?x.orValue(7.0) == 1.0", "has(free.x)"]
+    {
+        assert!(holds(assert, &there), "{assert}");
+    }
+    // What a rule makes itself is CEL's.
+    assert!(holds("has({'x': null}.x) && {'x': null}.?x.hasValue()", &json!({})));
+    // A decided field needs no warning.
+    let remarks = |assert: &str| Program::compile(assert, &layout).expect(assert).warnings().len();
+    assert_eq!((remarks("o.?x.hasValue()"), remarks("o.x > 1.0")), (0, 1));
+}

@@ -67,14 +67,20 @@ impl<'c, 's> Checker<'c, 's> {
         }
     }
 
-    /// Reads the slot at the end of a path, and warns when something on the way may be missing.
-    fn read(&mut self, expr: &Expr<'s>, path: &[&'c Member]) -> Typed {
+    /// Reads the slot at the end of a path.
+    fn read_slot(&mut self, path: &[&'c Member]) -> Typed {
         let slot = path[path.len() - 1].slot;
         self.uses.insert(slot);
         let mut ty = self.layout.info(slot).ty.clone();
         if self.is_guarded(slot) {
             ty = ty.non_null().clone();
         }
+        Typed::new(Node::Slot(slot), ty)
+    }
+
+    /// As [`Checker::read_slot`], and warns when something on the way may be missing.
+    fn read(&mut self, expr: &Expr<'s>, path: &[&'c Member]) -> Typed {
+        let read = self.read_slot(path);
         let missing = path
             .iter()
             .find(|member| self.layout.info(member.slot).optional && !self.is_guarded(member.slot));
@@ -84,7 +90,7 @@ impl<'c, 's> Checker<'c, 's> {
             let name = self.layout.info(member.slot).path.join(".");
             self.warn_missing(expr.span, &name);
         }
-        Typed::new(Node::Slot(slot), ty)
+        read
     }
 
     fn warn_missing(&mut self, span: Span, name: &str) {
@@ -114,7 +120,11 @@ impl<'c, 's> Checker<'c, 's> {
         {
             return Typed::new(Node::Const(Value::Type(kind)), Type::Type);
         }
-        let inner = self.check(operand);
+        let inner = match self.path(operand).filter(|_| optional) {
+            // Nothing to warn of: without the field there is none.
+            Some(path) => self.read_slot(&path),
+            None => self.check(operand),
+        };
         let nullable = matches!(inner.ty, Type::Nullable(_));
         let through_optional = matches!(inner.ty.non_null(), Type::Optional(_));
         let held = match inner.ty.non_null() {

@@ -103,10 +103,18 @@ fn unwrap_all<'a>(a: &Value<'a>) -> Ran<'a> {
 fn index<'a>(a: &Value<'a>, b: &Value<'a>) -> Ran<'a> {
     let found = match a {
         Value::Optional(None) => None,
-        Value::Optional(Some(inner)) => element_at(inner, b)?,
-        plain => element_at(plain, b)?,
+        Value::Optional(Some(inner)) => element(inner, b)?,
+        plain => element(plain, b)?,
     };
     Ok(Value::Optional(found.map(Arc::new)))
+}
+
+/// What an optional holds of an element: a null of the submission is as good as none, however it is asked for.
+fn element<'a>(a: &Value<'a>, b: &Value<'a>) -> Result<Option<Value<'a>>, EvalError> {
+    match (a, b) {
+        (Value::Map(map), Value::String(name)) => map.field(name).transpose(),
+        _ => element_at(a, b),
+    }
 }
 
 /// `a.?name`, and `a.name` where `a` is an optional.
@@ -120,7 +128,7 @@ pub(crate) fn select<'a>(a: &Value<'a>, name: &str) -> Ran<'a> {
         plain => plain,
     };
     match holder {
-        Value::Map(map) => Ok(Value::Optional(map.member(name).transpose()?.map(Arc::new))),
+        Value::Map(map) => Ok(Value::Optional(map.field(name).transpose()?.map(Arc::new))),
         other => {
             Err(no_overload(".?", &[other.clone(), Value::String(Text::Shared(Arc::new(name.to_owned())))]))
         }

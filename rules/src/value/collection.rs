@@ -125,6 +125,18 @@ impl<'a> Map<'a> {
         }
     }
 
+    /// As [`Map::member`], `None` too where the submission says null: for a field that is the same as not being there. In a map
+    /// that a rule made, null is a value like any other, as CEL has it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misfit`] when the JSON there does not fit the schema's type.
+    pub fn field(&self, name: &str) -> Option<Result<Value<'a>, EvalError>> {
+        match self {
+            Map::Json(members, _) if members.get(name).is_some_and(Json::is_null) => None,
+            _ => self.member(name),
+        }
+    }
+
     /// The keys in order.
     pub fn keys(&self) -> Vec<Value<'a>> {
         match self {
