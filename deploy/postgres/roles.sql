@@ -5,7 +5,6 @@
 \getenv database LEDGER_DATABASE
 -- Where a standby follows.
 \getenv replication_password REPLICATION_PASSWORD
-\getenv slot STANDBY_SLOT
 
 CREATE ROLE formledger_writer NOLOGIN;
 -- Exempt from policies, which all say `true` for it, so that it may write by COPY (docs/adr/0011).
@@ -27,8 +26,7 @@ GRANT CONNECT ON DATABASE :"database" TO formledger_app;
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT ALL ON SCHEMA public TO formledger_owner;
 
-\if :{?slot}
-CREATE ROLE formledger_replicator LOGIN REPLICATION PASSWORD :'replication_password' CONNECTION LIMIT 5;
--- Keeps the log for the standby while that is away, within max_slot_wal_keep_size.
-SELECT pg_create_physical_replication_slot(:'slot');
+\if :{?replication_password}
+-- The standbys' login, which also makes the slot of each (start.sh), and the one that takes base backups.
+CREATE ROLE formledger_replicator LOGIN REPLICATION PASSWORD :'replication_password' CONNECTION LIMIT 10;
 \endif

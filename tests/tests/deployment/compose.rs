@@ -31,7 +31,7 @@ struct Network {
     internal: bool,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Service {
     image: String,
@@ -64,20 +64,26 @@ struct Service {
     _stop_grace_period: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Build {
     context: String,
     dockerfile: String,
 }
 
-#[derive(Deserialize, PartialEq)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Dependency {
     condition: String,
+    #[serde(default = "yes")]
+    required: bool,
 }
 
-#[derive(Deserialize)]
+fn yes() -> bool {
+    true
+}
+
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct HealthCheck {
     test: Vec<String>,
@@ -191,6 +197,32 @@ fn every_volume_network_and_file_is_there_and_none_is_left_over() {
     assert!(networks.iter().eq(compose.networks.keys()), "{networks:?}");
     let database = &compose.networks["database"];
     assert!(database.internal, "databases have no way out");
+}
+
+/// The ledger's two servers differ in their names and data alone, so that each can be what the other is; and nothing needs one of them by its
+/// name, because after a failover the former primary is down, maybe for good.
+#[test]
+fn either_server_of_the_ledger_can_be_its_primary() {
+    let compose = compose();
+    let [primary, standby] = ["primary", "standby"].map(|name| {
+        let Service { mut environment, volumes, depends_on, .. } = compose.services[name].clone();
+        assert_eq!(environment.remove("SERVER_NAME").as_deref(), Some(name));
+        assert!(
+            environment["LEDGER_PRIMARY"].starts_with("${LEDGER_PRIMARY:-"),
+            "{name} is told which one is"
+        );
+        assert!(depends_on.is_empty(), "{name} waits for the other by itself");
+        let others =
+            volumes.into_iter().filter(|mount| *mount != format!("{name}-data:/var/lib/postgresql/data"));
+        (environment, others.collect::<Vec<_>>())
+    });
+    assert_eq!(primary, standby);
+    for (name, service) in &compose.services {
+        for server in ["primary", "standby"] {
+            let needed = service.depends_on.get(server).is_some_and(|dependency| dependency.required);
+            assert!(!needed, "{name} does not start without `{server}`");
+        }
+    }
 }
 
 /// Passwords come from `.env`; the example names each and holds none.

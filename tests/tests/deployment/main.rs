@@ -3,6 +3,7 @@
 
 mod backup;
 mod compose;
+mod failover;
 mod monitoring;
 mod parts;
 mod pooler;

@@ -80,12 +80,12 @@ pub struct Primary {
 impl Primary {
     /// The ledger's.
     pub async fn start() -> Self {
-        Self::start_for("ledger", &[("STANDBY_SLOT", "standby")]).await
+        Self::start_for("ledger", &PASSWORDS).await
     }
 
     /// The read-model replica.
     pub async fn start_replica() -> Self {
-        Self::start_for("read_models", &[]).await
+        Self::start_for("read_models", &PASSWORDS[..2]).await
     }
 
     /// Starts it, and runs `roles.sql` as the image's entrypoint does.
@@ -99,7 +99,7 @@ impl Primary {
         let mut psql = Command::new("psql");
         psql.args(["-v", "ON_ERROR_STOP=1", "--no-password", "--no-psqlrc", "--quiet"]);
         psql.arg("-f").arg(file("postgres/roles.sql")).arg(server.url("postgres"));
-        psql.env_remove("STANDBY_SLOT").env("LEDGER_DATABASE", database).envs(PASSWORDS);
+        psql.env_remove("REPLICATION_PASSWORD").env("LEDGER_DATABASE", database);
         psql.envs(variables.iter().copied());
         run(psql).await;
         Self { server, scratch, database }

@@ -1,18 +1,17 @@
-//! The Postgres servers of the deployment, with their configuration, roles and scripts: each login can do what it is for, the standby copies
-//! itself and follows, the archive holds the log.
+//! The Postgres servers of the deployment, with their configuration, roles and scripts: each login can do what it is for, the archive holds the
+//! log. Who follows whom is in `failover.rs`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Stdio;
 
 use formledger_tests::definitions::{expense, expense_claim};
 use formledger_tests::wait::within;
 use formledger_tests::{Installation, Server};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{ConnectOptions, Connection, Executor};
+use sqlx::{ConnectOptions, Executor};
 use tokio::process::Command;
 
-use crate::parts::{PASSWORDS, Primary, app_password, file, open_folder, parameters, run};
+use crate::parts::{PASSWORDS, Primary, app_password, open_folder, parameters};
 
 /// Migrates as the owner; answers an installation whose commands log in as the nodes do, at `port`.
 pub async fn migrated(primary: &Primary, port: u16) -> Installation {
@@ -48,10 +47,6 @@ async fn every_line_of_the_configuration_is_understood() {
             format!("SELECT coalesce(string_agg(error, '; '), '') FROM {view} WHERE error IS NOT NULL");
         assert_eq!(primary.server.ask(&errors).await, "", "{view}");
     }
-    assert_eq!(
-        primary.server.ask("SELECT string_agg(slot_name, ',') FROM pg_replication_slots").await,
-        "standby"
-    );
     for durable in ["fsync", "full_page_writes", "synchronous_commit"] {
         assert_eq!(primary.server.ask(&format!("SELECT current_setting('{durable}')")).await, "on");
     }
@@ -153,63 +148,6 @@ async fn a_node_feeds_the_replica_and_the_primary_and_any_of_three_answers() {
     let position = client.submit("expense", &expense(2.0, "DE")).await.expect(201).position();
     assert_eq!(client.get_at("/v1/submissions", position).await.expect(200).submission_ids().len(), 2);
     assert!(server.stop().await.success());
-}
-
-#[tokio::test]
-async fn the_standby_copies_itself_and_follows() {
-    let primary = Primary::start().await;
-    let scratch = open_folder();
-    let data = scratch.path().join("standby");
-    // As the image has it: there, and the server's user's alone.
-    let mut make = primary.server.command("/bin/mkdir");
-    make.arg("--mode=700").arg(&data);
-    run(Command::from(make)).await;
-    let script = scratch.path().join("start.sh");
-    fs::copy(file("postgres/start.sh"), &script).expect("the script can be copied");
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("it is ours");
-
-    let mut start = primary.server.command("/bin/bash");
-    start.arg(&script).args(["postgres", "-c", "unix_socket_directories="]);
-    start.env("PATH", path_of(&primary)).env("PGDATA", &data).env("ENTRYPOINT", "env");
-    start.env("STANDBY_OF", "127.0.0.1").env("STANDBY_OF_PORT", primary.server.port().to_string());
-    start.env("REPLICATION_PASSWORD", PASSWORDS[2].1).env("WAL_ARCHIVE", primary.archive());
-    let port = std::net::TcpListener::bind(("127.0.0.1", 0))
-        .and_then(|free| free.local_addr())
-        .expect("a port")
-        .port();
-    start.arg("-p").arg(port.to_string());
-    start.stdout(Stdio::null()).stderr(Stdio::null());
-    let mut standby = Command::from(start).kill_on_drop(true).spawn().expect("bash can be started");
-
-    primary.server.until("SELECT count(*) FROM pg_stat_replication WHERE application_name = 'standby' AND state = 'streaming'", "1").await;
-    primary.server.execute("CREATE TABLE things AS SELECT 42 AS answer").await;
-    let url = format!("postgres://postgres@127.0.0.1:{port}/postgres");
-    let answer: i32 = within("the standby to show what the primary has", async {
-        loop {
-            if let Ok(mut connection) = PgConnection::connect(&url).await
-                && let Ok(answer) = sqlx::query_scalar("SELECT answer FROM things WHERE pg_is_in_recovery()")
-                    .fetch_one(&mut connection)
-                    .await
-            {
-                return answer;
-            }
-        }
-    })
-    .await;
-    assert_eq!(answer, 42);
-    let pid = i32::try_from(standby.id().expect("it runs")).expect("Linux process ids fit");
-    let pid = rustix::process::Pid::from_raw(pid).expect("not zero");
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
-    within("the standby to end", standby.wait()).await.expect("it can be waited for");
-}
-
-/// The installation's programs before all others, as in the image.
-fn path_of(primary: &Primary) -> std::ffi::OsString {
-    let program = primary.server.command("postgres").get_program().to_owned();
-    let folder = std::path::Path::new(&program).parent().expect("it lies in a folder").to_owned();
-    let others = std::env::var_os("PATH").unwrap_or_default();
-    std::env::join_paths([folder].into_iter().chain(std::env::split_paths(&others)))
-        .expect("paths without colons")
 }
 
 #[tokio::test]
