@@ -12,7 +12,7 @@ use sqlx::Executor;
 use tokio::process::Command;
 use tokio::task::JoinSet;
 
-use crate::parts::{Primary, app_password, open_folder, run};
+use crate::parts::{PASSWORDS, Primary, app_password, open_folder, run};
 use crate::servers::migrated;
 
 /// Submissions before the backup begins, and as many beside it.
@@ -186,20 +186,51 @@ async fn a_base_backup_and_the_archive_restore_what_came_after_it() {
     recorded.extend(meanwhile);
     recorded.extend(record(&client).await);
     assert!(server.stop().await.success());
+    let (_other, restored) = restore(primary, &backup, None).await;
+    assert_eq!(assert_restored(&restored, &recorded).await, recorded);
+}
+
+/// The same to a moment before the archive's end, with a backup that was taken as the deployment's pg_hba.conf allows it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_base_backup_and_the_archive_restore_what_was_there_at_a_moment() {
+    let primary = Primary::start().await;
+    let installation = migrated(&primary, primary.server.port()).await;
+    let server = installation.serve().await;
+    let client = administrator(&installation, &server).await;
+    client.publish("expense", &expense_claim()).await;
+    let backup = primary.scratch.path().join("backup");
+    let mut copy = primary.server.command("pg_basebackup");
+    copy.args(["--host=127.0.0.1", "--username=formledger_replicator", "--no-password"]);
+    copy.arg(format!("--port={}", primary.server.port())).env("PGPASSWORD", PASSWORDS[2].1);
+    copy.arg("--pgdata").arg(&backup).args(["--checkpoint=fast", "--wal-method=stream"]);
+    run(Command::from(copy)).await;
+    let recorded = record(&client).await;
+    let moment = primary.server.ask("SELECT clock_timestamp()").await;
+    assert_eq!(record(&client).await.len(), SUBMISSIONS, "more than will be there");
+    assert!(server.stop().await.success());
+    let (_other, restored) = restore(primary, &backup, Some(moment)).await;
+    assert_eq!(assert_restored(&restored, &recorded).await, recorded);
+}
+
+/// A server from a base backup and all that `primary` logged, to its end or a moment; and an installation on it.
+async fn restore(primary: Primary, backup: &Path, moment: Option<String>) -> (Postgres, Installation) {
     let last = primary.server.ask("SELECT pg_walfile_name(pg_current_wal_lsn())").await;
     primary.server.execute("SELECT pg_switch_wal()").await;
     primary
         .server
         .until(&format!("SELECT last_archived_wal >= '{last}' FROM pg_stat_archiver"), "true")
         .await;
-
-    let restore = format!("cp {}/%f %p", primary.archive().display());
-    let parameters =
-        vec![("restore_command".to_owned(), restore), ("archive_mode".to_owned(), "off".to_owned())];
-    let other = Postgres::restore(&backup, Settings { parameters, ..Settings::default() }).await;
-    drop(primary);
+    let read = format!("cp {}/%f %p", primary.archive().display());
+    let mut parameters = vec![("restore_command", read), ("archive_mode", "off".to_owned())];
+    if let Some(moment) = moment {
+        // Without the action the server would stop there and wait.
+        parameters.push(("recovery_target_time", moment));
+        parameters.push(("recovery_target_action", "promote".to_owned()));
+    }
+    let parameters = parameters.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let other = Postgres::restore(backup, Settings { parameters, ..Settings::default() }).await;
     let restored = Installation::fresh()
         .with("DATABASE_URL", other.url_as("formledger_app", "ledger"))
         .with_variable("PGPASSWORD", app_password());
-    assert_eq!(assert_restored(&restored, &recorded).await, recorded);
+    (other, restored)
 }
