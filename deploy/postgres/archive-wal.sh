@@ -6,10 +6,13 @@
 set -eu
 path=$1 name=$2 archive=$3
 if [ -e "$archive/$name" ]; then
-    cmp -s "$path" "$archive/$name"
-    exit
+    cmp -s "$path" "$archive/$name" && exit
+    echo "archive-wal.sh: another file is in the archive as $name: two servers archive there, or it was damaged" >&2
+    exit 1
 fi
-cp "$path" "$archive/$name.partial"
-sync "$archive/$name.partial"
-mv "$archive/$name.partial" "$archive/$name"
+# Hidden, and what an interruption left is written again. Not `$name.partial`: Postgres archives the last segment of a timeline by that name.
+copy=$archive/.$name.copying
+cp "$path" "$copy"
+sync "$copy"
+mv "$copy" "$archive/$name"
 sync "$archive"

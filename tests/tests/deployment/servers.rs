@@ -156,16 +156,25 @@ async fn a_segment_is_archived_whole_again_when_asked_again_and_never_replaced()
     let script = primary.scratch.path().join("archive-wal.sh");
     let segment = primary.scratch.path().join("segment");
     let archive = primary.archive();
-    let archived = || async {
+    let archived = async |name: &str| {
         let mut command = primary.server.command("/bin/sh");
-        command.arg(&script).arg(&segment).arg("0001").arg(&archive);
+        command.arg(&script).arg(&segment).arg(name).arg(&archive);
         Command::from(command).status().await.expect("there is a shell").success()
     };
     fs::write(&segment, "one").expect("the scratch folder can be written");
-    assert!(archived().await && archived().await, "the second time it is there already");
+    assert!(archived("0001").await && archived("0001").await, "the second time it is there already");
     fs::write(&segment, "two").expect("the scratch folder can be written");
-    assert!(!archived().await, "another segment of the same name");
+    assert!(!archived("0001").await, "another segment of the same name");
     assert_eq!(fs::read(archive.join("0001")).expect("it is there"), b"one");
+    // Postgres' own name for the last segment of a timeline, while copies that were interrupted lie there.
+    for half in [".0001.partial.copying", ".0001.copying"] {
+        let half = archive.join(half);
+        fs::write(&half, "o").expect("the archive can be written");
+        // As if the server's user had made it.
+        fs::set_permissions(&half, fs::Permissions::from_mode(0o666)).expect("it is ours");
+    }
+    assert!(archived("0001.partial").await, "what an interruption left stands in the way");
+    assert_eq!(fs::read(archive.join("0001.partial")).expect("it is there"), b"two");
 
     primary.server.execute("CREATE TABLE things (id int)").await;
     let name = primary.server.ask("SELECT pg_walfile_name(pg_current_wal_lsn())").await;
