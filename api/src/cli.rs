@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 use chrono::Utc;
 use formledger_domain::{Position, TenantContext, TenantId};
-use formledger_store::{Store, StoreError, StoreSettings};
+use formledger_store::{Store, StoreError, StoreSettings, causes};
 
 use crate::app::{StartError, ledger_file, open_ledger};
 use crate::config::{Cli, Command, ConfigError, Storage};
@@ -132,5 +132,5 @@ fn is_configuration(error: &anyhow::Error) -> bool {
 }
 
 fn one_line(error: &anyhow::Error) -> String {
-    format!("{error:#}").replace('\n', " ")
+    causes(error.as_ref()).replace('\n', " ")
 }

@@ -95,8 +95,12 @@ pub fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut below = error.source();
     while let Some(cause) = below {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        let said = cause.to_string();
+        // sqlx's errors, and others', say in their own text what is below them.
+        if !text.ends_with(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
         below = cause.source();
     }
     text
@@ -140,5 +144,11 @@ mod tests {
     fn a_log_line_names_the_innermost_cause() {
         let disk = sqlx::Error::Io(std::io::Error::other("the disk broke"));
         assert!(causes(&StoreError::from(disk)).ends_with("the disk broke"));
+    }
+
+    #[test]
+    fn a_cause_that_the_error_above_it_names_is_not_named_twice() {
+        let disk = sqlx::Error::Io(std::io::Error::other("the disk broke"));
+        assert_eq!(causes(&StoreError::from(disk)).matches("the disk broke").count(), 1);
     }
 }
