@@ -50,6 +50,10 @@ impl Room {
             "formledger_append_queue_refusals_total",
             "Commands refused because of the queue, by what was full: `commands`, `bytes`, or the `tenant`'s part"
         );
+        // A series that begins with its first refusal shows no increase.
+        for full in ["commands", "bytes", "tenant"] {
+            metrics::counter!("formledger_append_queue_refusals_total", "full" => full).increment(0);
+        }
         Arc::new(Self { max: Amount { commands, bytes }, taken: Mutex::default() })
     }
 

@@ -103,6 +103,8 @@ impl<B: Backend> Writer<B> {
             "formledger_append_failures_total",
             "Batches that could not be recorded; none of their commands was acknowledged"
         );
+        // A series that begins with its first failure shows no increase.
+        metrics::counter!("formledger_append_failures_total").increment(0);
     }
 
     /// Runs until the queue is closed and empty, then closes the connection.
