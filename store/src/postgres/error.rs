@@ -19,6 +19,7 @@ const UNIQUE_VIOLATION: &str = "23505";
 const DEADLOCK_DETECTED: &str = "40P01";
 const SERIALIZATION_FAILURE: &str = "40001";
 const UNDEFINED_TABLE: &str = "42P01";
+const INVALID_SCHEMA_NAME: &str = "3F000";
 const DUPLICATE_TABLE: &str = "42P07";
 const TOO_MANY_CONNECTIONS: &str = "53300";
 const READ_ONLY_TRANSACTION: &str = "25006";
@@ -62,6 +63,11 @@ pub(super) fn is_lost(error: &Error) -> bool {
         Some(code) => NOT_SERVING.iter().any(|class| code.starts_with(class)),
         None => matches!(error, Error::Io(_) | Error::Tls(_) | Error::Protocol(_) | Error::WorkerCrashed),
     }
+}
+
+/// Whether the login may use none of the schemas in which it would look for tables and make them.
+pub(super) fn is_without_schema(error: &Error) -> bool {
+    code(error).as_deref() == Some(INVALID_SCHEMA_NAME)
 }
 
 /// Whether a pooler takes no settings of a session when a client connects; PgBouncer says so with this code.

@@ -8,12 +8,17 @@ use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Executor, Row};
 
 use super::SERVER_VERSION_MIN;
-use super::error::failed;
+use super::error::{failed, is_without_schema};
 use crate::error::StoreError;
 
 /// Number, name and text of every migration, in order.
 const MIGRATIONS: [(i64, &str, &str); 1] =
     [(1, "ledger", include_str!("../../../migrations/postgres/ledger/0001_ledger.sql"))];
+
+/// What a login takes on to append, to read every ledger, and to read one tenant's.
+const WRITER: &str = "formledger_writer";
+const PROJECTOR: &str = "formledger_projector";
+const READER: &str = "formledger_reader";
 
 /// The lock under which one process at a time migrates a database: `formledg` as a number. It ends with the transaction, so that it
 /// works through a pooler, where sqlx's own lock would stay with a session.
@@ -35,7 +40,7 @@ pub(super) async fn migrate(connection: &mut PgConnection) -> Result<(), StoreEr
     let is_current = is_current(&mut looking).await?;
     looking.rollback().await.map_err(failed)?;
     if is_current {
-        return Ok(());
+        return may_take_on(connection, &[READER, PROJECTOR, WRITER]).await;
     }
     let mut transaction = connection.begin().await.map_err(failed)?;
     sqlx::query("SELECT pg_advisory_xact_lock($1)")
@@ -43,13 +48,48 @@ pub(super) async fn migrate(connection: &mut PgConnection) -> Result<(), StoreEr
         .execute(&mut *transaction)
         .await
         .map_err(failed)?;
-    transaction.ensure_migrations_table().await.map_err(migration_failed)?;
+    if let Err(error) = transaction.ensure_migrations_table().await {
+        return Err(not_the_owner(migration_failed(error)));
+    }
     let migrations = MIGRATIONS.iter().map(|(version, name, sql)| {
         Migration::new(*version, Cow::Borrowed(name), MigrationType::Simple, Cow::Borrowed(sql), false)
     });
     let migrator = Migrator { migrations: migrations.collect(), locking: false, ..Migrator::DEFAULT };
-    migrator.run_direct(&mut *transaction).await.map_err(migration_failed)?;
-    transaction.commit().await.map_err(failed)
+    migrator.run_direct(&mut *transaction).await.map_err(|error| not_the_owner(migration_failed(error)))?;
+    transaction.commit().await.map_err(failed)?;
+    may_take_on(connection, &[READER, PROJECTOR, WRITER]).await
+}
+
+/// Tells a login that may not make tables, or sees no schema to make them in, who has to; a migration that says what to grant has said so.
+fn not_the_owner(error: StoreError) -> StoreError {
+    let said = match error {
+        StoreError::MissingPrivilege(said) if !said.contains("let an administrator") => said,
+        StoreError::Database(error) if is_without_schema(&error) => {
+            error.as_database_error().map(|error| error.message().to_owned()).unwrap_or_default()
+        }
+        other => return other,
+    };
+    StoreError::MissingPrivilege(format!(
+        "it holds no ledger of this version, and the login may not make one ({said}): run `formledger migrate` as the database's owner first"
+    ))
+}
+
+/// Whether the login may take on `roles`, as each transaction does. Asked here, because otherwise every command or query would fail.
+async fn may_take_on(connection: &mut PgConnection, roles: &[&str]) -> Result<(), StoreError> {
+    let mut trying = connection.begin().await.map_err(failed)?;
+    let login: String = trying.fetch_one("SELECT session_user::text").await.map_err(failed)?.try_get(0)?;
+    for role in roles {
+        // By doing it: what being a member allows depends on the server's version.
+        if let Err(error) = trying.execute(&*format!("SET LOCAL ROLE {role}")).await {
+            return Err(match failed(error) {
+                StoreError::MissingPrivilege(said) => StoreError::MissingPrivilege(format!(
+                    "{said}: let an administrator run `GRANT {WRITER}, {PROJECTOR}, {READER} TO {login}`"
+                )),
+                other => other,
+            });
+        }
+    }
+    trying.rollback().await.map_err(failed)
 }
 
 /// Whether this is a standby that holds a ledger of this binary's schema, for those who only read.
@@ -64,6 +104,7 @@ pub(super) async fn is_readable_standby(connection: &mut PgConnection) -> Result
     let is_current = is_current(&mut looking).await?;
     looking.rollback().await.map_err(failed)?;
     if is_current {
+        may_take_on(connection, &[READER, PROJECTOR]).await?;
         return Ok(true);
     }
     Err(StoreError::Unusable(

@@ -109,6 +109,31 @@ async fn a_node_whose_read_models_nobody_migrated_says_who_has_to() {
     );
 }
 
+#[tokio::test]
+async fn a_node_that_is_started_before_its_ledger_is_migrated_says_who_has_to() {
+    let primary = Primary::start().await;
+    let node = Installation::fresh()
+        .with("DATABASE_URL", primary.url("formledger_app"))
+        .with_variable("PGPASSWORD", app_password());
+    let refused = node.run(&["serve", "--listen", "127.0.0.1:0"]).await.expect(2).stderr;
+    assert!(refused.contains("run `formledger migrate` as the database's owner first"), "{refused}");
+    assert_eq!(refused.lines().count(), 1, "{refused}");
+}
+
+/// Otherwise it would start, and answer 500 to every command or to every query.
+#[tokio::test]
+async fn a_node_whose_login_lost_a_role_says_what_to_grant() {
+    let primary = Primary::start().await;
+    let node = migrated(&primary, primary.server.port()).await;
+    for role in ["formledger_writer", "formledger_projector", "formledger_reader"] {
+        primary.server.execute(&format!("REVOKE {role} FROM formledger_app")).await;
+        let refused = node.run(&["serve", "--listen", "127.0.0.1:0"]).await.expect(2).stderr;
+        assert!(refused.contains(role) && refused.contains("TO formledger_app`"), "{refused}");
+        assert_eq!(refused.lines().count(), 1, "{refused}");
+        primary.server.execute(&format!("GRANT {role} TO formledger_app")).await;
+    }
+}
+
 /// A node as the deployment sets it up, but for the pooler: it feeds the replica and the ledger's own database, and the standby has what that has.
 #[tokio::test]
 async fn a_node_feeds_the_replica_and_the_primary_and_any_of_three_answers() {

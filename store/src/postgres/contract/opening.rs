@@ -124,6 +124,41 @@ async fn a_user_who_may_not_make_the_roles_is_told_what_to_grant() {
     append(&store, events(&stream("acme", "s"), 0, 1)).await;
 }
 
+/// As a node that is started before `formledger migrate`, or is sent to another database of the server.
+#[tokio::test]
+async fn a_user_who_may_make_no_tables_is_told_who_has_to() {
+    let server = Postgres::start().await;
+    server.execute("CREATE ROLE app LOGIN").await;
+    server.execute("CREATE DATABASE ledger").await;
+    let mut connection = server.connect("ledger").await;
+    connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC").await.expect("revokes");
+    for grant in ["SELECT 1", "GRANT USAGE ON SCHEMA public TO app"] {
+        connection.execute(grant).await.expect("grants");
+        let error = refusal(&server.url_as("app", "ledger")).await;
+        let StoreError::MissingPrivilege(what) = error else { panic!("{error:?}") };
+        assert!(what.contains("run `formledger migrate` as the database's owner first"), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_user_who_may_not_take_on_a_role_is_told_what_to_grant() {
+    let server = Postgres::start().await;
+    drop(open(&server.url("postgres")).await.expect("opens"));
+    server.execute("CREATE ROLE app LOGIN").await;
+    let roles = ["formledger_writer", "formledger_projector", "formledger_reader"];
+    server.execute(&format!("GRANT {} TO app", roles.join(", "))).await;
+    let url = server.url_as("app", "postgres");
+    drop(open(&url).await.expect("opens"));
+    for role in roles {
+        server.execute(&format!("REVOKE {role} FROM app")).await;
+        let error = refusal(&url).await;
+        let StoreError::MissingPrivilege(what) = error else { panic!("{error:?}") };
+        let grant = "let an administrator run `GRANT formledger_writer, formledger_projector, formledger_reader TO app`";
+        assert!(what.contains(role) && what.ends_with(grant), "{what}");
+        server.execute(&format!("GRANT {role} TO app")).await;
+    }
+}
+
 #[tokio::test]
 async fn a_user_who_may_make_roles_needs_nobody_else() {
     let server = Postgres::start().await;
