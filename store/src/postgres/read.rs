@@ -35,6 +35,8 @@ type Links = HashMap<TenantId, [u8; 32]>;
 pub(crate) struct PostgresReader {
     pool: PgPool,
     waiting: Arc<AtomicUsize>,
+    /// Connections that somebody asks something on. The pool's own count has those in it that are being made.
+    asking: Arc<AtomicUsize>,
 }
 
 /// Whose rows a question is about.
@@ -65,17 +67,17 @@ impl Access<'_> {
     }
 }
 
-/// Counts one who waits for a connection, until dropped.
-struct Waiting<'a>(&'a AtomicUsize);
+/// Counts one who waits for a connection, or has one, until dropped.
+struct Counted<'a>(&'a AtomicUsize);
 
-impl<'a> Waiting<'a> {
+impl<'a> Counted<'a> {
     fn new(count: &'a AtomicUsize) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self(count)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -94,7 +96,7 @@ impl PostgresReader {
             // Beginning the transaction finds out as well, and is asked anyway.
             .test_before_acquire(false)
             .connect_lazy_with(options.clone());
-        Self { pool, waiting: Arc::default() }
+        Self { pool, waiting: Arc::default(), asking: Arc::default() }
     }
 
     pub(crate) fn status(&self) -> PoolStatus {
@@ -137,7 +139,7 @@ impl PostgresReader {
         let begin = access.begin();
         let mut stale_max = self.pool.size();
         loop {
-            let mut connection = self.acquire().await?;
+            let (mut connection, _asking) = self.acquire().await?;
             let error = match answered(connection.begin_with(begin.clone())).await {
                 // Without a commit: the rollback travels with the pool's next message, and there is nothing to keep. The pool itself
                 // closes a connection that broke meanwhile.
@@ -161,9 +163,20 @@ impl PostgresReader {
         }
     }
 
-    async fn acquire(&self) -> Result<PoolConnection<Postgres>, StoreError> {
-        let _waiting = Waiting::new(&self.waiting);
-        self.pool.acquire().await.map_err(failed)
+    /// A connection, counted for as long as it is held.
+    ///
+    /// # Errors
+    /// [`StoreError::ReadersBusy`] when others hold them all; [`StoreError::Unreachable`] when nobody has one, because none can be made:
+    /// the pool tries that for as long as one may wait, and says the same of both.
+    async fn acquire(&self) -> Result<(PoolConnection<Postgres>, Counted<'_>), StoreError> {
+        let _waiting = Counted::new(&self.waiting);
+        match self.pool.acquire().await {
+            Ok(connection) => Ok((connection, Counted::new(&self.asking))),
+            Err(sqlx::Error::PoolTimedOut) if self.asking.load(Ordering::Relaxed) == 0 => {
+                Err(failed(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
+            }
+            Err(error) => Err(failed(error)),
+        }
     }
 
     pub(crate) async fn load(&self, stream: &StreamId) -> Result<Vec<StoredEvent>, StoreError> {

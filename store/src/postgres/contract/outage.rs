@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use formledger_domain::{Position, TenantId};
 use formledger_test_cluster::{Postgres, Proxy, Settings, Shutdown};
+use sqlx::Executor;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -189,6 +190,38 @@ async fn a_server_that_stays_away_is_said_at_once_and_not_for_ever() {
     assert!(store.is_writing());
     server.start_again().await;
     assert_eq!(timeout(PATIENCE, append_until_known(&store, "acme", "after")).await, Ok(Position(2)));
+}
+
+/// The pool of those who read says the same of both.
+#[tokio::test]
+async fn a_server_that_is_away_is_told_from_one_whose_connections_are_all_in_use() {
+    let mut server = Postgres::start().await;
+    let settings = StoreSettings {
+        read_connections_max: 1,
+        acquire_timeout: Duration::from_millis(300),
+        ..StoreSettings::default()
+    };
+    let store = Store::open_postgres(&at(&server.url("postgres")), settings).await.expect("opens");
+    append(&store, events(&stream("acme", "s"), 0, 1)).await;
+    let mut lock = server.connect("postgres").await;
+    lock.execute("BEGIN; LOCK TABLE events IN ACCESS EXCLUSIVE MODE").await.expect("locks");
+    let ledger = store.ledger(&context("acme"));
+    let stream = stream("acme", "s");
+    let held = {
+        let (ledger, stream) = (ledger.clone(), stream.clone());
+        tokio::spawn(async move { ledger.load(&stream).await })
+    };
+    server.until("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'", "1").await;
+    let busy = ledger.load(&stream).await;
+    assert!(matches!(busy, Err(StoreError::ReadersBusy)), "{busy:?}");
+    lock.execute("ROLLBACK").await.expect("unlocks");
+    assert_eq!(held.await.expect("it ends").expect("loads").len(), 1);
+
+    server.stop(Shutdown::Fast).await;
+    for _ in 0..2 {
+        let away = ledger.load(&stream).await;
+        assert!(matches!(away, Err(StoreError::Unreachable(_))), "{away:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
