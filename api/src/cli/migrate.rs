@@ -19,6 +19,7 @@ pub fn migrate(arguments: &StorageArgs) -> anyhow::Result<ExitCode> {
             None => println!("`{}` is up to date", storage.data.display()),
         }
         for replica in open_replicas(&store, &own, &replicas, true).await? {
+            println!("`{}` is up to date", replica.name());
             replica.close().await;
         }
         own.close().await;

@@ -55,6 +55,9 @@ fn parse(url: &str) -> Result<PgConnectOptions, StoreError> {
 
 impl fmt::Debug for PostgresOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "postgres://{}:{}", self.database.get_host(), self.database.get_port())
+        let Self { database, .. } = self;
+        write!(f, "postgres://{}:{}", database.get_host(), database.get_port())?;
+        // Without one the server takes the user's name.
+        database.get_database().map_or(Ok(()), |name| write!(f, "/{name}"))
     }
 }

@@ -70,7 +70,7 @@ async fn a_database_of_another_program_is_refused_and_left_alone() {
 #[tokio::test]
 async fn a_server_that_is_not_there_is_unreachable_and_its_password_stays_secret() {
     let options = PostgresOptions::new("postgres://user:hunter2@127.0.0.1:1/ledger").expect("a URL");
-    assert_eq!(format!("{options:?}"), "postgres://127.0.0.1:1");
+    assert_eq!(format!("{options:?}"), "postgres://127.0.0.1:1/ledger");
     let error = refusal("postgres://user:hunter2@127.0.0.1:1/ledger").await;
     assert!(matches!(error, StoreError::Unreachable(_)), "{error:?}");
     assert!(!format!("{error:?} {}", crate::causes(&error)).contains("hunter2"));
