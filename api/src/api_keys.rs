@@ -15,7 +15,7 @@ use warp::reply::Response;
 
 use crate::auth::make_api_key;
 use crate::call::Call;
-use crate::command::{CommandCall, Outcome, required_members};
+use crate::command::{CommandCall, Empty, Outcome, members, required_members};
 use crate::error::ApiError;
 use crate::openapi::answers;
 use crate::query::{QueryCall, answer};
@@ -118,6 +118,7 @@ pub async fn create(call: Call) -> Result<Response, ApiError> {
     ))]
 pub async fn revoke(call: Call, id: String) -> Result<Response, ApiError> {
     let call = CommandCall::read_optional(call).await?;
+    let Empty {} = members(&call.body)?;
     let id: ApiKeyId = id.parse().map_err(|_| ApiError::NotFound("API key"))?;
     let context = &call.caller.context;
     let command = TenantCommand::RevokeApiKey { id };

@@ -9,7 +9,7 @@ use serde_json::json;
 use warp::reply::Response;
 
 use crate::call::Call;
-use crate::command::{CommandCall, Outcome, members, parse};
+use crate::command::{CommandCall, Empty, Outcome, members, parse};
 use crate::error::ApiError;
 use crate::openapi::answers;
 
@@ -43,6 +43,7 @@ pub async fn save_draft(call: Call, form: String) -> Result<Response, ApiError> 
     ))]
 pub async fn publish(call: Call, form: String) -> Result<Response, ApiError> {
     let call = CommandCall::read_optional(call).await?;
+    let Empty {} = members(&call.body)?;
     let form = existing_form_id(&form)?;
     let command = FormCommand::Publish { form: form.clone() };
     let answer = call

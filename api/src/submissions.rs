@@ -18,7 +18,7 @@ use crate::access::SUBMITTERS;
 use crate::app::Api;
 use crate::auth::{Caller, role};
 use crate::call::Call;
-use crate::command::{CommandCall, Outcome, Settled, parse};
+use crate::command::{CommandCall, Empty, Outcome, Settled, members, parse};
 use crate::error::ApiError;
 use crate::forms::{existing_form_id, topic};
 use crate::openapi::answers;
@@ -123,6 +123,7 @@ pub async fn patch(call: Call, id: String) -> Result<Response, ApiError> {
     ))]
 pub async fn submit_draft(call: Call, id: String) -> Result<Response, ApiError> {
     let call = CommandCall::read_optional(call).await?;
+    let Empty {} = members(&call.body)?;
     let Pinned { id, form, .. } = match pinned(&call, &id).await {
         Ok(pinned) => pinned,
         Err(refusal) => return call.first_or(refusal).await,

@@ -294,3 +294,34 @@ async fn an_unknown_path_is_404_and_an_unknown_method_names_the_known_ones() {
     let head = server.call(Method::HEAD, "/healthz", &[], "").await.expect(200);
     assert!(head.body.is_empty());
 }
+
+/// A client that says more than a command takes means something by it, which did not happen.
+#[tokio::test]
+async fn commands_that_take_no_body_refuse_one_that_says_something() {
+    let server = Server::start().await;
+    let admin = admin("acme");
+    server.publish(&admin, "expense").await;
+    let definition = json!({"title": "Expense", "schema": {"type": "object"}});
+    server.send(&admin, Method::PUT, "/v1/forms/expense", &definition).await.expect(200);
+    let draft = json!({"data": {"amount": 1}, "draft": true});
+    let made = server.send(&admin, Method::POST, "/v1/forms/expense/submissions", &draft).await.expect(201);
+    let submit = format!("{}/submit", made.header("location"));
+    let key = json!({"name": "k", "roles": ["auditor"]});
+    let key = server.send(&admin, Method::POST, "/v1/api-keys", &key).await.expect(201).json();
+    let key = format!("/v1/api-keys/{}", key["id"].as_str().expect("an id"));
+    let authorization = bearer(&admin);
+    let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
+    for (method, path, status) in [
+        (Method::POST, "/v1/forms/expense/publish", 201),
+        (Method::POST, &*submit, 200),
+        (Method::DELETE, &*key, 200),
+    ] {
+        for (body, code) in
+            [("{", "json-malformed"), ("[]", "body-invalid"), (r#"{"why": 1}"#, "body-invalid")]
+        {
+            server.call(method.clone(), path, &headers, body).await.expect_problem(400, code);
+        }
+        // Nothing happened, and a body without members says nothing.
+        server.call(method, path, &headers, "{}").await.expect(status);
+    }
+}
