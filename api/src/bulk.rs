@@ -35,6 +35,7 @@ use crate::error::ApiError;
 use crate::head::Head;
 use crate::idempotency::{line_idempotency, sent_key};
 use crate::limits::{BULK_BODY_BYTES_MAX, BULK_IN_FLIGHT_BYTES_MAX, BULK_LINES_IN_FLIGHT};
+use crate::params::Params;
 use crate::places::Place;
 use crate::precondition::IfMatch;
 use lines::{Line, Lines};
@@ -94,7 +95,7 @@ struct Begun<C> {
 /// Answers a request with many commands.
 ///
 /// # Errors
-/// What is wrong with the request as a whole, before a line is read: 401, 403, 412 for any `If-Match`, 413 for a length that is over the
+/// What is wrong with the request as a whole, before a line is read: 401, 403, 400 for any parameter, 412 for any `If-Match`, 413 for a length that is over the
 /// limit, 415, 429 for too many such requests of the tenant at once, 503 for too many in all.
 async fn answer<C: LineCommand>(call: Call) -> Result<Response, ApiError> {
     let caller = call.caller().await?;
@@ -116,6 +117,7 @@ async fn answer<C: LineCommand>(call: Call) -> Result<Response, ApiError> {
         full.refusal("too-many-bulk-requests", of_tenant, of_server)
     })?;
     api.tenants.enter(&api.store, &caller).await?;
+    Params::none(&head)?;
     let limits = &api.settings.limits;
     let mut lines = Lines::new(body, limits, C::LINES_MAX, caller.lasts(), api.stopping.clone());
     lines.ask();

@@ -25,6 +25,7 @@ use crate::call::Call;
 use crate::error::ApiError;
 use crate::head::Head;
 use crate::idempotency::idempotency;
+use crate::params::Params;
 use crate::precondition::IfMatch;
 
 /// How far the ledger reached when the answer was made.
@@ -112,7 +113,8 @@ impl CommandCall {
     /// Reads a command's request with its JSON body.
     ///
     /// # Errors
-    /// 401, 403, 404 for a tenant that does not exist, 400 for malformed header fields, and what reading a body refuses.
+    /// 401, 403, 404 for a tenant that does not exist, 400 for malformed header fields and for any parameter in the query string, and what
+    /// reading a body refuses.
     pub async fn read(call: Call) -> Result<Self, ApiError> {
         let caller = call.caller().await?;
         let (api, head, body) = call.json_body().await?;
@@ -141,6 +143,7 @@ impl CommandCall {
 
     async fn enter(api: Arc<Api>, head: &Head, caller: Caller, body: Bytes) -> Result<Self, ApiError> {
         let ledger = api.tenants.enter(&api.store, &caller).await?;
+        Params::none(head)?;
         Self::for_ledger(api, head, caller, body, ledger)
     }
 

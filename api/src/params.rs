@@ -1,5 +1,5 @@
 //! The parameters of a query string: taken by name, each of its type, and none left over.
-//! Called by the queries; a misspelt filter must not answer everything, so what is not understood is refused.
+//! Called by the queries, and by commands, which take hardly any; a misspelt filter must not answer everything, so what is not understood is refused.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -19,6 +19,17 @@ impl Params {
         serde_urlencoded::from_str(head.uri.query().unwrap_or_default())
             .map(Self)
             .map_err(|error| invalid(format!("the query string cannot be read: {error}")))
+    }
+
+    /// Refuses a query string where no parameter has a meaning, as at commands: `?dry_run=true` must not do what it asks not to do.
+    ///
+    /// # Errors
+    /// 400 that names the first parameter.
+    pub fn none(head: &Head) -> Result<(), ApiError> {
+        match head.uri.query() {
+            None => Ok(()),
+            Some(_) => Self::read(head)?.finish(),
+        }
     }
 
     /// Takes a parameter that may be given once.

@@ -35,6 +35,7 @@ use crate::events::filter;
 use crate::feed::{event_stream, last_event_id, take_place};
 use crate::idempotency::idempotency;
 use crate::openapi::answers;
+use crate::params::Params;
 use crate::precondition::IfMatch;
 use crate::query::{QueryCall, answer};
 use messages::ReplayFeed;
@@ -83,6 +84,7 @@ pub async fn create(call: Call) -> Result<Response, ApiError> {
     let caller = call.caller().await?;
     let (api, head, body) = call.json_body().await?;
     let ledger = api.tenants.require(&api.store, &caller).await?;
+    Params::none(&head)?;
     if let Some(given) = IfMatch::read(&head)? {
         return Err(given.failed(Sequence::START));
     }
@@ -206,9 +208,10 @@ async fn direct(
     change: impl FnOnce(&Replay) -> Result<(), ApiError> + Send,
 ) -> Result<Response, ApiError> {
     let caller = call.caller().await?;
-    let (api, _, body) = call.optional_json_body().await?;
+    let (api, head, body) = call.optional_json_body().await?;
     let Empty {} = members(&body)?;
     api.tenants.require(&api.store, &caller).await?;
+    Params::none(&head)?;
     let replay = found(&api.replays, &caller, id)?;
     caller.require(replay.order.kind.name().roles())?;
     change(&replay)?;

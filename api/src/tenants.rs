@@ -14,6 +14,7 @@ use crate::command::{CommandCall, Outcome, required_members};
 use crate::error::ApiError;
 use crate::limits::KNOWN_TENANTS_MAX;
 use crate::openapi::answers;
+use crate::params::Params;
 
 /// Knows which tenants exist.
 pub struct Tenants {
@@ -108,6 +109,7 @@ pub struct NewTenant {
 pub async fn create(call: Call) -> Result<Response, ApiError> {
     let caller = call.caller().await?;
     let (api, head, body) = call.json_body().await?;
+    Params::none(&head)?;
     let NewTenant { tenant } = required_members(&body)?;
     let caller = caller.provisioning(tenant.clone())?;
     let ledger = api.store.ledger(&caller.context);

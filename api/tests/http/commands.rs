@@ -325,3 +325,23 @@ async fn commands_that_take_no_body_refuse_one_that_says_something() {
         server.call(method, path, &headers, "{}").await.expect(status);
     }
 }
+
+/// `?dry_run=true` would publish. Which parameters each route takes, `description` walks.
+#[tokio::test]
+async fn a_parameter_that_a_command_does_not_know_is_refused_after_what_comes_first() {
+    let server = Server::start().await;
+    let admin = admin("acme");
+    let definition = json!({"title": "T", "schema": {"type": "object"}});
+    server.send(&admin, Method::PUT, "/v1/forms/t", &definition).await.expect(200);
+    let path = "/v1/forms/t/publish?dry_run=true";
+    server.call(Method::POST, path, &[], "").await.expect_problem(401, "unauthenticated");
+    let clerk = token("acme", "otto", &["clerk"]);
+    server.send(&clerk, Method::POST, path, &Value::Null).await.expect_problem(403, "not-permitted");
+    let elsewhere = token("globex", "dora", &["designer"]);
+    server.send(&elsewhere, Method::POST, path, &Value::Null).await.expect_problem(404, "tenant-unknown");
+    let refused = server.send(&admin, Method::POST, path, &Value::Null).await;
+    let refused = refused.expect_problem(400, "query-invalid");
+    assert!(refused["detail"].as_str().is_some_and(|text| text.contains("`dry_run`")), "{refused}");
+    // It was not published, and an empty query string is none.
+    server.send(&admin, Method::POST, "/v1/forms/t/publish?", &Value::Null).await.expect(201);
+}
