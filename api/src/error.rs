@@ -44,6 +44,14 @@ pub enum ApiError {
         /// Where the ledger ends.
         head: Position,
     },
+    /// A replay's feed was asked to start beyond what the replay tells.
+    #[error("the replay tells nothing behind `id` {last}, before the requested {after}")]
+    ReplayCursorAhead {
+        /// Where the request wanted to start.
+        after: Position,
+        /// The last `id`, as far as that is known.
+        last: Position,
+    },
     /// No credential, or one that is not valid.
     #[error("{0}")]
     Unauthenticated(&'static str),
@@ -211,9 +219,9 @@ impl ApiError {
                     .with("line", json!(line))
                     .with("column", json!(column))
             }
-            Self::CursorAhead { head, .. } => {
+            Self::CursorAhead { head: last, .. } | Self::ReplayCursorAhead { last, .. } => {
                 problem(StatusCode::BAD_REQUEST, "cursor-ahead", "Cursor past the head")
-                    .with("position", json!(head))
+                    .with("position", json!(last))
             }
             Self::Unauthenticated(_) => {
                 problem(StatusCode::UNAUTHORIZED, "unauthenticated", "Credential required")

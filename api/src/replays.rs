@@ -29,7 +29,7 @@ pub use registry::Replays;
 use crate::auth::Caller;
 use crate::backtest::{CandidateError, compile};
 use crate::call::Call;
-use crate::command::{Empty, members};
+use crate::command::{Empty, LEDGER_POSITION, members};
 use crate::error::ApiError;
 use crate::events::filter;
 use crate::feed::{event_stream, last_event_id, take_place};
@@ -230,7 +230,8 @@ async fn direct(
     ),
     responses(
         (status = 200, description = "Server-sent events as in `/v1/feed`, `id` is the position. Of kind `feed` the events; of kind `rules` one `formledger.replay.outcomes-changed.v1` for each submission that is decided otherwise, with `changes[{rule, before, after}]`. Of kind `shadow` one `formledger.replay.difference.v1` for each difference, numbered. Then `formledger.replay.summary.v1`, and the end.", content_type = "text/event-stream"),
-        (status = 204, description = "`Last-Event-ID` is the summary's: there is nothing more."),
+        (status = 204, description = "The start is the summary's `id`: there is nothing more."),
+        (status = 400, description = "`cursor-ahead`: the start is past the range, and the replay has told no such `id`."),
         (status = 404, description = "There is no such replay on this server (any more)."),
         (status = 429, description = "`too-many-feeds` of this tenant are open."),
         (status = 503, description = "`too-many-feeds` are open on this server."),
@@ -246,11 +247,17 @@ pub async fn feed(call: Call, id: String) -> Result<Response, ApiError> {
     query.finish_params()?;
     let before = ReplayFeed::start(&replay);
     let after = last_event_id(&query.head)?.or(in_query).unwrap_or(before).max(before);
-    if ReplayFeed::last_id(&replay).is_some_and(|last| after >= last) {
-        return Ok(StatusCode::NO_CONTENT.into_response());
+    let progress = replay.progress();
+    let reached = progress.position;
+    let summary = ReplayFeed::summary_id(&replay, &progress);
+    if summary == Some(after) {
+        return Ok(nothing_more(reached));
+    }
+    let last = summary.unwrap_or_else(|| ReplayFeed::end(&replay, &progress));
+    if after > last {
+        return Err(ApiError::ReplayCursorAhead { after, last });
     }
     let place = take_place(&query.api, &query.caller.context.tenant)?;
-    let reached = replay.progress().position;
     let QueryCall { api, caller, .. } = query;
     let ledger = match replay.order.kind {
         Kind::Feed(_) | Kind::Rules(_) => {
@@ -261,6 +268,13 @@ pub async fn feed(call: Call, id: String) -> Result<Response, ApiError> {
     };
     let feed = ReplayFeed { api, replay, ledger, filter, after, caller };
     Ok(event_stream(reached, feed.messages(place)))
+}
+
+/// The answer to who has the summary, which ends a browser's `EventSource`.
+fn nothing_more(reached: Position) -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    response.headers_mut().insert(LEDGER_POSITION, HeaderValue::from(reached.0));
+    response
 }
 
 /// A replay of the caller's tenant.

@@ -89,14 +89,18 @@ impl ReplayFeed {
         }
     }
 
-    /// The `id` of the last message; `None` as long as that is not known. The summary stands behind the range, so that a client that saw it
-    /// and comes back is told that it has everything.
-    pub fn last_id(replay: &Replay) -> Option<Position> {
-        let progress = replay.progress();
+    /// The last `id` that there is anything behind to tell: where the range ends, or how many differences were found.
+    pub fn end(replay: &Replay, progress: &Progress) -> Position {
         match replay.order.kind {
-            Kind::Feed(_) | Kind::Rules(_) => Some(replay.order.to.next()),
-            Kind::Shadow(_) => progress.status.has_ended().then(|| told(replay, &progress).next()),
+            Kind::Feed(_) | Kind::Rules(_) => replay.order.to,
+            Kind::Shadow(_) => told(replay, progress),
         }
+    }
+
+    /// The `id` of the summary, which stands behind all others, so that a client that saw it and comes back is told that it has everything;
+    /// `None` as long as the replay has not ended.
+    pub fn summary_id(replay: &Replay, progress: &Progress) -> Option<Position> {
+        progress.status.has_ended().then(|| Self::end(replay, progress).next())
     }
 
     /// The messages. They end after the summary; before it when the application stops or the credential ends.
@@ -199,7 +203,8 @@ impl ReplayFeed {
     fn summary(&self) -> Bytes {
         let shown = self.replay.shown();
         let source = Source { replay: Arc::clone(&self.replay) };
-        let last = Self::last_id(&self.replay).expect("a summary is told at the end");
+        let last = Self::summary_id(&self.replay, &self.replay.progress());
+        let last = last.expect("a summary is told at the end");
         let (position, at) = (last, self.replay.ended_at().unwrap_or_default());
         let subject = format!("replays/{}", self.replay.id);
         let mut text = Vec::new();

@@ -125,7 +125,8 @@ async fn candidate_rules_judge_the_range_and_every_changed_outcome_is_told() {
     let resumed = told(&server, &admin, &path, Some(16)).await;
     assert_eq!(resumed, messages[1..]);
     let behind = [("authorization", &*bearer(&admin)), ("last-event-id", "24")];
-    server.call(Method::GET, &format!("{path}/feed"), &behind, "").await.expect(204);
+    let nothing = server.call(Method::GET, &format!("{path}/feed"), &behind, "").await.expect(204);
+    assert_eq!(nothing.header("ledger-position"), HEAD.to_string());
 
     // A whole definition will do, and so does a part of the history, which ends between data and outcomes.
     let part = json!({"kind": "rules", "form": "expense", "rules": {"rules": rules("amount > 7")}, "from": 17, "to": 18});
@@ -348,4 +349,22 @@ async fn a_shadow_is_built_and_compared_where_the_live_rows_are() {
             post(&server, &token("acme", role, &[role]), "/v1/replays", &json!({"kind": "shadow"})).await;
         answer.expect_problem(403, "not-permitted");
     }
+}
+
+#[tokio::test]
+async fn a_start_behind_everything_that_a_replay_tells_is_ahead_and_not_the_end() {
+    let (server, admin) = stage().await;
+    let slow = json!({"kind": "feed", "from": 4, "to": 9, "speed": 0.001});
+    let path = begin(&server, &admin, &slow).await;
+    post(&server, &admin, &format!("{path}/pause"), &Value::Null).await.expect(200);
+    let from = async |after: u64| server.get(&admin, &format!("{path}/feed?after={after}")).await;
+    // It has not ended, so nobody has its summary.
+    for after in [10, 11, 4_711] {
+        let refused = from(after).await.expect_problem(400, "cursor-ahead");
+        assert_eq!(refused["position"], 9, "{refused}");
+    }
+    post(&server, &admin, &format!("{path}/cancel"), &Value::Null).await.expect(200);
+    from(10).await.expect(204);
+    assert_eq!(from(11).await.expect_problem(400, "cursor-ahead")["position"], 10);
+    assert!(from(9).await.expect(200).text().contains("event: formledger.replay.summary.v1"));
 }
