@@ -44,6 +44,7 @@ pub const STILL_HERE: &[u8] = b": still here\n\n";
         ("form" = Option<String>, Query, description = "Only events about this form and its submissions."),
         ("submission" = Option<String>, Query, description = "Only events of this submission."),
         ("types" = Option<String>, Query, description = "Only these types, separated by commas, with or without `.v<n>`."),
+        ("min_position" = Option<u64>, Query, description = "Wait until the ledger reaches this position."),
     ),
     responses(
         (status = 200, description = "Server-sent events: `id` is the position, `event` the type, `data` the event as CloudEvents JSON. The first message is a comment that names the real start.", content_type = "text/event-stream"),

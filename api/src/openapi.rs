@@ -6,7 +6,7 @@ pub mod answers;
 use std::sync::LazyLock;
 
 use utoipa::OpenApi as _;
-use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
+use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::schema::Type;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Object, OpenApi, Ref, Required, Response, ResponseBuilder};
@@ -61,6 +61,7 @@ struct Shared;
 impl utoipa::Modify for Shared {
     fn modify(&self, document: &mut OpenApi) {
         for (path, item) in &mut document.paths.paths {
+            name_operations(path, item);
             let commands = [&mut item.put, &mut item.post, &mut item.patch, &mut item.delete];
             for operation in commands.into_iter().flatten() {
                 // Directing a replay records nothing, so there is no first answer to give again and no sequence to match.
@@ -70,11 +71,27 @@ impl utoipa::Modify for Shared {
                 operation.responses.responses.insert("default".to_owned(), problem().into());
             }
             if let Some(operation) = item.get.as_mut() {
-                if path.starts_with("/v1/") {
+                // A replay is where it is, whatever the ledger holds meanwhile.
+                if path.starts_with("/v1/") && !path.starts_with("/v1/replays/") {
                     add_fields(operation, &QUERY_FIELDS);
                 }
                 operation.responses.responses.insert("default".to_owned(), problem().into());
             }
+        }
+    }
+}
+
+/// Gives each operation an id that no other has (OpenAPI 3.1 section 4.8.10.1), from its method and path: `get_submissions_id_timeline`.
+/// The handlers' names, which it would have otherwise, are unique within their files only.
+fn name_operations(path: &str, item: &mut PathItem) {
+    let words = path.split(|char: char| !char.is_ascii_alphanumeric());
+    let words: Vec<&str> = words.filter(|word| !word.is_empty() && *word != "v1").collect();
+    let name = if words.is_empty() { "index".to_owned() } else { words.join("_") };
+    let PathItem { get, put, post, patch, delete, .. } = item;
+    let methods = [("get", get), ("put", put), ("post", post), ("patch", patch), ("delete", delete)];
+    for (method, operation) in methods {
+        if let Some(operation) = operation {
+            operation.operation_id = Some(format!("{method}_{name}"));
         }
     }
 }

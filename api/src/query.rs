@@ -51,13 +51,23 @@ impl QueryCall {
     /// # Errors
     /// 401, 403, 404 for a tenant that does not exist, 400 for malformed parameters or header fields.
     pub async fn read(call: Call) -> Result<Self, ApiError> {
+        let mut query = Self::read_unwaiting(call).await?;
+        query.min_position = min_position(&query.head, &mut query.params)?;
+        Ok(query)
+    }
+
+    /// Reads the request of a query about something that is not made from the ledger, so that no position of it could be waited for:
+    /// `min_position` is no parameter of it.
+    ///
+    /// # Errors
+    /// As [`QueryCall::read`].
+    pub async fn read_unwaiting(call: Call) -> Result<Self, ApiError> {
         let caller = call.caller().await?;
         let Call { api, head, rule, .. } = call;
-        let mut params = Params::read(&head)?;
-        let min_position = min_position(&head, &mut params)?;
+        let params = Params::read(&head)?;
         let ledger = api.tenants.require(&api.store, &caller).await?;
         let reader = api.read_models.reader(&caller.context);
-        Ok(Self { api, head, caller, params, ledger, reader, rule, min_position })
+        Ok(Self { api, head, caller, params, ledger, reader, rule, min_position: None })
     }
 
     /// Ends the reading of parameters.

@@ -143,6 +143,7 @@ fn shown(replay: &Replay) -> Result<Response, ApiError> {
 
 /// The tenant's replays, newest first.
 #[utoipa::path(get, path = "/v1/replays", tag = "replays", security(("bearer" = []), ("api-key" = [])),
+    params(("min_position" = Option<u64>, Query, description = "Wait until the ledger reaches this position.")),
     responses((status = 200, body = answers::ReplayList, description = "Those that run and those that ended lately, on this server.")))]
 pub async fn list(call: Call) -> Result<Response, ApiError> {
     let query = QueryCall::read(call).await?;
@@ -161,7 +162,7 @@ pub async fn list(call: Call) -> Result<Response, ApiError> {
         (status = 404, description = "There is no such replay on this server (any more)."),
     ))]
 pub async fn one(call: Call, id: String) -> Result<Response, ApiError> {
-    let query = QueryCall::read(call).await?;
+    let query = QueryCall::read_unwaiting(call).await?;
     query.finish_params()?;
     shown(&*found(&query.api.replays, &query.caller, &id)?)
 }
@@ -237,7 +238,7 @@ async fn direct(
         (status = 503, description = "`too-many-feeds` are open on this server."),
     ))]
 pub async fn feed(call: Call, id: String) -> Result<Response, ApiError> {
-    let mut query = QueryCall::read(call).await?;
+    let mut query = QueryCall::read_unwaiting(call).await?;
     let replay = found(&query.api.replays, &query.caller, &id)?;
     let in_query = query.params.parsed::<u64>("after")?.map(Position);
     let filter = match replay.order.kind {

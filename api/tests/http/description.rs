@@ -1,9 +1,11 @@
 //! The OpenAPI document against the running routes.
 
+use std::collections::BTreeSet;
+
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Server, admin, bearer};
+use crate::support::{Server, admin, bearer, token};
 
 /// Paths that take no credential. This list may only shrink.
 const OPEN: [&str; 5] = ["/", "/healthz", "/metrics", "/openapi.json", "/readyz"];
@@ -130,5 +132,95 @@ async fn answers_have_the_documented_members_and_no_others() {
             given.iter().all(|member| known.contains(member)),
             "{name} documents {known:?} only: {answer}"
         );
+    }
+}
+
+/// Every operation of the document: its method, its path, and what is said of it.
+fn operations(document: &Value) -> Vec<(Method, String, Value)> {
+    let mut all = Vec::new();
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in methods.as_object().expect("operations") {
+            let method = method.to_uppercase().parse().expect("a method");
+            all.push((method, path.clone(), operation.clone()));
+        }
+    }
+    all
+}
+
+#[tokio::test]
+async fn every_operation_has_an_id_of_its_own() {
+    let server = Server::start().await;
+    let document = server.call(Method::GET, "/openapi.json", &[], "").await.expect(200).json();
+    let operations = operations(&document);
+    let ids: BTreeSet<&str> = operations
+        .iter()
+        .map(|(_, _, operation)| operation["operationId"].as_str().expect("an id"))
+        .collect();
+    assert_eq!(ids.len(), operations.len(), "{ids:?}");
+    let is_name =
+        |id: &&str| id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+    assert!(ids.iter().all(is_name), "{ids:?}");
+    for id in ["get_index", "get_submissions_id_timeline", "post_submissions_import"] {
+        assert!(ids.contains(id), "{id}: {ids:?}");
+    }
+}
+
+/// The names of an operation's parameters in the query string.
+fn query_parameters(operation: &Value) -> BTreeSet<String> {
+    let parameters = operation["parameters"].as_array().into_iter().flatten();
+    let in_query = parameters.filter(|parameter| parameter["in"] == "query");
+    in_query.map(|parameter| parameter["name"].as_str().expect("a name").to_owned()).collect()
+}
+
+/// Asks every route for every parameter that any of them documents, and for one that none does.
+#[tokio::test]
+async fn every_operation_takes_the_parameters_that_it_documents_and_no_others() {
+    let server = Server::start().await;
+    let admin = token("acme", "ada", &["admin", "operator"]);
+    server.publish(&admin, "expense").await;
+    let made = server.submit(&admin, "expense", 1.0).await.expect(201).json();
+    let replay = json!({"kind": "feed", "speed": "max"});
+    let replay = server.send(&admin, Method::POST, "/v1/replays", &replay).await.expect(201).json();
+    let document = server.call(Method::GET, "/openapi.json", &[], "").await.expect(200).json();
+    let operations: Vec<_> = operations(&document)
+        .into_iter()
+        .filter(|(_, path, _)| path.starts_with("/v1/"))
+        .map(|(method, path, operation)| {
+            let kind =
+                if path.starts_with("/v1/replays") { &replay["replay_id"] } else { &made["submission_id"] };
+            let at = path.replace("{form}", "expense").replace("{version}", "1").replace("{name}", "approve");
+            let at = at.replace("{id}", kind.as_str().expect("an id")).replace("{sha256}", &"0".repeat(64));
+            (method, path, at, operation)
+        })
+        .collect();
+    let mut names: BTreeSet<String> =
+        operations.iter().flat_map(|(_, _, _, operation)| query_parameters(operation)).collect();
+    names.insert("dry_run".to_owned());
+    let authorization = bearer(&admin);
+    for (method, path, at, operation) in &operations {
+        let documented = query_parameters(operation);
+        let content_type =
+            operation["requestBody"]["content"].as_object().and_then(|types| types.keys().next());
+        let content_type =
+            content_type.filter(|given| *given != "*/*").map_or("application/json", |given| given);
+        let headers = [("authorization", &*authorization), ("content-type", content_type)];
+        for name in &names {
+            // What nobody can do without is said as well.
+            let since =
+                if path.ends_with("/diff") && !name.starts_with("from_") { "&from_position=1" } else { "" };
+            let at = format!("{at}?{name}={since}");
+            let answer = server.open(method.clone(), &at, &headers, "").await;
+            let is_refused = answer.status() == 400 && {
+                let body = http_body_util::BodyExt::collect(answer.into_body()).await.expect("a whole body");
+                let text = String::from_utf8(body.to_bytes().to_vec()).expect("text");
+                text.contains(&format!("there is no parameter `{name}` here"))
+            };
+            assert_eq!(
+                !is_refused,
+                documented.contains(name),
+                "{method} {path} {} `{name}`",
+                if is_refused { "documents and does not take" } else { "takes and does not document" }
+            );
+        }
     }
 }
