@@ -72,7 +72,7 @@ struct Admitted {
         ("id" = Uuid, Path, description = "The submission."),
         ("name" = String, Query, description = "What the file is called: 1 to 255 bytes, no slashes."),
     ),
-    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The bytes; `Content-Type` says what they are."),
+    request_body(content = answers::Bytes, content_type = "*/*", description = "The bytes; `Content-Type` says what they are, and is one of the types that the form takes."),
     responses(
         (status = 201, body = answers::SubmissionRecorded, description = "Attached; `Location` is where it is fetched. Approvals given in this state are void."),
         (status = 200, body = answers::SubmissionRecorded, description = "The same bytes were attached under this name already; nothing is recorded."),
@@ -205,7 +205,7 @@ pub async fn list(call: Call, id: String) -> Result<Response, ApiError> {
         ("min_position" = Option<u64>, Query, description = "Wait until the data reach this position."),
     ),
     responses(
-        (status = 200, content_type = "application/octet-stream", description = "The bytes, with their own `Content-Type`, to be saved and not shown; `ETag` is the hash."),
+        (status = 200, body = answers::Bytes, content_type = "*/*", description = "The bytes, with their own `Content-Type`, to be saved and not shown; `ETag` is the hash."),
         (status = 304, description = "The client has them: `If-None-Match` names the hash."),
         (status = 404, description = "There is no such submission, or not for this caller, or it never had such a file."),
         (status = 503, description = "`attachment-unavailable`: the place where the bytes are does not answer."),

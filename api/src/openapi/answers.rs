@@ -216,6 +216,11 @@ pub struct AttachedFile {
     position: u64,
 }
 
+/// The bytes of a file, as they are.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+pub struct Bytes(Vec<u8>);
+
 /// The files of a submission.
 #[derive(ToSchema)]
 pub struct AttachmentList {

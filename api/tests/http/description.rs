@@ -224,3 +224,19 @@ async fn every_operation_takes_the_parameters_that_it_documents_and_no_others() 
         }
     }
 }
+
+#[tokio::test]
+async fn files_are_described_as_bytes_of_any_type_in_both_directions() {
+    let server = Server::start().await;
+    let document = server.call(Method::GET, "/openapi.json", &[], "").await.expect(200).json();
+    let files = &document["paths"]["/v1/submissions/{id}/attachments"]["post"]["requestBody"]["content"];
+    let file =
+        &document["paths"]["/v1/submissions/{id}/attachments/{sha256}"]["get"]["responses"]["200"]["content"];
+    for content in [files, file] {
+        let types: Vec<_> = content.as_object().expect("media types").keys().collect();
+        assert_eq!(types, ["*/*"]);
+        assert_eq!(content["*/*"]["schema"]["$ref"], "#/components/schemas/Bytes", "{content}");
+    }
+    let bytes = &document["components"]["schemas"]["Bytes"];
+    assert_eq!((&bytes["type"], &bytes["format"]), (&json!("string"), &json!("binary")), "{bytes}");
+}
