@@ -161,7 +161,7 @@ fn begun<C: LineCommand>(mut lines: Lines) -> impl Stream<Item = Begun<C>> + Sen
         while let Some(Line { number, text }) = lines.next().await {
             let (text, command) = match text {
                 Ok(text) => {
-                    let command = C::read(&text);
+                    let command = C::read(&text).map_err(ApiError::in_line);
                     (text, command)
                 }
                 Err(error) => (Bytes::new(), Err(error)),

@@ -156,7 +156,7 @@ pub fn log(head: &Head, error: &ApiError) {
         ApiError::Internal(cause) => {
             tracing::error!(tenant, request_id, path, cause = causes(cause.as_ref()), "request failed");
         }
-        ApiError::Overloaded { code, .. } => {
+        ApiError::Overloaded { code, .. } | ApiError::ServerFull { code, .. } => {
             tracing::warn!(tenant, request_id, path, code, "request refused");
         }
         refused => tracing::debug!(tenant, request_id, path, %refused, "request refused"),

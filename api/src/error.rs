@@ -36,6 +36,17 @@ pub enum ApiError {
         /// Column, from 1.
         column: usize,
     },
+    /// A line of many is not JSON.
+    #[error("this line is not JSON: {detail} at column {column}")]
+    MalformedLine {
+        /// What the parser said.
+        detail: String,
+        /// Column, from 1.
+        column: usize,
+    },
+    /// The body is JSON that readers understand differently, or too deep to be understood.
+    #[error("{0}")]
+    UnclearJson(String),
     /// A feed or range was asked to start beyond the ledger's end.
     #[error("the ledger ends at position {head}, before the requested {after}")]
     CursorAhead {
@@ -192,6 +203,14 @@ pub enum ApiError {
         /// What there is too much of.
         detail: &'static str,
     },
+    /// The server has as much of something as it may have at once, of all tenants together; `code` says of what.
+    #[error("{detail}")]
+    ServerFull {
+        /// Stable code: that of [`ApiError::OverQuota`] for the same thing.
+        code: &'static str,
+        /// What there is too much of.
+        detail: &'static str,
+    },
     /// This process is not fit to be sent requests.
     #[error(transparent)]
     NotReady(#[from] NotReady),
@@ -203,7 +222,23 @@ pub enum ApiError {
 /// How long a client should wait before it repeats a request that was answered 503 or 429.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// The title of codes that are 429 to a tenant that has its share, and 503 to one that cannot help it.
+const TOO_MANY: &str = "Too many at once";
+
 impl ApiError {
+    /// The same of one line of many, whose number the answer says otherwise: a parser that sees the line alone takes it for the first.
+    #[must_use]
+    pub fn in_line(self) -> Self {
+        match self {
+            Self::MalformedJson { detail, line, column } => {
+                let place = format!(" at line {line} column {column}");
+                let detail = detail.strip_suffix(&place).map(str::to_owned).unwrap_or(detail);
+                Self::MalformedLine { detail, column }
+            }
+            other => other,
+        }
+    }
+
     /// A failure of ours with its cause.
     pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Internal(cause.into())
@@ -214,10 +249,15 @@ impl ApiError {
         let problem = |status, code, title| Problem::new(status, code, title, self.to_string());
         match self {
             Self::Malformed { code, .. } => problem(StatusCode::BAD_REQUEST, code, "Malformed request"),
-            Self::MalformedJson { line, column, .. } => {
-                problem(StatusCode::BAD_REQUEST, "json-malformed", "Malformed JSON")
-                    .with("line", json!(line))
-                    .with("column", json!(column))
+            Self::MalformedJson { .. } | Self::MalformedLine { .. } | Self::UnclearJson(_) => {
+                let malformed = problem(StatusCode::BAD_REQUEST, "json-malformed", "Malformed JSON");
+                match self {
+                    Self::MalformedJson { line, column, .. } => {
+                        malformed.with("line", json!(line)).with("column", json!(column))
+                    }
+                    Self::MalformedLine { column, .. } => malformed.with("column", json!(column)),
+                    _ => malformed,
+                }
             }
             Self::CursorAhead { head: last, .. } | Self::ReplayCursorAhead { last, .. } => {
                 problem(StatusCode::BAD_REQUEST, "cursor-ahead", "Cursor past the head")
@@ -294,7 +334,10 @@ impl ApiError {
                 problem(StatusCode::SERVICE_UNAVAILABLE, code, "Unavailable").retry_after(RETRY_AFTER)
             }
             Self::OverQuota { code, .. } => {
-                problem(StatusCode::TOO_MANY_REQUESTS, code, "Over quota").retry_after(RETRY_AFTER)
+                problem(StatusCode::TOO_MANY_REQUESTS, code, TOO_MANY).retry_after(RETRY_AFTER)
+            }
+            Self::ServerFull { code, .. } => {
+                problem(StatusCode::SERVICE_UNAVAILABLE, code, TOO_MANY).retry_after(RETRY_AFTER)
             }
             Self::NotReady(why) => {
                 let answer = problem(StatusCode::SERVICE_UNAVAILABLE, "not-ready", "Not ready")
@@ -357,6 +400,7 @@ impl From<AppendError> for ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::places::Full;
     use formledger_projections::QueryError;
 
     #[test]
@@ -378,6 +422,28 @@ mod tests {
             assert_eq!((problem.status.as_u16(), problem.code), (503, code));
             assert_eq!(problem.retry_after, Some(RETRY_AFTER));
         }
+    }
+
+    #[test]
+    fn what_has_one_code_has_one_title() {
+        let problems = [
+            ApiError::MalformedJson { detail: String::new(), line: 1, column: 1 },
+            ApiError::MalformedJson { detail: String::new(), line: 1, column: 1 }.in_line(),
+            formledger_domain::UnreadableJson::TooDeep.into(),
+            Full::Tenant.refusal("too-many-feeds", "", ""),
+            Full::Server.refusal("too-many-feeds", "", ""),
+        ];
+        let titles = problems.map(|error| (error.problem().code, error.problem().title));
+        assert_eq!(titles[..3], [("json-malformed", "Malformed JSON"); 3]);
+        assert_eq!(titles[3..], [("too-many-feeds", "Too many at once"); 2]);
+    }
+
+    #[test]
+    fn a_line_that_is_no_json_is_told_its_column_and_not_the_parsers_line() {
+        let refused = crate::command::parse(b"{\"form\": }").expect_err("no JSON").in_line();
+        assert_eq!(refused.to_string(), "this line is not JSON: expected value at column 10");
+        let told: serde_json::Value = serde_json::from_str(&refused.problem().to_json("r")).expect("JSON");
+        assert_eq!((&told["column"], told.get("line")), (&json!(10), None));
     }
 
     #[test]

@@ -31,7 +31,7 @@ impl Full {
     pub fn refusal(self, code: &'static str, of_tenant: &'static str, of_server: &'static str) -> ApiError {
         match self {
             Self::Tenant => ApiError::OverQuota { code, detail: of_tenant },
-            Self::Server => ApiError::Overloaded { code, detail: of_server },
+            Self::Server => ApiError::ServerFull { code, detail: of_server },
         }
     }
 }

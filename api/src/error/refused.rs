@@ -10,7 +10,7 @@ impl From<UnreadableJson> for ApiError {
     fn from(error: UnreadableJson) -> Self {
         match error {
             UnreadableJson::Inexact(number) => number.into(),
-            other => Self::Malformed { code: "json-malformed", detail: other.to_string() },
+            other => Self::UnclearJson(other.to_string()),
         }
     }
 }

@@ -345,3 +345,25 @@ async fn a_parameter_that_a_command_does_not_know_is_refused_after_what_comes_fi
     // It was not published, and an empty query string is none.
     server.send(&admin, Method::POST, "/v1/forms/t/publish?", &Value::Null).await.expect(201);
 }
+
+#[tokio::test]
+async fn a_line_that_is_no_json_is_told_the_line_of_the_request() {
+    let server = Server::start().await;
+    let admin = admin("acme");
+    server.publish(&admin, "expense").await;
+    let headers = [("authorization", &*bearer(&admin)), ("content-type", "application/x-ndjson")];
+    let good = json!({"form": "expense", "data": {"amount": 1}});
+    let body = format!("{good}\n\n{{\"form\": }}\n");
+    for path in ["/v1/submissions:import", "/v1/submissions:transition"] {
+        let answer = server.call(Method::POST, path, &headers, &body).await.expect(200).text();
+        let results: Vec<Value> =
+            answer.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        assert_eq!(results.len(), 2, "{answer}");
+        let told = &results[1];
+        assert_eq!(
+            (&told["code"], &told["line"], &told["column"]),
+            (&json!("json-malformed"), &json!(3), &json!(10))
+        );
+        assert_eq!(told["detail"], "this line is not JSON: expected value at column 10");
+    }
+}
