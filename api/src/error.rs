@@ -92,8 +92,11 @@ pub enum ApiError {
     #[error("there is no such {0}")]
     NotFound(&'static str),
     /// The tenant does not exist yet.
-    #[error("the tenant does not exist; it begins with the first command of its `admin`")]
-    TenantUnknown,
+    #[error("the tenant does not exist; {}", beginning(*provisioned))]
+    TenantUnknown {
+        /// Whether only an operator makes tenants.
+        provisioned: bool,
+    },
     /// The path exists, the method does not.
     #[error("this resource answers {allow}")]
     MethodNotAllowed {
@@ -219,6 +222,14 @@ pub enum ApiError {
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// How a tenant begins to exist.
+fn beginning(provisioned: bool) -> &'static str {
+    match provisioned {
+        true => "an `operator` makes it with `POST /v1/tenants`",
+        false => "it begins with the first command of its `admin`",
+    }
+}
+
 /// How long a client should wait before it repeats a request that was answered 503 or 429.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -279,7 +290,7 @@ impl ApiError {
                 problem(StatusCode::NOT_FOUND, "transition-unknown", "Unknown transition")
             }
             Self::NotFound(_) => problem(StatusCode::NOT_FOUND, "not-found", "Not found"),
-            Self::TenantUnknown => problem(StatusCode::NOT_FOUND, "tenant-unknown", "Unknown tenant"),
+            Self::TenantUnknown { .. } => problem(StatusCode::NOT_FOUND, "tenant-unknown", "Unknown tenant"),
             Self::MethodNotAllowed { .. } => {
                 problem(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed")
             }

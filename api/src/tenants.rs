@@ -38,7 +38,7 @@ impl Tenants {
         if self.exists(&ledger, &caller.context.tenant).await? {
             return Ok(ledger);
         }
-        Err(ApiError::TenantUnknown)
+        Err(self.unknown())
     }
 
     /// The ledger of a tenant that exists, or begins now because its `admin` sends its first command.
@@ -51,13 +51,17 @@ impl Tenants {
             return Ok(ledger);
         }
         if self.provisioned || !caller.has_any_everywhere(&[role::ADMIN]) {
-            return Err(ApiError::TenantUnknown);
+            return Err(self.unknown());
         }
         let era = ledger.era();
         // On the heap: every command would have room for it, and hardly any begins a ledger.
         Box::pin(register(&ledger, &caller.context)).await?;
         self.known.insert(caller.context.tenant.clone(), era);
         Ok(ledger)
+    }
+
+    fn unknown(&self) -> ApiError {
+        ApiError::TenantUnknown { provisioned: self.provisioned }
     }
 
     async fn exists(&self, ledger: &TenantLedger, tenant: &TenantId) -> Result<bool, ApiError> {

@@ -245,10 +245,14 @@ async fn roles_say_who_may_and_tenants_begin_with_their_administrator() {
 async fn provisioned_tenants_are_made_by_an_operator_only() {
     let server = Server::start_with(|settings| settings.provisioned_tenants = true).await;
     let definition = json!({"title": "T", "schema": {"type": "object"}});
-    server
-        .send(&admin("acme"), Method::PUT, "/v1/forms/t", &definition)
-        .await
-        .expect_problem(404, "tenant-unknown");
+    for refused in [
+        server.send(&admin("acme"), Method::PUT, "/v1/forms/t", &definition).await,
+        server.get(&admin("acme"), "/v1/forms").await,
+    ] {
+        let refused = refused.expect_problem(404, "tenant-unknown");
+        let advice = "the tenant does not exist; an `operator` makes it with `POST /v1/tenants`";
+        assert_eq!(refused["detail"], advice);
+    }
     let tenant = json!({"tenant": "acme"});
     server
         .send(&admin("acme"), Method::POST, "/v1/tenants", &tenant)
