@@ -40,7 +40,7 @@ impl Head {
     pub fn new(method: Method, uri: Uri, headers: HeaderMap) -> Self {
         let request_id: Arc<str> = match headers.get(&X_REQUEST_ID).and_then(|value| value.to_str().ok()) {
             Some(given) if is_request_id(given) => given.into(),
-            _ => Uuid::now_v7().as_hyphenated().encode_lower(&mut Uuid::encode_buffer()).into(),
+            _ => Self::new_request_id(),
         };
         let trace = headers.get(TRACEPARENT).and_then(|value| trace_id(value.as_bytes()));
         let correlation_id = trace.map_or_else(|| Arc::clone(&request_id), Arc::from);
@@ -53,6 +53,11 @@ impl Head {
             received: Instant::now(),
             tenant: OnceLock::new(),
         }
+    }
+
+    /// An id for a request that brings none.
+    pub fn new_request_id() -> Arc<str> {
+        Uuid::now_v7().as_hyphenated().encode_lower(&mut Uuid::encode_buffer()).into()
     }
 
     /// The tenant as logs name it; empty before the credential was found good.

@@ -23,6 +23,7 @@ use tower_service::Service;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
+use crate::error::ApiError;
 use crate::head::{Head, X_REQUEST_ID};
 use crate::limits::{Limits, READ_BUFFER_BYTES_MAX};
 use crate::metrics::{Raised, RouteMetrics, ServerMetrics};
@@ -32,10 +33,10 @@ use stall::WriteStall;
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
 /// What a connection over the cap is told before it is closed.
-const TOO_MANY_CONNECTIONS: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
-    content-type: application/problem+json\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 145\r\n\r\n\
-    {\"type\":\"urn:formledger:problem:too-many-connections\",\"title\":\"Unavailable\",\"status\":503,\
-    \"code\":\"too-many-connections\",\"detail\":\"try again soon\"}";
+const TOO_MANY_CONNECTIONS: ApiError = ApiError::ServerFull {
+    code: "too-many-connections",
+    detail: "as many connections to this server are open as may be at once; try again soon",
+};
 
 /// Everything that a connection needs.
 pub struct Server {
@@ -149,19 +150,18 @@ fn finish(head: &Head, response: &mut Response) {
 
 async fn refuse(mut stream: TcpStream) {
     // Best effort: the client may be gone.
-    let _ = stream.write_all(TOO_MANY_CONNECTIONS).await;
+    let _ = stream.write_all(too_many_connections().as_bytes()).await;
     let _ = stream.shutdown().await;
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_prepared_answer_states_its_length() {
-        let text = std::str::from_utf8(TOO_MANY_CONNECTIONS).expect("ASCII");
-        let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
-        assert!(head.contains(&format!("content-length: {}", body.len())), "{}", body.len());
-        serde_json::from_str::<serde_json::Value>(body).expect("JSON");
-    }
+/// The answer to a request that is not read: it is named all the same, so that clients read it as any other.
+fn too_many_connections() -> String {
+    let id = Head::new_request_id();
+    let body = TOO_MANY_CONNECTIONS.problem().to_json(&id);
+    let length = body.len();
+    format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
+         x-content-type-options: nosniff\r\ncache-control: no-store\r\nx-request-id: {id}\r\n\
+         retry-after: 1\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
 }

@@ -53,7 +53,14 @@ async fn connections_over_the_cap_are_told_so() {
     }
     let mut third = TcpStream::connect(&server.address).await.expect("connects");
     let answer = read_to_end(&mut third).await;
-    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("too-many-connections"), "{answer}");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+    let problem: serde_json::Value = serde_json::from_str(body).expect("JSON");
+    assert!(head.starts_with("HTTP/1.1 503 ") && problem["code"] == "too-many-connections", "{answer}");
+    assert_eq!(field("content-length: "), body.len().to_string());
+    assert_eq!(field("retry-after: "), "1");
+    assert!(problem["instance"].as_str().is_some_and(|id| id.len() == 36), "{answer}");
+    assert_eq!(problem["instance"], field("x-request-id: "));
 }
 
 #[tokio::test]
