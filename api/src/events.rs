@@ -42,14 +42,14 @@ struct EventPage<'a> {
 #[utoipa::path(get, path = "/v1/events", tag = "events", security(("bearer" = []), ("api-key" = [])),
     params(
         ("after" = Option<u64>, Query, description = "Start after this position; 0 when missing."),
-        ("limit" = Option<u32>, Query, description = "Events of a page, at most 1000; 100 when missing. A stream ends there too, when given."),
+        ("limit" = Option<u32>, Query, minimum = 1, description = "Events of a page, at most 1000; 100 when missing. As lines, as many as are to be sent, without a maximum; all of the range when missing."),
         ("form" = Option<String>, Query, description = "Only events about this form and its submissions."),
         ("submission" = Option<String>, Query, description = "Only events of this submission."),
         ("types" = Option<String>, Query, description = "Only these types, separated by commas, with or without `.v<n>`."),
         ("min_position" = Option<u64>, Query, description = "Wait until the ledger reaches this position."),
     ),
     responses(
-        (status = 200, body = answers::EventPage, description = "`{events[], position, next_after?}`; with `Accept: application/x-ndjson` one event a line, to the end of the range."),
+        (status = 200, description = "`{events[], position, next_after?}`; with `Accept: application/x-ndjson` one event a line, up to where the ledger ends now or `limit` says.", content((answers::EventPage = "application/json"), (answers::Event = "application/x-ndjson"))),
         (status = 400, description = "`cursor-ahead`: `after` is past the ledger's end."),
         (status = 406, description = "Neither JSON nor NDJSON is acceptable."),
     ))]
@@ -58,6 +58,9 @@ pub async fn list(call: Call) -> Result<Response, ApiError> {
     let as_lines = wants_lines(&query.head)?;
     let after = Position(query.params.parsed::<u64>("after")?.unwrap_or_default());
     let limit = query.params.parsed::<usize>("limit")?;
+    if as_lines && limit == Some(0) {
+        return Err(invalid("`limit` is 1 or more; without it the lines go on to the end of the ledger"));
+    }
     let filter = filter(&mut query.params)?;
     query.finish_params()?;
     let head = query.reach_ledger().await?;

@@ -142,6 +142,14 @@ async fn events_come_in_pages_and_as_lines_and_say_where_to_go_on() {
     let headers = [("authorization", &*bearer(&admin)), ("accept", "application/x-ndjson")];
     let lines = server.call(Method::GET, "/v1/events?after=2", &headers, "").await.expect(200);
     assert_eq!((lines.header("content-type"), lines.text().lines().count()), ("application/x-ndjson", 6));
+    let lines = server.call(Method::GET, "/v1/events?limit=5000", &headers, "").await.expect(200);
+    assert_eq!(lines.text().lines().count(), 8);
+    for limit in ["0", "-1", "many", ""] {
+        for headers in [&headers[..1], &headers[..]] {
+            let answer = server.call(Method::GET, &format!("/v1/events?limit={limit}"), headers, "").await;
+            answer.expect_problem(400, "query-invalid");
+        }
+    }
     server.get(&admin, "/v1/events?after=9").await.expect_problem(400, "cursor-ahead");
     server.get(&admin, "/v1/events?limit=0").await.expect_problem(400, "query-invalid");
     server.get(&admin, "/v1/events?limt=5").await.expect_problem(400, "query-invalid");
