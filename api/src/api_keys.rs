@@ -17,6 +17,7 @@ use crate::auth::make_api_key;
 use crate::call::Call;
 use crate::command::{CommandCall, Empty, Outcome, members, required_members};
 use crate::error::ApiError;
+use crate::ids;
 use crate::openapi::answers;
 use crate::query::{QueryCall, answer};
 
@@ -119,7 +120,7 @@ pub async fn create(call: Call) -> Result<Response, ApiError> {
 pub async fn revoke(call: Call, id: String) -> Result<Response, ApiError> {
     let call = CommandCall::read_optional(call).await?;
     let Empty {} = members(&call.body)?;
-    let id: ApiKeyId = id.parse().map_err(|_| ApiError::NotFound("API key"))?;
+    let id = ids::read::<ApiKeyId>(&id).ok_or(ApiError::NotFound("API key"))?;
     let context = &call.caller.context;
     let command = TenantCommand::RevokeApiKey { id };
     let revoked = call

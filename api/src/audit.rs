@@ -21,6 +21,7 @@ use crate::access::{Reach, Rule, Who};
 use crate::app::Api;
 use crate::error::ApiError;
 use crate::head::Head;
+use crate::ids;
 use folding::{Fate, Folding, Kind, Noted};
 
 /// How often it is looked for windows that are over.
@@ -80,7 +81,7 @@ impl Rule {
 /// Records what an answer is about, where its tenant wants that: a refusal now, a read soon.
 pub async fn note(api: &Api, head: &Head, rule: &Rule, kind: Kind) {
     let submission_id = match rule.reach {
-        Reach::Submission => rule.parameter("id", head.uri.path()).and_then(|id| id.parse().ok()),
+        Reach::Submission => rule.parameter("id", head.uri.path()).and_then(|id| ids::read(&id)),
         _ => None,
     };
     note_about(api, head, rule, kind, submission_id).await;

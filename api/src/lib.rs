@@ -29,6 +29,7 @@ mod forms;
 mod head;
 mod hex;
 mod idempotency;
+mod ids;
 mod ledger;
 mod limits;
 mod logging;

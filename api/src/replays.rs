@@ -34,6 +34,7 @@ use crate::error::ApiError;
 use crate::events::filter;
 use crate::feed::{event_stream, last_event_id, take_place};
 use crate::idempotency::idempotency;
+use crate::ids;
 use crate::openapi::answers;
 use crate::params::Params;
 use crate::precondition::IfMatch;
@@ -280,6 +281,6 @@ fn nothing_more(reached: Position) -> Response {
 
 /// A replay of the caller's tenant.
 fn found(replays: &Replays, caller: &Caller, id: &str) -> Result<Arc<Replay>, ApiError> {
-    let id = Uuid::try_parse(id).map_err(|_| ApiError::NotFound("replay"))?;
+    let id = ids::read::<Uuid>(id).ok_or(ApiError::NotFound("replay"))?;
     replays.find(&caller.context.tenant, id).ok_or(ApiError::NotFound("replay"))
 }

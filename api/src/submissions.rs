@@ -21,6 +21,7 @@ use crate::call::Call;
 use crate::command::{CommandCall, Empty, Outcome, Settled, members, parse};
 use crate::error::ApiError;
 use crate::forms::{existing_form_id, topic};
+use crate::ids;
 use crate::openapi::answers;
 
 /// The body of a new submission.
@@ -199,7 +200,7 @@ impl<'a> Effect<'a> {
 
 /// A submission's id; text that is none names nothing that exists.
 pub fn submission_id(text: &str) -> Result<SubmissionId, ApiError> {
-    text.parse().map_err(|_| ApiError::NotFound("submission"))
+    ids::read(text).ok_or(ApiError::NotFound("submission"))
 }
 
 /// The submission after these events of its stream, from the first on.

@@ -11,6 +11,7 @@ use super::{LineCommand, answer};
 use crate::call::Call;
 use crate::command::{CommandCall, Settled, required_members};
 use crate::error::ApiError;
+use crate::ids;
 use crate::limits::DECISIONS_MAX;
 use crate::openapi::answers;
 use crate::workflow::{SignatureBody, perform};
@@ -70,7 +71,7 @@ impl LineCommand for DecisionLine {
     }
 
     fn submission_id(&self) -> Option<SubmissionId> {
-        self.submission_id.parse().ok()
+        ids::read(&self.submission_id)
     }
 
     async fn run(self, call: CommandCall) -> Result<Settled, ApiError> {

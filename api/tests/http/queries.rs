@@ -230,3 +230,30 @@ async fn lists_are_filtered_sorted_and_paged_and_bad_filters_are_named() {
     assert_eq!(csv.text().lines().count(), 4);
     assert!(csv.text().lines().nth(1).expect("a row").contains("\"{\"\"amount\"\":20}\""));
 }
+
+/// One thing has one address, which caches, logs and the audit trail agree on.
+#[tokio::test]
+async fn an_id_is_spelt_as_it_is_answered_and_otherwise_names_nothing() {
+    let server = Server::start().await;
+    let admin = admin("acme");
+    server.publish(&admin, "expense").await;
+    let made = server.submit(&admin, "expense", 1.0).await.expect(201).json();
+    let replay = json!({"kind": "feed", "speed": "max"});
+    let replay = server.send(&admin, Method::POST, "/v1/replays", &replay).await.expect(201).json();
+    let at = format!("min_position={}", made["position"]);
+    for (id, path) in [(&made["submission_id"], "/v1/submissions"), (&replay["replay_id"], "/v1/replays")] {
+        let id = id.as_str().expect("an id");
+        for spelt in [id.to_owned(), id.to_uppercase()] {
+            server.get(&admin, &format!("{path}/{spelt}")).await.expect(200);
+        }
+        for other in [id.replace('-', ""), format!("%7B{id}%7D"), format!("urn:uuid:{id}")] {
+            server.get(&admin, &format!("{path}/{other}")).await.expect_problem(404, "not-found");
+        }
+    }
+    let id = made["submission_id"].as_str().expect("an id").replace('-', "");
+    let comment = json!({"text": "a word"});
+    let path = format!("/v1/submissions/{id}/comments");
+    server.send(&admin, Method::POST, &path, &comment).await.expect_problem(404, "not-found");
+    let path = format!("/v1/events?submission={id}&{at}");
+    server.get(&admin, &path).await.expect_problem(404, "not-found");
+}
