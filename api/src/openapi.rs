@@ -18,7 +18,7 @@ use crate::{
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
-    info(title = "Formledger", description = "Records what happened to forms that have consequences."),
+    info(title = "Formledger", description = "Records what happened to forms that have consequences. What is refused is answered with a stable `code`: docs/errors.md tells each with its status, what it means and what to do."),
     paths(
         forms::save_draft, forms::publish, forms::retire,
         form_queries::list, form_queries::one, form_queries::version,
@@ -130,7 +130,8 @@ fn problem() -> Response {
         .build()
 }
 
-/// Problem details (RFC 9457). Further members depend on the code: `errors`, `position`, `sequence`, `line`, `column` and others.
+/// Problem details (RFC 9457). Further members depend on the code: `errors`, `position`, `sequence`, `line`, `column` and others, as
+/// docs/errors.md tells them.
 #[derive(utoipa::ToSchema)]
 #[expect(dead_code, reason = "it describes what `problem` writes by hand")]
 struct ProblemDetails {

@@ -1,5 +1,5 @@
 //! Problem details (RFC 9457): how a refusal looks on the wire.
-//! Called by `call` and `server` with what `error` decided; statuses and codes are not chosen here.
+//! Called by `call` and `server` with what `error` decided; statuses and codes are not chosen here. Each code has a row in `docs/errors.md`.
 
 use std::time::Duration;
 

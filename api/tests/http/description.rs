@@ -136,7 +136,7 @@ async fn answers_have_the_documented_members_and_no_others() {
 }
 
 /// Every operation of the document: its method, its path, and what is said of it.
-fn operations(document: &Value) -> Vec<(Method, String, Value)> {
+pub fn operations(document: &Value) -> Vec<(Method, String, Value)> {
     let mut all = Vec::new();
     for (path, methods) in document["paths"].as_object().expect("paths") {
         for (method, operation) in methods.as_object().expect("operations") {

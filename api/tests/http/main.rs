@@ -10,6 +10,7 @@ mod connections;
 mod credentials;
 mod demonstration;
 mod description;
+mod errors;
 mod feed;
 mod queries;
 mod replays;
