@@ -136,7 +136,7 @@ pub async fn attach(call: Call, id: String) -> Result<Response, ApiError> {
         ("id" = Uuid, Path, description = "The submission."),
         ("sha256" = String, Path, description = "The file's hash."),
     ),
-    request_body = Detachment,
+    request_body = Option<Detachment>,
     responses(
         (status = 200, body = answers::SubmissionRecorded, description = "Taken off; it can still be fetched, and the timeline shows it. Approvals given in this state are void."),
         (status = 403, description = "`not-permitted`: not by this person."),

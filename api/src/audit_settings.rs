@@ -26,7 +26,7 @@ const AUDITED: [&str; 6] = [
 #[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AuditChoice {
-    /// Attempts of somebody known that were refused with 403, 404, 409, 412 or 422: who, what and the code, never what they sent.
+    /// Attempts of somebody known that were refused with 401 (for a good credential that is too old), 403, 404, 409, 412, 413, 415 or 422: who, what and the code, never what they sent.
     refusals: bool,
     /// Queries and feeds that show what was submitted.
     reads: bool,
@@ -81,7 +81,7 @@ pub async fn show(call: Call) -> Result<Response, ApiError> {
 #[utoipa::path(get, path = "/v1/audit/entries", tag = "audit", security(("bearer" = []), ("api-key" = [])),
     params(
         ("after" = Option<u64>, Query, description = "Start after this position; 0 when missing."),
-        ("limit" = Option<u32>, Query, description = "Entries of a page, at most 1000; 100 when missing."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "Entries of a page, at most 1000; 100 when missing."),
         ("min_position" = Option<u64>, Query, description = "Wait until the ledger reaches this position."),
     ),
     responses(

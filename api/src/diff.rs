@@ -210,7 +210,7 @@ struct Diff {
         ("to_position" = Option<u64>, Query, description = "Until this position; now when missing, and pages stay there."),
         ("to_time" = Option<String>, Query, description = "Until this time (RFC 3339)."),
         ("form" = Option<String>, Query, description = "Only this form's."),
-        ("limit" = Option<u32>, Query, description = "Items of a page, at most 500; 50 when missing."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 500, description = "Items of a page, at most 500; 50 when missing."),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
         ("min_position" = Option<u64>, Query, description = "Wait until the data reach this position."),
     ),

@@ -1,7 +1,8 @@
 //! The OpenAPI 3.1 document: gathered from the handlers' own descriptions, rendered once.
-//! Served by `operations`; `tests/api_description.rs` walks it against the running routes.
+//! Served by `operations`; `tests/http/description.rs` walks it against the running routes.
 
 pub mod answers;
+mod fields;
 
 use std::sync::LazyLock;
 
@@ -9,7 +10,7 @@ use utoipa::OpenApi as _;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::schema::Type;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, Object, OpenApi, Ref, Required, Response, ResponseBuilder};
+use utoipa::openapi::{Object, OpenApi, RefOr, Required, Response, ResponseBuilder, Schema};
 
 use crate::{
     api_keys, attachments, audit_settings, bulk, diff, events, exports, feed, form_queries, forms, ledger,
@@ -55,28 +56,43 @@ impl utoipa::Modify for Credentials {
     }
 }
 
-/// Adds what all operations share: problem details as the default answer, and the header fields of commands and queries.
+/// Adds what all operations share: problem details as the default answer, and the header fields of commands, queries and answers.
 struct Shared;
 
 impl utoipa::Modify for Shared {
     fn modify(&self, document: &mut OpenApi) {
         for (path, item) in &mut document.paths.paths {
             name_operations(path, item);
-            let commands = [&mut item.put, &mut item.post, &mut item.patch, &mut item.delete];
-            for operation in commands.into_iter().flatten() {
+            let PathItem { get, put, post, patch, delete, .. } = item;
+            for operation in [put, post, patch, delete].into_iter().flatten() {
                 // Directing a replay records nothing, so there is no first answer to give again and no sequence to match.
                 if !path.starts_with("/v1/replays/") {
                     add_fields(operation, &COMMAND_FIELDS);
                 }
+                without_null(operation);
                 operation.responses.responses.insert("default".to_owned(), problem().into());
+                fields::describe(path, true, operation);
             }
-            if let Some(operation) = item.get.as_mut() {
+            if let Some(operation) = get {
                 // A replay is where it is, whatever the ledger holds meanwhile.
                 if path.starts_with("/v1/") && !path.starts_with("/v1/replays/") {
                     add_fields(operation, &QUERY_FIELDS);
                 }
                 operation.responses.responses.insert("default".to_owned(), problem().into());
+                fields::describe(path, false, operation);
             }
+        }
+    }
+}
+
+/// A body that may be missing is not null when it is there.
+fn without_null(operation: &mut Operation) {
+    let Some(RefOr::T(body)) = &mut operation.request_body else { return };
+    for content in body.content.values_mut() {
+        let RefOr::T(content) = content else { continue };
+        if let Some(RefOr::T(Schema::OneOf(either))) = &content.schema {
+            let named = either.items.iter().find(|schema| matches!(schema, RefOr::Ref(_))).cloned();
+            content.schema = named;
         }
     }
 }
@@ -123,11 +139,8 @@ fn add_fields(operation: &mut Operation, fields: &[(&str, &str)]) {
 }
 
 fn problem() -> Response {
-    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("ProblemDetails"))).build();
-    ResponseBuilder::new()
-        .description("Why not: problem details (RFC 9457) with a stable `code`.")
-        .content("application/problem+json", content)
-        .build()
+    let why = "Why not: problem details (RFC 9457) with a stable `code`.";
+    ResponseBuilder::new().description(why).content(fields::PROBLEM, fields::problem_content()).build()
 }
 
 /// Problem details (RFC 9457). Further members depend on the code: `errors`, `position`, `sequence`, `line`, `column` and others, as

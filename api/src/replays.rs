@@ -45,6 +45,7 @@ use replay::{Kind, KindName, Order, Replay};
 
 /// The body of `POST /v1/replays`; `replays::order` reads it.
 #[derive(utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "it describes what is read by hand, so that everything wrong is told at once")]
 pub struct NewReplay {
     /// `feed`: the events again. `rules`: a candidate judges the submissions. `shadow`: read models are built again and compared.

@@ -28,7 +28,7 @@ use crate::submissions::{ensure_readable, fold, submission_id};
         ("q" = Option<String>, Query, description = "Only those that hold this text in a value."),
         ("where" = Option<Vec<String>>, Query, description = "`<field pointer><operator><value>` on a field that the form indexes, with `=`, `!=`, `<`, `<=`, `>` or `>=`, such as `/amount>=100`; numbers, decimals and moments are compared by what they say (docs/lists.md). Repeatable, at most 16 times; needs `form`."),
         ("sort" = Option<String>, Query, description = "`created_at`, `updated_at` or an indexed field's pointer; `-` in front for descending."),
-        ("limit" = Option<u32>, Query, description = "Items of a page, at most 500; 50 when missing."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 500, description = "Items of a page, at most 500; 50 when missing."),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
         ("at_position" = Option<u64>, Query, description = "As the list was at this position of the ledger; its cursors stay there."),
         ("at_time" = Option<String>, Query, description = "As the list was at this time (RFC 3339); its cursors stay there."),

@@ -26,6 +26,7 @@ use crate::openapi::answers;
 
 /// The body of a new submission.
 #[derive(Debug, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct NewSubmission {
     /// What was filled in; the form's schema says what it may be.
     data: Value,

@@ -15,7 +15,7 @@ use crate::query::{QueryCall, answer};
 #[utoipa::path(get, path = "/v1/tasks", tag = "workflow", security(("bearer" = []), ("api-key" = [])),
     params(
         ("form" = Option<String>, Query, description = "Only of this form."),
-        ("limit" = Option<u32>, Query, description = "Tasks of a page, at most 200; 50 when missing."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "Tasks of a page, at most 200; 50 when missing."),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
         ("at_position" = Option<u64>, Query, description = "What waited for somebody with the caller's name and present roles at this position of the ledger."),
         ("at_time" = Option<String>, Query, description = "The same at this time (RFC 3339)."),

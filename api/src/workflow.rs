@@ -53,17 +53,21 @@ impl SignatureBody {
 
 /// The body of a comment.
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Comment {
     /// What to say; at most 16 KiB.
+    #[serde(default)]
+    #[schema(required = true)]
     text: String,
 }
 
 /// The body of an assignment.
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Assignment {
     /// The subject who is asked to take the task on.
+    #[serde(default)]
+    #[schema(required = true)]
     to: String,
     /// Why.
     reason: Option<String>,
@@ -106,7 +110,7 @@ pub struct Withdrawal {
         ("id" = Uuid, Path, description = "The submission."),
         ("name" = String, Path, description = "The transition, as the form's workflow calls it."),
     ),
-    request_body = Transition,
+    request_body = Option<Transition>,
     responses(
         (status = 200, body = answers::SubmissionRecorded, description = "Taken, or approved: then `approvals: {have, need}` and the state stays."),
         (status = 403, description = "`not-permitted`: neither a role nor a candidate nor a delegate, or the submitter where that is excluded."),
@@ -219,7 +223,7 @@ pub async fn delegate(call: Call, id: String) -> Result<Response, ApiError> {
 /// Takes a submission back; only its submitter may, until a final state is reached.
 #[utoipa::path(post, path = "/v1/submissions/{id}/withdraw", tag = "workflow", security(("bearer" = []), ("api-key" = [])),
     params(("id" = Uuid, Path, description = "The submission.")),
-    request_body = Withdrawal,
+    request_body = Option<Withdrawal>,
     responses(
         (status = 200, body = answers::SubmissionRecorded, description = "The state is `withdrawn` now, which is final."),
         (status = 403, description = "`not-permitted`: not its submitter."),

@@ -35,6 +35,7 @@ pub struct SubmissionRecorded {
 
 /// A line of an import; `bulk::import` reads it.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ImportLine {
     /// The form.
     form: String,

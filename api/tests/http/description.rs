@@ -240,3 +240,105 @@ async fn files_are_described_as_bytes_of_any_type_in_both_directions() {
     let bytes = &document["components"]["schemas"]["Bytes"];
     assert_eq!((&bytes["type"], &bytes["format"]), (&json!("string"), &json!("binary")), "{bytes}");
 }
+
+/// Header fields of answers that the document tells of.
+const TOLD: [&str; 5] = ["etag", "ledger-position", "location", "retry-after", "x-request-id"];
+
+#[tokio::test]
+async fn answers_have_the_documented_header_fields_and_no_others_of_those() {
+    let server = Server::start_with(|settings| settings.limits.feeds_per_tenant_max = 0).await;
+    let admin = token("acme", "ada", &["admin", "operator"]);
+    let document = server.call(Method::GET, "/openapi.json", &[], "").await.expect(200).json();
+    server.publish(&admin, "expense").await;
+    let made = server.submit(&admin, "expense", 1.0).await.expect(201).json();
+    let id = made["submission_id"].as_str().expect("an id");
+    let replay = json!({"kind": "feed", "speed": "max"});
+    let replay = server.send(&admin, Method::POST, "/v1/replays", &replay).await.expect(201).json();
+    let replay = replay["replay_id"].as_str().expect("an id");
+    let definition = json!({"title": "Expense", "schema": {"type": "object"}});
+    let (nothing, key) = (json!({}), json!({"name": "k", "roles": ["auditor"]}));
+    let audit = json!({"refusals": false, "reads": false, "exports": false});
+    let line = json!({"form": "expense", "data": {}});
+    let feed = json!({"kind": "feed", "speed": "max"});
+    for (method, path, body, status) in [
+        ("put", "/v1/forms/{form}", &definition, 200),
+        ("post", "/v1/forms/{form}/publish", &nothing, 201),
+        ("post", "/v1/forms/{form}/publish", &nothing, 409),
+        ("post", "/v1/forms/{form}/submissions", &json!({"data": {}}), 201),
+        ("post", "/v1/submissions/{id}/comments", &json!({"text": "a word"}), 200),
+        ("post", "/v1/submissions:import", &line, 200),
+        ("post", "/v1/api-keys", &key, 201),
+        ("put", "/v1/audit", &audit, 200),
+        ("post", "/v1/tenants", &json!({"tenant": "globex"}), 201),
+        ("post", "/v1/replays", &feed, 201),
+        ("post", "/v1/replays/{id}/cancel", &nothing, 409),
+        ("get", "/v1/forms", &Value::Null, 200),
+        ("get", "/v1/forms/{form}", &Value::Null, 200),
+        ("get", "/v1/forms/{form}/versions/{version}", &Value::Null, 200),
+        ("get", "/v1/submissions", &Value::Null, 200),
+        ("get", "/v1/submissions/{id}", &Value::Null, 200),
+        ("get", "/v1/submissions/{id}/timeline", &Value::Null, 200),
+        ("get", "/v1/tasks", &Value::Null, 200),
+        ("get", "/v1/stats", &Value::Null, 200),
+        ("get", "/v1/events", &Value::Null, 200),
+        ("get", "/v1/ledger", &Value::Null, 200),
+        ("get", "/v1/replays", &Value::Null, 200),
+        ("get", "/v1/replays/{id}", &Value::Null, 200),
+        ("get", "/v1/exports/submissions.csv", &Value::Null, 200),
+        ("get", "/v1/audit", &Value::Null, 200),
+        ("get", "/v1/feed", &Value::Null, 429),
+        ("get", "/healthz", &Value::Null, 200),
+    ] {
+        let of_replay = path.starts_with("/v1/replays");
+        let at = path.replace("{form}", "expense").replace("{version}", "1");
+        let at = at.replace("{id}", if of_replay { replay } else { id });
+        if path.ends_with("/cancel") {
+            while server.get(&admin, &format!("/v1/replays/{replay}")).await.json()["status"] != "done" {}
+        }
+        let authorization = bearer(&admin);
+        let content_type =
+            if path.ends_with(":import") { "application/x-ndjson" } else { "application/json" };
+        let headers = [("authorization", &*authorization), ("content-type", content_type)];
+        let text = if body.is_null() { String::new() } else { body.to_string() };
+        let answer =
+            server.call(method.to_uppercase().parse().expect("a method"), &at, &headers, &text).await;
+        let answer = answer.expect(status);
+        let described = &document["paths"][path][method]["responses"][status.to_string()];
+        let told =
+            described["headers"].as_object().into_iter().flatten().map(|(name, _)| name.to_lowercase());
+        let given = TOLD.into_iter().filter(|name| answer.headers.contains_key(*name)).map(str::to_owned);
+        let what = format!("{method} {path} {status}");
+        assert_eq!(told.collect::<BTreeSet<_>>(), given.collect::<BTreeSet<_>>(), "{what}");
+        if status >= 400 {
+            assert!(described["content"]["application/problem+json"]["schema"].is_object(), "{what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn bodies_are_described_as_they_are_read() {
+    let server = Server::start().await;
+    let document = server.call(Method::GET, "/openapi.json", &[], "").await.expect(200).json();
+    let schemas = &document["components"]["schemas"];
+    for (name, member) in [("Comment", "text"), ("Assignment", "to"), ("Delegation", "to")] {
+        assert_eq!(schemas[name]["required"], json!([member]), "{name}");
+        assert!(schemas[name]["properties"][member].get("default").is_none(), "{name}");
+    }
+    for (method, path, operation) in operations(&document) {
+        for (_, content) in operation["requestBody"]["content"].as_object().into_iter().flatten() {
+            let name = content["schema"]["$ref"].as_str().and_then(|place| place.rsplit('/').next());
+            let Some(name) = name.filter(|name| *name != "Bytes") else { continue };
+            // What is not known is refused, so it is not described as welcome.
+            assert_eq!(schemas[name]["additionalProperties"], false, "{method} {path}: {name}");
+            let may_be_missing = ["Transition", "Withdrawal", "Detachment", "Retirement"].contains(&name);
+            assert_eq!(operation["requestBody"]["required"] != true, may_be_missing, "{method} {path}");
+        }
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            if parameter["name"] == "limit" {
+                assert_eq!(parameter["schema"]["minimum"], 1, "{path}");
+                // Lines of events have no maximum.
+                assert_eq!(parameter["schema"]["maximum"].is_u64(), path != "/v1/events", "{path}");
+            }
+        }
+    }
+}
