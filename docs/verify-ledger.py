@@ -12,35 +12,61 @@ docs/proof.md describes the format in words.
 import argparse
 import hashlib
 import json
+import re
 import sys
 
-ENVELOPE = ("aggregate_id", "aggregate_type", "event_id", "event_type", "event_version", "metadata", "position",
-            "recorded_at", "sequence", "tenant")
+# The members of a line, in the order in which an export writes them; all but the last two are the envelope.
+MEMBERS = ("tenant", "position", "aggregate_type", "aggregate_id", "sequence", "event_id", "event_type", "event_version",
+           "recorded_at", "metadata", "payload", "leaf_hash")
+ENVELOPE, NUMBERS = MEMBERS[:10], ("position", "sequence")
+ORIGIN = {"actor", "causationid", "correlationid", "topic"}
+TENANT, TIME = re.compile("[a-z0-9][a-z0-9-]{0,62}"), re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 
 
 def sha256(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
-def raw_members(line: str) -> dict:
-    """The members of a one-line JSON object as the exact texts that stand in the line (numbers keep their spelling)."""
-    decoder, members, at = json.JSONDecoder(), {}, 1
-    while line[at] != "}":
-        at += line[at] == ","
-        name, at = decoder.raw_decode(line, at)
-        start = at + 1
-        _, at = decoder.raw_decode(line, start)
-        members[name] = line[start:at]
+def once(pairs: list) -> dict:
+    """Refuses a name that is given twice: readers differ in which of the two they believe."""
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("a member is given twice")
     return members
 
 
-def leaf_hash(members: dict) -> bytes:
+def read(line: bytes) -> tuple:
+    """The members of a line and the payload's exact text. A line is nothing but what the leaf covers, and the leaf's hash: written
+    again from what was read of it, it is the same to the byte."""
+    text = line.decode()
+    event = json.loads(text, object_pairs_hook=once)
+    if type(event) is not dict or set(event) != set(MEMBERS):
+        raise ValueError(f"it is not an object with the members {', '.join(MEMBERS)}")
+    origin, texts = event["metadata"], set(MEMBERS) - {*NUMBERS, "metadata", "payload"}
+    if type(origin) is not dict or not {"actor", "correlationid"} <= set(origin) <= ORIGIN or type(event["payload"]) is not dict:
+        raise ValueError("`metadata` or `payload` is not what an export writes")
+    if {type(event[name]) for name in NUMBERS} != {int} or {type(text) for text in (*origin.values(), *map(event.get, texts))} != {str}:
+        raise ValueError("positions and sequences are whole numbers, everything else is text")
+    if not TENANT.fullmatch(event["tenant"]) or not TIME.fullmatch(event["recorded_at"]):
+        raise ValueError("`tenant` or `recorded_at` is not written as an export does")
+    event["metadata"] = dict(sorted(origin.items()))
+    before = canonical({name: event[name] for name in ENVELOPE})[:-1] + ',"payload":{'
+    behind = "}," + canonical({"leaf_hash": event["leaf_hash"]})[1:]
+    if not text.startswith(before) or not text.endswith(behind):
+        raise ValueError("it is not written as an export does, so it may hold what no leaf covers")
+    return event, text[len(before) - 1:1 - len(behind)]
+
+
+def canonical(value: dict) -> str:
+    # Strings and small integers only, ASCII member names: without blanks this is RFC 8785 where the members are sorted.
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def leaf_hash(event: dict, payload_text: str) -> bytes:
     """RFC 6962 section 2.1: SHA-256(0x00 || leaf), the leaf being the envelope in RFC 8785 canonical form."""
-    envelope = {name: json.loads(members[name]) for name in ENVELOPE}
-    envelope["payload_sha256"] = sha256(members["payload"].encode()).hex()
-    # Strings and small integers only, ASCII member names: sorted and without blanks this is RFC 8785.
-    leaf = json.dumps(envelope, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return sha256(b"\x00" + leaf.encode())
+    envelope = {name: event[name] for name in ENVELOPE}
+    envelope["payload_sha256"] = sha256(payload_text.encode()).hex()
+    return sha256(b"\x00" + canonical(dict(sorted(envelope.items()))).encode())
 
 
 def push(frontier: list, leaf: bytes) -> None:
@@ -68,20 +94,20 @@ def fail(message: str) -> None:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("export")
-    arguments.add_argument("--root", help="root hash to compare with, lower-case hex")
+    arguments.add_argument("--root", help="root hash to compare with, in hex")
     arguments.add_argument("--position", type=int, help="the position at which that root was taken; default: the last")
     given = arguments.parse_args()
 
-    frontier, sequences, tenant, position, previous, at_position = [], {}, None, 0, "", None
-    with open(given.export, encoding="utf-8") as lines:
+    frontier, sequences, tenant, position, previous = [], {}, None, 0, ""
+    roots = {0: root([]).hex()}
+    with open(given.export, "rb") as lines:
         for line in lines:
             position += 1
             try:
-                members = raw_members(line.rstrip("\n"))
-                event = {name: json.loads(members[name]) for name in (*ENVELOPE, "leaf_hash")}
-            except (ValueError, IndexError, KeyError) as error:
-                fail(f"line {position} is not a whole event: {error!r}")
-            tenant = tenant or event["tenant"]
+                event, payload_text = read(line.removesuffix(b"\n"))
+            except (ValueError, RecursionError) as error:
+                fail(f"line {position} is not a whole event: {error}")
+            tenant = event["tenant"] if tenant is None else tenant
             stream = (event["aggregate_type"], event["aggregate_id"])
             if event["tenant"] != tenant:
                 fail(f"line {position} belongs to tenant {event['tenant']}, not {tenant}")
@@ -91,21 +117,21 @@ def main() -> None:
                 fail(f"position {position} holds sequence {event['sequence']} of {stream}, expected {sequences.get(stream, 0) + 1}")
             if event["recorded_at"] < previous:
                 fail(f"position {position} was recorded before the one in front of it")
-            leaf = leaf_hash(members)
+            leaf = leaf_hash(event, payload_text)
             if leaf.hex() != event["leaf_hash"]:
-                fail(f"position {position}: leaf hash is {leaf.hex()}, the export says {event['leaf_hash']}")
+                fail(f"position {position}: leaf hash is {leaf.hex()}, the export says {event['leaf_hash']!r}")
             sequences[stream], previous = event["sequence"], event["recorded_at"]
             push(frontier, leaf)
             if position == given.position:
-                at_position = root(frontier).hex()
+                roots[position] = root(frontier).hex()
     if tenant is None:
         fail("the export holds no event")
-    computed = root(frontier).hex()
-    compared = at_position if given.position else computed
-    if given.position and compared is None:
-        fail(f"the export ends at position {position}, before {given.position}")
-    if given.root and given.root != compared:
-        fail(f"the root at position {given.position or position} is {compared}, not {given.root}")
+    computed = roots[position] = root(frontier).hex()
+    at = position if given.position is None else given.position
+    if at not in roots:
+        fail(f"the export ends at position {position}; there is no position {at} in it")
+    if given.root is not None and given.root.lower() != roots[at]:
+        fail(f"the root at position {at} is {roots[at]}, not {given.root}")
     print(tenant, position, computed)
 
 

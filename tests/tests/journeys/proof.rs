@@ -69,7 +69,7 @@ async fn an_export_proves_the_root_that_the_server_answered() {
 }
 
 #[tokio::test]
-async fn the_documented_page_of_python_says_the_same_and_sees_a_changed_character() {
+async fn the_documented_page_of_python_says_the_same_and_vouches_for_nothing_that_no_leaf_covers() {
     let stage = Stage::with_form("expense", &expense_claim()).await;
     for n in 0..10 {
         stage.admin.submit("expense", &expense(f64::from(n), "DE")).await.expect(201);
@@ -79,7 +79,7 @@ async fn the_documented_page_of_python_says_the_same_and_sees_a_changed_characte
     let export = stage.installation.run(&["export", "--tenant", "acme"]).await.expect(0).stdout;
     let file = stage.installation.scratch().join("acme.ndjson");
     std::fs::write(&file, &export).expect("an export can be written");
-    let Some(verified) = python(&file, root).await else {
+    let Some(verified) = python(&file, &["--root", root]).await else {
         println!(
             "there is no python3 here: the page of Python was not checked, the format was (see the test above)"
         );
@@ -87,15 +87,51 @@ async fn the_documented_page_of_python_says_the_same_and_sees_a_changed_characte
     };
     let said = String::from_utf8_lossy(&verified.stdout);
     assert!(verified.status.success() && said.contains(root), "{verified:?}");
-    std::fs::write(&file, export.replacen("\"DE\"", "\"FR\"", 1)).expect("an export can be changed");
-    let forged = python(&file, root).await.expect("it was there just now");
-    assert!(!forged.status.success(), "{forged:?}");
+    let empty = root_of("");
+    for arguments in [["--root", &root.to_uppercase()].as_slice(), &["--root", &empty, "--position", "0"]] {
+        let verified = python(&file, arguments).await.expect("it was there just now");
+        assert!(verified.status.success(), "{arguments:?}: {verified:?}");
+    }
+    for position in ["0", "1", "-1", "1000"] {
+        let other = python(&file, &["--root", root, "--position", position]).await;
+        assert!(!other.expect("it was there just now").status.success(), "the last root at {position}");
+    }
+    for (why, from, to) in FORGERIES {
+        assert!(export.contains(from), "{why}: there is no `{from}` in an export");
+        std::fs::write(&file, export.replacen(from, to, 1)).expect("an export can be changed");
+        let forged = python(&file, &["--root", root]).await.expect("it was there just now");
+        let said = String::from_utf8_lossy(&forged.stderr);
+        assert!(!forged.status.success() && said.starts_with("NOT VERIFIED"), "{why}: {forged:?}");
+    }
 }
 
+/// What a forger does to a line: most of it leaves everything that is hashed as it was, so that no leaf tells.
+const FORGERIES: [(&str, &str, &str); 15] = [
+    ("another value", "\"DE\"", "\"FR\""),
+    ("an actor in front of the real one", "\"metadata\":{", "\"metadata\":{\"actor\":\"eve\","),
+    (
+        "a payload in front of the real one",
+        "\"payload\":",
+        "\"payload\":{\"kind\":\"withdrawn\"},\"payload\":",
+    ),
+    ("a time in front of the real one", "{\"tenant\":", "{\"recorded_at\":\"2020-01-01\",\"tenant\":"),
+    ("a member that is not known", "{\"tenant\":", "{\"note\":\"approved by eve\",\"tenant\":"),
+    ("metadata that are not known", ",\"correlationid\":", ",\"on_behalf_of\":\"eve\",\"correlationid\":"),
+    ("text behind an event", "}\n", "} approved by eve\n"),
+    ("an object behind an event", "}\n", "}{\"note\":\"approved by eve\"}\n"),
+    ("a comma that is missing", ",\"position\":", "\"position\":"),
+    ("a list that never ends", "{\"tenant\":", "[\"tenant\":"),
+    ("a blank", "\"position\":1,", "\"position\": 1,"),
+    ("a name that is written otherwise", "\"actor\":", "\"\\u0061ctor\":"),
+    ("a number that is written otherwise", "\"position\":1,", "\"position\":1.0,"),
+    ("a carriage return", "}\n", "}\r\n"),
+    ("an empty line", "}\n", "}\n\n"),
+];
+
 /// What `docs/verify-ledger.py` says; `None` where there is no Python.
-async fn python(export: &Path, root: &str) -> Option<Output> {
+async fn python(export: &Path, arguments: &[&str]) -> Option<Output> {
     let script = repository().join("docs/verify-ledger.py");
-    let output = Command::new("python3").arg(script).arg(export).args(["--root", root]).output().await;
+    let output = Command::new("python3").arg(script).arg(export).args(arguments).output().await;
     match output {
         Ok(output) => Some(output),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
