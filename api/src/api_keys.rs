@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use formledger_domain::{
-    ApiKey, ApiKeyId, FormId, LedgerAggregate, Position, Tenant, TenantCommand, TenantEvent,
+    Actor, ApiKey, ApiKeyId, FormId, LedgerAggregate, Makers, Position, Tenant, TenantCommand, TenantEvent,
 };
 use formledger_store::RecordedEvent;
 use serde::{Deserialize, Serialize};
@@ -97,7 +97,7 @@ pub async fn create(call: Call) -> Result<Response, ApiError> {
         expires_at,
         secret_sha256,
     };
-    let command = TenantCommand::CreateApiKey { id, key, now: context.now };
+    let command = TenantCommand::CreateApiKey { id, key, made_by: caller.api_key, now: context.now };
     // What is remembered for repeated requests goes into the database, so it must not hold the secret.
     let kept = Outcome::recorded(&body);
     let settled = call.settle::<Tenant>(&context.tenant, command, None, |_, _| kept.clone()).await?;
@@ -109,7 +109,7 @@ pub async fn create(call: Call) -> Result<Response, ApiError> {
     Ok(settled.saying(Outcome::recorded(&body)).answer())
 }
 
-/// Ends a key for ever, at once on this server and within half a second on others; its open feeds end as well.
+/// Ends a key for ever, with those that it made, at once on this server and within half a second on others; their open feeds end as well.
 #[utoipa::path(delete, path = "/v1/api-keys/{id}", tag = "credentials", security(("bearer" = []), ("api-key" = [])),
     params(("id" = Uuid, Path, description = "The key.")),
     responses(
@@ -122,7 +122,8 @@ pub async fn revoke(call: Call, id: String) -> Result<Response, ApiError> {
     let Empty {} = members(&call.body)?;
     let id = ids::read::<ApiKeyId>(&id).ok_or(ApiError::NotFound("API key"))?;
     let context = &call.caller.context;
-    let command = TenantCommand::RevokeApiKey { id };
+    let events = call.ledger.load(&context.stream::<Tenant>(&context.tenant)).await?;
+    let command = TenantCommand::RevokeApiKey { id, makers: makers(&events)?, now: context.now };
     let revoked = call
         .execute::<Tenant>(&context.tenant, command, None, |_, _| {
             Outcome::ok(&json!({"id": id, "revoked": true}))
@@ -148,13 +149,26 @@ pub async fn list(call: Call) -> Result<Response, ApiError> {
     answer(position, &KeyList { items: listed(&events)?, position })
 }
 
+/// Which key made which, as the events' metadata say, which is all that events of earlier versions tell.
+fn makers(events: &[RecordedEvent]) -> Result<Makers, ApiError> {
+    let mut makers = Makers::new();
+    for event in events {
+        let Some(maker) = Actor::key_of(&event.metadata.actor) else { continue };
+        let said = Tenant::decode(&event.event_type, &event.event_version, &event.payload);
+        if let TenantEvent::ApiKeyCreated { id, .. } = said.map_err(ApiError::internal)? {
+            makers.insert(id, maker);
+        }
+    }
+    Ok(makers)
+}
+
 fn listed(events: &[RecordedEvent]) -> Result<Vec<ListedKey>, ApiError> {
     let mut keys: Vec<ListedKey> = Vec::new();
     for event in events {
         let said = Tenant::decode(&event.event_type, &event.event_version, &event.payload);
         let (at, by) = (event.recorded_at, Arc::clone(&event.metadata.actor));
         match said.map_err(ApiError::internal)? {
-            TenantEvent::ApiKeyCreated { id, key } => {
+            TenantEvent::ApiKeyCreated { id, key, made_by: _ } => {
                 let ApiKey { name, roles, forms, expires_at, secret_sha256: _ } = key;
                 let (revoked_at, revoked_by) = (None, None);
                 let (created_at, created_by) = (at, by);

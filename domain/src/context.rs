@@ -7,7 +7,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 
-use crate::ids::{FormId, TenantId};
+use crate::ids::{ApiKeyId, FormId, TenantId};
 
 /// The longest subject of a credential, in bytes, so that it fits into every key of every database; credentials with longer ones are
 /// refused, and longer names in data name nobody. OpenID Connect Core 1.0 section 2 allows a `sub` 255 characters.
@@ -36,6 +36,11 @@ impl Actor {
     /// The name in which a program acts that came with the API key `id`.
     pub fn key_subject(id: impl fmt::Display) -> Arc<str> {
         format!("{KEY_PREFIX}{id}").into()
+    }
+
+    /// The API key that acts in the name of `subject`; `None` for everybody else.
+    pub fn key_of(subject: &str) -> Option<ApiKeyId> {
+        subject.strip_prefix(KEY_PREFIX)?.parse().ok()
     }
 
     /// Whether a subject is not to be had by a token: the record must not say that the product or an API key did what a person did.

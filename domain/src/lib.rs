@@ -41,7 +41,7 @@ pub use submission::{
     Waiting, Work, WorkflowFact, place_computed, signed_data,
 };
 pub use tenant::{
-    API_KEY_FORMS_MAX, API_KEY_ROLES_MAX, API_KEYS_MAX, ApiKey, SecretHash, Tenant, TenantCommand,
+    API_KEY_FORMS_MAX, API_KEY_ROLES_MAX, API_KEYS_MAX, ApiKey, Makers, SecretHash, Tenant, TenantCommand,
     TenantError, TenantEvent,
 };
 pub use upcast::upcasters;

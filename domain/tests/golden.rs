@@ -41,7 +41,7 @@ fn data() -> CanonicalJson {
     canonical(json!({"amount": 1e21, "note": "ünï \u{1f}\"/", "country": "DE", "list": [1, 0.5, null, true]}))
 }
 
-fn tenant_events() -> Vec<TenantEvent> {
+fn api_key() -> (ApiKeyId, ApiKey) {
     let id = ApiKeyId(Uuid::from_u128(0x0192_9c46_0000_7000_8000_0000_0000_0001));
     let key = ApiKey {
         name: "importer \"ünï\"".into(),
@@ -50,14 +50,26 @@ fn tenant_events() -> Vec<TenantEvent> {
         expires_at: Some(time("2026-03-26T00:00:00.5Z")),
         secret_sha256: SecretHash::new([0xa5; 32]),
     };
+    (id, key)
+}
+
+fn tenant_events() -> Vec<TenantEvent> {
+    let (id, key) = api_key();
     vec![
         TenantEvent::Registered { tenant: "acme".parse().expect("a slug") },
-        TenantEvent::ApiKeyCreated { id, key },
+        TenantEvent::ApiKeyCreated { id, key, made_by: None },
         TenantEvent::ApiKeyRevoked { id },
         TenantEvent::AuditConfigured {
             settings: AuditSettings { refusals: true, reads: false, exports: true },
         },
     ]
+}
+
+/// As [`later_submission_events`], of tenants.
+fn later_tenant_events() -> Vec<(&'static str, TenantEvent)> {
+    let (id, key) = api_key();
+    let made_by = Some(ApiKeyId(Uuid::from_u128(0x0192_9c46_0000_7000_8000_0000_0000_0002)));
+    vec![("+made_by", TenantEvent::ApiKeyCreated { id, key, made_by })]
 }
 
 fn audit_events() -> Vec<AuditEvent> {
@@ -292,6 +304,7 @@ fn first<E>(events: Vec<E>) -> impl Iterator<Item = (&'static str, E)> {
 fn every_stored_event_is_read_as_it_was_meant() {
     let mut known = BTreeSet::new();
     check::<Tenant>(first(tenant_events()), &mut known);
+    check::<Tenant>(later_tenant_events(), &mut known);
     check::<Form>(first(form_events()), &mut known);
     check::<Submission>(first(submission_events()), &mut known);
     check::<Submission>(later_submission_events(), &mut known);
@@ -355,6 +368,7 @@ fn no_golden_file_was_removed() {
         "formledger.submission.transitioned.v1",
         "formledger.submission.withdrawn.v1",
         "formledger.tenant.api-key-created.v1",
+        "formledger.tenant.api-key-created.v1+made_by",
         "formledger.tenant.api-key-revoked.v1",
         "formledger.tenant.audit-configured.v1",
         "formledger.tenant.registered.v1",

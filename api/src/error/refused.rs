@@ -31,6 +31,7 @@ impl From<TenantError> for ApiError {
             TenantError::ApiKeyInvalid(_) => refused("api-key-invalid", detail),
             TenantError::TooManyApiKeys => Self::Conflict { code: "too-many-api-keys", detail },
             TenantError::ApiKeyMissing => Self::NotFound("API key"),
+            TenantError::MakerEnded => Self::Unauthenticated("the API key is not valid, or not any more"),
         }
     }
 }

@@ -235,6 +235,37 @@ async fn only_an_admin_keeps_keys_and_none_reaches_beyond_its_tenant_or_its_make
 }
 
 #[tokio::test]
+async fn with_a_revoked_key_end_the_keys_that_it_made_and_theirs_with_their_feeds() {
+    let server = Server::start().await;
+    let admin = admin("acme");
+    let body = |name: &str| json!({"name": name, "roles": ["admin"]});
+    let (id, first) = make(&server, &admin, body("first")).await;
+    let (_, other) = make(&server, &admin, body("other")).await;
+    let mint = async |key: &str, name: &str| {
+        let made = with_key(&server, key, Method::POST, "/v1/api-keys", &body(name)).await.expect(201);
+        made.json()["secret"].as_str().expect("text").to_owned()
+    };
+    let second = mint(&first, "second").await;
+    let third = mint(&second, "third").await;
+    let by_other = mint(&other, "by the other").await;
+    let feed = server.open(Method::GET, "/v1/feed", &[("x-api-key", &third)], "").await;
+    assert_eq!(feed.status(), 200);
+    server.send(&admin, Method::DELETE, &format!("/v1/api-keys/{id}"), &Value::Null).await.expect(200);
+    for key in [&first, &second, &third] {
+        get(&server, key, "/v1/ledger").await.expect_problem(401, "unauthenticated");
+    }
+    for key in [&other, &by_other] {
+        get(&server, key, "/v1/ledger").await.expect(200);
+    }
+    let rest = tokio::time::timeout(Duration::from_secs(20), feed.into_body().collect()).await;
+    rest.expect("the feed ends").expect("well");
+    let listed = server.get(&admin, "/v1/api-keys").await.expect(200).json();
+    let items = listed["items"].as_array().expect("items").iter();
+    let ended: Vec<&Value> = items.filter(|key| key["revoked_by"] == "ada").map(|key| &key["name"]).collect();
+    assert_eq!(ended, ["first", "second", "third"]);
+}
+
+#[tokio::test]
 async fn a_repeated_request_of_a_key_gets_its_first_answer() {
     let server = Server::start().await;
     let admin = admin("acme");

@@ -26,6 +26,9 @@ pub enum TenantEvent {
         id: ApiKeyId,
         /// What it may do, and the hash of its secret.
         key: ApiKey,
+        /// The key that made it, with which it ends; `None` for one that a person made, and for those made before events said so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        made_by: Option<ApiKeyId>,
     },
     /// `formledger.tenant.api-key-revoked`: it may not any more.
     ApiKeyRevoked {

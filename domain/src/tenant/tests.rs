@@ -32,11 +32,23 @@ fn key() -> ApiKey {
 }
 
 fn create(key: ApiKey) -> TenantCommand {
-    TenantCommand::CreateApiKey { id: id(1), key, now: now() }
+    TenantCommand::CreateApiKey { id: id(1), key, made_by: None, now: now() }
 }
 
 fn created(number: u128) -> TenantEvent {
-    TenantEvent::ApiKeyCreated { id: id(number), key: key() }
+    TenantEvent::ApiKeyCreated { id: id(number), key: key(), made_by: None }
+}
+
+fn made(number: u128, maker: u128) -> TenantEvent {
+    TenantEvent::ApiKeyCreated { id: id(number), key: key(), made_by: Some(id(maker)) }
+}
+
+fn revoke(number: u128) -> TenantCommand {
+    TenantCommand::RevokeApiKey { id: id(number), makers: Makers::new(), now: now() }
+}
+
+fn revoked(number: u128) -> TenantEvent {
+    TenantEvent::ApiKeyRevoked { id: id(number) }
 }
 
 #[test]
@@ -87,12 +99,44 @@ fn a_key_without_a_name_or_roles_or_with_nothing_in_its_scope_or_of_the_past_is_
 
 #[test]
 fn a_revoked_key_stays_revoked_and_an_unknown_one_is_missing() {
-    let revoke = || TenantCommand::RevokeApiKey { id: id(1) };
-    let revoked = TenantEvent::ApiKeyRevoked { id: id(1) };
     let given = |events| TestFramework::<Tenant>::with(()).given(events);
-    given(vec![created(1)]).when(revoke()).then_expect_events(vec![revoked.clone()]);
-    given(vec![created(1), revoked]).when(revoke()).then_expect_events(vec![]);
-    given(vec![created(2)]).when(revoke()).then_expect_error(TenantError::ApiKeyMissing);
+    given(vec![created(1)]).when(revoke(1)).then_expect_events(vec![revoked(1)]);
+    given(vec![created(1), revoked(1)]).when(revoke(1)).then_expect_events(vec![]);
+    given(vec![created(2)]).when(revoke(1)).then_expect_error(TenantError::ApiKeyMissing);
+}
+
+#[test]
+fn with_a_key_end_those_that_it_made_and_theirs_and_no_others() {
+    let given = |events| TestFramework::<Tenant>::with(()).given(events);
+    let family = || vec![created(1), made(2, 1), created(3), made(4, 2), made(5, 3)];
+    given(family()).when(revoke(1)).then_expect_events(vec![revoked(1), revoked(2), revoked(4)]);
+    given(family()).when(revoke(2)).then_expect_events(vec![revoked(2), revoked(4)]);
+    let without_2 = [family(), vec![revoked(2)]].concat();
+    given(without_2).when(revoke(1)).then_expect_events(vec![revoked(1), revoked(4)]);
+    let over =
+        TenantCommand::RevokeApiKey { id: id(1), makers: Makers::new(), now: time("2026-03-02T00:00:00Z") };
+    given(family()).when(over).then_expect_events(vec![revoked(1)]);
+}
+
+#[test]
+fn keys_made_before_events_named_their_makers_end_with_them_too_also_when_those_were_revoked_then() {
+    let given = |events| TestFramework::<Tenant>::with(()).given(events);
+    let told = || {
+        let makers = [(id(2), id(1)), (id(1), id(2))].into();
+        TenantCommand::RevokeApiKey { id: id(1), makers, now: now() }
+    };
+    let family = || vec![created(1), created(2), made(3, 2)];
+    given(family()).when(told()).then_expect_events(vec![revoked(1), revoked(2), revoked(3)]);
+    let revoked_then = [family(), vec![revoked(1)]].concat();
+    given(revoked_then).when(told()).then_expect_events(vec![revoked(2), revoked(3)]);
+}
+
+#[test]
+fn a_key_that_was_revoked_since_it_was_let_in_makes_none() {
+    let ask = || TenantCommand::CreateApiKey { id: id(2), key: key(), made_by: Some(id(1)), now: now() };
+    let given = |events| TestFramework::<Tenant>::with(()).given(events);
+    given(vec![created(1)]).when(ask()).then_expect_events(vec![made(2, 1)]);
+    given(vec![created(1), revoked(1)]).when(ask()).then_expect_error(TenantError::MakerEnded);
 }
 
 #[test]
@@ -101,8 +145,12 @@ fn expired_and_revoked_keys_leave_room_for_others() {
     for number in 0..API_KEYS_MAX {
         tenant.apply(created(number as u128));
     }
-    let ask =
-        |now| TenantCommand::CreateApiKey { id: id(5_000), key: ApiKey { expires_at: None, ..key() }, now };
+    let ask = |now| TenantCommand::CreateApiKey {
+        id: id(5_000),
+        key: ApiKey { expires_at: None, ..key() },
+        made_by: None,
+        now,
+    };
     assert_eq!(tenant.decide(ask(now())), Err(TenantError::TooManyApiKeys));
     assert!(tenant.decide(ask(time("2026-03-01T00:00:00Z"))).is_ok(), "they have all expired then");
     tenant.apply(TenantEvent::ApiKeyRevoked { id: id(3) });
