@@ -128,7 +128,13 @@ pub async fn judge(
     while after <= last {
         let wanted = PAGE_EVENTS.min(last.0 + 1 - after.0);
         let page = ledger.read_page(after, wanted as usize, STREAM_PAGE_BYTES_MAX).await?;
-        let Some(newest) = page.last() else { break };
+        let Some(newest) = page.last() else {
+            // One event more than the part is only looked for.
+            if after < last {
+                return Err(StoreError::missing(after.next()).into());
+            }
+            break;
+        };
         after = newest.position;
         for event in page {
             if let Some(past) = advance(&mut history, &event)? {

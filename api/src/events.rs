@@ -92,7 +92,7 @@ pub async fn page(
     let mut events: Vec<RecordedEvent> = Vec::new();
     let (mut reached, mut scanned, mut bytes) = (after, 0, 0);
     while reached < head && events.len() < limit && scanned < EVENTS_SCANNED_MAX && bytes < PAGE_BYTES_MAX {
-        for event in ledger.read_page(reached, limit.max(STREAM_PAGE_EVENTS), STREAM_PAGE_BYTES_MAX).await? {
+        for event in ledger.read_next(reached, limit.max(STREAM_PAGE_EVENTS), STREAM_PAGE_BYTES_MAX).await? {
             if event.position > head || events.len() == limit || bytes >= PAGE_BYTES_MAX {
                 break;
             }
@@ -131,7 +131,7 @@ fn line_chunks(
     async_stream::try_stream! {
         while after < head && remaining > 0 {
             let mut chunk = Vec::new();
-            for event in ledger.read_page(after, STREAM_PAGE_EVENTS, STREAM_PAGE_BYTES_MAX).await? {
+            for event in ledger.read_next(after, STREAM_PAGE_EVENTS, STREAM_PAGE_BYTES_MAX).await? {
                 after = event.position;
                 if after > head || remaining == 0 {
                     break;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use formledger_domain::{ApiKeyId, Position, TenantId};
-use formledger_store::{EventFilter, StoreError, TenantLedger};
+use formledger_store::{EventFilter, StoreError, TenantLedger, causes};
 use futures_util::{FutureExt, Stream};
 use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 use tokio::sync::watch;
@@ -122,7 +122,7 @@ struct Subscriber {
 
 impl Subscriber {
     /// The feed's messages, several events in one chunk where several are there. Ends when the application stops, when the credential
-    /// ends, or when the ledger cannot be read; the client comes back with its `Last-Event-ID`.
+    /// ends, or when the ledger cannot be read or lacks a position; the client comes back with its `Last-Event-ID`.
     fn messages(mut self, place: Place) -> impl Stream<Item = Result<Bytes, StoreError>> + Send {
         let open = Raised::new(&self.api.metrics.feeds);
         async_stream::try_stream! {
@@ -139,7 +139,15 @@ impl Subscriber {
                     if (&mut end).now_or_never().is_some() {
                         return;
                     }
-                    let page = self.api.feed_pages.after(&self.tenant, &self.ledger, self.after).await?;
+                    let page = match self.api.feed_pages.after(&self.tenant, &self.ledger, self.after).await {
+                        Ok(page) => page,
+                        Err(error) => {
+                            let (tenant, after, cause) = (self.tenant.as_str(), self.after.0, causes(&error));
+                            tracing::error!(tenant, after, cause, "a feed ends, because the ledger cannot be read");
+                            // An end and not an error, with which hyper would throw away what was sent but not written yet.
+                            return;
+                        }
+                    };
                     // The ledger itself says when the credential is over: its revocation is an event like any other.
                     if self.api_key.is_some_and(|key| page.revokes(key)) {
                         return;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use formledger_domain::Sequence;
+use formledger_domain::{Position, Sequence};
 
 use crate::direct;
 
@@ -55,6 +55,13 @@ pub enum StoreError {
     /// What is stored contradicts itself: a gap, a hash that differs, an event that no code can read.
     #[error("the ledger is damaged: {0}")]
     Damaged(String),
+}
+
+impl StoreError {
+    /// The ledger goes on behind a position of which it holds no event.
+    pub fn missing(position: Position) -> Self {
+        Self::Damaged(format!("position {position} is missing"))
+    }
 }
 
 impl From<sqlx::Error> for StoreError {

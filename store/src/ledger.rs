@@ -141,6 +141,9 @@ impl TenantLedger {
 
     /// As [`TenantLedger::read_after`], but ends with the event with which the page reaches `bytes_max`; so an event that is larger than
     /// that is a page of its own, and an empty page is still the ledger's end.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] where the next position is missing and a later one is there; a page ends in front of such a gap.
     pub async fn read_page(
         &self,
         after: Position,
@@ -159,7 +162,29 @@ impl TenantLedger {
             };
             return Ok(newest.into_iter().take_while(fits).map(Arc::unwrap_or_clone).collect());
         }
-        recorded(self.store.reader.read_after(&self.tenant, after, limit, bytes_max).await?)
+        let mut page = recorded(self.store.reader.read_after(&self.tenant, after, limit, bytes_max).await?)?;
+        // A page is one statement or several in order, and heads move with their events: what others append meanwhile makes no gap.
+        let whole =
+            page.iter().zip(after.0 + 1..).take_while(|(event, next)| event.position.0 == *next).count();
+        if whole == 0 && !page.is_empty() {
+            return Err(StoreError::missing(after.next()));
+        }
+        page.truncate(whole);
+        Ok(page)
+    }
+
+    /// As [`TenantLedger::read_page`], for who knows that the ledger goes on behind `after`: never empty.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] where the next position is missing, too: who asked again would wait for it for ever.
+    pub async fn read_next(
+        &self,
+        after: Position,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<RecordedEvent>, StoreError> {
+        let page = self.read_page(after, limit, bytes_max).await?;
+        if page.is_empty() { Err(StoreError::missing(after.next())) } else { Ok(page) }
     }
 
     /// The events at `after < p <= up_to`, in order, as a follower wants them that knows where the ledger ends.
@@ -191,7 +216,7 @@ impl TenantLedger {
         while reached.next() < beyond {
             let middle = Position(reached.0.midpoint(beyond.0));
             let event = self.read_after(Position(middle.0 - 1), 1).await?.pop();
-            let event = event.ok_or_else(|| StoreError::Damaged(format!("position {middle} is missing")))?;
+            let event = event.ok_or_else(|| StoreError::missing(middle))?;
             if event.recorded_at <= time { reached = middle } else { beyond = middle }
         }
         Ok(reached)

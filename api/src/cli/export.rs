@@ -61,7 +61,7 @@ async fn write_file(store: &Store, context: &TenantContext, path: &Path) -> anyh
 /// Writes all events up to the head that is there now.
 ///
 /// # Errors
-/// A [`ConfigError`] before anything is written when there is no such tenant.
+/// A [`ConfigError`] before anything is written when there is no such tenant; one that says which position is missing, where one is.
 pub(super) async fn write_ledger(
     store: &Store,
     context: &TenantContext,
@@ -74,7 +74,7 @@ pub(super) async fn write_ledger(
     }
     let mut after = Position::START;
     while after < head {
-        for event in ledger.read_after(after, STREAM_PAGE_EVENTS).await? {
+        for event in ledger.read_next(after, STREAM_PAGE_EVENTS, usize::MAX).await? {
             after = event.position;
             if after > head {
                 break;

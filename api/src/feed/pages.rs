@@ -60,7 +60,7 @@ impl FeedPages {
             }
         };
         let read = || async {
-            let events = ledger.read_page(after, FEED_PAGE_EVENTS, FEED_PAGE_BYTES_MAX).await?;
+            let events = ledger.read_next(after, FEED_PAGE_EVENTS, FEED_PAGE_BYTES_MAX).await?;
             let page = Page::render(events);
             self.make_room(page.bytes());
             Ok(Arc::new(page))

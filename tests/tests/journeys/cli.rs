@@ -143,6 +143,36 @@ async fn verify_sees_every_kind_of_tampering() {
     }
 }
 
+#[tokio::test]
+async fn a_ledger_without_one_of_its_events_is_neither_exported_nor_listed_nor_fed_as_if_it_were_whole() {
+    for position in ["5", "(select max(position) from events)"] {
+        let installation = stopped_with_history().await;
+        let whole = installation.run(&["export", "--tenant", "acme"]).await.expect(0).stdout;
+        let missing = position.parse().unwrap_or(whole.lines().count());
+        tampering::tamper(&installation, &format!("delete from events where position = {position}")).await;
+        let said = format!("position {missing} is missing");
+        let file = installation.scratch().join("acme.ndjson");
+        let out = file.to_str().expect("a plain path");
+        let export = installation.run(&["export", "--tenant", "acme", "--out", out]).await.expect(1);
+        assert!(export.stderr.contains(&said), "{}", export.stderr);
+        assert!(!file.exists());
+
+        let server = installation.serve().await;
+        let admin = server.client(&installation.token("acme", "ada", "admin").await);
+        admin.get("/v1/events?limit=1000").await.expect_any_problem(500);
+        admin.get(&format!("/v1/events?limit={}", missing - 1)).await.expect(200);
+        let lines = admin.get("/v1/events").header("Accept", "application/x-ndjson").attempt().await;
+        assert!(lines.is_err(), "{lines:?}");
+        let mut feed = admin.feed("/v1/feed", Some(0)).await;
+        let mut fed = 0;
+        while let Some(event) = feed.next().await {
+            fed = event.position;
+        }
+        assert_eq!(fed + 1, missing as u64, "the feed tells what is there, and ends");
+        assert!(server.stderr().contains(&said), "{}", server.stderr());
+    }
+}
+
 /// What all read models say.
 async fn answers(client: &Client, at: u64) -> Vec<Value> {
     let mut answers = Vec::new();
