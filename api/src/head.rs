@@ -19,8 +19,10 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// What a request said before its body.
 #[derive(Debug)]
 pub struct Head {
-    /// The method.
+    /// The method; `GET` for a `HEAD`, which is answered as that.
     pub method: Method,
+    /// Whether it is a `HEAD`, whose answer has no body.
+    pub is_bodiless: bool,
     /// Path and query.
     pub uri: Uri,
     /// All header fields.
@@ -45,7 +47,9 @@ impl Head {
         let trace = headers.get(TRACEPARENT).and_then(|value| trace_id(value.as_bytes()));
         let correlation_id = trace.map_or_else(|| Arc::clone(&request_id), Arc::from);
         Self {
-            method,
+            is_bodiless: method == Method::HEAD,
+            // RFC 9110 section 9.3.2: as GET, and hyper leaves the body out.
+            method: if method == Method::HEAD { Method::GET } else { method },
             uri,
             headers,
             request_id,

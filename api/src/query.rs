@@ -94,6 +94,9 @@ impl QueryCall {
     /// # Errors
     /// When it is to be recorded and cannot be: then nothing may be given out.
     pub async fn record_export(&self) -> Result<(), ApiError> {
+        if self.head.is_bodiless {
+            return Ok(());
+        }
         audit::exported(&self.api, &self.ledger, &self.caller.context, self.rule, None).await
     }
 
@@ -102,6 +105,9 @@ impl QueryCall {
     /// # Errors
     /// As [`QueryCall::record_export`].
     pub async fn record_export_of(&self, id: SubmissionId) -> Result<(), ApiError> {
+        if self.head.is_bodiless {
+            return Ok(());
+        }
         let about = Some((id, self.head.uri.path()));
         audit::exported(&self.api, &self.ledger, &self.caller.context, self.rule, about).await
     }

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, Request};
+use http::{HeaderValue, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -114,12 +114,9 @@ impl Server {
 async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Result<Response, Infallible> {
     let _in_flight = Raised::new(&server.metrics.in_flight);
     let (mut parts, body) = request.into_parts();
-    if parts.method == Method::HEAD {
-        // RFC 9110 section 9.3.2: as GET, and hyper leaves the body out.
-        parts.method = Method::GET;
-    }
     let headers = std::mem::take(&mut parts.headers);
-    let head = Arc::new(Head::new(parts.method.clone(), parts.uri.clone(), headers));
+    let head = Arc::new(Head::new(parts.method, parts.uri.clone(), headers));
+    parts.method = head.method.clone();
     parts.extensions.insert(Arc::clone(&head));
     let mut routes = warp::service(server.routes.clone());
     let mut response = routes.call(Request::from_parts(parts, body)).await?;

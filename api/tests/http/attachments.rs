@@ -431,6 +431,8 @@ async fn a_download_is_an_export_of_its_submission_unless_the_client_has_the_byt
     let authorization = bearer(&otto);
     let known = [("authorization", &*authorization), ("if-none-match", fetched.header("etag"))];
     desk.server.call(Method::GET, &place, &known, "").await.expect(304);
+    let looked = desk.server.call(Method::HEAD, &place, &known[..1], "").await.expect(200);
+    assert_eq!(looked.header("content-length"), fetched.header("content-length"));
     let missing = format!("{}/attachments/{}", desk.draft, sha256("another"));
     desk.server.get(&otto, &missing).await.expect_problem(404, "not-found");
     let found = entries(&desk.server, 0, "otto").await;
