@@ -52,7 +52,7 @@ struct Filters {
 /// Submissions as CSV.
 #[utoipa::path(get, path = "/v1/exports/submissions.csv", tag = "exports", security(("bearer" = []), ("api-key" = [])),
     params(Filters),
-    responses((status = 200, description = "RFC 4180, one submission a row; `data` and `outcomes` are JSON. Text that a spreadsheet would take for a formula has `'` in front. Filters, order and moment (`at_position`, `at_time`) as of `GET /v1/submissions`.", content_type = "text/csv")))]
+    responses((status = 200, description = "RFC 4180, one submission a row; `data` and `outcomes` are JSON. Text that a spreadsheet would take for a formula, or that begins with `'`, has `'` in front. Filters, order and moment (`at_position`, `at_time`) as of `GET /v1/submissions`.", content_type = "text/csv")))]
 pub async fn csv(call: Call) -> Result<Response, ApiError> {
     let header = futures_util::stream::once(async { Ok(Bytes::from_static(CSV_HEADER.as_bytes())) });
     let (position, rows) = rows(call).await?;
@@ -128,10 +128,10 @@ fn write_csv(row: &SubmissionRow, out: &mut String) {
 /// A field in quotes, with quotes inside doubled (RFC 4180 section 2).
 ///
 /// Text that a spreadsheet would take for a formula gets an apostrophe in front, because people choose it and other people open
-/// it (OWASP, "CSV Injection").
+/// it (OWASP, "CSV Injection"). So does text that begins with one: taking the first apostrophe off gives every text back as it was.
 fn quoted(text: &str, out: &mut String) {
     out.push('"');
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r', '\'']) {
         out.push('\'');
     }
     out.push_str(&text.replace('"', "\"\""));
@@ -163,7 +163,7 @@ mod tests {
             quoted(text, &mut out);
             out
         };
-        for start in ["=", "+", "-", "@", "\t", "\r"] {
+        for start in ["=", "+", "-", "@", "\t", "\r", "'="] {
             let text = format!("{start}HYPERLINK(1)");
             assert_eq!(cell(&text), format!("\"'{text}\""));
         }
