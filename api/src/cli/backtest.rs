@@ -197,7 +197,7 @@ impl Progress {
         if self.told.elapsed() >= PROGRESS_INTERVAL || at == self.to {
             self.told = Instant::now();
             let BacktestSummary { submissions, changed, .. } = summary;
-            eprint!("position {at} of {}: {submissions} submissions, {changed} changed{}", self.to, self.end);
+            eprint!("position {at} of {}: {submissions} evaluations, {changed} changed{}", self.to, self.end);
         }
     }
 }
