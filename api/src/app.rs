@@ -363,7 +363,7 @@ pub async fn open_replicas(
             acquire_timeout: REPLICA_ACQUIRE_TIMEOUT,
         };
         let opened = if all_there {
-            ReadModels::open(place.clone(), settings).await
+            ReadModels::open_replica(place.clone(), settings).await
         } else {
             ReadModels::open_when_there(place.clone(), settings).await
         };

@@ -142,8 +142,9 @@ impl CommandCall {
     }
 
     async fn enter(api: Arc<Api>, head: &Head, caller: Caller, body: Bytes) -> Result<Self, ApiError> {
-        let ledger = api.tenants.enter(&api.store, &caller).await?;
+        // Before a tenant begins with it.
         Params::none(head)?;
+        let ledger = api.tenants.enter(&api.store, &caller).await?;
         Self::for_ledger(api, head, caller, body, ledger)
     }
 

@@ -128,10 +128,10 @@ fn write_csv(row: &SubmissionRow, out: &mut String) {
 /// A field in quotes, with quotes inside doubled (RFC 4180 section 2).
 ///
 /// Text that a spreadsheet would take for a formula gets an apostrophe in front, because people choose it and other people open
-/// it (OWASP, "CSV Injection"). So does text that begins with one: taking the first apostrophe off gives every text back as it was.
+/// it (OWASP, "CSV Injection"). So does text that looks like one that got it: taking it off gives every text back as it was.
 fn quoted(text: &str, out: &mut String) {
     out.push('"');
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r', '\'']) {
+    if text.trim_start_matches('\'').starts_with(['=', '+', '-', '@', '\t', '\r']) {
         out.push('\'');
     }
     out.push_str(&text.replace('"', "\"\""));

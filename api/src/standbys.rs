@@ -157,16 +157,41 @@ impl LedgerSource {
         limit: usize,
         bytes_max: usize,
     ) -> Result<Vec<RecordedEvent>, StoreError> {
-        if let Some(copy) = self.copy.as_ref().filter(|copy| !copy.is_gone.load(Ordering::Relaxed)) {
-            match copy.ledger.read_page(after, limit, bytes_max).await {
-                Ok(page) => return Ok(page),
-                Err(error) => {
-                    copy.is_gone.store(true, Ordering::Relaxed);
-                    copy.standby.pass_over(&error.into()).await;
-                }
+        match self.of_copy(after, limit, bytes_max).await {
+            Some(page) => Ok(page),
+            None => self.ledger.read_page(after, limit, bytes_max).await,
+        }
+    }
+
+    /// As [`TenantLedger::read_next`]; a copy that lacks the next position is not asked again.
+    ///
+    /// # Errors
+    /// When the ledger itself cannot be read, or lacks it, too.
+    pub async fn read_next(
+        &self,
+        after: Position,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<RecordedEvent>, StoreError> {
+        match self.of_copy(after, limit, bytes_max).await {
+            Some(page) if !page.is_empty() => return Ok(page),
+            Some(_) => self.copy.iter().for_each(|copy| copy.is_gone.store(true, Ordering::Relaxed)),
+            None => {}
+        }
+        self.ledger.read_next(after, limit, bytes_max).await
+    }
+
+    /// What the copy answers; `None` where there is none that does.
+    async fn of_copy(&self, after: Position, limit: usize, bytes_max: usize) -> Option<Vec<RecordedEvent>> {
+        let copy = self.copy.as_ref().filter(|copy| !copy.is_gone.load(Ordering::Relaxed))?;
+        match copy.ledger.read_page(after, limit, bytes_max).await {
+            Ok(page) => Some(page),
+            Err(error) => {
+                copy.is_gone.store(true, Ordering::Relaxed);
+                copy.standby.pass_over(&error.into()).await;
+                None
             }
         }
-        self.ledger.read_page(after, limit, bytes_max).await
     }
 }
 

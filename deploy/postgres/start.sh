@@ -26,6 +26,13 @@ refuse() {
     exit 1
 }
 
+# Whether the standby's data are told to follow the primary: of several lines Postgres takes the last.
+follows() {
+    local said
+    said=$(grep '^primary_conninfo' "$PGDATA/postgresql.auto.conf" | tail -n 1)
+    [[ $said =~ [\ \']host=$host[\ \'] && $said =~ [\ \']port=$port[\ \'] ]]
+}
+
 # As its first process a container's shell would not hear them otherwise.
 trap 'exit 1' INT TERM
 
@@ -55,7 +62,11 @@ if [ "$name" != "$primary" ]; then
         unset PGPASSWORD
     elif [ ! -e "$PGDATA/standby.signal" ]; then
         refuse "LEDGER_PRIMARY is $primary, and the data here are a primary's, or a copy that was not finished: two primaries are two" \
-            "histories. Remove the data of $name, and it copies itself from $primary (docs/operations.md, Failover)."
+            "histories. If $name was promoted, this container is of before: make it anew with LEDGER_PRIMARY=$name, and keep the data. If" \
+            "$primary takes writes now, and only then, remove the data of $name, and it copies itself (docs/operations.md, Failover)."
+    elif ! follows; then
+        refuse "the data here follow another server than LEDGER_PRIMARY, which is $primary: remove the data of $name, and it copies" \
+            "itself from there (docs/operations.md, Failover)."
     fi
 fi
 

@@ -334,3 +334,20 @@ fn no_number_of_warnings_hides_what_keeps_a_form_from_being_published() {
         assert_eq!(problems.iter().map(|problem| &*problem.pointer).collect::<Vec<_>>(), [pointer]);
     }
 }
+
+#[test]
+fn an_index_that_is_no_pointer_keeps_a_form_from_being_published_but_a_published_one_works() {
+    let mut definition = definition(json!([]));
+    definition["schema"]["properties"]["a~b"] = json!({"type": "string"});
+    definition["index"] = json!(["/amount", "/a~b"]);
+    let id = "expense".parse().expect("a form id");
+    let problems = FormDefinition::problems(&definition, &id);
+    let errors: Vec<_> = problems.iter().filter(|problem| problem.is_error()).collect();
+    assert!(
+        matches!(&*errors, [one] if one.pointer == "/index/1" && one.message.contains("~0")),
+        "{problems:?}"
+    );
+    assert_eq!(compile(&definition).expect("it works").remarks(), problems);
+    definition["index"] = json!(["/a~0b"]);
+    assert!(!FormDefinition::problems(&definition, &id).iter().any(|problem| problem.is_error()));
+}

@@ -168,9 +168,16 @@ impl Projector {
         self.agenda.clear();
     }
 
-    /// A batch took too long: the next ones have half as many events, and one at the least.
-    pub(crate) fn shrink(&mut self) {
-        self.events_max = (self.events_max / 2).max(1);
+    /// A batch took too long: the next ones have half as many events, and one at the least. Answers whether they can be smaller.
+    pub(crate) fn shrink(&mut self) -> bool {
+        let before = self.events_max;
+        self.events_max = (before / 2).max(1);
+        self.events_max < before
+    }
+
+    /// Nothing that projections remember of their tables holds any more.
+    pub(crate) fn forget(&mut self) {
+        each!(self.followers, follower => follower.forget());
     }
 
     /// There is time for twice as many events as the last batch could have, up to the limit.
@@ -261,7 +268,7 @@ impl Projector {
     /// Nothing is remembered of a transaction that failed.
     async fn forget_failed(&mut self) {
         self.read_models.forget_writer().await;
-        each!(self.followers, follower => follower.forget());
+        self.forget();
     }
 
     async fn commit(&mut self, parts: &[LedgerPart<'_>]) -> Result<Result<(), Contended>, sqlx::Error> {

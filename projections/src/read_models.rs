@@ -173,7 +173,17 @@ impl ReadModels {
         Ok(models)
     }
 
-    /// As [`ReadModels::open`], but a database that is away is no error: it is left out, and opened and taken in when it comes.
+    /// As [`ReadModels::open`], of a database that answers beside the ledger's own, once [`ReadModels::prove`] found its rows to be this ledger's.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn open_replica(place: ReadModelPlace, settings: ReadModelSettings) -> Result<Self, OpenError> {
+        let models = Self::replica(place, &settings);
+        models.prepare().await?;
+        Ok(models)
+    }
+
+    /// As [`ReadModels::open_replica`], but a database that is away is no error: it is left out, and opened and taken in when it comes.
     ///
     /// # Errors
     /// [`OpenError`] for one that answers and cannot be used.
@@ -181,9 +191,7 @@ impl ReadModels {
         place: ReadModelPlace,
         settings: ReadModelSettings,
     ) -> Result<Self, OpenError> {
-        let mut models = Self::new(place, &settings, false);
-        models.inner.health.prove(false);
-        Arc::get_mut(&mut models.inner).expect("nobody else has it yet").is_replica = true;
+        let models = Self::replica(place, &settings);
         match models.prepare().await {
             Err(error) if error.is_outage() => models.take_out(&error),
             prepared => prepared?,
@@ -191,8 +199,14 @@ impl ReadModels {
         Ok(models)
     }
 
-    /// Looks whether these rows were made from this ledger, as far as they say so; nobody is answered from those of [`ReadModels::open_when_there`]
-    /// before. One that does not answer is proven when it comes.
+    fn replica(place: ReadModelPlace, settings: &ReadModelSettings) -> Self {
+        let mut models = Self::new(place, settings, false);
+        models.inner.health.prove(false);
+        Arc::get_mut(&mut models.inner).expect("nobody else has it yet").is_replica = true;
+        models
+    }
+
+    /// Looks whether a replica's rows were made from this ledger, as far as they say so; nobody is answered from it before. One that does not answer is proven when it comes.
     ///
     /// # Errors
     /// [`OpenError::OtherLedger`], or why the ledger cannot be read.

@@ -62,7 +62,12 @@ pub struct Runner {
     loaded: bool,
     /// The ledger's era in which the rows were compared with it.
     era: u64,
+    /// How many times a step's time the next one has, because the last ones took longer though they were as small as can be.
+    patience: u32,
 }
+
+/// The most times [`RunnerSettings::step_timeout`] that one event gets.
+const PATIENCE_MAX: u32 = 32;
 
 impl Runner {
     /// A runner that has read nothing yet.
@@ -75,6 +80,7 @@ impl Runner {
             leads: false,
             loaded: false,
             era: 0,
+            patience: 1,
         }
     }
 
@@ -95,9 +101,13 @@ impl Runner {
     /// Applies one batch; where the ledger lost events that the rows reflect, sees to the rows first.
     async fn advance(&mut self) -> Result<usize, ProjectError> {
         let began = Instant::now();
-        match timeout(self.settings.step_timeout, self.projector.advance()).await {
+        match timeout(self.settings.step_timeout * self.patience, self.projector.advance()).await {
             Err(overdue) => {
-                self.projector.shrink();
+                // One event may ask for much: a form version that indexes other fields has the keys of all its submissions made again.
+                if !self.projector.shrink() {
+                    self.patience = (self.patience * 2).min(PATIENCE_MAX);
+                }
+                self.projector.forget();
                 // Nothing that it knows holds: the batch may have been committed or not.
                 self.loaded = false;
                 self.projector.rest();
@@ -105,6 +115,9 @@ impl Runner {
                 Err(timed_out(overdue))
             }
             Ok(advanced) => {
+                if advanced.is_ok() {
+                    self.patience = 1;
+                }
                 if advanced.is_ok() && began.elapsed() <= self.settings.step_timeout / GROWS_WITHIN {
                     self.projector.grow();
                 }

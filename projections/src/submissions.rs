@@ -36,7 +36,7 @@ pub(crate) use query::{find, page};
 
 /// The sequence of the event that makes a submission.
 const FIRST: Sequence = Sequence(1);
-/// Form versions whose indexed fields are remembered from batch to batch; at the limit all are forgotten and read again.
+/// Forms whose indexed fields are remembered from batch to batch; at the limit all are forgotten and read again.
 const INDEXED_FIELDS_REMEMBERED_MAX: usize = 100_000;
 
 /// A submission as it is now.
@@ -235,7 +235,7 @@ impl SubmissionsProjection {
                     let indexed = Arc::new(IndexedFields::of_definition(definition, form, *version));
                     let newest = Newest { version: *version, indexed: indexed.clone() };
                     let before = self.newest.insert((slice.tenant.clone(), form.clone()), newest);
-                    let changes_keys = before.is_some_and(|before| !before.indexed.makes_keys_as(&indexed));
+                    let changes_keys = before.is_some_and(|before| !before.indexed.is_like(&indexed));
                     let published =
                         Published { tenant: slice.tenant, form, version: *version, indexed, changes_keys };
                     touching.published.push(published);

@@ -116,8 +116,8 @@ pub(crate) async fn load_all(connection: &mut Connection<'_>) -> Result<Vec<Witn
     rows.iter().map(read).collect()
 }
 
-/// A tenant whose rows say that all were made from another ledger; `None` where some were made from this one, or none are there. A few are asked: it is
-/// about whose database this is, and the projector compares all.
+/// A tenant of the ledger that all rows were made from, where that is another one; `None` where some were made from this one or may have been, or none are
+/// there. Some are asked: it is about whose database this is, and the projector compares all.
 pub(crate) async fn stranger(readers: &ReadPool, store: &Store) -> Result<Option<TenantId>, ProjectError> {
     let witnesses = load_all(&mut readers.snapshot_of_all().await?.connection()).await?;
     let heads = store.heads().await?.into_iter().map(|head| (head.tenant, head.position));
@@ -125,12 +125,15 @@ pub(crate) async fn stranger(readers: &ReadPool, store: &Store) -> Result<Option
     let (mut known, unknown): (Vec<Witness>, Vec<Witness>) =
         witnesses.into_iter().partition(|witness| heads.get(&witness.tenant) > Some(&Position::START));
     if known.is_empty() {
-        return Ok(unknown.into_iter().next().map(|witness| witness.tenant));
+        return Ok(unknown.into_iter().map(|witness| witness.tenant).min());
     }
+    known.sort_by(|a, b| a.tenant.cmp(&b.tenant));
     known.truncate(CHECKED_AT_ONCE);
     let Compared { doubts, .. } = compare(store, &known, &heads).await?;
-    let foreign = |tenant: &TenantId| doubts.get(tenant) == Some(&Doubt::Foreign);
-    Ok(known.into_iter().map(|witness| witness.tenant).find(foreign))
+    // A tenant that began anew after a restore, or of whose first event nothing is remembered, is for the projector to park.
+    let is_other =
+        |witness: &Witness| witness.first.is_some() && doubts.get(&witness.tenant) == Some(&Doubt::Foreign);
+    Ok(known.iter().all(is_other).then(|| known[0].tenant.clone()))
 }
 
 /// What came out of comparing witnesses with their ledgers. A tenant without ledger, or with a damaged one, is in neither.

@@ -241,8 +241,23 @@ async fn submissions_of_all_versions_are_found_by_what_the_newest_one_indexes(on
     }
     assert_eq!(world.differences_from_rebuilt().await, []);
 
+    // In another order, in a batch that changes one of them as well.
+    let both = |first, second| json!({"n": first, "total": second});
+    world.tenant("acme").publish_with("claim", 3, schema(decimal.clone()), &["/n", "/total"]).await;
+    world.run_once().await;
+    world
+        .tenant("acme")
+        .submission_events(made[1], &[amended("claim", &both(71, "81"), &both(71, "81"))])
+        .await;
+    world.tenant("acme").publish_with("claim", 4, schema(decimal.clone()), &["/total", "/n"]).await;
+    world.run_once().await;
+    assert_eq!(found(&world, "acme", "claim", "/total=81", "/n").await.expect("found").len(), 2);
+    assert_eq!(world.differences_from_rebuilt().await, []);
+
     // What comes after it is kept as before, and what indexes the same changes nothing.
-    world.tenant("acme").publish_with("claim", 3, schema(decimal), &["/total"]).await;
+    world.tenant("acme").publish_with("claim", 5, schema(decimal.clone()), &["/total"]).await;
+    world.run_once().await;
+    world.tenant("acme").publish_with("claim", 6, schema(decimal), &["/total"]).await;
     world
         .tenant("acme")
         .submission_events(made[0], &[amended("claim", &json!({"total": "9999"}), &json!({"total": "9999"}))])

@@ -96,6 +96,23 @@ async fn a_replica_of_another_installation_is_neither_asked_nor_touched() {
     );
     assert!(their_own.status(&[]).await.expect("status").iter().all(|status| status.parked.is_empty()));
 
+    // One with a tenant that began anew since, beside one that is ours, is for the projector to park.
+    let (_dir, restored) = ledger().await;
+    let mixed = Database::create().await;
+    let before = open_postgres(&mixed.url()).await;
+    tenant_of(&restored, "beta").publish("claim", 1, &[]).await;
+    runner(&restored, &before).run_once().await.expect("a run");
+    let again = ReadModelPlace::postgres(&mixed.url()).expect("a place");
+    sqlx::query("UPDATE read_models.witnesses SET tenant_id = 'acme' WHERE tenant_id = 'beta'")
+        .execute(&mut mixed.connect().await)
+        .await
+        .expect("another tenant's");
+    runner(&ours, &before).run_once().await.expect("a run");
+    before.close().await;
+    let replica = ReadModels::open_replica(again, ReadModelSettings::default()).await.expect("there");
+    replica.prove(&ours).await.expect("some of it is ours");
+    replica.close().await;
+
     // One that has nothing yet, and one with our own rows, are proven.
     let empty = Database::create().await;
     let place = ReadModelPlace::postgres(&empty.url()).expect("a place");

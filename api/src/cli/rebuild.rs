@@ -3,7 +3,11 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use formledger_projections::{ReadModel, RebuildProgress, RebuildRequest, rebuild as rebuild_read_models};
+use formledger_projections::{
+    ReadModel, ReadModelPlace, ReadModelSettings, ReadModels, RebuildProgress, RebuildRequest,
+    rebuild as rebuild_read_models,
+};
+use formledger_store::Store;
 
 use super::serve::runtime;
 use super::{existing_ledger, existing_tenant};
@@ -44,15 +48,35 @@ pub fn rebuild(arguments: &RebuildArgs) -> anyhow::Result<ExitCode> {
         };
         let own = read_model_place(&storage).await?;
         rebuild_read_models(&store, &own, request.clone(), &mut progress).await?;
+        let mut failed = None;
         for replica in replicas.iter().filter(|replica| replica.name() != own.name()) {
-            if replica.is_standby().await? {
-                println!("`{}` is a standby: it gets the rows of its primary", replica.name());
-                continue;
-            }
             println!("`{}`:", replica.name());
-            rebuild_read_models(&store, replica, request.clone(), &mut progress).await?;
+            if let Err(error) = rebuild_replica(&store, replica, &request, &mut progress).await {
+                // The others are made again all the same.
+                eprintln!("`{}`: {error:#}", replica.name());
+                failed = Some(error.context(replica.name()));
+            }
         }
         store.close().await;
-        Ok(ExitCode::SUCCESS)
+        failed.map_or(Ok(ExitCode::SUCCESS), Err)
     })
+}
+
+/// Rows of a replica of this ledger; a standby gets those of its primary.
+async fn rebuild_replica(
+    store: &Store,
+    replica: &ReadModelPlace,
+    request: &RebuildRequest,
+    progress: impl FnMut(RebuildProgress) + Send,
+) -> anyhow::Result<()> {
+    if replica.is_standby().await? {
+        println!("a standby, which gets the rows of its primary");
+        return Ok(());
+    }
+    let settings = ReadModelSettings { read_connections_max: 1, ..ReadModelSettings::default() };
+    let models = ReadModels::open_replica(replica.clone(), settings).await?;
+    let proven = models.prove(store).await;
+    models.close().await;
+    proven?;
+    Ok(rebuild_read_models(store, replica, request.clone(), progress).await?)
 }

@@ -31,7 +31,7 @@ pub async fn run(replay: &Replay, ledger: &LedgerSource, speed: Speed) -> Result
     }
     let mut after = Position(from.0 - 1);
     while after < to {
-        let page = ledger.read_page(after, FEED_PAGE_EVENTS, FEED_PAGE_BYTES_MAX).await?;
+        let page = ledger.read_next(after, FEED_PAGE_EVENTS, FEED_PAGE_BYTES_MAX).await?;
         let times = page.iter().map(|event| (event.position, event.recorded_at));
         let times: Vec<_> = times.filter(|(position, _)| *position <= to).collect();
         let Some((newest, _)) = times.last() else {
@@ -46,7 +46,7 @@ pub async fn run(replay: &Replay, ledger: &LedgerSource, speed: Speed) -> Result
 }
 
 async fn recorded_at(ledger: &LedgerSource, position: Position) -> Result<DateTime<Utc>, ApiError> {
-    let event = ledger.read_page(Position(position.0 - 1), 1, FEED_PAGE_BYTES_MAX).await?.pop();
+    let event = ledger.read_next(Position(position.0 - 1), 1, FEED_PAGE_BYTES_MAX).await?.pop();
     let event = event.filter(|event| event.position == position);
     event
         .map(|event| event.recorded_at)

@@ -163,7 +163,7 @@ impl ReplayFeed {
             Kind::Feed(_) => {
                 // Not a page that feeds share: those are for many who read the same, and whole.
                 let wanted = FEED_PAGE_EVENTS.min((reached.0 - self.after.0) as usize);
-                let page = self.ledger.read_page(self.after, wanted, FEED_PAGE_BYTES_MAX).await?;
+                let page = self.ledger.read_next(self.after, wanted, FEED_PAGE_BYTES_MAX).await?;
                 let page = Page::render(page);
                 self.after = page.last().max(self.after);
                 let (chunk, events) = page.wanted(&self.filter);

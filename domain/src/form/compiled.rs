@@ -39,7 +39,7 @@ pub struct CompiledForm {
 pub enum TextKind {
     /// What is written, and no more.
     Plain,
-    /// A decimal number: `format: decimal`, or what a rule computes as one.
+    /// A decimal number: `format: decimal`, or what a rule computes as one; a whole number that JSON readers would round is recorded as such a text.
     Decimal,
     /// A moment: `format: date-time`, or what a rule computes as one.
     Timestamp,
@@ -100,6 +100,8 @@ impl CompiledForm {
             }
         };
         let works = !problems.iter().any(DefinitionProblem::is_error);
+        // Versions were published with such pointers before they were looked at.
+        problems.extend(no_pointers(&definition.index));
         problems.extend(remarks);
         problems.sort_by_key(|problem| std::cmp::Reverse(problem.severity));
         match rules {
@@ -146,7 +148,7 @@ impl CompiledForm {
         let ty =
             self.layout().slots().find(|(found, ..)| Some(*found) == slot).map(|(_, _, ty)| ty.non_null());
         match ty {
-            Some(Type::Decimal) => TextKind::Decimal,
+            Some(Type::Decimal | Type::Int | Type::Uint | Type::Double) => TextKind::Decimal,
             Some(Type::Timestamp) => TextKind::Timestamp,
             _ => TextKind::Plain,
         }
@@ -263,6 +265,17 @@ fn index_problems(index: &[String], fields: &Field, layout: &Layout) -> Vec<Defi
         Some(DefinitionProblem::error(format!("/index/{place}"), message))
     };
     index.iter().enumerate().filter_map(problem).collect()
+}
+
+/// What is no JSON Pointer (RFC 6901): a `~` that escapes nothing.
+fn no_pointers(index: &[String]) -> impl Iterator<Item = DefinitionProblem> {
+    let escapes_nothing =
+        |pointer: &str| pointer.split('~').skip(1).any(|rest| !rest.starts_with(['0', '1']));
+    let wrong = index.iter().enumerate().filter(move |(_, pointer)| escapes_nothing(pointer));
+    wrong.map(|(place, pointer)| {
+        let message = format!("`{}`: a `~` in a name is written `~0`", violation::clip(pointer));
+        DefinitionProblem::error(format!("/index/{place}"), message)
+    })
 }
 
 /// Whether a rule computes a single value at `pointer`, where the schema describes nothing.

@@ -16,7 +16,7 @@ use crate::checkpoint;
 use crate::condition::Condition;
 use crate::cursor::{self, Cursor, Fingerprint};
 use crate::database::{Connection, Dialect, sql};
-use crate::position::Behind;
+use crate::position::{Behind, ReadModel};
 use crate::reader::QueryError;
 
 /// Items per page when the query does not say.
@@ -140,7 +140,7 @@ pub(crate) async fn page(
     position: Position,
 ) -> Result<Page<SubmissionRow>, QueryError> {
     let kinds = fields_of(snapshot, tenant, query, position).await?;
-    let fingerprint = query.fingerprint(tenant);
+    let fingerprint = query.fingerprint(tenant, &kinds);
     let after = query.cursor.as_deref().map(|text| cursor::read(fingerprint, text)).transpose()?;
     // One row more than the page holds tells whether there is a next page.
     let rows = limit + 1;
@@ -189,7 +189,10 @@ impl SubmissionQuery {
         }
     }
 
-    fn fingerprint(&self, tenant: &TenantId) -> Fingerprint {
+    /// Where values are compared in another way, where the page before ended says nothing any more.
+    fn fingerprint(&self, tenant: &TenantId, kinds: &Kinds) -> Fingerprint {
+        let compared = |pointer| format!("{}{:?}", ReadModel::Submissions.version(), kinds.get(pointer));
+        let compared: Vec<String> = self.fields().map(compared).collect();
         let conditions = format!("{:?}", self.conditions);
         let sort = format!("{:?}", self.sort);
         // An absent filter and an empty one are different queries.
@@ -204,7 +207,7 @@ impl SubmissionQuery {
             filter("q=", self.q.as_deref()),
         ];
         let parts = [tenant.as_str(), &conditions, &sort];
-        Fingerprint::of(parts.into_iter().chain(filters.iter().map(String::as_str)))
+        Fingerprint::of(parts.into_iter().chain(filters.iter().chain(&compared).map(String::as_str)))
     }
 
     /// The fields that conditions and order name.

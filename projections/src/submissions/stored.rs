@@ -16,10 +16,10 @@ use super::key::{FieldPrefix, KeyRange};
 use super::{Key, OwnedForm, SubmissionRow};
 use crate::columns::{self, KEY_BYTES_MAX, beginning, micros, place};
 use crate::database::Kind::{Bytes, Integer, Text, Uuid};
-use crate::database::{Connection, ManyRows, Row, Values, sql};
+use crate::database::{Connection, Dialect, ManyRows, Row, Values, sql};
 
 /// Submissions whose keys are made again with one statement; their documents are in memory meanwhile, each of 1 MiB at most.
-const MADE_AGAIN_AT_ONCE: i64 = 256;
+const MADE_AGAIN_AT_ONCE: i64 = 64;
 
 /// The columns of a stored submission, for `SELECT`; the table goes by `s`.
 pub(super) const COLUMNS: &str = "s.submission_id, s.form, s.form_version, s.state, s.submitter, s.created_at, s.updated_at, \
@@ -317,7 +317,15 @@ pub(super) async fn make_fields_again(
         .bind(beyond)
         .execute(connection)
         .await?;
-    // Along the one key that tables have while they are filled by a rebuild, too.
+    // Along the one key that tables have while they are filled by a rebuild, too. Before it has statistics, Postgres would sort all submissions for each page.
+    let sorts = async |connection: &mut Connection<'_>, setting: &str| match connection.dialect() {
+        Dialect::Sqlite => Ok(()),
+        Dialect::Postgres => {
+            let set = sql("SELECT set_config('enable_sort', $1, true)").bind(setting);
+            set.execute(connection).await.map(drop)
+        }
+    };
+    sorts(connection, "off").await?;
     let mut after = uuid::Uuid::nil();
     loop {
         let page = sql("SELECT submission_id, created_position, data, computed FROM submissions \
@@ -339,7 +347,7 @@ pub(super) async fn make_fields_again(
         }
         insert_fields(connection, entries).await?;
         if (rows.len() as i64) < MADE_AGAIN_AT_ONCE {
-            return Ok(());
+            return sorts(connection, "on").await;
         }
     }
 }

@@ -77,7 +77,8 @@ fn not_the_owner(error: StoreError) -> StoreError {
 /// Whether the login may take on `roles`, as each transaction does. Asked here, because otherwise every command or query would fail.
 async fn may_take_on(connection: &mut PgConnection, roles: &[&str]) -> Result<(), StoreError> {
     let mut trying = connection.begin().await.map_err(failed)?;
-    let login: String = trying.fetch_one("SELECT session_user::text").await.map_err(failed)?.try_get(0)?;
+    let login: String =
+        trying.fetch_one("SELECT quote_ident(session_user::text)").await.map_err(failed)?.try_get(0)?;
     for role in roles {
         // By doing it: what being a member allows depends on the server's version.
         if let Err(error) = trying.execute(&*format!("SET LOCAL ROLE {role}")).await {

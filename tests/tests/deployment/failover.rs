@@ -153,8 +153,26 @@ async fn the_standby_takes_over_and_the_former_primary_comes_back_behind_it_or_n
     let former = PathBuf::from(primary.server.ask("SELECT current_setting('data_directory')").await);
 
     primary.server.stop(Shutdown::Fast).await;
-    standby.until("SELECT pg_promote()", "true").await;
     let now = ("standby", standby.port);
+    standby.stop().await;
+    standby.start(&primary, "standby", now);
+    standby.until("SELECT pg_promote()", "true").await;
+    standby.until("SELECT pg_is_in_recovery()", "false").await;
+
+    // It starts again in the container that it was promoted in, and in one of before it says what to do, and not to remove what it holds.
+    standby.stop().await;
+    let data = standby.scratch.path().join("data");
+    let before = ("primary", primary.server.port());
+    let scratch = open_folder();
+    let mut stale = script(&primary, scratch.path(), &data, "standby", before);
+    let Output { status, stderr, .. } = within("the script to end", stale.output()).await.expect("it starts");
+    let said = String::from_utf8_lossy(&stderr);
+    assert!(
+        !status.success() && said.contains("make it anew with LEDGER_PRIMARY=standby"),
+        "{status}: {said}"
+    );
+    standby.start(&primary, "standby", now);
+    standby.until("SELECT pg_is_in_recovery()", "false").await;
 
     // Whatever starts the old one again.
     let scratch = open_folder();
@@ -180,5 +198,14 @@ async fn the_standby_takes_over_and_the_former_primary_comes_back_behind_it_or_n
     back.start(&primary, "primary", now);
     back.follows().await;
     back.stop().await;
+
+    // One that follows another server than the one that takes writes does not start.
+    let (elsewhere, scratch) = (("standby", free_port()), open_folder());
+    let mut astray =
+        script(&primary, scratch.path(), &back.scratch.path().join("data"), "primary", elsewhere);
+    let Output { status, stderr, .. } =
+        within("the script to end", astray.output()).await.expect("it starts");
+    let said = String::from_utf8_lossy(&stderr);
+    assert!(!status.success() && said.contains("follow another server"), "{status}: {said}");
     standby.stop().await;
 }
