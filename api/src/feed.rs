@@ -33,7 +33,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Asks a reverse proxy (nginx and those who copied it) to pass events on as they come.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// A comment, which clients pass over; a live feed says with it how far it has looked ([`looked_at`]).
+/// A comment, which clients pass over.
 pub const STILL_HERE: &[u8] = b": still here\n\n";
 
 /// The tenant's events as they are recorded.
@@ -47,7 +47,7 @@ pub const STILL_HERE: &[u8] = b": still here\n\n";
         ("min_position" = Option<u64>, Query, description = "Wait until the ledger reaches this position."),
     ),
     responses(
-        (status = 200, description = "Server-sent events: `id` is the position, `event` the type, `data` the event as CloudEvents JSON. The first message is a comment that names the real start, with that position as an `id` without data, which dispatches nothing: who comes back with it misses nothing. So is every sign of life (`: still here`) with the position up to which everything that was asked for was sent.", content_type = "text/event-stream"),
+        (status = 200, description = "Server-sent events: `id` is the position, `event` the type, `data` the event as CloudEvents JSON. The first message is a comment that names the real start (`: start after position N`): who loses the connection before the first event comes back with `after=N`.", content_type = "text/event-stream"),
         (status = 400, description = "`cursor-ahead`: the start is past the ledger's end."),
         (status = 429, description = "`too-many-feeds` of this tenant are open."),
         (status = 503, description = "`too-many-feeds` are open on this server."),
@@ -131,7 +131,7 @@ impl Subscriber {
             tokio::pin!(end);
             let heartbeat = self.api.settings.limits.feed_heartbeat;
             let mut sent = Instant::now();
-            yield Bytes::from(format!(": start after position {0}\nid: {0}\n\n", self.after));
+            yield Bytes::from(format!(": start after position {}\n\n", self.after));
             loop {
                 // Read while there is more, and only then wait: a signal that came meanwhile is not lost, it is the watched value.
                 while *self.followed.borrow_and_update() > self.after {
@@ -159,7 +159,7 @@ impl Subscriber {
                         yield chunk;
                         sent = Instant::now();
                     } else if sent.elapsed() >= heartbeat {
-                        yield looked_at(self.after);
+                        yield Bytes::from_static(STILL_HERE);
                         sent = Instant::now();
                     }
                 }
@@ -171,21 +171,13 @@ impl Subscriber {
                         }
                     }
                     () = tokio::time::sleep_until(sent + heartbeat) => {
-                        yield looked_at(self.after);
+                        yield Bytes::from_static(STILL_HERE);
                         sent = Instant::now();
                     }
                 }
             }
         }
     }
-}
-
-/// A sign of life, with the position up to which everything that is wanted was sent before it.
-///
-/// An id without data dispatches nothing and is what the client comes back with (WHATWG HTML section 9.2.6): also one that never got an event,
-/// and with a filter that lets little through not only from the last one that it let.
-fn looked_at(position: Position) -> Bytes {
-    format!(": still here\nid: {position}\n\n").into()
 }
 
 /// Ready when a feed must end: the application stops, or the credential is not valid any longer.
