@@ -116,9 +116,8 @@ async fn answer<C: LineCommand>(call: Call) -> Result<Response, ApiError> {
             "as many imports and bulk decisions run on this server as may at once; try again soon";
         full.refusal("too-many-bulk-requests", of_tenant, of_server)
     })?;
-    // Before a tenant begins with it.
-    Params::none(&head)?;
     api.tenants.enter(&api.store, &caller).await?;
+    Params::none(&head)?;
     let limits = &api.settings.limits;
     let mut lines = Lines::new(body, limits, C::LINES_MAX, caller.lasts(), api.stopping.clone());
     lines.ask();

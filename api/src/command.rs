@@ -142,9 +142,8 @@ impl CommandCall {
     }
 
     async fn enter(api: Arc<Api>, head: &Head, caller: Caller, body: Bytes) -> Result<Self, ApiError> {
-        // Before a tenant begins with it.
-        Params::none(head)?;
         let ledger = api.tenants.enter(&api.store, &caller).await?;
+        Params::none(head)?;
         Self::for_ledger(api, head, caller, body, ledger)
     }
 
