@@ -23,6 +23,8 @@ async fn files_with(installation: &Installation, table: &str) -> Vec<PathBuf> {
         if sqlx::query(&query).fetch_optional(&mut database).await.is_ok_and(|row| row.is_some()) {
             found.push(path);
         }
+        // Seen to its end, with which its log goes: whoever removes files next would meet it going.
+        database.close().await.expect("the file can be closed");
     }
     found
 }
