@@ -10,7 +10,7 @@ samples=$(mktemp)
 trap 'rm -f "$samples"' EXIT
 # The slowest of the read models, as readers wait for the one they ask.
 timeout "$seconds" psql --no-psqlrc --quiet --tuples-only --no-align --field-separator=, "$replica" > "$samples" <<SQL || [ $? -eq 124 ]
-SELECT (extract(epoch FROM clock_timestamp()) * 1e6)::bigint, coalesce(min(position), 0) FROM read_models.checkpoints WHERE tenant_id = '$tenant' \watch 0.02
+SELECT (extract(epoch FROM clock_timestamp()) * 1e6)::bigint, coalesce(min(least(forms_position, submissions_position, statistics_position, tasks_position)), 0) FROM read_models.checkpoints WHERE tenant_id = '$tenant' \watch 0.02
 SQL
 
 psql --no-psqlrc --quiet --tuples-only --set=ON_ERROR_STOP=1 "$ledger" <<SQL

@@ -1,15 +1,17 @@
-//! Checkpoints: how far each projection has come in each ledger, kept in the same transaction as the rows.
-//! Used by the projector (load, compare-and-set), readers (position of an answer), status and rebuild.
+//! Checkpoints: how far each projection has come in each ledger, and which ledger that is ([`Witness`]), kept in the same transaction as the rows.
+//! One row a tenant, because a batch moves all projections of it at once. Used by the projector (load, compare-and-set), readers (position of an
+//! answer), status and rebuild.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::LazyLock;
 
 use formledger_domain::{Position, TenantId};
 
 use crate::columns::{self, place};
-use crate::database::Kind::{Integer, Text};
-use crate::database::{Connection, ManyRows, sql};
+use crate::database::Kind::{self, Bytes, Integer, Text};
+use crate::database::{Connection, ManyRows, Values, sql};
 use crate::position::ReadModel;
+use crate::witness::Witness;
 
 /// How a projection stands in a tenant's ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -28,66 +30,127 @@ pub(crate) struct Move {
     pub(crate) to: Checkpoint,
 }
 
-/// How a checkpoint moves on: each row is found once. Postgres takes half as long for it as for the insertion below, which looks twice, tries to insert,
-/// and locks what is there before it changes it (docs/benchmarks-notebook.md, "Growth"). Nothing of a key is written out here, though all rows have the same
-/// projection: before it has statistics, Postgres would think that hardly any checkpoint is of it, and begin with those for each row. Where there is a checkpoint of
-/// this version there is none of another: a key sees to it.
-static GO_ON: LazyLock<ManyRows> = LazyLock::new(|| {
-    ManyRows::over(
-        "UPDATE checkpoints SET position = r.column5, previous = r.column4, error = r.column6, \
-         status = CASE WHEN r.column6 IS NULL THEN 'following' ELSE 'parked' END FROM {rows} \
-         WHERE checkpoints.tenant_id = r.column1 AND checkpoints.projection = r.column2 AND checkpoints.version = r.column3 \
-         AND checkpoints.position = r.column4",
-        &[Text, Text, Integer, Integer, Integer, Text],
-    )
+/// What a batch does to a tenant's row.
+#[derive(Debug, Default)]
+struct Step<'a> {
+    /// By the order of [`ReadModel::ALL`]; `None` for a projection that stays where it is.
+    moves: [Option<&'a Move>; ReadModel::ALL.len()],
+    witness: Option<&'a Witness>,
+}
+
+impl Step<'_> {
+    fn begins(&self) -> bool {
+        self.moves.iter().flatten().any(|moved| moved.from == Position::START)
+    }
+
+    fn parks(&self) -> bool {
+        self.moves.iter().flatten().any(|moved| moved.to.parked.is_some())
+    }
+}
+
+/// The tenant, where each projection was and is, a position that the rows reflect, and its leaf hash.
+const GO_ON_KINDS: [Kind; 11] =
+    [Text, Integer, Integer, Integer, Integer, Integer, Integer, Integer, Integer, Integer, Bytes];
+/// The same, the leaf hash of the first event, and why each projection is parked.
+const SET_KINDS: [Kind; 16] = [
+    Text, Integer, Integer, Integer, Integer, Integer, Integer, Integer, Integer, Integer, Bytes, Bytes,
+    Text, Text, Text, Text,
+];
+
+/// How rows of tenants whose projections follow go on: most of all moves, with the fewest columns. Each row is found once: Postgres takes half as long for it
+/// as for an insertion that looks for conflicts, tries to insert, and locks what is there before it changes it (docs/benchmarks-notebook.md, "Growth").
+static GO_ON: LazyLock<ManyRows> = LazyLock::new(|| ManyRows::over(&update(false), &GO_ON_KINDS));
+
+/// How a projection begins, or is parked.
+static SET: LazyLock<ManyRows> = LazyLock::new(|| ManyRows::over(&update(true), &SET_KINDS));
+
+/// A row for who begins.
+static ADD: LazyLock<ManyRows> = LazyLock::new(|| {
+    ManyRows::insert("INSERT INTO checkpoints (tenant_id)", &[Text], "ON CONFLICT (tenant_id) DO NOTHING")
 });
 
-/// How a checkpoint begins, or leaves the beginning: only who starts there may find no row. Nobody begins beside a checkpoint of another version of the
-/// projection, whose rows are in the same tables; that is asked for as a value, because `EXISTS` would let Postgres read all checkpoints for each batch.
-/// The conflict clause can see only the row that is there and the row that would be inserted, so this one brings along what it expects.
-static BEGIN: LazyLock<ManyRows> = LazyLock::new(|| {
-    ManyRows::over(
-        "INSERT INTO checkpoints (tenant_id, projection, version, position, previous, status, error) \
-         SELECT * FROM {rows} WHERE (SELECT o.version FROM checkpoints AS o WHERE o.tenant_id = r.column1 AND o.projection = r.column2 \
-         AND o.version <> r.column3) IS NULL \
-         ON CONFLICT (tenant_id, projection, version) DO UPDATE SET position = excluded.position, \
-         previous = excluded.previous, status = excluded.status, error = excluded.error \
-         WHERE checkpoints.position = excluded.previous",
-        &[Text, Text, Integer, Integer, Integer, Text, Text],
-    )
-});
+/// Moves the projections that are told where they come from, if all of them are there in this version. With `whole`, one that made nothing begins, too:
+/// nobody begins beside rows of another version of the projection, which are in the same tables.
+fn update(whole: bool) -> String {
+    // The witness goes forward only: a projection that is behind the others reflects less than they do.
+    let mut set = vec![
+        "reflected_hash = CASE WHEN r.column10 > coalesce(reflected_position, 0) THEN r.column11 ELSE reflected_hash END"
+            .to_owned(),
+        "reflected_position = CASE WHEN r.column10 > coalesce(reflected_position, 0) THEN r.column10 ELSE reflected_position END"
+            .to_owned(),
+    ];
+    if whole {
+        set.push("first_hash = coalesce(first_hash, r.column12)".to_owned());
+    }
+    let mut conditions = vec!["checkpoints.tenant_id = r.column1".to_owned()];
+    for read_model in ReadModel::ALL {
+        let (name, version) = (read_model.name(), read_model.version());
+        let (from, to) = (2 + 2 * read_model.index(), 3 + 2 * read_model.index());
+        set.push(format!("{name}_position = coalesce(r.column{to}, {name}_position)"));
+        let error = if whole { format!("r.column{}", 13 + read_model.index()) } else { "NULL".to_owned() };
+        set.push(format!("{name}_error = CASE WHEN r.column{to} IS NULL THEN {name}_error ELSE {error} END"));
+        let begins = if whole {
+            set.push(format!(
+                "{name}_version = CASE WHEN r.column{to} IS NULL THEN {name}_version ELSE {version} END"
+            ));
+            format!(" OR {name}_version IS NULL AND r.column{from} = 0")
+        } else {
+            String::new()
+        };
+        conditions.push(format!(
+            "(r.column{from} IS NULL OR {name}_position = r.column{from} AND ({name}_version = {version}{begins}))"
+        ));
+    }
+    format!("UPDATE checkpoints SET {} FROM {{rows}} WHERE {}", set.join(", "), conditions.join(" AND "))
+}
 
-/// Moves checkpoints; answers whether every one of them was where it was expected. When not, roll back.
+fn bind(values: &mut dyn Values, tenant: &TenantId, step: &Step<'_>) {
+    values.text(tenant.as_str());
+    for moved in &step.moves {
+        values.integer_or_null(moved.map(|moved| place(moved.from.0)));
+        values.integer_or_null(moved.map(|moved| place(moved.to.position.0)));
+    }
+    values.integer_or_null(step.witness.map(|witness| place(witness.position.0)));
+    values.bytes_or_null(step.witness.map(|witness| witness.last.as_slice()));
+}
+
+/// Moves checkpoints of some projections, and notes what the rows reflect of the ledgers that any of them moves in; answers whether every one of them was
+/// where it was expected. When not, roll back.
 pub(crate) async fn compare_and_set(
     connection: &mut Connection<'_>,
-    read_model: ReadModel,
-    moves: Vec<Move>,
+    moves: &[(ReadModel, Vec<Move>)],
+    witnesses: &[Witness],
 ) -> Result<bool, sqlx::Error> {
-    let expected = moves.len() as u64;
-    let (begun, going_on): (Vec<Move>, Vec<Move>) =
-        moves.into_iter().partition(|moved| moved.from == Position::START);
-    let gone_on = GO_ON
-        .execute(connection, going_on, |values, moved: &Move| {
-            values.text(moved.tenant.as_str());
-            values.text(read_model.name());
-            values.integer(read_model.version());
-            values.integer(place(moved.from.0));
-            values.integer(place(moved.to.position.0));
-            values.text_or_null(moved.to.parked.as_deref());
+    // Ordered, so that rows are written along the key.
+    let mut steps: BTreeMap<&TenantId, Step<'_>> = BTreeMap::new();
+    for (read_model, moves) in moves {
+        for moved in moves {
+            steps.entry(&moved.tenant).or_default().moves[read_model.index()] = Some(moved);
+        }
+    }
+    for witness in witnesses {
+        if let Some(step) = steps.get_mut(&witness.tenant) {
+            step.witness = Some(witness);
+        }
+    }
+    let expected = steps.len() as u64;
+    let begun = steps.iter().filter(|(_, step)| step.begins()).map(|(tenant, _)| *tenant).collect();
+    ADD.execute(connection, begun, |values, tenant: &&TenantId| values.text(tenant.as_str())).await?;
+    let (others, going_on): (Vec<_>, Vec<_>) =
+        steps.into_iter().partition(|(_, step)| step.begins() || step.parks());
+    let gone_on =
+        GO_ON.execute(connection, going_on, |values, (tenant, step)| bind(values, tenant, step)).await?;
+    let set = SET
+        .execute(connection, others, |values, (tenant, step): &(&TenantId, Step<'_>)| {
+            bind(values, tenant, step);
+            let first = step.witness.and_then(|witness| witness.first.as_ref());
+            values.bytes_or_null(first.map(<[u8; 32]>::as_slice));
+            for moved in &step.moves {
+                values.text_or_null(moved.and_then(|moved| moved.to.parked.as_deref()));
+            }
         })
         .await?;
-    let begun = BEGIN
-        .execute(connection, begun, |values, moved: &Move| {
-            values.text(moved.tenant.as_str());
-            values.text(read_model.name());
-            values.integer(read_model.version());
-            values.integer(place(moved.to.position.0));
-            values.integer(place(moved.from.0));
-            values.text(if moved.to.parked.is_some() { "parked" } else { "following" });
-            values.text_or_null(moved.to.parked.as_deref());
-        })
-        .await?;
-    Ok(gone_on + begun == expected)
+    Ok(gone_on + set == expected)
 }
 
 /// The checkpoints of one projection.
@@ -104,10 +167,11 @@ pub(crate) async fn load_all_in(
     checkpoints: &str,
     read_model: ReadModel,
 ) -> Result<HashMap<TenantId, Checkpoint>, sqlx::Error> {
+    let name = read_model.name();
     let select = format!(
-        "SELECT tenant_id, position, error FROM {checkpoints} WHERE projection = $1 AND version = $2"
+        "SELECT tenant_id, {name}_position AS position, {name}_error AS error FROM {checkpoints} WHERE {name}_version = $1"
     );
-    let rows = sql(select).bind(read_model.name()).bind(read_model.version()).rows(connection).await?;
+    let rows = sql(select).bind(read_model.version()).rows(connection).await?;
     rows.iter()
         .map(|row| {
             let checkpoint =
@@ -126,23 +190,27 @@ pub(crate) struct Totals {
     pub(crate) reached: u64,
 }
 
-/// The totals of every projection that has checkpoints, by its name and version; all at once, because that reads every row.
+/// The totals of every projection in its present version, in the order of [`ReadModel::ALL`]; all at once, because that reads every row.
 pub(crate) async fn totals(
     connection: &mut Connection<'_>,
-) -> Result<HashMap<(String, i64), Totals>, sqlx::Error> {
-    let rows = sql("SELECT projection, version, count(*) FILTER (WHERE status = 'parked') AS parked, \
-         CAST(sum(position) AS bigint) AS reached FROM checkpoints GROUP BY projection, version")
-    .rows(connection)
-    .await?;
-    rows.iter()
-        .map(|row| {
-            let totals = Totals {
-                parked: columns::count(row.get("parked")?)?,
-                reached: columns::count(row.get("reached")?)?,
-            };
-            Ok(((row.get("projection")?, row.get("version")?), totals))
-        })
-        .collect()
+) -> Result<[Totals; ReadModel::ALL.len()], sqlx::Error> {
+    let columns = ReadModel::ALL.map(|read_model| {
+        let (name, version) = (read_model.name(), read_model.version());
+        format!(
+            "count(*) FILTER (WHERE {name}_version = {version} AND {name}_error IS NOT NULL) AS {name}_parked, \
+             CAST(coalesce(sum({name}_position) FILTER (WHERE {name}_version = {version}), 0) AS bigint) AS {name}_reached"
+        )
+    });
+    let row = sql(format!("SELECT {} FROM checkpoints", columns.join(", "))).one(connection).await?;
+    let mut totals = [Totals::default(); ReadModel::ALL.len()];
+    for read_model in ReadModel::ALL {
+        let name = read_model.name();
+        totals[read_model.index()] = Totals {
+            parked: columns::count(row.get(&format!("{name}_parked"))?)?,
+            reached: columns::count(row.get(&format!("{name}_reached"))?)?,
+        };
+    }
+    Ok(totals)
 }
 
 /// The events that operators let a projection pass over.
@@ -177,19 +245,20 @@ pub(crate) async fn readable(
     tenant: &TenantId,
     read_model: ReadModel,
 ) -> Result<Option<Position>, sqlx::Error> {
-    let rows = sql("SELECT projection, version, position, status FROM checkpoints WHERE tenant_id = $1")
-        .bind(tenant.as_str())
-        .rows(connection)
-        .await?;
-    for row in &rows {
-        if row.get::<&str>("projection")? == read_model.name() {
-            let position = columns::position(row.get("position")?)?;
-            let begun = position > Position::START || row.get::<&str>("status")? == "parked";
-            let is_own = row.get::<i64>("version")? == read_model.version();
-            return Ok((is_own && begun).then_some(position));
-        }
-    }
-    Ok(rows.is_empty().then_some(Position::START))
+    static SELECTS: LazyLock<[String; ReadModel::ALL.len()]> = LazyLock::new(|| {
+        ReadModel::ALL.map(|read_model| {
+            let (name, version) = (read_model.name(), read_model.version());
+            format!(
+                "SELECT CASE WHEN {name}_version = {version} AND ({name}_position > 0 OR {name}_error IS NOT NULL) \
+                 THEN {name}_position END FROM checkpoints WHERE tenant_id = $1"
+            )
+        })
+    });
+    let select = SELECTS[read_model.index()].as_str();
+    let Some(row) = sql(select).bind(tenant.as_str()).optional(connection).await? else {
+        return Ok(Some(Position::START));
+    };
+    Ok(row.value::<Option<i64>>()?.map(columns::position).transpose()?)
 }
 
 /// Whether another read model of this tenant shows more of the ledger than `position`.
@@ -198,12 +267,12 @@ pub(crate) async fn is_behind_others(
     tenant: &TenantId,
     position: Position,
 ) -> Result<bool, sqlx::Error> {
-    sql("SELECT EXISTS (SELECT 1 FROM checkpoints WHERE tenant_id = $1 AND position > $2)")
-        .bind(tenant.as_str())
-        .bind(place(position.0))
-        .one(connection)
-        .await?
-        .value()
+    let further = ReadModel::ALL.map(|read_model| format!("{}_position > $2", read_model.name()));
+    let select = format!(
+        "SELECT EXISTS (SELECT 1 FROM checkpoints WHERE tenant_id = $1 AND ({}))",
+        further.join(" OR ")
+    );
+    sql(select).bind(tenant.as_str()).bind(place(position.0)).one(connection).await?.value()
 }
 
 /// As [`position`] in another set of read models that this connection sees, by the name of its `checkpoints`.
@@ -213,15 +282,13 @@ pub(crate) async fn position_in(
     tenant: &TenantId,
     read_model: ReadModel,
 ) -> Result<Position, sqlx::Error> {
-    let select = format!(
-        "SELECT position FROM {checkpoints} WHERE tenant_id = $1 AND projection = $2 AND version = $3"
-    );
-    let row = sql(select)
-        .bind(tenant.as_str())
-        .bind(read_model.name())
-        .bind(read_model.version())
-        .optional(connection)
-        .await?;
+    let name = read_model.name();
+    let select =
+        format!("SELECT {name}_position FROM {checkpoints} WHERE tenant_id = $1 AND {name}_version = $2");
+    let row = sql(select).bind(tenant.as_str()).bind(read_model.version()).optional(connection).await?;
     let position: Option<i64> = row.map(|row| row.value()).transpose()?;
     Ok(columns::position(position.unwrap_or_default())?)
 }
+
+#[cfg(test)]
+mod tests;

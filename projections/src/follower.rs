@@ -8,7 +8,7 @@ use formledger_domain::{Position, TenantId};
 use crate::batch::LedgerPart;
 use crate::checkpoint::{self, Checkpoint, Move, Totals};
 use crate::database::Connection;
-use crate::position::Applied;
+use crate::position::{Applied, ReadModel};
 use crate::projection::{Projection, Said, Slice};
 use crate::status;
 
@@ -99,7 +99,9 @@ impl<P: Projection> Follower<P> {
         connection: &mut Connection<'_>,
         moves: Vec<Move>,
     ) -> Result<Result<Vec<Move>, Contended>, sqlx::Error> {
-        let moved = checkpoint::compare_and_set(connection, P::READ_MODEL, moves.clone()).await?;
+        let moves = [(P::READ_MODEL, moves)];
+        let moved = checkpoint::compare_and_set(connection, &moves, &[]).await?;
+        let [(_, moves)] = moves;
         Ok(if moved { Ok(moves) } else { Err(Contended) })
     }
 
@@ -113,11 +115,10 @@ impl<P: Projection> Follower<P> {
 
     /// Whether the database holds other checkpoints than memory, by the totals there. One that went back is noticed by nothing else while its ledger
     /// rests; one that went on beyond what is known here has its ledger read, and is noticed by the compare-and-set: so sums tell enough.
-    pub(crate) fn differs(&self, totals: &HashMap<(String, i64), Totals>) -> bool {
+    pub(crate) fn differs(&self, totals: &[Totals; ReadModel::ALL.len()]) -> bool {
         let reached = self.checkpoints.values().map(|checkpoint| checkpoint.position.0).sum();
         let known = Totals { parked: self.parked_count() as u64, reached };
-        let own = (P::READ_MODEL.name().to_owned(), P::READ_MODEL.version());
-        totals.get(&own).copied().unwrap_or_default() != known
+        totals[P::READ_MODEL.index()] != known
     }
 
     /// Sets this projection's gauges.
@@ -134,15 +135,15 @@ impl<P: Projection> Follower<P> {
         self.checkpoints.values().filter(|checkpoint| checkpoint.parked.is_some()).count()
     }
 
-    /// Applies what of a batch lies after the checkpoints, and moves them, in the caller's transaction. Who begins at the beginning begins with
-    /// empty tables.
+    /// Applies what of a batch lies after the checkpoints, in the caller's transaction; answers the moves of the checkpoints, to be made in it, too. Who
+    /// begins at the beginning begins with empty tables.
     ///
     /// Of the parts of one ledger, one at most goes on from this checkpoint. The moves take effect in memory with [`Follower::settle`], after the commit.
     pub(crate) async fn apply(
         &mut self,
         connection: &mut Connection<'_>,
         parts: &[LedgerPart<'_>],
-    ) -> Result<Result<Vec<Move>, Contended>, sqlx::Error> {
+    ) -> Result<(ReadModel, Vec<Move>), sqlx::Error> {
         let mut slices = Vec::new();
         let mut moves = Vec::new();
         for part in parts {
@@ -158,7 +159,7 @@ impl<P: Projection> Follower<P> {
             let Some(moved) = moves.iter_mut().find(|moved| moved.tenant == stop.tenant) else { continue };
             moved.to = Checkpoint { position: before(stop.position), parked: Some(stop.error) };
         }
-        Self::make(connection, moves).await
+        Ok((P::READ_MODEL, moves))
     }
 
     /// Takes over what was committed.

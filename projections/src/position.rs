@@ -62,7 +62,8 @@ impl ReadModel {
         }
     }
 
-    fn index(self) -> usize {
+    /// Its place in [`ReadModel::ALL`].
+    pub(crate) fn index(self) -> usize {
         self as usize
     }
 }

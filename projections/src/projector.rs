@@ -236,7 +236,7 @@ impl Projector {
         let began = Instant::now();
         let parts = batch.parts();
         let applied = match self.commit(&parts).await {
-            Err(error) if apart::is_refusal(&error) => self.commit_apart(&parts, &error).await,
+            Err(error) if apart::is_refusal(&error) => self.commit_apart_if_alone(&parts, &error).await,
             applied => applied,
         };
         match applied {
@@ -276,18 +276,17 @@ impl Projector {
         let mut transaction = writer.begin_writing().await?;
         let mut connection = transaction.connection();
         let mut moves = Vec::with_capacity(ReadModel::ALL.len());
-        each!(self.followers, follower => match follower.apply(&mut connection, parts).await? {
-            Ok(moved) => moves.push(moved),
+        each!(self.followers, follower => moves.push(follower.apply(&mut connection, parts).await?));
+        if !checkpoint::compare_and_set(&mut connection, &moves, &witness::of(parts)).await? {
             // Dropping the transaction rolls it back.
-            Err(contended) => return Ok(Err(contended)),
-        });
-        witness::note(&mut connection, parts).await?;
+            return Ok(Err(Contended));
+        }
         transaction.commit().await?;
         if self.store.can_lose_history() {
             witness::remember(&mut self.reflected, parts);
         }
         let applied = self.read_models.applied();
-        let mut moves = moves.into_iter();
+        let mut moves = moves.into_iter().map(|(_, moves)| moves);
         each!(self.followers, follower => follower.settle(moves.next().unwrap_or_default(), applied));
         applied.announce();
         Ok(Ok(()))
@@ -408,6 +407,10 @@ impl Projector {
 
     /// Whether another process freed or parked tenants, or moved checkpoints: then [`Projector::load`].
     pub(crate) async fn changed_elsewhere(&mut self) -> Result<bool, ProjectError> {
+        Ok(self.moved_elsewhere().await?)
+    }
+
+    async fn moved_elsewhere(&mut self) -> Result<bool, sqlx::Error> {
         let mut writer = self.read_models.writer().await?;
         let totals = checkpoint::totals(&mut writer.connection()).await?;
         let mut changed = false;

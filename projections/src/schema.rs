@@ -41,6 +41,10 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../../migrations/sqlite/read-models/0007_text_kinds.sql"),
         postgres: include_str!("../../migrations/postgres/read-models/0007_text_kinds.sql"),
     },
+    Migration {
+        sqlite: include_str!("../../migrations/sqlite/read-models/0008_one_row_a_tenant.sql"),
+        postgres: include_str!("../../migrations/postgres/read-models/0008_one_row_a_tenant.sql"),
+    },
 ];
 
 /// One step, for each database.
@@ -232,3 +236,6 @@ fn missing(found: i64) -> Result<&'static [Migration], OpenError> {
         .and_then(|applied| MIGRATIONS.get(applied..))
         .ok_or(OpenError::Newer { found, known: MIGRATIONS.len() as i64 })
 }
+
+#[cfg(test)]
+mod tests;

@@ -136,7 +136,7 @@ pub(crate) async fn skip(writer: &mut OwnConnection, skip: &Skip) -> Result<(), 
         from: *position,
         to: Checkpoint { position: skip.position, parked: None },
     };
-    checkpoint::compare_and_set(&mut connection, skip.read_model, vec![moved]).await?;
+    checkpoint::compare_and_set(&mut connection, &[(skip.read_model, vec![moved])], &[]).await?;
     transaction.commit().await?;
     Ok(())
 }
@@ -146,8 +146,7 @@ pub(crate) async fn drop_tenants(
     writer: &mut OwnConnection,
     tenants: &[&TenantId],
 ) -> Result<(), sqlx::Error> {
-    let tables =
-        || ReadModel::ALL.into_iter().flat_map(ReadModel::tables).chain(&["checkpoints", "witnesses"]);
+    let tables = || ReadModel::ALL.into_iter().flat_map(ReadModel::tables).chain(&["checkpoints"]);
     for tenant in tenants {
         let mut transaction = writer.begin_writing().await?;
         for table in tables() {
@@ -163,11 +162,8 @@ pub(crate) async fn drop_tenants(
 /// keeps the read models: to another process of that version, they are what it answers from.
 pub(crate) async fn drop_other_versions(writer: &mut OwnConnection) -> Result<(), sqlx::Error> {
     for read_model in ReadModel::ALL {
-        let others = sql("SELECT tenant_id FROM checkpoints WHERE projection = $1 AND version <> $2")
-            .bind(read_model.name())
-            .bind(read_model.version())
-            .rows(&mut writer.connection())
-            .await?;
+        let select = format!("SELECT tenant_id FROM checkpoints WHERE {}_version <> $1", read_model.name());
+        let others = sql(select).bind(read_model.version()).rows(&mut writer.connection()).await?;
         for other in &others {
             drop_other_version(writer, read_model, other.value()?).await?;
         }
@@ -188,15 +184,12 @@ async fn drop_other_version(
 ) -> Result<(), sqlx::Error> {
     let mut transaction = writer.begin_writing().await?;
     let mut connection = transaction.connection();
-    let begun = sql(
-        "UPDATE checkpoints SET version = $3, position = 0, previous = 0, status = 'following', error = NULL \
-         WHERE tenant_id = $1 AND projection = $2 AND version <> $3",
-    )
-    .bind(tenant)
-    .bind(read_model.name())
-    .bind(read_model.version())
-    .execute(&mut connection)
-    .await?;
+    let name = read_model.name();
+    let begin = format!(
+        "UPDATE checkpoints SET {name}_version = $2, {name}_position = 0, {name}_error = NULL \
+         WHERE tenant_id = $1 AND {name}_version <> $2"
+    );
+    let begun = sql(begin).bind(tenant).bind(read_model.version()).execute(&mut connection).await?;
     if begun > 0 {
         drop_rows(&mut connection, read_model, &[tenant]).await?;
     }

@@ -1,17 +1,15 @@
-//! Which ledger the rows of each tenant were made from, kept beside the checkpoints and compared with the ledger before a projector goes on.
+//! Which ledger the rows of each tenant were made from, kept with the checkpoints and compared with the ledger before a projector goes on.
 //! A ledger restored from an older copy, or taken over by a standby that had not received everything, may hold other events at positions that
 //! the rows reflect already; and a URL may name the read models of another system. Used by the projector.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::LazyLock;
 
 use formledger_domain::{Position, TenantId};
 use formledger_store::{LedgerRange, RecordedEvent, Store, StoreError};
 
 use crate::batch::{LedgerPart, damage};
-use crate::columns::{self, place};
-use crate::database::Kind::{Bytes, Integer, Text};
-use crate::database::{Connection, ManyRows, Row, sql};
+use crate::columns;
+use crate::database::{Connection, Row, sql};
 use crate::pool::ReadPool;
 use crate::projector::ProjectError;
 
@@ -27,12 +25,12 @@ pub(crate) type Reflected = HashMap<TenantId, (Position, LeafHash)>;
 /// What the rows remember of their ledger.
 #[derive(Debug)]
 pub(crate) struct Witness {
-    tenant: TenantId,
+    pub(crate) tenant: TenantId,
     /// Of the event at position 1; `None` for rows that an earlier binary began.
-    first: Option<LeafHash>,
-    position: Position,
+    pub(crate) first: Option<LeafHash>,
+    pub(crate) position: Position,
     /// Of the event at `position`.
-    last: LeafHash,
+    pub(crate) last: LeafHash,
 }
 
 /// What is wrong with a tenant's rows.
@@ -44,16 +42,7 @@ pub(crate) enum Doubt {
     Foreign,
 }
 
-static PUT: LazyLock<ManyRows> = LazyLock::new(|| {
-    ManyRows::insert(
-        "INSERT INTO witnesses (tenant_id, first_hash, position, last_hash)",
-        &[Text, Bytes, Integer, Bytes],
-        "ON CONFLICT (tenant_id) DO UPDATE SET position = excluded.position, last_hash = excluded.last_hash, \
-         first_hash = coalesce(witnesses.first_hash, excluded.first_hash) WHERE excluded.position > witnesses.position",
-    )
-});
-
-/// Takes note of what was committed, as [`note`] has it.
+/// Takes note of what was committed, as [`of`] has it.
 pub(crate) fn remember(reflected: &mut Reflected, parts: &[LedgerPart<'_>]) {
     for part in parts {
         let Some(last) = part.facts.last().map(|fact| (fact.event.position, fact.event.leaf_hash)) else {
@@ -73,44 +62,35 @@ pub(crate) fn reflected(witnesses: &[Witness]) -> Reflected {
     witnesses.iter().map(last).collect()
 }
 
-/// Notes what a batch was read from, in the batch's transaction.
-pub(crate) async fn note(
-    connection: &mut Connection<'_>,
-    parts: &[LedgerPart<'_>],
-) -> Result<(), sqlx::Error> {
+/// What a batch was read from, to be noted in its transaction.
+pub(crate) fn of(parts: &[LedgerPart<'_>]) -> Vec<Witness> {
     let newest = |part: &LedgerPart<'_>| {
         let (first, last) = (&part.facts.first()?.event, &part.facts.last()?.event);
         let first = (first.position == Position(1)).then_some(first.leaf_hash);
         Some(Witness { tenant: part.tenant.clone(), first, position: last.position, last: last.leaf_hash })
     };
-    let mut rows: Vec<Witness> = Vec::with_capacity(parts.len());
+    let mut witnesses: Vec<Witness> = Vec::with_capacity(parts.len());
     for witness in parts.iter().filter_map(newest) {
-        match rows.last_mut().filter(|row| row.tenant == witness.tenant) {
+        match witnesses.last_mut().filter(|known| known.tenant == witness.tenant) {
             // Parts of a ledger are in order of position.
-            Some(row) => *row = Witness { first: row.first.or(witness.first), ..witness },
-            None => rows.push(witness),
+            Some(known) => *known = Witness { first: known.first.or(witness.first), ..witness },
+            None => witnesses.push(witness),
         }
     }
-    PUT.execute(connection, rows, |values, witness| {
-        values.text(witness.tenant.as_str());
-        values.bytes_or_null(witness.first.as_ref().map(<[u8; 32]>::as_slice));
-        values.integer(place(witness.position.0));
-        values.bytes_or_null(Some(&witness.last));
-    })
-    .await?;
-    Ok(())
+    witnesses
 }
 
 /// All witnesses.
 pub(crate) async fn load_all(connection: &mut Connection<'_>) -> Result<Vec<Witness>, sqlx::Error> {
-    let rows =
-        sql("SELECT tenant_id, first_hash, position, last_hash FROM witnesses").rows(connection).await?;
+    let select = "SELECT tenant_id, first_hash, reflected_position, reflected_hash FROM checkpoints \
+                  WHERE reflected_position IS NOT NULL";
+    let rows = sql(select).rows(connection).await?;
     let read = |row: &Row| {
         Ok(Witness {
             tenant: columns::tenant(row.get("tenant_id")?)?,
             first: row.get::<Option<&[u8]>>("first_hash")?.map(columns::hash).transpose()?,
-            position: columns::position(row.get("position")?)?,
-            last: columns::hash(row.get("last_hash")?)?,
+            position: columns::position(row.get("reflected_position")?)?,
+            last: columns::hash(row.get("reflected_hash")?)?,
         })
     };
     rows.iter().map(read).collect()

@@ -60,9 +60,9 @@ const HOT: [(&str, &str); 26] = [
     ("read models: outcomes known before", "CROSS JOIN outcome_counts"),
     ("read models: fields that versions index", "CROSS JOIN indexed_fields"),
     ("read models: outcomes", "INSERT INTO outcome_counts"),
+    ("read models: checkpoints that begin", "first_hash = coalesce"),
     ("read models: checkpoints", "UPDATE checkpoints"),
-    ("read models: checkpoints that begin", "INSERT INTO checkpoints"),
-    ("read models: witnesses", "INSERT INTO witnesses"),
+    ("read models: checkpoints of new tenants", "INSERT INTO checkpoints"),
 ];
 
 /// A plan that was carried out.

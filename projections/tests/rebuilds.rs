@@ -155,8 +155,9 @@ async fn rows_that_no_ledger_stands_behind_go_and_a_tenant_that_comes_meanwhile_
 
 async fn rows_that_no_ledger_stands_behind_go_and_a_tenant_that_comes_meanwhile_stays(on: On) {
     let mut world = filled(on).await;
-    let gone = "INSERT INTO checkpoints (tenant_id, projection, version, position, previous, status) \
-                SELECT 'initech', projection, version, 1000, 0, 'following' FROM checkpoints WHERE tenant_id = 'acme'; \
+    let gone = "INSERT INTO checkpoints (tenant_id, forms_version, forms_position, submissions_version, submissions_position, \
+                statistics_version, statistics_position, tasks_version, tasks_position) SELECT 'initech', forms_version, 1000, \
+                submissions_version, 1000, statistics_version, 1000, tasks_version, 1000 FROM checkpoints WHERE tenant_id = 'acme'; \
                 INSERT INTO state_counts VALUES ('initech', 'claim', 'submitted', 999)";
     world.tamper(gone).await;
     let (mut tenants, mut came) = (Vec::new(), false);
@@ -205,7 +206,7 @@ async fn a_projector_that_rests_notices_rows_that_went_back(on: On) {
     // What a switch to rows of a moment before leaves behind.
     let earlier = "DELETE FROM submissions WHERE tenant_id = 'acme' AND created_position > 50; \
                    DELETE FROM field_keys WHERE tenant_id = 'acme' AND created_position > 50; \
-                   UPDATE checkpoints SET position = 50 WHERE tenant_id = 'acme' AND projection = 'submissions'";
+                   UPDATE checkpoints SET submissions_position = 50 WHERE tenant_id = 'acme'";
     world.tamper(earlier).await;
     world.run_once().await;
     let position = world.reader("acme").position(ReadModel::Submissions).await.expect("a position");

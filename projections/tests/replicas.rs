@@ -103,7 +103,7 @@ async fn a_replica_of_another_installation_is_neither_asked_nor_touched() {
     tenant_of(&restored, "beta").publish("claim", 1, &[]).await;
     runner(&restored, &before).run_once().await.expect("a run");
     let again = ReadModelPlace::postgres(&mixed.url()).expect("a place");
-    sqlx::query("UPDATE read_models.witnesses SET tenant_id = 'acme' WHERE tenant_id = 'beta'")
+    sqlx::query("UPDATE read_models.checkpoints SET tenant_id = 'acme' WHERE tenant_id = 'beta'")
         .execute(&mut mixed.connect().await)
         .await
         .expect("another tenant's");
@@ -263,7 +263,7 @@ async fn an_answer_is_never_older_than_what_was_waited_for_or_seen_before() {
     assert_eq!(behind, Err(Behind { position: wanted }));
 
     // Rows that went back, as after a rebuild from a ledger that is being caught up with.
-    let back = "SET search_path TO read_models; UPDATE checkpoints SET position = 1";
+    let back = "SET search_path TO read_models; UPDATE checkpoints SET submissions_position = 1";
     sqlx::raw_sql(back).execute(&mut new.1.connect().await).await.expect("set back");
     let error = reader.submissions(&SubmissionQuery::default()).await.expect_err("nobody holds it");
     assert!(matches!(error, QueryError::Behind(Behind { position: Position(1) })), "{error:?}");
@@ -343,7 +343,7 @@ async fn the_readers_role_sees_one_tenant_in_every_table_and_writes_none() {
     runner(&store, &models).run_once().await.expect("a run");
     let mut connection = database.connect().await;
     // Rows of an earlier version, which this one does not write.
-    let earlier = "INSERT INTO read_models.submission_fields SELECT tenant_id, 'claim', '/n', 1, 1, '', 2 FROM read_models.witnesses";
+    let earlier = "INSERT INTO read_models.submission_fields SELECT tenant_id, 'claim', '/n', 1, 1, '', 2 FROM read_models.checkpoints";
     sqlx::raw_sql(earlier).execute(&mut connection).await.expect("rows");
     let tables: Vec<String> = sqlx::query_scalar(
         "SELECT tablename::text FROM pg_tables WHERE schemaname = 'read_models' AND tablename <> 'schema_version'",
@@ -351,7 +351,7 @@ async fn the_readers_role_sees_one_tenant_in_every_table_and_writes_none() {
     .fetch_all(&mut connection)
     .await
     .expect("tables");
-    assert_eq!(tables.len(), 17, "a new table needs its policies: {tables:?}");
+    assert_eq!(tables.len(), 16, "a new table needs its policies: {tables:?}");
     // Where the projector is exempt from policies nothing else tells of one that is missing, or says more than `true`.
     let of_projector = "SELECT format('%s %s %s %s %s', tablename, permissive, cmd, qual, with_check) FROM pg_policies \
         WHERE roles && '{formledger_projector,public}' ORDER BY tablename COLLATE \"C\"";

@@ -258,7 +258,10 @@ async fn a_reader_that_began_before_sees_old_rows_until_it_ends_and_others_are_a
     sqlx::raw_sql(damage).execute(&mut connection).await.expect("damaged");
     let old = table(&mut connection).await;
     sqlx::raw_sql(BEGIN).execute(&mut reading).await.expect("begins");
-    assert_eq!(told(&mut reading, "SELECT position::text FROM checkpoints LIMIT 1").await, ["20"]);
+    assert_eq!(
+        told(&mut reading, "SELECT submissions_position::text FROM checkpoints LIMIT 1").await,
+        ["20"]
+    );
 
     let place = ReadModelPlace::postgres(&database.url()).expect("a URL");
     let (folded, is_folded) = tokio::sync::oneshot::channel();

@@ -6,7 +6,7 @@ use sqlx::postgres::PgDatabaseError;
 
 use super::Projector;
 use crate::batch::LedgerPart;
-use crate::checkpoint::Move;
+use crate::checkpoint::{self, Move};
 use crate::follower::{Contended, Follower};
 use crate::projection::Projection;
 use crate::read_models::ReadModels;
@@ -30,17 +30,29 @@ pub(super) fn is_refusal(error: &sqlx::Error) -> bool {
 }
 
 impl Projector {
+    /// As [`Projector::commit_apart`], unless another process moved checkpoints meanwhile: then the rows that were refused may be there already.
+    pub(super) async fn commit_apart_if_alone(
+        &mut self,
+        parts: &[LedgerPart<'_>],
+        refusal: &sqlx::Error,
+    ) -> Result<Result<(), Contended>, sqlx::Error> {
+        self.forget_failed().await;
+        if self.moved_elsewhere().await? {
+            return Ok(Err(Contended));
+        }
+        self.commit_apart(parts, refusal).await
+    }
+
     /// Commits in smaller and smaller transactions what was refused as a whole.
     ///
     /// What failed is halved, so one refused event among n costs about 2 log n transactions; and each projection stops at a tenant's
     /// first one, so a batch has few of them.
-    pub(super) async fn commit_apart(
+    async fn commit_apart(
         &mut self,
         parts: &[LedgerPart<'_>],
         refusal: &sqlx::Error,
     ) -> Result<Result<(), Contended>, sqlx::Error> {
         tracing::warn!(error = causes(refusal), "a batch of events is refused; looking for the event");
-        self.forget_failed().await;
         // In the order of the ledgers from the end: what comes next is the last one.
         let mut waiting = vec![parts.to_vec()];
         while let Some(parts) = waiting.pop() {
@@ -72,7 +84,6 @@ impl Projector {
                 return Ok(Err(contended));
             }
         });
-        witness::note(&mut models.writer().await?.connection(), parts).await?;
         if self.store.can_lose_history() {
             witness::remember(&mut self.reflected, parts);
         }
@@ -131,10 +142,13 @@ async fn apply<P: Projection>(
 ) -> Result<Result<Vec<Move>, Contended>, sqlx::Error> {
     let mut writer = models.writer().await?;
     let mut transaction = writer.begin_writing().await?;
-    let applied = follower.apply(&mut transaction.connection(), parts).await?;
-    if applied.is_ok() {
+    let mut connection = transaction.connection();
+    let moves = [follower.apply(&mut connection, parts).await?];
+    if !checkpoint::compare_and_set(&mut connection, &moves, &witness::of(parts)).await? {
         // Dropping the transaction rolls it back.
-        transaction.commit().await?;
+        return Ok(Err(Contended));
     }
-    Ok(applied)
+    transaction.commit().await?;
+    let [(_, moves)] = moves;
+    Ok(Ok(moves))
 }

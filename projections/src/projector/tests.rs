@@ -162,7 +162,7 @@ async fn a_read_model_that_is_made_again_does_not_keep_the_others_from_following
     catch_up(&mut site.projector().await).await;
     {
         let mut writer = site.models.writer().await.expect("a writer");
-        let outdated = sql("UPDATE checkpoints SET version = 1 WHERE projection = 'statistics'");
+        let outdated = sql("UPDATE checkpoints SET statistics_version = 1");
         outdated.execute(&mut writer.connection()).await.expect("updates");
     }
 
@@ -217,7 +217,9 @@ async fn rows_that_are_made_again_are_not_read_before_they_say_what_is_asked(sit
     // As an upgrade finds all of them.
     {
         let mut writer = site.models.writer().await.expect("a writer");
-        let outdated = sql("UPDATE checkpoints SET version = 0");
+        let outdated = sql(
+            "UPDATE checkpoints SET forms_version = 0, submissions_version = 0, statistics_version = 0, tasks_version = 0",
+        );
         outdated.execute(&mut writer.connection()).await.expect("updates");
     }
 
@@ -230,11 +232,11 @@ async fn rows_that_are_made_again_are_not_read_before_they_say_what_is_asked(sit
     let none = site.models.reader(&context("globex")).submissions(&all).await.expect("a page");
     assert_eq!((none.items.len(), none.position), (0, Position::START), "a tenant without a ledger");
 
-    // An earlier binary leaves no checkpoint of what it drops; the others are there.
+    // It has made nothing yet; the others have.
     {
         let mut writer = site.models.writer().await.expect("a writer");
-        let gone = sql("DELETE FROM checkpoints WHERE projection = 'submissions'");
-        gone.execute(&mut writer.connection()).await.expect("deletes");
+        let gone = sql("UPDATE checkpoints SET submissions_version = NULL, submissions_position = 0");
+        gone.execute(&mut writer.connection()).await.expect("updates");
     }
     let unread = reader.submissions(&all).await;
     assert!(matches!(unread, Err(QueryError::Behind(_))), "nothing is made yet: {unread:?}");
@@ -248,7 +250,7 @@ async fn rows_that_are_made_again_are_not_read_before_they_say_what_is_asked(sit
     {
         // The others come first, as they do where only submissions are made again.
         let mut writer = site.models.writer().await.expect("a writer");
-        let ahead = sql("UPDATE checkpoints SET position = 10 WHERE projection = 'forms'");
+        let ahead = sql("UPDATE checkpoints SET forms_position = 10");
         ahead.execute(&mut writer.connection()).await.expect("updates");
     }
     let unread = reader.submissions(&by_field("/n")).await;

@@ -8,6 +8,7 @@ use super::{RebuildError, Rebuilding, fold_news};
 use crate::checkpoint;
 use crate::compare::columns_of;
 use crate::database::{Connection, sql};
+use crate::position::ReadModel;
 use crate::schema;
 
 impl Rebuilding {
@@ -16,7 +17,6 @@ impl Rebuilding {
         self.catch_up(Some(tenant)).await?;
         let sides = self.sides;
         let fresh_checkpoints = format!("{}.checkpoints", sides.fresh);
-        let all = self.builds_all();
         let mut transaction = self.live.begin_writing_beside().await?;
         fold_news(&mut self.projector, Some(tenant)).await?;
         let mut connection = transaction.connection();
@@ -27,18 +27,59 @@ impl Rebuilding {
                 checkpoint::position_in(&mut connection, &fresh_checkpoints, tenant, *read_model).await?;
             reached = Some(reached.map_or(fresh, |reached| reached.min(fresh)));
             for table in read_model.tables() {
-                replace_rows(&mut connection, sides, table, "1 = 1", tenant).await?;
+                replace_rows(&mut connection, sides, table, tenant).await?;
             }
-            let own = format!("projection = '{}'", read_model.name());
-            replace_rows(&mut connection, sides, "checkpoints", &own, tenant).await?;
         }
-        // Rows that were not built again still reflect what their witness says.
-        if all {
-            replace_rows(&mut connection, sides, "witnesses", "1 = 1", tenant).await?;
-        }
+        replace_checkpoints(&mut connection, sides, &self.read_models, Some(tenant)).await?;
         transaction.commit().await?;
         Ok(reached.unwrap_or_default())
     }
+}
+
+/// Replaces what checkpoints of one tenant or of all say of these read models; and which ledger their rows were made from, where all were made again: rows that
+/// were not still reflect what stands there.
+pub(super) async fn replace_checkpoints(
+    transaction: &mut Connection<'_>,
+    sides: Sides,
+    read_models: &[ReadModel],
+    only: Option<&TenantId>,
+) -> Result<(), sqlx::Error> {
+    let (live, fresh) = (format!("{}.checkpoints", sides.live), format!("{}.checkpoints AS f", sides.fresh));
+    let columns = |read_model: &ReadModel| {
+        ["version", "position", "error"].map(|column| format!("{}_{column}", read_model.name()))
+    };
+    let mut replaced: Vec<String> = read_models.iter().flat_map(columns).collect();
+    let all = ReadModel::ALL.iter().all(|read_model| read_models.contains(read_model));
+    let unknown = if all {
+        replaced.extend(["reflected_position", "reflected_hash", "first_hash"].map(str::to_owned));
+        format!("DELETE FROM {live} AS l")
+    } else {
+        let nothing = read_models.iter().map(|one| {
+            let name = one.name();
+            format!("{name}_version = NULL, {name}_position = 0, {name}_error = NULL")
+        });
+        format!("UPDATE {live} AS l SET {}", nothing.collect::<Vec<_>>().join(", "))
+    };
+    let known = replaced.iter().map(|column| format!("{column} = f.{column}")).collect::<Vec<_>>().join(", ");
+    let differs = replaced.iter().map(|column| format!("f.{column} IS DISTINCT FROM l.{column}"));
+    let differs = differs.collect::<Vec<_>>().join(" OR ");
+    for statement in [
+        format!(
+            "{unknown} WHERE ($1 IS NULL OR l.tenant_id = $1) AND NOT EXISTS \
+             (SELECT 1 FROM {fresh} WHERE f.tenant_id = l.tenant_id)"
+        ),
+        format!(
+            "INSERT INTO {live} (tenant_id) SELECT f.tenant_id FROM {fresh} WHERE $1 IS NULL OR f.tenant_id = $1 \
+             ON CONFLICT (tenant_id) DO NOTHING"
+        ),
+        format!(
+            "UPDATE {live} AS l SET {known} FROM {fresh} WHERE ($1 IS NULL OR l.tenant_id = $1) \
+             AND f.tenant_id = l.tenant_id AND ({differs})"
+        ),
+    ] {
+        sql(statement).bind(only.map(TenantId::as_str)).execute(transaction).await?;
+    }
+    Ok(())
 }
 
 /// Replaces a tenant's rows in the live table by those in the fresh one.
@@ -46,15 +87,14 @@ async fn replace_rows(
     transaction: &mut Connection<'_>,
     sides: Sides,
     table: &str,
-    filter: &str,
     tenant: &TenantId,
 ) -> Result<(), sqlx::Error> {
     let Sides { live, fresh } = sides;
     let columns = columns_of(transaction, table).await?.join(", ");
-    let delete = format!("DELETE FROM {live}.{table} WHERE {filter} AND tenant_id = $1");
+    let delete = format!("DELETE FROM {live}.{table} WHERE tenant_id = $1");
     sql(delete).bind(tenant.as_str()).execute(transaction).await?;
     let insert = format!(
-        "INSERT INTO {live}.{table} ({columns}) SELECT {columns} FROM {fresh}.{table} WHERE {filter} AND tenant_id = $1"
+        "INSERT INTO {live}.{table} ({columns}) SELECT {columns} FROM {fresh}.{table} WHERE tenant_id = $1"
     );
     sql(insert).bind(tenant.as_str()).execute(transaction).await?;
     Ok(())

@@ -9,10 +9,10 @@ use tokio::time::sleep;
 
 use super::fresh::Sides;
 use super::swap::{self, Exchange};
+use super::switch::replace_checkpoints;
 use super::{Folded, RebuildError, Rebuilding, fold_news};
 use crate::checkpoint::{self, Checkpoint};
 use crate::database::{Connection, sql};
-use crate::position::ReadModel;
 use crate::schema;
 
 /// Bytes of fresh rows that are switched in at once. Other writers wait meanwhile: a second on a quiet machine, ten on one that has seven
@@ -57,7 +57,7 @@ impl Rebuilding {
 
     /// One transaction on the live database.
     pub(super) async fn try_switch_whole(&mut self, folded: &Folded) -> Result<Tried, RebuildError> {
-        let (sides, all) = (self.sides, self.builds_all());
+        let sides = self.sides;
         let mut transaction = self.live.begin_writing_beside().await?;
         fold_news(&mut self.projector, None).await?;
         let mut connection = transaction.connection();
@@ -68,7 +68,7 @@ impl Rebuilding {
             news.push(checkpoint::load_all_in(&mut connection, &fresh_checkpoints, *read_model).await?);
         }
         // Before the tables, which nobody can read from then on in Postgres.
-        replace_notes(&mut connection, sides, &self.read_models, all).await?;
+        replace_checkpoints(&mut connection, sides, &self.read_models, None).await?;
         let switched = match &mut connection {
             Connection::Sqlite(_) | Connection::File(_) => {
                 for table in self.read_models.iter().flat_map(|read_model| read_model.tables()) {
@@ -121,56 +121,11 @@ async fn replace(connection: &mut Connection<'_>, sides: Sides, table: &str) -> 
     Ok(())
 }
 
-/// Whether a checkpoint, or a witness, says the same on both sides: `previous` says what a batch began with, and no more.
-const SAME_CHECKPOINT: &str =
-    "f.version = l.version AND f.position = l.position AND f.error IS NOT DISTINCT FROM l.error";
-const SAME_WITNESS: &str = "f.position = l.position AND f.last_hash = l.last_hash AND f.first_hash IS NOT DISTINCT FROM l.first_hash";
-
-/// Replaces what is noted beside the rows: checkpoints, and witnesses where all read models were made.
-async fn replace_notes(
-    connection: &mut Connection<'_>,
-    sides: Sides,
-    read_models: &[ReadModel],
-    all: bool,
-) -> Result<(), sqlx::Error> {
-    for read_model in read_models {
-        let own = |side: &str| format!("{side}.projection = '{}'", read_model.name());
-        replace_differing(connection, sides, "checkpoints", own, SAME_CHECKPOINT).await?;
-    }
-    // Rows that were not built again still reflect what their witness says.
-    if all {
-        replace_differing(connection, sides, "witnesses", |_| "true".to_owned(), SAME_WITNESS).await?;
-    }
-    Ok(())
-}
-
-/// Replaces rows of which a tenant has one on each side, live `l` and fresh `f`, where they are not the same.
-async fn replace_differing(
-    connection: &mut Connection<'_>,
-    sides: Sides,
-    table: &str,
-    own: impl Fn(&str) -> String,
-    same: &str,
-) -> Result<(), sqlx::Error> {
-    let (live, fresh) = (format!("{}.{table} AS l", sides.live), format!("{}.{table} AS f", sides.fresh));
-    let (own_live, own_fresh) = (own("l"), own("f"));
-    let delete = format!(
-        "DELETE FROM {live} WHERE {own_live} AND NOT EXISTS \
-         (SELECT 1 FROM {fresh} WHERE f.tenant_id = l.tenant_id AND {own_fresh} AND {same})"
-    );
-    sql(delete).execute(connection).await?;
-    let insert = format!(
-        "INSERT INTO {}.{table} SELECT f.* FROM {fresh} WHERE {own_fresh} AND NOT EXISTS \
-         (SELECT 1 FROM {live} WHERE l.tenant_id = f.tenant_id AND {own_live})",
-        sides.live
-    );
-    sql(insert).execute(connection).await.map(drop)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::place::{ReadModelPlace, suffixed};
+    use crate::position::ReadModel;
     use crate::read_models::{ReadModelSettings, ReadModels};
 
     /// What makes a switch of whole tables as quick as it is; SQLite says nothing when two tables are too different for it.

@@ -266,12 +266,12 @@ fn row(entry: TaskEntry, query: &TaskQuery) -> Result<Option<TaskRow>, sqlx::Err
 
 /// What is due at `$1`. Of a tenant that is parked nothing: its rows stay as they are, whatever its submissions do.
 const DUE: &str = "FROM tasks AS t WHERE t.next_at IS NOT NULL AND t.next_at <= $1 AND NOT EXISTS (SELECT 1 FROM checkpoints AS c \
-     WHERE c.tenant_id = t.tenant_id AND c.projection = $2 AND c.version = $3 AND c.status = 'parked')";
+     WHERE c.tenant_id = t.tenant_id AND c.tasks_version = $2 AND c.tasks_error IS NOT NULL)";
 const DUE_COLUMNS: &str = "t.next_at, t.tenant_id, t.submission_id, t.form, t.form_version";
 const DUE_ORDER: &str = "ORDER BY t.next_at, t.tenant_id, t.submission_id";
 
 fn due_statement(text: String, now: DateTime<Utc>) -> Sql<'static> {
-    sql(text).bind(micros(now)).bind(ReadModel::Tasks.name()).bind(ReadModel::Tasks.version())
+    sql(text).bind(micros(now)).bind(ReadModel::Tasks.version())
 }
 
 /// What is due at `now` in all tenants behind `after`, the longest overdue first, at most `limit`.
@@ -284,8 +284,8 @@ pub(crate) async fn due(
     let (due_at, tenant, submission) = after.map_or((i64::MIN, "", Uuid::nil()), |task| {
         (micros(task.due_at), task.tenant.as_str(), task.submission_id.0)
     });
-    let behind = "(t.next_at, t.tenant_id, t.submission_id) > ($4, $5, $6)";
-    let rows = due_statement(format!("SELECT {DUE_COLUMNS} {DUE} AND {behind} {DUE_ORDER} LIMIT $7"), now)
+    let behind = "(t.next_at, t.tenant_id, t.submission_id) > ($3, $4, $5)";
+    let rows = due_statement(format!("SELECT {DUE_COLUMNS} {DUE} AND {behind} {DUE_ORDER} LIMIT $6"), now)
         .bind(due_at)
         .bind(tenant.to_owned())
         .bind(submission)
@@ -305,7 +305,7 @@ pub(crate) async fn any_due(
     if count == 0 {
         return Ok(None);
     }
-    let row = due_statement(format!("SELECT {DUE_COLUMNS} {DUE} {DUE_ORDER} LIMIT 1 OFFSET $4"), now)
+    let row = due_statement(format!("SELECT {DUE_COLUMNS} {DUE} {DUE_ORDER} LIMIT 1 OFFSET $3"), now)
         .bind(i64::from(dice) % count)
         .optional(connection)
         .await?;

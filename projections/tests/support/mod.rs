@@ -99,19 +99,15 @@ impl World {
 
     /// Runs SQL on the read models behind everybody's back.
     pub async fn tamper(&self, script: &str) {
-        self.try_tamper(script).await.expect("tampering");
-    }
-
-    /// The same, which the database may refuse.
-    pub async fn try_tamper(&self, script: &str) -> Result<(), sqlx::Error> {
-        match &self.ground.database {
+        let tampered = match &self.ground.database {
             None => tamper_file(&self.dir.path().join("read-models.db"), script).await,
             Some(database) => {
                 let mut connection = database.connect().await;
                 let script = format!("SET search_path TO read_models; {script}");
                 sqlx::raw_sql(&script).execute(&mut connection).await.map(drop)
             }
-        }
+        };
+        tampered.expect("tampering");
     }
 
     /// Runs SQL on the ledger behind everybody's back.
