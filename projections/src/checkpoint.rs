@@ -30,12 +30,22 @@ pub(crate) struct Move {
     pub(crate) to: Checkpoint,
 }
 
+/// What a batch moves of one projection.
+#[derive(Debug)]
+pub(crate) struct Moved {
+    pub(crate) read_model: ReadModel,
+    pub(crate) moves: Vec<Move>,
+    /// What is not in the tables of counts yet, of tenants that move; empty for nothing.
+    pub(crate) uncounted: Vec<(TenantId, String)>,
+}
+
 /// What a batch does to a tenant's row.
 #[derive(Debug, Default)]
 struct Step<'a> {
     /// By the order of [`ReadModel::ALL`]; `None` for a projection that stays where it is.
     moves: [Option<&'a Move>; ReadModel::ALL.len()],
     witness: Option<&'a Witness>,
+    uncounted: Option<&'a str>,
 }
 
 impl Step<'_> {
@@ -48,13 +58,13 @@ impl Step<'_> {
     }
 }
 
-/// The tenant, where each projection was and is, a position that the rows reflect, and its leaf hash.
-const GO_ON_KINDS: [Kind; 11] =
-    [Text, Integer, Integer, Integer, Integer, Integer, Integer, Integer, Integer, Integer, Bytes];
+/// The tenant, where each projection was and is, a position that the rows reflect, its leaf hash, and what is not counted.
+const GO_ON_KINDS: [Kind; 12] =
+    [Text, Integer, Integer, Integer, Integer, Integer, Integer, Integer, Integer, Integer, Bytes, Text];
 /// The same, the leaf hash of the first event, and why each projection is parked.
-const SET_KINDS: [Kind; 16] = [
-    Text, Integer, Integer, Integer, Integer, Integer, Integer, Integer, Integer, Integer, Bytes, Bytes,
-    Text, Text, Text, Text,
+const SET_KINDS: [Kind; 17] = [
+    Text, Integer, Integer, Integer, Integer, Integer, Integer, Integer, Integer, Integer, Bytes, Text,
+    Bytes, Text, Text, Text, Text,
 ];
 
 /// How rows of tenants whose projections follow go on: most of all moves, with the fewest columns. Each row is found once: Postgres takes half as long for it
@@ -78,16 +88,17 @@ fn update(whole: bool) -> String {
             .to_owned(),
         "reflected_position = CASE WHEN r.column10 > coalesce(reflected_position, 0) THEN r.column10 ELSE reflected_position END"
             .to_owned(),
+        "uncounted = CASE WHEN r.column12 IS NULL THEN uncounted ELSE nullif(r.column12, '') END".to_owned(),
     ];
     if whole {
-        set.push("first_hash = coalesce(first_hash, r.column12)".to_owned());
+        set.push("first_hash = coalesce(first_hash, r.column13)".to_owned());
     }
     let mut conditions = vec!["checkpoints.tenant_id = r.column1".to_owned()];
     for read_model in ReadModel::ALL {
         let (name, version) = (read_model.name(), read_model.version());
         let (from, to) = (2 + 2 * read_model.index(), 3 + 2 * read_model.index());
         set.push(format!("{name}_position = coalesce(r.column{to}, {name}_position)"));
-        let error = if whole { format!("r.column{}", 13 + read_model.index()) } else { "NULL".to_owned() };
+        let error = if whole { format!("r.column{}", 14 + read_model.index()) } else { "NULL".to_owned() };
         set.push(format!("{name}_error = CASE WHEN r.column{to} IS NULL THEN {name}_error ELSE {error} END"));
         let begins = if whole {
             set.push(format!(
@@ -112,20 +123,26 @@ fn bind(values: &mut dyn Values, tenant: &TenantId, step: &Step<'_>) {
     }
     values.integer_or_null(step.witness.map(|witness| place(witness.position.0)));
     values.bytes_or_null(step.witness.map(|witness| witness.last.as_slice()));
+    values.text_or_null(step.uncounted);
 }
 
 /// Moves checkpoints of some projections, and notes what the rows reflect of the ledgers that any of them moves in; answers whether every one of them was
 /// where it was expected. When not, roll back.
 pub(crate) async fn compare_and_set(
     connection: &mut Connection<'_>,
-    moves: &[(ReadModel, Vec<Move>)],
+    moved: &[Moved],
     witnesses: &[Witness],
 ) -> Result<bool, sqlx::Error> {
     // Ordered, so that rows are written along the key.
     let mut steps: BTreeMap<&TenantId, Step<'_>> = BTreeMap::new();
-    for (read_model, moves) in moves {
+    for Moved { read_model, moves, .. } in moved {
         for moved in moves {
             steps.entry(&moved.tenant).or_default().moves[read_model.index()] = Some(moved);
+        }
+    }
+    for (tenant, uncounted) in moved.iter().flat_map(|moved| &moved.uncounted) {
+        if let Some(step) = steps.get_mut(tenant) {
+            step.uncounted = Some(uncounted);
         }
     }
     for witness in witnesses {

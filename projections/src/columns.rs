@@ -23,7 +23,7 @@ pub(crate) struct Damaged {
 }
 
 impl Damaged {
-    fn new(column: &'static str, found: impl ToString) -> Self {
+    pub(crate) fn new(column: &'static str, found: impl ToString) -> Self {
         Self { column, found: found.to_string() }
     }
 }

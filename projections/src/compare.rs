@@ -12,6 +12,7 @@ use crate::place::ReadModelPlace;
 use crate::pool::ReadPool;
 use crate::position::ReadModel;
 use crate::read_models::ReadModelSettings;
+use crate::statistics;
 
 /// The most differences told per table and side.
 pub const ROW_DIFFERENCES_MAX: u32 = 1000;
@@ -125,8 +126,9 @@ fn rows<'q>(
 ) -> Sql<'q> {
     let row = columns.iter().map(|column| dialect.quoted(column)).collect::<Vec<_>>().join(" || ', ' || ");
     let by_bytes = dialect.by_bytes();
+    let rows = statistics::counted(dialect, table, "($1 IS NULL OR tenant_id = $1)");
     sql(format!(
-        "SELECT tenant_id, ({row}){by_bytes} AS shown FROM {table} \
+        "SELECT tenant_id, ({row}){by_bytes} AS shown FROM {rows} \
          WHERE {filter} AND ($1 IS NULL OR tenant_id = $1) ORDER BY 1, 2"
     ))
     .bind(tenant.map(TenantId::as_str))

@@ -61,6 +61,24 @@ impl Dialect {
         }
     }
 
+    /// A table expression of the items of an array in a JSON object, in the column `item.value`; of NULL there are none.
+    pub(crate) fn json_items_of(self, object: &str, member: &str) -> String {
+        match self {
+            Self::Sqlite => format!("json_each({object}, '$.{member}') AS item"),
+            Self::Postgres => format!("json_array_elements({object}::json -> '{member}') AS item(value)"),
+        }
+    }
+
+    /// One of the items of such an array, which is an array itself, as what a column of that kind holds.
+    pub(crate) fn json_at(self, index: usize, kind: Kind) -> String {
+        match (self, kind) {
+            (Self::Sqlite, _) => format!("json_extract(item.value, '$[{index}]')"),
+            (Self::Postgres, Kind::Flag) => format!("(item.value ->> {index})::boolean"),
+            (Self::Postgres, Kind::Integer) => format!("(item.value ->> {index})::bigint"),
+            (Self::Postgres, _) => format!("(item.value ->> {index}) COLLATE \"C\""),
+        }
+    }
+
     /// `LIKE`, ASCII letters in either case. Texts are compared by their bytes, so Postgres folds ASCII only too.
     pub(crate) fn like(self) -> &'static str {
         match self {

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use formledger_domain::{Position, TenantId};
 
 use crate::batch::LedgerPart;
-use crate::checkpoint::{self, Checkpoint, Move, Totals};
+use crate::checkpoint::{self, Checkpoint, Move, Moved, Totals};
 use crate::database::Connection;
 use crate::position::{Applied, ReadModel};
 use crate::projection::{Projection, Said, Slice};
@@ -99,10 +99,10 @@ impl<P: Projection> Follower<P> {
         connection: &mut Connection<'_>,
         moves: Vec<Move>,
     ) -> Result<Result<Vec<Move>, Contended>, sqlx::Error> {
-        let moves = [(P::READ_MODEL, moves)];
-        let moved = checkpoint::compare_and_set(connection, &moves, &[]).await?;
-        let [(_, moves)] = moves;
-        Ok(if moved { Ok(moves) } else { Err(Contended) })
+        let moved = [Moved { read_model: P::READ_MODEL, moves, uncounted: Vec::new() }];
+        let done = checkpoint::compare_and_set(connection, &moved, &[]).await?;
+        let [Moved { moves, .. }] = moved;
+        Ok(if done { Ok(moves) } else { Err(Contended) })
     }
 
     /// Whether a ledger that is followed ends before its checkpoint.
@@ -143,7 +143,7 @@ impl<P: Projection> Follower<P> {
         &mut self,
         connection: &mut Connection<'_>,
         parts: &[LedgerPart<'_>],
-    ) -> Result<(ReadModel, Vec<Move>), sqlx::Error> {
+    ) -> Result<Moved, sqlx::Error> {
         let mut slices = Vec::new();
         let mut moves = Vec::new();
         for part in parts {
@@ -159,7 +159,7 @@ impl<P: Projection> Follower<P> {
             let Some(moved) = moves.iter_mut().find(|moved| moved.tenant == stop.tenant) else { continue };
             moved.to = Checkpoint { position: before(stop.position), parked: Some(stop.error) };
         }
-        Ok((P::READ_MODEL, moves))
+        Ok(Moved { read_model: P::READ_MODEL, moves, uncounted: self.projection.take_uncounted() })
     }
 
     /// Takes over what was committed.

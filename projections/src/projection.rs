@@ -81,6 +81,11 @@ pub(crate) trait Projection: Default + Send {
         slices: &[Slice<'_>],
     ) -> impl Future<Output = Result<Vec<Stop>, sqlx::Error>> + Send;
 
+    /// What the last [`Projection::apply`] has counted and not written to tables, by tenant; it stands in the tenant's checkpoint as long.
+    fn take_uncounted(&mut self) -> Vec<(TenantId, String)> {
+        Vec::new()
+    }
+
     /// Drops everything remembered of the tables, because they may differ from it now.
     fn forget(&mut self);
 }

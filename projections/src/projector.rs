@@ -275,9 +275,9 @@ impl Projector {
         let mut writer = self.read_models.writer().await?;
         let mut transaction = writer.begin_writing().await?;
         let mut connection = transaction.connection();
-        let mut moves = Vec::with_capacity(ReadModel::ALL.len());
-        each!(self.followers, follower => moves.push(follower.apply(&mut connection, parts).await?));
-        if !checkpoint::compare_and_set(&mut connection, &moves, &witness::of(parts)).await? {
+        let mut moved = Vec::with_capacity(ReadModel::ALL.len());
+        each!(self.followers, follower => moved.push(follower.apply(&mut connection, parts).await?));
+        if !checkpoint::compare_and_set(&mut connection, &moved, &witness::of(parts)).await? {
             // Dropping the transaction rolls it back.
             return Ok(Err(Contended));
         }
@@ -286,7 +286,7 @@ impl Projector {
             witness::remember(&mut self.reflected, parts);
         }
         let applied = self.read_models.applied();
-        let mut moves = moves.into_iter().map(|(_, moves)| moves);
+        let mut moves = moved.into_iter().map(|moved| moved.moves);
         each!(self.followers, follower => follower.settle(moves.next().unwrap_or_default(), applied));
         applied.announce();
         Ok(Ok(()))

@@ -4,6 +4,7 @@
 mod stays;
 #[cfg(test)]
 mod tests;
+mod uncounted;
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -20,11 +21,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::columns::{self, KEY_BYTES_MAX};
-use crate::database::Kind::{Flag, Integer, Text};
+use crate::database::Kind::Text;
 use crate::database::{Connection, ManyRows, Row, Values, sql};
 use crate::position::ReadModel;
 use crate::projection::{Projection, Said, Slice, Stop};
 use stays::Stays;
+use uncounted::{Counts, Uncounted};
+
+pub(crate) use uncounted::counted;
 
 pub use stays::{EndedStays, OpenStays, SinceDay, StateTime};
 
@@ -39,10 +43,11 @@ pub const DAYS_MAX: u32 = 400;
 static DRAFT: SubmissionState = SubmissionState::DRAFT;
 /// The sequence of the event that makes a submission.
 const FIRST: Sequence = Sequence(1);
-/// Forms whose known outcome values are remembered, and how many values in all, of 512 bytes at the most and some dozen as a rule; at a limit all are
-/// forgotten and read again, those of a batch at once.
+/// Forms whose known outcome values are remembered, and how many values in all, of 512 bytes at the most and some dozen as a rule; and tenants of whom it is
+/// remembered what is not counted, as much as a checkpoint holds of each. At a limit all are forgotten and read again, those of a batch at once.
 const FORMS_REMEMBERED_MAX: usize = 100_000;
 const VALUES_REMEMBERED_MAX: usize = 500_000;
+const TENANTS_REMEMBERED_MAX: usize = 100_000;
 
 /// Counts of one tenant.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -95,9 +100,14 @@ pub struct OutcomeCount {
     pub count: u64,
 }
 
-/// Keeps `state_counts`, `day_counts`, `outcome_counts` and, for times, `open_stays` with its counts and `ended_stay_counts`.
+/// Keeps `state_counts`, `day_counts`, `outcome_counts` and, for times, `open_stays` with its counts and `ended_stay_counts`. What a batch adds to the first
+/// three gathers in the tenant's checkpoint, a row that moves anyway (docs/adr/0014), until it is too much for that.
 #[derive(Debug, Default)]
 pub(crate) struct StatisticsProjection {
+    /// What is not in the tables, as it stands in the checkpoints.
+    uncounted: HashMap<TenantId, Uncounted>,
+    /// Of the last batch.
+    changed: Vec<(TenantId, String)>,
     /// The values that are counted apart, as they stand in the table.
     apart: HashMap<(TenantId, FormId), ValuesByRule>,
     /// How many values that are.
@@ -152,11 +162,17 @@ impl Projection for StatisticsProjection {
         connection: &mut Connection<'_>,
         slices: &[Slice<'_>],
     ) -> Result<Vec<Stop>, sqlx::Error> {
+        self.recall_uncounted(connection, slices).await?;
         self.recall_apart(connection, slices).await?;
         let mut added = Added { stays: Stays::load(connection, slices).await?, ..Added::default() };
         let stops = slices.iter().filter_map(|slice| self.count(slice, &mut added).err()).collect();
-        added.write(connection).await?;
+        self.gather(&mut added).write(connection).await?;
+        added.stays.write(connection).await?;
         Ok(stops)
+    }
+
+    fn take_uncounted(&mut self) -> Vec<(TenantId, String)> {
+        std::mem::take(&mut self.changed)
     }
 
     fn forget(&mut self) {
@@ -165,15 +181,63 @@ impl Projection for StatisticsProjection {
 }
 
 impl StatisticsProjection {
+    /// Reads what is not counted of those tenants of the slices that memory does not hold.
+    async fn recall_uncounted(
+        &mut self,
+        connection: &mut Connection<'_>,
+        slices: &[Slice<'_>],
+    ) -> Result<(), sqlx::Error> {
+        let is_full = self.uncounted.len() >= TENANTS_REMEMBERED_MAX
+            || self.apart.len() >= FORMS_REMEMBERED_MAX
+            || self.values >= VALUES_REMEMBERED_MAX;
+        if is_full {
+            self.forget();
+        }
+        let unknown = |slice: &&Slice<'_>| !self.uncounted.contains_key(slice.tenant);
+        let unknown: Vec<&TenantId> = slices.iter().filter(unknown).map(|slice| slice.tenant).collect();
+        let found = uncounted::load(connection, &unknown).await?;
+        self.uncounted.extend(unknown.into_iter().map(|tenant| (tenant.clone(), Uncounted::default())));
+        self.uncounted.extend(found);
+        Ok(())
+    }
+
+    /// Adds what a batch counted to what is not in the tables; answers what is to be written there, of tenants with more than their checkpoint takes.
+    fn gather(&mut self, added: &mut Added<'_>) -> Counts {
+        let mut touched = BTreeSet::new();
+        for ((tenant, form, state), count) in std::mem::take(&mut added.states) {
+            touched.insert(tenant);
+            self.uncounted.entry(tenant.clone()).or_default().state(form, state, count);
+        }
+        for ((tenant, form, day), count) in std::mem::take(&mut added.days) {
+            touched.insert(tenant);
+            self.uncounted.entry(tenant.clone()).or_default().day(form, day, count);
+        }
+        for ((tenant, form, _), Evaluations { said, count }) in std::mem::take(&mut added.evaluations) {
+            touched.insert(tenant);
+            let uncounted = self.uncounted.entry(tenant.clone()).or_default();
+            for (rule, matched, value) in said {
+                uncounted.outcome(form, &rule, matched, value, count);
+            }
+        }
+        let mut counts = Counts::default();
+        self.changed.clear();
+        for tenant in touched {
+            let Some(uncounted) = self.uncounted.get_mut(tenant) else { continue };
+            let text = uncounted.text().unwrap_or_else(|| {
+                counts.take(tenant, std::mem::take(uncounted));
+                String::new()
+            });
+            self.changed.push((tenant.clone(), text));
+        }
+        counts
+    }
+
     /// Reads which values are counted apart for those forms of the slices that memory does not hold.
     async fn recall_apart(
         &mut self,
         connection: &mut Connection<'_>,
         slices: &[Slice<'_>],
     ) -> Result<(), sqlx::Error> {
-        if self.apart.len() >= FORMS_REMEMBERED_MAX || self.values >= VALUES_REMEMBERED_MAX {
-            self.forget();
-        }
         let mut unknown = BTreeSet::new();
         for Slice { tenant, facts } in slices {
             for fact in *facts {
@@ -191,12 +255,16 @@ impl StatisticsProjection {
         let rows = LOAD_APART
             .fetch(connection, asked, |values, (tenant, form)| bind_key(values, tenant, form))
             .await?;
-        self.apart.extend(unknown.into_iter().map(|form| (form, ValuesByRule::new())));
-        self.values += rows.len();
+        for (tenant, form) in unknown {
+            let uncounted = self.uncounted.get(&tenant);
+            let values = uncounted.map(|uncounted| uncounted.values_apart(&form)).unwrap_or_default();
+            self.values += count_values(&values);
+            self.apart.insert((tenant, form), values);
+        }
         for row in rows {
             let form = (columns::tenant(row.get("tenant_id")?)?, columns::form(row.get("form")?)?);
             let values = self.apart.entry(form).or_default();
-            values.entry(row.get("rule")?).or_default().insert(row.get("value")?);
+            self.values += usize::from(values.entry(row.get("rule")?).or_default().insert(row.get("value")?));
         }
         Ok(())
     }
@@ -314,82 +382,12 @@ impl<'a> Added<'a> {
     fn state(&mut self, tenant: &'a TenantId, form: &'a FormId, state: &'a str, count: i64) {
         *self.states.entry((tenant, form, state)).or_default() += count;
     }
-
-    async fn write(self, connection: &mut Connection<'_>) -> Result<(), sqlx::Error> {
-        // A state that a submission passed through within one batch adds 0: the row is there then whatever the batches were.
-        let states: Vec<_> = self.states.into_iter().collect();
-        ADD_STATES
-            .execute(connection, states, |values, ((tenant, form, state), count)| {
-                bind_key(values, tenant, form);
-                values.text(state);
-                values.integer(*count);
-            })
-            .await?;
-        let days: Vec<_> = self.days.into_iter().collect();
-        ADD_DAYS
-            .execute(connection, days, |values, ((tenant, form, day), count)| {
-                bind_key(values, tenant, form);
-                values.text(&day.to_string());
-                values.integer(*count);
-            })
-            .await?;
-        let outcomes: Vec<_> = outcome_counts(self.evaluations).into_iter().collect();
-        ADD_OUTCOMES
-            .execute(connection, outcomes, |values, ((tenant, form, rule, matched, value), count)| {
-                bind_key(values, tenant, form);
-                values.text(rule);
-                values.flag(*matched);
-                values.text(value);
-                values.integer(*count);
-            })
-            .await?;
-        self.stays.write(connection).await
-    }
-}
-
-/// A row of `outcome_counts` without its count: tenant, form, rule, matched, value.
-type OutcomeKey<'a> = (&'a TenantId, &'a FormId, String, bool, &'a str);
-
-fn outcome_counts<'a>(
-    evaluations: HashMap<(&'a TenantId, &'a FormId, &'a str), Evaluations<'a>, RandomState>,
-) -> BTreeMap<OutcomeKey<'a>, i64> {
-    let mut counts = BTreeMap::new();
-    for ((tenant, form, _), Evaluations { said, count }) in evaluations {
-        for (rule, matched, value) in said {
-            *counts.entry((tenant, form, rule, matched, value)).or_default() += count;
-        }
-    }
-    counts
 }
 
 fn bind_key(values: &mut dyn Values, tenant: &TenantId, form: &FormId) {
     values.text(tenant.as_str());
     values.text(form.as_str());
 }
-
-static ADD_STATES: LazyLock<ManyRows> = LazyLock::new(|| {
-    ManyRows::insert(
-        "INSERT INTO state_counts (tenant_id, form, state, count)",
-        &[Text, Text, Text, Integer],
-        "ON CONFLICT (tenant_id, form, state) DO UPDATE SET count = state_counts.count + excluded.count",
-    )
-});
-
-static ADD_DAYS: LazyLock<ManyRows> = LazyLock::new(|| {
-    ManyRows::insert(
-        "INSERT INTO day_counts (tenant_id, form, day, count)",
-        &[Text, Text, Text, Integer],
-        "ON CONFLICT (tenant_id, form, day) DO UPDATE SET count = day_counts.count + excluded.count",
-    )
-});
-
-static ADD_OUTCOMES: LazyLock<ManyRows> = LazyLock::new(|| {
-    ManyRows::insert(
-        "INSERT INTO outcome_counts (tenant_id, form, rule, matched, value, count)",
-        &[Text, Text, Text, Flag, Text, Integer],
-        "ON CONFLICT (tenant_id, form, rule, matched, value) DO UPDATE SET count = outcome_counts.count + excluded.count",
-    )
-});
 
 /// The values of each rule that are counted apart.
 static LOAD_APART: LazyLock<ManyRows> = LazyLock::new(|| {
@@ -406,25 +404,27 @@ pub(crate) async fn read(
     tenant: &TenantId,
     form: Option<&FormId>,
 ) -> Result<Statistics, sqlx::Error> {
-    let ask = |select: &'static str| sql(select).bind(tenant.as_str()).bind(form.map(FormId::as_str));
-    let states = ask("SELECT form, state, count FROM state_counts \
-         WHERE tenant_id = $1 AND ($2 IS NULL OR form = $2) AND count <> 0 ORDER BY form, state")
-    .rows(snapshot)
-    .await?;
-    let days =
-        ask("SELECT form, day, count FROM day_counts WHERE tenant_id = $1 AND ($2 IS NULL OR form = $2) \
-         AND day IN (SELECT DISTINCT day FROM day_counts WHERE tenant_id = $1 AND ($2 IS NULL OR form = $2) \
-                     ORDER BY day DESC LIMIT $3) \
-         ORDER BY day DESC, form")
-        .bind(i64::from(DAYS_MAX))
-        .rows(snapshot)
-        .await?;
+    let dialect = snapshot.dialect();
+    let ask = |table: &str, select: &str| {
+        let rows = counted(dialect, table, "tenant_id = $1 AND ($2 IS NULL OR form = $2)");
+        sql(format!("WITH counted AS (SELECT * FROM {rows}) {select}"))
+            .bind(tenant.as_str())
+            .bind(form.map(FormId::as_str))
+    };
+    let states =
+        ask("state_counts", "SELECT form, state, count FROM counted WHERE count <> 0 ORDER BY form, state");
+    let states = states.rows(snapshot).await?;
+    let days = ask(
+        "day_counts",
+        "SELECT form, day, count FROM counted WHERE day IN (SELECT DISTINCT day FROM counted ORDER BY day DESC LIMIT $3) \
+         ORDER BY day DESC, form",
+    );
+    let days = days.bind(i64::from(DAYS_MAX)).rows(snapshot).await?;
     let outcomes = ask(
-        "SELECT form, rule, matched, value, count FROM outcome_counts \
-         WHERE tenant_id = $1 AND ($2 IS NULL OR form = $2) ORDER BY form, rule, matched DESC, count DESC, value",
-    )
-    .rows(snapshot)
-    .await?;
+        "outcome_counts",
+        "SELECT form, rule, matched, value, count FROM counted ORDER BY form, rule, matched DESC, count DESC, value",
+    );
+    let outcomes = outcomes.rows(snapshot).await?;
     Ok(Statistics {
         states: states.iter().map(StateCount::from_row).collect::<Result<_, _>>()?,
         days: days.iter().map(DayCount::from_row).collect::<Result<_, _>>()?,

@@ -8,7 +8,7 @@ use formledger_domain::{Position, TenantId};
 use formledger_store::LedgerHead;
 use serde::Serialize;
 
-use crate::checkpoint::{self, Checkpoint, Move};
+use crate::checkpoint::{self, Checkpoint, Move, Moved};
 use crate::columns::{micros, place};
 use crate::database::{Connection, OwnConnection, sql};
 use crate::position::ReadModel;
@@ -136,7 +136,8 @@ pub(crate) async fn skip(writer: &mut OwnConnection, skip: &Skip) -> Result<(), 
         from: *position,
         to: Checkpoint { position: skip.position, parked: None },
     };
-    checkpoint::compare_and_set(&mut connection, &[(skip.read_model, vec![moved])], &[]).await?;
+    let moved = Moved { read_model: skip.read_model, moves: vec![moved], uncounted: Vec::new() };
+    checkpoint::compare_and_set(&mut connection, &[moved], &[]).await?;
     transaction.commit().await?;
     Ok(())
 }
@@ -196,7 +197,7 @@ async fn drop_other_version(
     transaction.commit().await
 }
 
-/// Empties a read model's tables of these tenants' rows.
+/// Empties a read model's tables of these tenants' rows, and drops what was not counted there yet.
 pub(crate) async fn drop_rows(
     connection: &mut Connection<'_>,
     read_model: ReadModel,
@@ -204,10 +205,15 @@ pub(crate) async fn drop_rows(
 ) -> Result<(), sqlx::Error> {
     let (items, by_bytes) = (connection.dialect().json_items("$1"), connection.dialect().by_bytes());
     let tenants = serde_json::to_string(tenants).expect("slugs are JSON");
+    let of_tenants = format!("WHERE tenant_id IN (SELECT item.value{by_bytes} FROM {items})");
     for table in read_model.tables() {
-        let delete =
-            format!("DELETE FROM {table} WHERE tenant_id IN (SELECT item.value{by_bytes} FROM {items})");
+        let delete = format!("DELETE FROM {table} {of_tenants}");
         sql(delete).bind(tenants.as_str()).execute(connection).await?;
+    }
+    if read_model == ReadModel::Statistics {
+        let forget =
+            format!("UPDATE checkpoints SET uncounted = NULL {of_tenants} AND uncounted IS NOT NULL");
+        sql(forget).bind(tenants.as_str()).execute(connection).await?;
     }
     Ok(())
 }

@@ -130,7 +130,9 @@ async fn a_rebuild_that_is_interrupted_before_it_switches_leaves_the_live_rows_a
 
 async fn only_the_read_models_that_are_named_are_replaced(on: On) {
     let world = filled(on).await;
-    world.tamper("UPDATE submissions SET submitter = 'nobody'; UPDATE state_counts SET count = 1000").await;
+    let damage = "UPDATE submissions SET submitter = 'nobody'; \
+                  INSERT INTO state_counts SELECT tenant_id, 'claim', 'submitted', 1000 FROM checkpoints";
+    world.tamper(damage).await;
     let request = RebuildRequest { read_models: vec![ReadModel::Statistics], tenant: None };
     world.rebuild(request).await;
     for tenant in ["acme", "globex"] {

@@ -342,8 +342,12 @@ async fn the_readers_role_sees_one_tenant_in_every_table_and_writes_none() {
     }
     runner(&store, &models).run_once().await.expect("a run");
     let mut connection = database.connect().await;
-    // Rows of an earlier version, which this one does not write.
-    let earlier = "INSERT INTO read_models.submission_fields SELECT tenant_id, 'claim', '/n', 1, 1, '', 2 FROM read_models.checkpoints";
+    // Rows of an earlier version, which this one does not write, and counts, which it would write later.
+    let earlier = "SET search_path TO read_models; \
+        INSERT INTO submission_fields SELECT tenant_id, 'claim', '/n', 1, 1, '', 2 FROM checkpoints; \
+        INSERT INTO state_counts SELECT tenant_id, 'claim', 'review', 1 FROM checkpoints; \
+        INSERT INTO day_counts SELECT tenant_id, 'claim', '2026-01-31', 1 FROM checkpoints; \
+        INSERT INTO outcome_counts SELECT tenant_id, 'claim', 'big', true, '', 1 FROM checkpoints; RESET search_path";
     sqlx::raw_sql(earlier).execute(&mut connection).await.expect("rows");
     let tables: Vec<String> = sqlx::query_scalar(
         "SELECT tablename::text FROM pg_tables WHERE schemaname = 'read_models' AND tablename <> 'schema_version'",

@@ -86,7 +86,7 @@ async fn rows_that_were_changed_removed_or_added_are_found_and_named(on: On) {
         .tamper(
             "UPDATE submissions SET state = 'approved' WHERE tenant_id = 'acme' AND created_position = 6;
              DELETE FROM tasks WHERE tenant_id = 'acme' AND opened_position = 5;
-             UPDATE state_counts SET count = 99 WHERE tenant_id = 'globex';
+             INSERT INTO state_counts (tenant_id, form, state, count) VALUES ('globex', 'claim', 'submitted', 99);
              INSERT INTO day_counts (tenant_id, form, day, count) VALUES ('acme', 'claim', '1999-12-31', 7)",
         )
         .await;

@@ -17,6 +17,7 @@ CREATE TABLE checkpoints (
     reflected_position   bigint,
     reflected_hash       bytea,
     first_hash           bytea,
+    uncounted            text COLLATE "C",
     forms_error          text COLLATE "C",
     submissions_error    text COLLATE "C",
     statistics_error     text COLLATE "C",
@@ -43,13 +44,16 @@ COMMENT ON COLUMN checkpoints.reflected_position IS
 COMMENT ON COLUMN checkpoints.first_hash IS
     'RFC 6962 leaf hash of the ledger''s first event, 32 bytes; NULL for rows that an earlier binary began.';
 
+COMMENT ON COLUMN checkpoints.uncounted IS
+    'What is to be added to state_counts, day_counts and outcome_counts, JSON: arrays of their columns behind the tenant; NULL for nothing.';
+
 INSERT INTO checkpoints
 SELECT c.tenant_id,
        max(version) FILTER (WHERE projection = 'forms'), coalesce(max(c.position) FILTER (WHERE projection = 'forms'), 0),
        max(version) FILTER (WHERE projection = 'submissions'), coalesce(max(c.position) FILTER (WHERE projection = 'submissions'), 0),
        max(version) FILTER (WHERE projection = 'statistics'), coalesce(max(c.position) FILTER (WHERE projection = 'statistics'), 0),
        max(version) FILTER (WHERE projection = 'tasks'), coalesce(max(c.position) FILTER (WHERE projection = 'tasks'), 0),
-       w.position, w.last_hash, w.first_hash,
+       w.position, w.last_hash, w.first_hash, NULL,
        max(error) FILTER (WHERE projection = 'forms'), max(error) FILTER (WHERE projection = 'submissions'),
        max(error) FILTER (WHERE projection = 'statistics'), max(error) FILTER (WHERE projection = 'tasks')
 FROM earlier_checkpoints AS c LEFT JOIN witnesses AS w USING (tenant_id)

@@ -20,6 +20,8 @@ CREATE TABLE checkpoints (
     reflected_position   INTEGER,
     reflected_hash       BLOB,
     first_hash           BLOB,
+    -- What is to be added to state_counts, day_counts and outcome_counts, JSON: arrays of their columns behind the tenant; NULL for nothing.
+    uncounted            TEXT,
     -- Why a projection is parked before an event that cannot be applied; NULL while it follows.
     forms_error          TEXT,
     submissions_error    TEXT,
@@ -38,7 +40,7 @@ SELECT c.tenant_id,
        max(version) FILTER (WHERE projection = 'submissions'), coalesce(max(c.position) FILTER (WHERE projection = 'submissions'), 0),
        max(version) FILTER (WHERE projection = 'statistics'), coalesce(max(c.position) FILTER (WHERE projection = 'statistics'), 0),
        max(version) FILTER (WHERE projection = 'tasks'), coalesce(max(c.position) FILTER (WHERE projection = 'tasks'), 0),
-       w.position, w.last_hash, w.first_hash,
+       w.position, w.last_hash, w.first_hash, NULL,
        max(error) FILTER (WHERE projection = 'forms'), max(error) FILTER (WHERE projection = 'submissions'),
        max(error) FILTER (WHERE projection = 'statistics'), max(error) FILTER (WHERE projection = 'tasks')
 FROM earlier_checkpoints AS c LEFT JOIN witnesses AS w USING (tenant_id)

@@ -22,7 +22,12 @@ fn seen(position: u64) -> Witness {
 
 /// Moves some projections and commits, where all were where they were expected.
 async fn set(site: &Site, moves: &[(ReadModel, Move)], seen: &[Witness]) -> bool {
-    let moves: Vec<_> = moves.iter().map(|(read_model, moved)| (*read_model, vec![moved.clone()])).collect();
+    let moved = |(read_model, moved): &(ReadModel, Move)| Moved {
+        read_model: *read_model,
+        moves: vec![moved.clone()],
+        uncounted: Vec::new(),
+    };
+    let moves: Vec<_> = moves.iter().map(moved).collect();
     let mut writer = site.models.writer().await.expect("a writer");
     let mut transaction = writer.begin_writing().await.expect("begins");
     let done = compare_and_set(&mut transaction.connection(), &moves, seen).await.expect("runs");

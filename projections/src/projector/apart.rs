@@ -6,7 +6,7 @@ use sqlx::postgres::PgDatabaseError;
 
 use super::Projector;
 use crate::batch::LedgerPart;
-use crate::checkpoint::{self, Move};
+use crate::checkpoint::{self, Move, Moved};
 use crate::follower::{Contended, Follower};
 use crate::projection::Projection;
 use crate::read_models::ReadModels;
@@ -143,12 +143,12 @@ async fn apply<P: Projection>(
     let mut writer = models.writer().await?;
     let mut transaction = writer.begin_writing().await?;
     let mut connection = transaction.connection();
-    let moves = [follower.apply(&mut connection, parts).await?];
-    if !checkpoint::compare_and_set(&mut connection, &moves, &witness::of(parts)).await? {
+    let moved = [follower.apply(&mut connection, parts).await?];
+    if !checkpoint::compare_and_set(&mut connection, &moved, &witness::of(parts)).await? {
         // Dropping the transaction rolls it back.
         return Ok(Err(Contended));
     }
     transaction.commit().await?;
-    let [(_, moves)] = moves;
+    let [Moved { moves, .. }] = moved;
     Ok(Ok(moves))
 }

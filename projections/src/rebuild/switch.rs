@@ -49,6 +49,9 @@ pub(super) async fn replace_checkpoints(
         ["version", "position", "error"].map(|column| format!("{}_{column}", read_model.name()))
     };
     let mut replaced: Vec<String> = read_models.iter().flat_map(columns).collect();
+    if read_models.contains(&ReadModel::Statistics) {
+        replaced.push("uncounted".to_owned());
+    }
     let all = ReadModel::ALL.iter().all(|read_model| read_models.contains(read_model));
     let unknown = if all {
         replaced.extend(["reflected_position", "reflected_hash", "first_hash"].map(str::to_owned));
@@ -56,7 +59,8 @@ pub(super) async fn replace_checkpoints(
     } else {
         let nothing = read_models.iter().map(|one| {
             let name = one.name();
-            format!("{name}_version = NULL, {name}_position = 0, {name}_error = NULL")
+            let uncounted = if *one == ReadModel::Statistics { ", uncounted = NULL" } else { "" };
+            format!("{name}_version = NULL, {name}_position = 0, {name}_error = NULL{uncounted}")
         });
         format!("UPDATE {live} AS l SET {}", nothing.collect::<Vec<_>>().join(", "))
     };

@@ -10,8 +10,9 @@ use serde_json::{Map, Value};
 
 use super::{SHADOW_DIFFERENCES_TOLD_MAX, ShadowDifference};
 use crate::compare::columns_of;
-use crate::database::{Cell, Connection, Row, Sql, sql};
+use crate::database::{Cell, Connection, Dialect, Row, Sql, sql};
 use crate::position::ReadModel;
+use crate::statistics;
 use crate::submissions::described_field_key;
 
 /// Characters of a text that a difference shows; longer ones are cut.
@@ -48,7 +49,8 @@ pub(super) async fn compare(
     for name in read_model.tables() {
         let table = Table::read(shadow, read_model, name).await?;
         let before = compared.told.len();
-        let (live_rows, shadow_rows) = (table.rows(tenant), table.rows(tenant));
+        let (live_rows, shadow_rows) =
+            (table.rows(live.dialect(), tenant), table.rows(shadow.dialect(), tenant));
         let mut sides = (live_rows.stream(live)?, shadow_rows.stream(shadow)?);
         let (mut one, mut other) = (next(&mut sides.0).await?, next(&mut sides.1).await?);
         loop {
@@ -100,10 +102,10 @@ impl Table {
     }
 
     /// Its rows in the order of the key: texts by their bytes in both databases, as the migrations declare the columns.
-    fn rows<'q>(&self, tenant: &'q TenantId) -> Sql<'q> {
+    fn rows<'q>(&self, dialect: Dialect, tenant: &'q TenantId) -> Sql<'q> {
         let (columns, key) = (self.columns.join(", "), self.columns[..self.key_columns].join(", "));
-        sql(format!("SELECT {columns} FROM {} WHERE tenant_id = $1 ORDER BY {key}", self.name))
-            .bind(tenant.as_str())
+        let rows = statistics::counted(dialect, self.name, "tenant_id = $1");
+        sql(format!("SELECT {columns} FROM {rows} WHERE tenant_id = $1 ORDER BY {key}")).bind(tenant.as_str())
     }
 
     fn order(&self, live: &[Cell], shadow: &[Cell]) -> Ordering {

@@ -4,8 +4,11 @@ use formledger_domain::Position;
 use formledger_store::LedgerRange;
 use serde_json::json;
 
+use super::uncounted::UNCOUNTED_BYTES_MAX;
 use super::*;
 use crate::batch::Batch;
+use crate::checkpoint::{self, Checkpoint, Move, Moved};
+use crate::database::Dialect;
 use crate::projector::tests::Site;
 use crate::witness::Reflected;
 
@@ -19,6 +22,101 @@ async fn apply(site: &Site, projection: &mut StatisticsProjection, after: u64, u
     let mut writer = site.models.writer().await.expect("a connection");
     let stops = projection.apply(&mut writer.connection(), &slices).await.expect("applies");
     assert!(stops.is_empty(), "{stops:?}");
+    let to = Checkpoint { position: Position(up_to), parked: None };
+    let moved = Moved {
+        read_model: ReadModel::Statistics,
+        moves: vec![Move { tenant, from: Position(after), to }],
+        uncounted: projection.take_uncounted(),
+    };
+    let moved = checkpoint::compare_and_set(&mut writer.connection(), &[moved], &[]).await.expect("moves");
+    assert!(moved);
+}
+
+/// How many rows the tables have, and how many bytes of the checkpoint are not counted there.
+async fn kept(site: &Site) -> (i64, i64) {
+    let mut writer = site.models.writer().await.expect("a connection");
+    let rows = sql("SELECT count(*) FROM outcome_counts").one(&mut writer.connection()).await;
+    let bytes = "SELECT CAST(coalesce(max(length(uncounted)), 0) AS bigint) FROM checkpoints";
+    let bytes = sql(bytes).one(&mut writer.connection()).await;
+    (rows.expect("a row").value().expect("a count"), bytes.expect("a row").value().expect("a count"))
+}
+
+async fn counts_gather_in_the_checkpoint_until_they_are_too_many(site: Site) {
+    let tenant: TenantId = "acme".parse().expect("a slug");
+    let texts = ["plain", "\"quoted\" \\ {\"json\": [1]}", "ünï💥\u{0}\u{1}\n", ""];
+    for text in texts {
+        site.evaluate("acme", json!({"says": {"matched": true, "value": text}, "big": {"matched": false}}))
+            .await;
+    }
+    let mut projection = StatisticsProjection::default();
+    apply(&site, &mut projection, 0, 2).await;
+    // Another process goes on.
+    projection = StatisticsProjection::default();
+    apply(&site, &mut projection, 2, 4).await;
+    let (rows, bytes) = kept(&site).await;
+    assert_eq!(rows, 0);
+    assert!((1..UNCOUNTED_BYTES_MAX as i64).contains(&bytes), "{bytes}");
+    let outcomes = async || {
+        let mut writer = site.models.writer().await.expect("a connection");
+        read(&mut writer.connection(), &tenant, None).await.expect("counts").outcomes
+    };
+    let says = |outcomes: &[OutcomeCount]| -> BTreeMap<Option<String>, u64> {
+        let said = outcomes.iter().filter(|outcome| outcome.rule == "says");
+        said.map(|outcome| (outcome.value.as_ref().map(|value| value.as_str().to_owned()), outcome.count))
+            .collect()
+    };
+    let told = outcomes().await;
+    assert_eq!(told.iter().find(|outcome| outcome.rule == "big").expect("counted").count, 4);
+    let expected = texts.map(|text| (Some(serde_json::to_string(text).expect("JSON")), 1));
+    assert_eq!(says(&told), expected.into_iter().collect());
+
+    // All at once what a checkpoint does not take.
+    for n in 0..OUTCOME_VALUES_MAX {
+        site.evaluate("acme", json!({"says": {"matched": true, "value": format!("{n:040}")}})).await;
+    }
+    site.evaluate("acme", json!({"says": {"matched": true, "value": "plain"}})).await;
+    let end = 4 + OUTCOME_VALUES_MAX as u64;
+    apply(&site, &mut projection, 4, end).await;
+    let (rows, bytes) = kept(&site).await;
+    assert_eq!((rows, bytes), (1 + OUTCOME_VALUES_MAX as i64 + 1, 0));
+    // What is known in both places goes on in the checkpoint.
+    projection = StatisticsProjection::default();
+    apply(&site, &mut projection, end, end + 1).await;
+    assert!(kept(&site).await.1 > 0);
+    let told = says(&outcomes().await);
+    assert_eq!(told.len(), OUTCOME_VALUES_MAX + 1);
+    assert_eq!(told[&Some("\"plain\"".to_owned())], 2);
+    assert_eq!(told[&None], 4, "as many as the first ones took");
+    assert_eq!(told.values().sum::<u64>(), end + 1);
+}
+
+#[tokio::test]
+async fn counts_gather_in_the_checkpoint_until_they_are_too_many_in_a_file() {
+    counts_gather_in_the_checkpoint_until_they_are_too_many(Site::on_sqlite().await).await;
+}
+
+#[tokio::test]
+async fn counts_gather_in_the_checkpoint_until_they_are_too_many_in_postgres() {
+    counts_gather_in_the_checkpoint_until_they_are_too_many(Site::on_postgres().await).await;
+}
+
+/// A tenant's counts are found by its key in both places, however many tenants there are.
+#[tokio::test]
+async fn sqlite_looks_at_one_tenants_counts() {
+    let site = Site::on_sqlite().await;
+    let mut writer = site.models.writer().await.expect("a connection");
+    for (table, ..) in uncounted::COUNTED {
+        for filter in ["tenant_id = $1", "tenant_id = $1 AND ($2 IS NULL OR form = $2)"] {
+            let rows = counted(Dialect::Sqlite, table, filter);
+            let explain = sql(format!("EXPLAIN QUERY PLAN SELECT * FROM {rows}")).bind("acme").bind("claim");
+            let plan = explain.rows(&mut writer.connection()).await.expect("a plan");
+            let steps: Vec<String> = plan.iter().map(|step| step.get("detail").expect("a step")).collect();
+            for searched in [table, "checkpoints"] {
+                let found = |step: &String| step.starts_with(&format!("SEARCH {searched} "));
+                assert!(steps.iter().any(found), "{searched} in {steps:?}");
+            }
+        }
+    }
 }
 
 async fn what_is_forgotten_at_the_limit_is_read_again(site: Site) {
