@@ -35,8 +35,17 @@ pub(crate) struct Move {
 pub(crate) struct Moved {
     pub(crate) read_model: ReadModel,
     pub(crate) moves: Vec<Move>,
-    /// What is not in the tables of counts yet, of tenants that move; empty for nothing.
-    pub(crate) uncounted: Vec<(TenantId, String)>,
+    /// Of tenants that move.
+    pub(crate) recounts: Vec<Recount>,
+}
+
+/// What changes in what is not in the tables of counts, compared and set as a checkpoint is: it may stand elsewhere after a rebuild, at the same position.
+/// Empty texts are nothing.
+#[derive(Debug, Clone)]
+pub(crate) struct Recount {
+    pub(crate) tenant: TenantId,
+    pub(crate) from: String,
+    pub(crate) to: String,
 }
 
 /// What a batch does to a tenant's row.
@@ -45,7 +54,7 @@ struct Step<'a> {
     /// By the order of [`ReadModel::ALL`]; `None` for a projection that stays where it is.
     moves: [Option<&'a Move>; ReadModel::ALL.len()],
     witness: Option<&'a Witness>,
-    uncounted: Option<&'a str>,
+    recount: Option<&'a Recount>,
 }
 
 impl Step<'_> {
@@ -58,12 +67,13 @@ impl Step<'_> {
     }
 }
 
-/// The tenant, where each projection was and is, a position that the rows reflect, its leaf hash, and what is not counted.
-const GO_ON_KINDS: [Kind; 12] =
-    [Text, Integer, Integer, Integer, Integer, Integer, Integer, Integer, Integer, Integer, Bytes, Text];
+/// The tenant, where each projection was and is, a position that the rows reflect, its leaf hash, and what is not counted, now and before.
+const GO_ON_KINDS: [Kind; 13] = [
+    Text, Integer, Integer, Integer, Integer, Integer, Integer, Integer, Integer, Integer, Bytes, Text, Text,
+];
 /// The same, the leaf hash of the first event, and why each projection is parked.
-const SET_KINDS: [Kind; 17] = [
-    Text, Integer, Integer, Integer, Integer, Integer, Integer, Integer, Integer, Integer, Bytes, Text,
+const SET_KINDS: [Kind; 18] = [
+    Text, Integer, Integer, Integer, Integer, Integer, Integer, Integer, Integer, Integer, Bytes, Text, Text,
     Bytes, Text, Text, Text, Text,
 ];
 
@@ -91,14 +101,17 @@ fn update(whole: bool) -> String {
         "uncounted = CASE WHEN r.column12 IS NULL THEN uncounted ELSE nullif(r.column12, '') END".to_owned(),
     ];
     if whole {
-        set.push("first_hash = coalesce(first_hash, r.column13)".to_owned());
+        set.push("first_hash = coalesce(first_hash, r.column14)".to_owned());
     }
-    let mut conditions = vec!["checkpoints.tenant_id = r.column1".to_owned()];
+    let mut conditions = vec![
+        "checkpoints.tenant_id = r.column1".to_owned(),
+        "(r.column12 IS NULL OR coalesce(uncounted, '') = r.column13)".to_owned(),
+    ];
     for read_model in ReadModel::ALL {
         let (name, version) = (read_model.name(), read_model.version());
         let (from, to) = (2 + 2 * read_model.index(), 3 + 2 * read_model.index());
         set.push(format!("{name}_position = coalesce(r.column{to}, {name}_position)"));
-        let error = if whole { format!("r.column{}", 14 + read_model.index()) } else { "NULL".to_owned() };
+        let error = if whole { format!("r.column{}", 15 + read_model.index()) } else { "NULL".to_owned() };
         set.push(format!("{name}_error = CASE WHEN r.column{to} IS NULL THEN {name}_error ELSE {error} END"));
         let begins = if whole {
             set.push(format!(
@@ -123,7 +136,8 @@ fn bind(values: &mut dyn Values, tenant: &TenantId, step: &Step<'_>) {
     }
     values.integer_or_null(step.witness.map(|witness| place(witness.position.0)));
     values.bytes_or_null(step.witness.map(|witness| witness.last.as_slice()));
-    values.text_or_null(step.uncounted);
+    values.text_or_null(step.recount.map(|recount| &*recount.to));
+    values.text_or_null(step.recount.map(|recount| &*recount.from));
 }
 
 /// Moves checkpoints of some projections, and notes what the rows reflect of the ledgers that any of them moves in; answers whether every one of them was
@@ -140,9 +154,9 @@ pub(crate) async fn compare_and_set(
             steps.entry(&moved.tenant).or_default().moves[read_model.index()] = Some(moved);
         }
     }
-    for (tenant, uncounted) in moved.iter().flat_map(|moved| &moved.uncounted) {
-        if let Some(step) = steps.get_mut(tenant) {
-            step.uncounted = Some(uncounted);
+    for recount in moved.iter().flat_map(|moved| &moved.recounts) {
+        if let Some(step) = steps.get_mut(&recount.tenant) {
+            step.recount = Some(recount);
         }
     }
     for witness in witnesses {

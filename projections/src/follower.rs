@@ -99,7 +99,7 @@ impl<P: Projection> Follower<P> {
         connection: &mut Connection<'_>,
         moves: Vec<Move>,
     ) -> Result<Result<Vec<Move>, Contended>, sqlx::Error> {
-        let moved = [Moved { read_model: P::READ_MODEL, moves, uncounted: Vec::new() }];
+        let moved = [Moved { read_model: P::READ_MODEL, moves, recounts: Vec::new() }];
         let done = checkpoint::compare_and_set(connection, &moved, &[]).await?;
         let [Moved { moves, .. }] = moved;
         Ok(if done { Ok(moves) } else { Err(Contended) })
@@ -159,7 +159,7 @@ impl<P: Projection> Follower<P> {
             let Some(moved) = moves.iter_mut().find(|moved| moved.tenant == stop.tenant) else { continue };
             moved.to = Checkpoint { position: before(stop.position), parked: Some(stop.error) };
         }
-        Ok(Moved { read_model: P::READ_MODEL, moves, uncounted: self.projection.take_uncounted() })
+        Ok(Moved { read_model: P::READ_MODEL, moves, recounts: self.projection.take_recounts() })
     }
 
     /// Takes over what was committed.

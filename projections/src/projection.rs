@@ -8,6 +8,7 @@ use formledger_domain::{
 };
 use formledger_store::RecordedEvent;
 
+use crate::checkpoint::Recount;
 use crate::database::Connection;
 use crate::position::ReadModel;
 
@@ -81,8 +82,8 @@ pub(crate) trait Projection: Default + Send {
         slices: &[Slice<'_>],
     ) -> impl Future<Output = Result<Vec<Stop>, sqlx::Error>> + Send;
 
-    /// What the last [`Projection::apply`] has counted and not written to tables, by tenant; it stands in the tenant's checkpoint as long.
-    fn take_uncounted(&mut self) -> Vec<(TenantId, String)> {
+    /// What the last [`Projection::apply`] has counted and not written to tables; it is to stand in the tenants' checkpoints as long.
+    fn take_recounts(&mut self) -> Vec<Recount> {
         Vec::new()
     }
 

@@ -20,6 +20,7 @@ use formledger_store::RecordedEvent;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::checkpoint::Recount;
 use crate::columns::{self, KEY_BYTES_MAX};
 use crate::database::Kind::Text;
 use crate::database::{Connection, ManyRows, Row, Values, sql};
@@ -107,7 +108,7 @@ pub(crate) struct StatisticsProjection {
     /// What is not in the tables, as it stands in the checkpoints.
     uncounted: HashMap<TenantId, Uncounted>,
     /// Of the last batch.
-    changed: Vec<(TenantId, String)>,
+    recounts: Vec<Recount>,
     /// The values that are counted apart, as they stand in the table.
     apart: HashMap<(TenantId, FormId), ValuesByRule>,
     /// How many values that are.
@@ -171,8 +172,8 @@ impl Projection for StatisticsProjection {
         Ok(stops)
     }
 
-    fn take_uncounted(&mut self) -> Vec<(TenantId, String)> {
-        std::mem::take(&mut self.changed)
+    fn take_recounts(&mut self) -> Vec<Recount> {
+        std::mem::take(&mut self.recounts)
     }
 
     fn forget(&mut self) {
@@ -220,14 +221,11 @@ impl StatisticsProjection {
             }
         }
         let mut counts = Counts::default();
-        self.changed.clear();
+        self.recounts.clear();
         for tenant in touched {
             let Some(uncounted) = self.uncounted.get_mut(tenant) else { continue };
-            let text = uncounted.text().unwrap_or_else(|| {
-                counts.take(tenant, std::mem::take(uncounted));
-                String::new()
-            });
-            self.changed.push((tenant.clone(), text));
+            let (from, to) = uncounted.stand(tenant, &mut counts);
+            self.recounts.push(Recount { tenant: tenant.clone(), from, to });
         }
         counts
     }

@@ -136,7 +136,7 @@ pub(crate) async fn skip(writer: &mut OwnConnection, skip: &Skip) -> Result<(), 
         from: *position,
         to: Checkpoint { position: skip.position, parked: None },
     };
-    let moved = Moved { read_model: skip.read_model, moves: vec![moved], uncounted: Vec::new() };
+    let moved = Moved { read_model: skip.read_model, moves: vec![moved], recounts: Vec::new() };
     checkpoint::compare_and_set(&mut connection, &[moved], &[]).await?;
     transaction.commit().await?;
     Ok(())

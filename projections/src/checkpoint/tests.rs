@@ -25,7 +25,7 @@ async fn set(site: &Site, moves: &[(ReadModel, Move)], seen: &[Witness]) -> bool
     let moved = |(read_model, moved): &(ReadModel, Move)| Moved {
         read_model: *read_model,
         moves: vec![moved.clone()],
-        uncounted: Vec::new(),
+        recounts: Vec::new(),
     };
     let moves: Vec<_> = moves.iter().map(moved).collect();
     let mut writer = site.models.writer().await.expect("a writer");

@@ -26,7 +26,7 @@ async fn apply(site: &Site, projection: &mut StatisticsProjection, after: u64, u
     let moved = Moved {
         read_model: ReadModel::Statistics,
         moves: vec![Move { tenant, from: Position(after), to }],
-        uncounted: projection.take_uncounted(),
+        recounts: projection.take_recounts(),
     };
     let moved = checkpoint::compare_and_set(&mut writer.connection(), &[moved], &[]).await.expect("moves");
     assert!(moved);

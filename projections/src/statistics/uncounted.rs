@@ -23,6 +23,8 @@ pub(super) struct Uncounted {
     states: BTreeMap<(FormId, String), i64>,
     days: BTreeMap<(FormId, NaiveDate), i64>,
     outcomes: BTreeMap<(FormId, String, bool, String), i64>,
+    /// What the checkpoint holds of it.
+    standing: String,
 }
 
 /// The same as JSON.
@@ -58,8 +60,15 @@ impl Uncounted {
         values
     }
 
-    /// As a checkpoint holds it; `None` where that is too much.
-    pub(super) fn text(&self) -> Option<String> {
+    fn is_empty(&self) -> bool {
+        self.states.is_empty() && self.days.is_empty() && self.outcomes.is_empty()
+    }
+
+    /// As a checkpoint holds it; empty for nothing.
+    fn text(&self) -> String {
+        if self.is_empty() {
+            return String::new();
+        }
         let stored = Stored {
             states: self
                 .states
@@ -73,14 +82,24 @@ impl Uncounted {
                 })
                 .collect(),
         };
-        let text = serde_json::to_string(&stored).expect("texts and numbers are JSON");
-        (text.len() <= UNCOUNTED_BYTES_MAX).then_some(text)
+        serde_json::to_string(&stored).expect("texts and numbers are JSON")
     }
 
-    fn read(text: &str) -> Result<Self, Damaged> {
+    /// Brings what stands in the checkpoint to what is gathered now; answers what stood there and what does. What is more than a checkpoint takes is moved to
+    /// `counts` first.
+    pub(super) fn stand(&mut self, tenant: &TenantId, counts: &mut Counts) -> (String, String) {
+        let mut text = self.text();
+        if text.len() > UNCOUNTED_BYTES_MAX {
+            counts.take(tenant, self);
+            text.clear();
+        }
+        (std::mem::replace(&mut self.standing, text.clone()), text)
+    }
+
+    fn read(text: String) -> Result<Self, Damaged> {
         let stored: Stored<String> =
-            serde_json::from_str(text).map_err(|error| Damaged::new("uncounted", error))?;
-        let mut uncounted = Self::default();
+            serde_json::from_str(&text).map_err(|error| Damaged::new("uncounted", error))?;
+        let mut uncounted = Self { standing: text, ..Self::default() };
         for (form, state, count) in stored.states {
             uncounted.state(&columns::form(&form)?, &state, count);
         }
@@ -116,8 +135,10 @@ pub(super) struct Counts {
 
 impl Counts {
     /// Takes over what was gathered of a tenant, of one after the other in their order.
-    pub(super) fn take(&mut self, tenant: &TenantId, uncounted: Uncounted) {
-        let Uncounted { states, days, outcomes } = uncounted;
+    fn take(&mut self, tenant: &TenantId, uncounted: &mut Uncounted) {
+        let Uncounted { states, days, outcomes, .. } = uncounted;
+        let (states, days, outcomes) =
+            (std::mem::take(states), std::mem::take(days), std::mem::take(outcomes));
         self.states.extend(states.into_iter().map(|(key, count)| (tenant.clone(), key, count)));
         self.days.extend(days.into_iter().map(|(key, count)| (tenant.clone(), key, count)));
         self.outcomes.extend(outcomes.into_iter().map(|(key, count)| (tenant.clone(), key, count)));
