@@ -19,7 +19,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::attachments::{self, AttachmentStore};
 use crate::audit::{self, AuditLog};
-use crate::auth::{Authenticator, Keys};
+use crate::auth::{self, Authenticator};
 use crate::begun::Begun;
 use crate::catalogue::Catalogue;
 use crate::config::{ConfigError, Settings, Storage};
@@ -161,7 +161,7 @@ impl App {
     /// [`StartError`]; nothing is left running then.
     pub async fn build(settings: Settings) -> Result<Self, StartError> {
         recorder();
-        let authenticator = Authenticator::new(Keys::load(&settings.auth)?);
+        let authenticator = Authenticator::new(&settings.auth)?;
         let (listener, address) = listen(settings.listen).await?;
         let store = open_ledger(&settings.storage, settings.append_batch_max).await?;
         if let Err(error) = remove_stale_shadows(&settings.storage.data) {
@@ -173,7 +173,7 @@ impl App {
         let replicas = open_replicas(&store, &own, &settings.replicas, false).await?;
         let read_models = Replicas::new(own, replicas);
         if settings.auth.has_weak_secret() {
-            tracing::warn!("the secret has fewer than 32 bytes, so tokens could be forged by trying");
+            tracing::warn!("a secret has fewer than 32 bytes, so tokens could be forged by trying");
         }
         let (stop, stopping) = watch::channel(false);
         let shadows = Shadows::new(&settings.storage.data);
@@ -227,6 +227,7 @@ impl App {
     pub async fn run(self, until: impl Future<Output = ()>) {
         let Self { api, listener, stop, .. } = self;
         let upkeep = tokio::spawn(keep_metrics(Arc::clone(&api)));
+        let keys = tokio::spawn(auth::follow_keys(Arc::clone(&api)));
         let (end_projecting, projecting_ends) = oneshot::channel::<()>();
         let projector = tokio::spawn(project(Arc::clone(&api), projecting_ends));
         let timer = tokio::spawn(timers::run(Arc::clone(&api)));
@@ -251,6 +252,7 @@ impl App {
         api.moments.close();
         api.replays.stop(api.settings.limits.drain_timeout).await;
         upkeep.abort();
+        keys.abort();
         // It heard that the application stops; what it has begun is recorded before the ledger is closed.
         if let Err(error) = timer.await {
             tracing::error!(%error, "the timer did not end well");

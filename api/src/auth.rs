@@ -3,6 +3,7 @@
 
 mod keys;
 mod secret;
+mod trust;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,15 +13,17 @@ use formledger_domain::{Actor, ApiKey, ApiKeyId, FormId, TenantContext, TenantId
 use http::header::{AUTHORIZATION, HeaderName};
 use sha2::{Digest, Sha256};
 
-pub use keys::{Keys, mint};
+pub use keys::mint;
 use secret::SentKey;
 pub use secret::make as make_api_key;
+pub use trust::follow as follow_keys;
+use trust::{Trust, Trusted};
 
 use crate::app::Api;
-use crate::bounded::BoundedMap;
+use crate::config::{AuthSettings, ConfigError};
 use crate::error::ApiError;
 use crate::head::Head;
-use crate::limits::{TOKEN_CLOCK_LEEWAY, VERIFIED_TOKENS_MAX};
+use crate::limits::TOKEN_CLOCK_LEEWAY;
 
 /// Roles that the product knows; tenants may use others in workflows.
 pub mod role {
@@ -157,14 +160,21 @@ fn missing(roles: &[&str]) -> ApiError {
 
 /// Checks credentials, and remembers the good ones: a signature costs more than everything else before the ledger.
 pub struct Authenticator {
-    keys: Keys,
-    verified: BoundedMap<[u8; 32], Verified>,
+    trust: Trust,
 }
 
 impl Authenticator {
-    /// Trusts `keys`.
-    pub fn new(keys: Keys) -> Self {
-        Self { keys, verified: BoundedMap::new(VERIFIED_TOKENS_MAX) }
+    /// Trusts the keys that the settings name.
+    ///
+    /// # Errors
+    /// When they name none, or a key set that cannot be read.
+    pub fn new(settings: &AuthSettings) -> Result<Self, ConfigError> {
+        Ok(Self { trust: Trust::new(settings)? })
+    }
+
+    /// Reads the file of the key set again, and says in the log what came of it, also where it is the same as before.
+    pub async fn read_keys_again(&self) {
+        self.trust.read_again(true).await;
     }
 
     /// The caller behind a request.
@@ -193,9 +203,10 @@ impl Authenticator {
 
     fn by_token(&self, head: &Head, token: &str) -> Result<Caller, ApiError> {
         let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        let verified = match self.verified.get(&digest) {
+        let trusted = self.trust.now();
+        let verified = match trusted.verified.get(&digest) {
             Some(verified) => verified,
-            None => self.verify(token, digest)?,
+            None => verify(&trusted, token, digest)?,
         };
         let Verified { tenant, actor, authenticated_at, expires } = verified;
         let context = context(head, tenant, actor);
@@ -205,19 +216,19 @@ impl Authenticator {
         let granted = Arc::clone(&context.actor.roles);
         Ok(Caller { context, expires, authenticated_at, api_key: None, forms: None, granted })
     }
+}
 
-    fn verify(&self, token: &str, digest: [u8; 32]) -> Result<Verified, ApiError> {
-        let claims = self.keys.check(token).ok_or(INVALID)?;
-        let verified = Verified {
-            tenant: claims.tenant.parse().map_err(|_| INVALID)?,
-            actor: Actor { subject: claims.sub.into(), roles: claims.roles.into() },
-            // A token that was renewed without asking the person says when they were asked; one that does not was made when they were.
-            authenticated_at: claims.auth_time.or(claims.iat).and_then(moment),
-            expires: expiry(claims.exp),
-        };
-        self.verified.insert(digest, verified.clone());
-        Ok(verified)
-    }
+fn verify(trusted: &Trusted, token: &str, digest: [u8; 32]) -> Result<Verified, ApiError> {
+    let claims = trusted.keys.check(token).ok_or(INVALID)?;
+    let verified = Verified {
+        tenant: claims.tenant.parse().map_err(|_| INVALID)?,
+        actor: Actor { subject: claims.sub.into(), roles: claims.roles.into() },
+        // A token that was renewed without asking the person says when they were asked; one that does not was made when they were.
+        authenticated_at: claims.auth_time.or(claims.iat).and_then(moment),
+        expires: expiry(claims.exp),
+    };
+    trusted.verified.insert(digest, verified.clone());
+    Ok(verified)
 }
 
 const MISSING: ApiError =

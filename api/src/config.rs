@@ -69,7 +69,10 @@ pub struct ServeArgs {
     /// Secret that signs and checks HS256 tokens
     #[arg(long, env = "FORMLEDGER_JWT_SECRET", hide_env_values = true)]
     pub jwt_secret: Option<String>,
-    /// File with a JSON Web Key Set that checks RS256 and EdDSA tokens
+    /// Secret from before, whose tokens are accepted still and which signs none; empty for none
+    #[arg(long, env = "FORMLEDGER_JWT_SECRET_PREVIOUS", hide_env_values = true)]
+    pub jwt_secret_previous: Option<String>,
+    /// File with a JSON Web Key Set that checks RS256 and EdDSA tokens; read again when it changes, and at SIGHUP
     #[arg(long, env = "FORMLEDGER_JWKS")]
     pub jwks: Option<String>,
     /// Accept only tokens whose `aud` names this audience
@@ -228,6 +231,8 @@ pub struct ConfigError(pub String);
 pub struct AuthSettings {
     /// Checks and mints HS256 tokens.
     pub jwt_secret: Option<String>,
+    /// Checks HS256 tokens that were signed before it was replaced.
+    pub jwt_secret_previous: Option<String>,
     /// Path of a JSON Web Key Set.
     pub jwks: Option<PathBuf>,
     /// The audience that tokens must name.
@@ -238,7 +243,8 @@ impl AuthSettings {
     /// Whether tokens could be forged by trying secrets. They are taken all the same, because a secret that an identity provider chose
     /// cannot be changed here; the application warns.
     pub fn has_weak_secret(&self) -> bool {
-        self.jwt_secret.as_ref().is_some_and(|secret| secret.len() < SECRET_BYTES_ADVISED)
+        let secrets = [&self.jwt_secret, &self.jwt_secret_previous];
+        secrets.into_iter().flatten().any(|secret| secret.len() < SECRET_BYTES_ADVISED)
     }
 }
 
@@ -292,6 +298,7 @@ impl ServeArgs {
             possible_standbys: self.storage.possible_standbys()?,
             auth: AuthSettings {
                 jwt_secret: secret(self.jwt_secret.as_deref())?,
+                jwt_secret_previous: self.previous_secret()?,
                 jwks: self.jwks.as_deref().map(jwks_file).transpose()?,
                 jwt_audience: self.jwt_audience.clone(),
             },
@@ -305,6 +312,16 @@ impl ServeArgs {
             },
             moments: MomentSettings::with_bytes(self.past_bytes_max, self.past_disk_reserve_bytes),
         })
+    }
+
+    /// An empty one is none: so a deployment can always name the variable, and fill it while a secret is replaced.
+    fn previous_secret(&self) -> Result<Option<String>, ConfigError> {
+        let previous = self.jwt_secret_previous.as_ref().filter(|secret| !secret.is_empty());
+        if previous.is_some() && self.jwt_secret.is_none() {
+            let what = "`--jwt-secret-previous` is the secret before `--jwt-secret`; give that as well, or only that";
+            return Err(ConfigError(what.to_owned()));
+        }
+        Ok(previous.cloned())
     }
 }
 
@@ -401,6 +418,21 @@ mod tests {
         let error = serve(&["--jwks", "https://issuer.example/keys"]).expect_err("a URL");
         assert!(error.to_string().contains("fetch it and give its path"));
         assert_eq!(serve(&["--jwks", "keys.json"]).expect("a file").auth.jwks, Some("keys.json".into()));
+    }
+
+    #[test]
+    fn a_previous_secret_is_beside_a_secret_and_an_empty_one_is_none() {
+        let auth = |arguments: &[&str]| serve(arguments).map(|settings| settings.auth);
+        let both = auth(&["--jwt-secret", "new", "--jwt-secret-previous", "old"]).expect("two secrets");
+        assert_eq!(
+            (both.jwt_secret.as_deref(), both.jwt_secret_previous.as_deref()),
+            (Some("new"), Some("old"))
+        );
+        let none = auth(&["--jwt-secret", "new", "--jwt-secret-previous", ""]).expect("one secret");
+        assert_eq!(none.jwt_secret_previous, None);
+        let error =
+            auth(&["--jwt-secret-previous", "old", "--jwks", "keys.json"]).expect_err("before which?");
+        assert!(error.to_string().contains("`--jwt-secret`"), "{error}");
     }
 
     #[test]

@@ -118,6 +118,8 @@ pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 pub const REQUEST_ID_BYTES_MAX: usize = 128;
 /// Verified tokens that are remembered; at the limit the older half is forgotten and verified again.
 pub const VERIFIED_TOKENS_MAX: usize = 100_000;
+/// How often the file of a key set is looked at: so much later, at the most, a key that was put in or taken out is one or none.
+pub const JWKS_INTERVAL: Duration = Duration::from_secs(2);
 /// How far a token's `exp` and `nbf` may be off because clocks differ.
 pub const TOKEN_CLOCK_LEEWAY: Duration = Duration::from_secs(formledger_domain::CLOCK_LEEWAY_SECONDS as u64);
 /// Forms of all tenants of which it is remembered what takes submissions, and as many older versions; at the limit the half that was not used for

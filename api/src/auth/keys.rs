@@ -1,7 +1,6 @@
 //! The keys that tokens are checked with, and the one that mints them.
 //! Called by `auth` and by `formledger token`. A key fixes its algorithm: a token's header never chooses how it is checked.
 
-use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine;
@@ -52,31 +51,30 @@ struct Key {
 
 /// All keys that are trusted.
 pub struct Keys {
-    secret: Option<Key>,
+    /// The one that signs first, then the one before it.
+    secrets: Vec<Key>,
     public: Vec<(Algorithm, Option<String>, Key)>,
 }
 
 impl Keys {
-    /// Reads the keys that the settings name.
+    /// The keys that the settings name; `jwks` is what the file of the key set says, where they name one.
     ///
     /// # Errors
-    /// When none is named, or a key set cannot be read.
-    pub fn load(settings: &AuthSettings) -> Result<Self, ConfigError> {
+    /// When none is named, or the key set cannot be understood.
+    pub fn new(settings: &AuthSettings, jwks: Option<&str>) -> Result<Self, ConfigError> {
         let audience = settings.jwt_audience.as_deref();
-        let secret = settings
-            .jwt_secret
-            .as_ref()
-            .map(|secret| Key::new(DecodingKey::from_secret(secret.as_bytes()), Algorithm::HS256, audience));
-        let public = match &settings.jwks {
-            Some(path) => read_jwks(path, audience)?,
-            None => Vec::new(),
+        let secret = |secret: &String| {
+            Key::new(DecodingKey::from_secret(secret.as_bytes()), Algorithm::HS256, audience)
         };
-        if secret.is_none() && public.is_empty() {
+        let secrets = [&settings.jwt_secret, &settings.jwt_secret_previous];
+        let secrets: Vec<Key> = secrets.into_iter().flatten().map(secret).collect();
+        let public = jwks.map(|text| read_jwks(text, audience)).transpose()?.unwrap_or_default();
+        if secrets.is_empty() && public.is_empty() {
             return Err(ConfigError(
                 "give `--jwt-secret` or `--jwks`, so that tokens can be checked".to_owned(),
             ));
         }
-        Ok(Self { secret, public })
+        Ok(Self { secrets, public })
     }
 
     /// Checks signature, expiry and shape; `None` when anything about the token is not right.
@@ -85,16 +83,16 @@ impl Keys {
         if names_extensions(token) {
             return None;
         }
-        let key = self.find(header.alg, header.kid.as_deref())?;
-        let data = jsonwebtoken::decode::<Claims>(token, &key.decoding, &key.validation).ok()?;
-        is_subject(&data.claims.sub).then_some(data.claims)
+        let claims = if header.alg == Algorithm::HS256 {
+            self.secrets.iter().find_map(|key| key.claims(token))?
+        } else {
+            self.find(header.alg, header.kid.as_deref())?.claims(token)?
+        };
+        is_subject(&claims.sub).then_some(claims)
     }
 
-    /// The key for an algorithm and key id. Without a key id the only key of that algorithm is meant, when there is only one.
+    /// The public key for an algorithm and key id. Without a key id the only key of that algorithm is meant, when there is only one.
     fn find(&self, algorithm: Algorithm, kid: Option<&str>) -> Option<&Key> {
-        if algorithm == Algorithm::HS256 {
-            return self.secret.as_ref();
-        }
         let mut candidates = self
             .public
             .iter()
@@ -115,6 +113,11 @@ impl Key {
             validation.set_required_spec_claims(&["exp", "aud"]);
         }
         Self { decoding, validation }
+    }
+
+    /// What a token says that this key signed and that is good now.
+    fn claims(&self, token: &str) -> Option<Claims> {
+        jsonwebtoken::decode(token, &self.decoding, &self.validation).ok().map(|data| data.claims)
     }
 }
 
@@ -167,13 +170,12 @@ pub fn mint(
 }
 
 fn read_jwks(
-    path: &Path,
+    text: &str,
     audience: Option<&str>,
 ) -> Result<Vec<(Algorithm, Option<String>, Key)>, ConfigError> {
-    let failed = |what: String| ConfigError(format!("`--jwks {}`: {what}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    let failed = |what: String| ConfigError(format!("`--jwks`: {what}"));
     let set: JwkSet =
-        serde_json::from_str(&text).map_err(|error| failed(format!("not a JSON Web Key Set: {error}")))?;
+        serde_json::from_str(text).map_err(|error| failed(format!("not a JSON Web Key Set: {error}")))?;
     let mut keys = Vec::new();
     for jwk in &set.keys {
         // A set may hold keys for other purposes; only keys that could check a token of ours are taken.

@@ -2,10 +2,11 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::app::App;
+use crate::app::{Api, App};
 use crate::config::ServeArgs;
 use crate::logging;
 
@@ -15,9 +16,12 @@ pub fn serve(arguments: &ServeArgs) -> anyhow::Result<ExitCode> {
     logging::start(&arguments.storage.log)?;
     runtime()?.block_on(async {
         let stop = stop_signal()?;
+        let hangups = signal(SignalKind::hangup())?;
         let app = App::build(settings).await?;
+        let reading = tokio::spawn(read_keys_at(hangups, Arc::clone(app.api())));
         say(&format!("listening on http://{}", app.address()));
         app.run(stop).await;
+        reading.abort();
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -30,6 +34,13 @@ pub fn say(line: &str) {
 /// The runtime of every command that touches the ledger: a worker per core.
 pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+/// Reads keys again at each SIGHUP, by which servers are told to do so; it ends no server.
+async fn read_keys_at(mut hangups: Signal, api: Arc<Api>) {
+    while hangups.recv().await.is_some() {
+        api.authenticator.read_keys_again().await;
+    }
 }
 
 /// Ready at the first SIGTERM or SIGINT. Registered before the application starts, so that no signal finds the default handler.

@@ -1,9 +1,13 @@
 //! Who gets in: tokens that were signed by the right key for the right time, and nobody else.
 
+use std::time::Duration;
+
 use formledger_tests::credentials::{ProviderKey, claims, jwks, sign_hs256, unix_seconds, unsigned};
 use formledger_tests::definitions::anything;
 use formledger_tests::installation::SECRET;
+use formledger_tests::wait::within;
 use formledger_tests::{Client, Installation, Stage};
+use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
 /// What every refused token gets: 401 as a problem, with the scheme to use.
@@ -146,4 +150,100 @@ async fn a_secret_does_not_open_the_door_to_other_algorithms() {
         let token = key.sign(&claims("acme"));
         assert_refused(&stage.server.client(&token), "a key pair where only a secret is configured").await;
     }
+}
+
+/// Asks until a token is answered as it should be: keys are read again within seconds.
+async fn answered(client: &Client, status: u16, what: &str) {
+    let asking = async {
+        while client.get("/v1/ledger").await.status != status {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    within(what, asking).await;
+}
+
+#[tokio::test]
+async fn tokens_of_the_secret_before_are_accepted_and_none_is_signed_with_it() {
+    let old = "the secret that was there before this one";
+    let stage = Stage::on(Installation::fresh().with("JWT_SECRET_PREVIOUS", old), &[]).await;
+    stage.admin.publish("first", &anything("First")).await;
+    stage.server.client(&sign_hs256(&claims("acme"), old.as_bytes())).get("/v1/ledger").await.expect(200);
+    let third = sign_hs256(&claims("acme"), b"a secret that was never given to the server");
+    assert_refused(&stage.server.client(&third), "neither of the two").await;
+    let expired = sign_hs256(&with("exp", json!(unix_seconds(-3600))), old.as_bytes());
+    assert_refused(&stage.server.client(&expired), "of the secret before, and expired").await;
+
+    let later = stage.installation.with("JWT_SECRET_PREVIOUS", "");
+    stage.server.stop().await;
+    let server = later.serve().await;
+    server.client(&later.token("acme", "ada", "admin").await).get("/v1/ledger").await.expect(200);
+    assert_refused(&server.client(&sign_hs256(&claims("acme"), old.as_bytes())), "taken away").await;
+    assert_refused(&server.client(&sign_hs256(&claims("acme"), b"")), "empty is no secret").await;
+}
+
+#[tokio::test]
+async fn a_key_set_is_read_again_when_it_changes_and_a_broken_one_changes_nothing() {
+    let (old, new) = (ProviderKey::ed25519("k1"), ProviderKey::ed25519("k2"));
+    let installation = Installation::without_credentials();
+    let file = installation.scratch().join("jwks.json");
+    let publish = |text: &str| std::fs::write(&file, text).expect("the key set can be written");
+    publish(&jwks(&[&old]).to_string());
+    let server = installation.serve_with(&["--jwks", file.to_str().expect("a plain path")]).await;
+    let (by_old, by_new) =
+        (server.client(&old.sign(&claims("acme"))), server.client(&new.sign(&claims("acme"))));
+    by_old.publish("first", &anything("First")).await;
+    assert_refused(&by_new, "not published yet").await;
+
+    publish(&jwks(&[&old, &new]).to_string());
+    answered(&by_new, 200, "the new key to be known").await;
+    by_old.get("/v1/ledger").await.expect(200);
+
+    let told = |line: &'static str| {
+        let server = &server;
+        async move {
+            let reading = async {
+                while !server.stderr().contains(line) {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            };
+            within(line, reading).await;
+        }
+    };
+    publish("{\"keys\": [");
+    told("the keys from before are trusted still").await;
+    for client in [&by_old, &by_new] {
+        client.get("/v1/ledger").await.expect(200);
+    }
+    let lines = || server.stderr().matches("the keys from before are trusted still").count();
+    let before = lines();
+    kill_process(server.pid(), Signal::HUP).expect("the server runs");
+    let hung_up = async {
+        while lines() == before {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    within("the file to be read again at SIGHUP", hung_up).await;
+    by_new.get("/v1/ledger").await.expect(200);
+
+    // A token that was verified before goes with its key.
+    publish(&jwks(&[&new]).to_string());
+    answered(&by_old, 401, "the old key to be forgotten").await;
+    by_new.get("/v1/ledger").await.expect(200);
+    std::fs::remove_file(&file).expect("it can be removed");
+    told("No such file or directory").await;
+    by_new.get("/v1/ledger").await.expect(200);
+    assert_eq!(server.stop().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_server_that_has_nothing_to_read_again_goes_on_at_sighup() {
+    let stage = existing().await;
+    kill_process(stage.server.pid(), Signal::HUP).expect("the server runs");
+    let told = async {
+        while !stage.server.stderr().contains("no `--jwks` is given") {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    within("the server to hear the signal", told).await;
+    stage.admin.get("/v1/ledger").await.expect(200);
 }
