@@ -146,6 +146,64 @@ fn null_is_a_missing_value_whatever_the_field() {
 
 /// Not through the object around it either.
 #[test]
+fn a_value_that_is_computed_into_an_object_that_is_null_or_missing_is_there() {
+    let mut definition = definition(json!([
+        {"id": "points", "kind": "compute", "value": "amount * 2.0", "into": "/applicant/score/points"},
+        {"id": "grade", "kind": "compute", "value": "applicant.score.points > 10.0 ? 'a' : 'b'", "into": "/applicant/grade"},
+        {"id": "tag", "kind": "compute", "value": "country", "into": "/free/tag"},
+    ]));
+    definition["schema"]["properties"]["applicant"] = json!({"type": ["object", "null"], "properties": {
+        "score": {"type": ["object", "null"], "properties": {"points": {"type": "number"}}}}});
+    definition["schema"]["properties"]["free"] = json!({"properties": {"name": {"type": "string"}}});
+    let form = Arc::new(compile(&definition).unwrap_or_else(|problems| panic!("{problems:#?}")));
+    let made = json!({"grade": "a", "score": {"points": 14}});
+    for (applicant, shown) in [
+        (json!({}), made.clone()),
+        (json!(null), made.clone()),
+        (json!({"score": null}), made.clone()),
+        (json!({"age": 7, "score": {}}), json!({"age": 7, "grade": "a", "score": {"points": 14}})),
+    ] {
+        let data = json!({"amount": 7, "country": "DE", "applicant": applicant});
+        let submission = fold(submit(&form, data).expect("accepted"));
+        let data = submission.data().expect("data");
+        assert_eq!((&data["applicant"], &data["free"]), (&shown, &json!({"tag": "DE"})), "{applicant}");
+    }
+    let missing = fold(submit(&form, json!({"amount": 7, "country": "DE"})).expect("accepted"));
+    assert_eq!(missing.data().expect("data")["applicant"], made);
+
+    let data = json!({"amount": 7, "country": "DE", "free": "text"});
+    let events = submit(&form, data).expect("accepted");
+    let [_, SubmissionEvent::RulesEvaluated { computed, outcomes, .. }] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert!(!computed.as_str().contains("/free"), "{}", computed.as_str());
+    let tag = outcomes.to_value()["tag"].clone();
+    let error = "there is no place for it: `/free` is no object";
+    assert_eq!(tag, json!({"matched": false, "value": null, "error": error}));
+}
+
+#[test]
+fn what_was_computed_into_a_null_and_is_sent_back_changes_nothing() {
+    let mut definition = definition(json!([
+        {"id": "score", "kind": "compute", "value": "amount * 2.0", "into": "/applicant/score"},
+    ]));
+    definition["schema"]["properties"]["applicant"]["type"] = json!(["object", "null"]);
+    definition["workflow"] = json!({"initial": "review", "states": {"review": {"edit": ["/country"]}, "done": {"final": true}},
+        "transitions": [{"name": "end", "from": "review", "to": "done"}]});
+    let form = Arc::new(compile(&definition).unwrap_or_else(|problems| panic!("{problems:#?}")));
+    let data = json!({"amount": 7, "country": "DE", "applicant": null});
+    let submission = fold(submit(&form, data).expect("accepted"));
+    let mut patch = submission.data().expect("data");
+    patch["country"] = json!("FR");
+    let by = Actor { subject: "ada".into(), roles: Arc::new([]) };
+    let patch = Arc::new(patch);
+    let amended = submission.decide(SubmissionCommand::Patch { form, patch, by, now: noon() });
+    let amended = amended.expect("only what may be edited changed");
+    let SubmissionEvent::Amended { data, .. } = &amended[0] else { panic!("{amended:?}") };
+    assert_eq!(data.to_value()["applicant"], Value::Null, "nobody filled it in");
+}
+
+#[test]
 fn what_is_filled_in_for_a_computed_field_is_read_by_no_rule() {
     let mut definition = definition(json!([
         {"id": "score", "kind": "compute", "value": "quantity * 2", "into": "/applicant/score"},

@@ -1,6 +1,7 @@
 //! A form's rules, run over one submission: constraints that refuse it, and outcomes and computed fields that are recorded with it.
 //! The language is the `rules` crate's; here its results get the shapes that events and clients know.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -31,7 +32,8 @@ pub(super) fn layout(fields: &Field) -> Layout {
 /// What the rules said about accepted data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// Computed values, by JSON Pointer into the data; `null` where a rule made nothing of its field, and something was filled in there.
+    /// Computed values, by JSON Pointer into the data; `null` where a rule made nothing of its field, and something was filled in there; an empty
+    /// object where the data have a null that a computed value lies in.
     pub computed: CanonicalJson,
     /// `{ "<rule id>": {"matched": bool, "value": …} }` for every rule that is no constraint, with `reason` or `error` where there
     /// is one.
@@ -108,10 +110,17 @@ impl FormRules {
         if !outcome.violations.is_empty() {
             return Err(outcome.violations.into_iter().take(VIOLATIONS_MAX).map(violation).collect());
         }
-        Ok(self.records.then(|| self.verdict(outcome, &filled_in, now)))
+        Ok(self.records.then(|| self.verdict(outcome, data, &filled_in, now)))
     }
 
-    fn verdict(&self, outcome: RuleOutcome, filled_in: &[&Arc<str>], now: DateTime<Utc>) -> Verdict {
+    fn verdict(
+        &self,
+        mut outcome: RuleOutcome,
+        data: &Value,
+        filled_in: &[&Arc<str>],
+        now: DateTime<Utc>,
+    ) -> Verdict {
+        let nulls = make_places(&mut outcome, data);
         let skipped = outcome.skipped.iter().filter(|skipped| self.computes.contains(&skipped.rule));
         let skipped = skipped.map(|skipped| Said::nothing(&skipped.rule, None, Some(&skipped.reason)));
         let made = outcome.computed.iter().map(|made| match &made.error {
@@ -124,6 +133,8 @@ impl FormRules {
         let values = outcome.computed.into_iter().filter(|made| made.error.is_none());
         let mut computed: Map<String, Value> =
             values.map(|made| (made.into.to_string(), made.value)).collect();
+        // Before what lies in them, as their pointers are shorter.
+        computed.extend(nulls.into_iter().map(|object| (object, Value::Object(Map::new()))));
         // What somebody filled in is no value of a computed field: no rule saw it, so nothing else may.
         for field in filled_in {
             computed.entry(field.to_string()).or_insert(Value::Null);
@@ -135,6 +146,29 @@ impl FormRules {
             now: self.reads_now.then_some(now),
         }
     }
+}
+
+/// The nulls of `data` that have to become objects, because something is computed into them: rules take a null for an object that is not
+/// there. A value for which there is no place, because something else stands in the way, is an error of its rule.
+fn make_places(outcome: &mut RuleOutcome, data: &Value) -> BTreeSet<String> {
+    let mut nulls = BTreeSet::new();
+    for made in outcome.computed.iter_mut().filter(|made| made.error.is_none()) {
+        match in_the_way(data, &made.into) {
+            None => {}
+            Some((object, Value::Null)) => drop(nulls.insert(object.to_owned())),
+            Some((other, _)) => {
+                made.value = Value::Null;
+                made.error = Some(format!("there is no place for it: `{other}` is no object"));
+            }
+        }
+    }
+    nulls
+}
+
+/// What stands above `pointer` in `data` and is no object, with its own pointer; `None` where nothing does: objects that are missing are made.
+fn in_the_way<'d, 'p>(data: &'d Value, pointer: &'p str) -> Option<(&'p str, &'d Value)> {
+    let above = pointer.match_indices('/').skip(1).map(|(end, _)| &pointer[..end]);
+    above.map_while(|object| Some((object, data.pointer(object)?))).find(|(_, there)| !there.is_object())
 }
 
 /// What one rule said, as it is recorded.

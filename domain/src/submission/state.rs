@@ -296,7 +296,8 @@ impl Made {
 
 /// Puts the values of a `rules-evaluated` event's `computed` (JSON Pointer → value) into `data`.
 ///
-/// A pointer whose parent is missing or no object is left out: there is no place for the value. `null`, which is no value to anybody, stands where
+/// Objects that are missing on the way are made; where something else stands there, the value is left out. Events say of a null that it becomes an
+/// object, in an entry of its own before what lies in it; those of earlier versions did not. `null`, which is no value to anybody, stands where
 /// something was filled in and the field's rule made nothing.
 pub fn place_computed(data: &mut Value, computed: &CanonicalJson) {
     if let Value::Object(computed) = computed.to_value() {
