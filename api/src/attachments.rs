@@ -89,7 +89,8 @@ pub async fn attach(call: Call, id: String) -> Result<Response, ApiError> {
     let (rule, caller) = (call.rule, call.caller().await?);
     let (api, head, mut body) = call.into_parts();
     let announced = Announced::read(&head)?;
-    let ledger = api.tenants.enter(&api.store, &caller).await?;
+    // Where there is no tenant yet, there is no submission to be found either.
+    let ledger = api.tenants.enter(&api.store, &caller).await?.ledger;
     let asked = CommandCall::for_ledger(Arc::clone(&api), &head, caller, Bytes::new(), ledger)?;
     let _place = api.uploads.take(&asked.caller.context.tenant).map_err(too_many_uploads)?;
     let admitted = match admit(&asked, &announced, &id).await {

@@ -116,6 +116,7 @@ async fn answer<C: LineCommand>(call: Call) -> Result<Response, ApiError> {
             "as many imports and bulk decisions run on this server as may at once; try again soon";
         full.refusal("too-many-bulk-requests", of_tenant, of_server)
     })?;
+    // Where there is no tenant yet, no line finds a form or a submission, so none begins it.
     api.tenants.enter(&api.store, &caller).await?;
     Params::none(&head)?;
     let limits = &api.settings.limits;

@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use cqrs_es::event_sink::EventSink;
 use formledger_domain::{LedgerAggregate, Position, Sequence, StreamId};
 use formledger_store::{
     AppendError, ExecuteError, ExecuteOptions, Executed, Expectation, FirstOutcome, Idempotency, Remember,
@@ -27,6 +28,7 @@ use crate::head::Head;
 use crate::idempotency::idempotency;
 use crate::params::Params;
 use crate::precondition::IfMatch;
+use crate::tenants::Entered;
 
 /// How far the ledger reached when the answer was made.
 pub const LEDGER_POSITION: HeaderName = HeaderName::from_static("ledger-position");
@@ -46,6 +48,8 @@ pub struct CommandCall {
     pub ledger: TenantLedger,
     if_match: Option<IfMatch>,
     idempotency: Option<Idempotency>,
+    /// Whether there is no such tenant yet.
+    begins: bool,
 }
 
 /// What a command's first answer said; kept under the idempotency key so that a repeated request gets it again.
@@ -142,12 +146,13 @@ impl CommandCall {
     }
 
     async fn enter(api: Arc<Api>, head: &Head, caller: Caller, body: Bytes) -> Result<Self, ApiError> {
-        let ledger = api.tenants.enter(&api.store, &caller).await?;
+        let Entered { ledger, begins } = api.tenants.enter(&api.store, &caller).await?;
         Params::none(head)?;
-        Self::for_ledger(api, head, caller, body, ledger)
+        let call = Self::for_ledger(api, head, caller, body, ledger)?;
+        Ok(Self { begins, ..call })
     }
 
-    /// A command on a ledger that is known to be there, or about to begin.
+    /// A command on a ledger that is there, or that it begins by itself.
     ///
     /// # Errors
     /// 400 for malformed header fields.
@@ -160,7 +165,7 @@ impl CommandCall {
     ) -> Result<Self, ApiError> {
         let if_match = IfMatch::read(head)?;
         let idempotency = idempotency(head, &caller.context.actor.subject, &body)?;
-        Ok(Self { api, caller, body, ledger, if_match, idempotency })
+        Ok(Self { api, caller, body, ledger, if_match, idempotency, begins: false })
     }
 
     /// A command that is one line of a request with many; `body` is the line.
@@ -172,7 +177,7 @@ impl CommandCall {
         idempotency: Option<Idempotency>,
     ) -> Self {
         let ledger = api.store.ledger(&caller.context);
-        Self { api, caller, body, ledger, if_match, idempotency }
+        Self { api, caller, body, ledger, if_match, idempotency, begins: false }
     }
 
     /// Whether the client wants a repeated request to be answered as the first one was.
@@ -255,6 +260,10 @@ impl CommandCall {
         A: LedgerAggregate<Services = ()>,
         ApiError: From<A::Error>,
     {
+        if self.begins {
+            // On the heap: every command would have room for it, and hardly any begins a ledger.
+            Box::pin(self.begin_ledger::<A>(command.clone(), expectation)).await?;
+        }
         let idempotency = self.idempotency.clone().map(|key| (key, Outcome::remembered as Remember<Outcome>));
         let options = ExecuteOptions { expectation, idempotency, topic, outcome: &outcome };
         match self.ledger.execute::<A, _>(stream, command, &(), options).await {
@@ -268,6 +277,19 @@ impl CommandCall {
                 (error, _) => error.into(),
             }),
         }
+    }
+
+    /// Opens the tenant's ledger for a command that is accepted where nothing is yet. One that is refused leaves no tenant behind.
+    async fn begin_ledger<A>(&self, command: A::Command, expectation: Expectation) -> Result<(), ApiError>
+    where
+        A: LedgerAggregate<Services = ()>,
+        ApiError: From<A::Error>,
+    {
+        if let (Some(given), Expectation::Exact(_)) = (&self.if_match, expectation) {
+            return Err(given.failed(Sequence::START));
+        }
+        A::default().handle(command, &(), &EventSink::default()).await?;
+        self.api.tenants.begin(&self.ledger, &self.caller.context).await
     }
 
     /// Refuses where `If-Match` names another sequence than `actual`: for commands that cost something before they run.

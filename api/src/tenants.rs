@@ -1,4 +1,4 @@
-//! Tenants: which exist, and how they begin: with the first command of their `admin`, or with `POST /v1/tenants`.
+//! Tenants: which exist, and how they begin: with the first command of their `admin` that is accepted, or with `POST /v1/tenants`.
 //! Called before every command and query; existence is a fact of the ledger, remembered because within an era of the ledgers it never ends.
 
 use formledger_domain::{Tenant, TenantCommand, TenantContext, TenantId};
@@ -23,6 +23,14 @@ pub struct Tenants {
     provisioned: bool,
 }
 
+/// A door that somebody may go through with a command.
+pub struct Entered {
+    /// The ledger.
+    pub ledger: TenantLedger,
+    /// Whether there is none yet, and the command is to be its first.
+    pub begins: bool,
+}
+
 impl Tenants {
     /// Knows none yet. `provisioned`: only an operator makes tenants.
     pub fn new(provisioned: bool) -> Self {
@@ -41,23 +49,29 @@ impl Tenants {
         Err(self.unknown())
     }
 
-    /// The ledger of a tenant that exists, or begins now because its `admin` sends its first command.
+    /// The ledger of a tenant that exists, or may begin with this command of its `admin`: whoever lets it take effect calls
+    /// [`Tenants::begin`] first. Nothing is recorded yet, as the command may still be refused.
     ///
     /// # Errors
     /// 404 when it does not exist and this caller cannot begin it.
-    pub async fn enter(&self, store: &Store, caller: &Caller) -> Result<TenantLedger, ApiError> {
+    pub async fn enter(&self, store: &Store, caller: &Caller) -> Result<Entered, ApiError> {
         let ledger = store.ledger(&caller.context);
-        if self.exists(&ledger, &caller.context.tenant).await? {
-            return Ok(ledger);
-        }
-        if self.provisioned || !caller.has_any_everywhere(&[role::ADMIN]) {
+        let begins = !self.exists(&ledger, &caller.context.tenant).await?;
+        if begins && (self.provisioned || !caller.has_any_everywhere(&[role::ADMIN])) {
             return Err(self.unknown());
         }
+        Ok(Entered { ledger, begins })
+    }
+
+    /// Opens the ledger of a tenant that may begin.
+    ///
+    /// # Errors
+    /// When that cannot be recorded.
+    pub async fn begin(&self, ledger: &TenantLedger, context: &TenantContext) -> Result<(), ApiError> {
         let era = ledger.era();
-        // On the heap: every command would have room for it, and hardly any begins a ledger.
-        Box::pin(register(&ledger, &caller.context)).await?;
-        self.known.insert(caller.context.tenant.clone(), era);
-        Ok(ledger)
+        register(ledger, context).await?;
+        self.known.insert(context.tenant.clone(), era);
+        Ok(())
     }
 
     fn unknown(&self) -> ApiError {
