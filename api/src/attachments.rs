@@ -2,9 +2,11 @@
 //! before the event that names them is appended, and only when that is about to be; the `Submission` aggregate says who may, where and which.
 
 mod disposition;
+mod range;
 mod spool;
 mod store;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,8 +17,8 @@ use formledger_domain::{
 use formledger_projections::record::{AttachedFile, Record};
 use http::StatusCode;
 use http::header::{
-    CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, EXPECT, HeaderValue,
-    IF_NONE_MATCH,
+    ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY, ETAG, EXPECT,
+    HeaderValue,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -32,7 +34,8 @@ use crate::head::Head;
 use crate::openapi::answers;
 use crate::params::{Params, invalid};
 use crate::places::Full;
-use crate::query::{QueryCall, answer};
+use crate::precondition::has_it;
+use crate::query::{QueryCall, answer, unchanged};
 use crate::submissions::{Effect, Pinned, ensure_readable, pinned, submission_id};
 use spool::Spooled;
 
@@ -198,18 +201,22 @@ pub async fn list(call: Call, id: String) -> Result<Response, ApiError> {
     answer(position, &Attachments { submission_id, items: record.attachments, position })
 }
 
-/// The bytes of a file that was ever attached to a submission.
+/// The bytes of a file that was ever attached to a submission, or a part of them.
 #[utoipa::path(get, path = "/v1/submissions/{id}/attachments/{sha256}", tag = "attachments", security(("bearer" = []), ("api-key" = [])),
     params(
         ("id" = String, Path, description = "The submission."),
         ("sha256" = String, Path, description = "The file's hash, 64 hexadecimal digits."),
         ("min_position" = Option<u64>, Query, description = "Wait until the data reach this position."),
+        ("Range" = Option<String>, Header, description = "`bytes=<first>-<last>`, `bytes=<first>-` or `bytes=-<count>`: only this part. Several parts at once, and what is no such range, are answered with the whole file."),
+        ("If-Range" = Option<String>, Header, description = "An `ETag`: the part only of this very file, else the whole."),
     ),
     responses(
         (status = 200, body = answers::Bytes, content_type = "*/*", description = "The bytes, with their own `Content-Type`, to be saved and not shown; `ETag` is the hash."),
+        (status = 206, body = answers::Bytes, content_type = "*/*", description = "The part that `Range` asks for; `Content-Range` says which it is, and of how many bytes."),
         (status = 304, description = "The client has them: `If-None-Match` names the hash."),
         (status = 404, description = "There is no such submission, or not for this caller, or it never had such a file."),
-        (status = 503, description = "`attachment-unavailable`: the place where the bytes are does not answer."),
+        (status = 416, description = "`range-not-satisfiable`: the part begins behind the end; `Content-Range` and `bytes` say how many bytes there are."),
+        (status = 503, description = "`attachment-unavailable`: the place where the bytes are does not answer. `attachment-missing`: it does, and they are not there."),
     ))]
 pub async fn download(call: Call, id: String, sha256: String) -> Result<Response, ApiError> {
     let query = QueryCall::read(call).await?;
@@ -222,30 +229,40 @@ pub async fn download(call: Call, id: String, sha256: String) -> Result<Response
     let sha256 = content_hash(&sha256)?;
     // Also one that was taken off since: whoever may read what was there may read what was attached to it.
     let attachment = record.ever_attached(sha256).ok_or(ApiError::NotFound("attachment"))?.clone();
-    let tag = format!("\"{sha256}\"");
-    // Compared weakly (RFC 9110 section 13.1.2), so what stands before a tag does not matter.
-    let has_it =
-        query.head.text(&IF_NONE_MATCH)?.is_some_and(|known| known.trim() == "*" || known.contains(&tag));
-    let mut response = if has_it {
-        let mut response = body::whole("application/octet-stream", Bytes::new());
-        response.headers_mut().remove(CONTENT_TYPE);
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-        response
-    } else {
-        let chunks = query.api.attachments.read(&query.caller.context.tenant, sha256).await?;
-        query.record_export_of(id).await?;
-        let mut response = body::stream(attachment.media_type.as_str(), chunks);
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(attachment.bytes));
-        headers.insert(CONTENT_DISPOSITION, disposition::attachment(&attachment.name));
-        // Should a browser show it all the same, nothing in it may run or load anything.
-        headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
-        response
-    };
+    let quoted = format!("\"{sha256}\"");
+    let tag = HeaderValue::from_str(&quoted).expect("digits and quotes are visible ASCII");
+    if has_it(&query.head, &tag)? {
+        return Ok(unchanged(position, tag));
+    }
+    let part = range::asked(&query.head, &quoted, attachment.bytes)?;
+    // A part that is all of it can be compared with the hash like the whole.
+    let some = part.clone().filter(|part| *part != (0..attachment.bytes));
+    let chunks = query.api.attachments.read(&query.caller.context.tenant, sha256, some).await?;
+    query.record_export_of(id).await?;
+    let mut response = given(&attachment, part, body::stream(attachment.media_type.as_str(), chunks));
     let headers = response.headers_mut();
-    headers.insert(ETAG, HeaderValue::from_str(&tag).expect("digits and quotes are visible ASCII"));
+    headers.insert(ETAG, tag);
     headers.insert(LEDGER_POSITION, HeaderValue::from(position.0));
     Ok(response)
+}
+
+/// What `response` says of the bytes in it, which are a part of a file or all of it.
+fn given(attachment: &Attachment, part: Option<Range<u64>>, mut response: Response) -> Response {
+    let bytes = attachment.bytes;
+    if let Some(Range { start, end }) = &part {
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        let place = format!("bytes {start}-{}/{bytes}", end - 1);
+        let place = HeaderValue::from_str(&place).expect("words and digits are visible ASCII");
+        response.headers_mut().insert(CONTENT_RANGE, place);
+    }
+    let length = part.map_or(bytes, |Range { start, end }| end - start);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(CONTENT_DISPOSITION, disposition::attachment(&attachment.name));
+    // Should a browser show it all the same, nothing in it may run or load anything.
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
+    response
 }
 
 fn too_many_uploads(full: Full) -> ApiError {

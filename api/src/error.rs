@@ -151,6 +151,12 @@ pub enum ApiError {
         /// What it takes.
         types: Vec<&'static str>,
     },
+    /// The part of a file that is asked for begins behind its end.
+    #[error("the file has {bytes} bytes, and the part that `Range` asks for is not among them")]
+    RangeNotSatisfiable {
+        /// How many there are.
+        bytes: u64,
+    },
     /// The body's media type is not one that this resource reads.
     #[error("send the body as {0}")]
     UnsupportedMediaType(&'static str),
@@ -319,6 +325,10 @@ impl ApiError {
                 "Unsupported media type",
             )
             .with("types", json!(types)),
+            Self::RangeNotSatisfiable { bytes } => {
+                problem(StatusCode::RANGE_NOT_SATISFIABLE, "range-not-satisfiable", "Range behind the end")
+                    .with("bytes", json!(bytes))
+            }
             Self::UnsupportedMediaType(_) | Self::UnsupportedPatch => problem(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "media-type-unsupported",

@@ -1,9 +1,10 @@
-//! `If-Match` (RFC 9110 section 13.1.1): what a client says that it saw, and what the ledger is to expect because of it.
-//! Called by `command`; an entity tag here is a stream's sequence, as `command::etag` writes it.
+//! `If-Match` and `If-None-Match` (RFC 9110 sections 13.1.1 and 13.1.2): what a client says that it saw. Of the first, what the ledger is to expect
+//! because of it. Called by `command`, and of the second by queries that answer one thing; an entity tag of a stream is its sequence, as
+//! `command::etag` writes it.
 
 use formledger_domain::{Sequence, StreamId};
 use formledger_store::{Expectation, StoreError, TenantLedger};
-use http::header::IF_MATCH;
+use http::header::{HeaderValue, IF_MATCH, IF_NONE_MATCH};
 
 use crate::error::ApiError;
 use crate::head::Head;
@@ -83,6 +84,16 @@ impl IfMatch {
     pub fn failed(&self, actual: Sequence) -> ApiError {
         ApiError::PreconditionFailed { given: self.given.clone(), actual }
     }
+}
+
+/// Whether the client has what is tagged so, and only wants something else.
+///
+/// # Errors
+/// 400 for a field that is given twice.
+pub fn has_it(head: &Head, tag: &HeaderValue) -> Result<bool, ApiError> {
+    let tag = tag.to_str().unwrap_or_default();
+    // Compared weakly, so what stands before a tag does not matter; the quotes around it end it.
+    Ok(head.text(&IF_NONE_MATCH)?.is_some_and(|known| known.trim() == "*" || known.contains(tag)))
 }
 
 async fn sequence_of(ledger: &TenantLedger, stream: &StreamId) -> Result<Sequence, StoreError> {

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use serde_json::{Map, Value, json};
 use warp::reply::Response;
 
@@ -85,6 +87,10 @@ pub fn response(error: &ApiError, instance: &str) -> Response {
         ApiError::MethodNotAllowed { allow } => {
             let allow = HeaderValue::from_str(allow).expect("method names are visible ASCII");
             headers.insert(ALLOW, allow);
+        }
+        ApiError::RangeNotSatisfiable { bytes } => {
+            let size = HeaderValue::from_str(&format!("bytes */{bytes}"));
+            headers.insert(CONTENT_RANGE, size.expect("words and digits are visible ASCII"));
         }
         ApiError::UnsupportedPatch => {
             // What would be right, as RFC 5789 section 2.2 asks.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use formledger_domain::{FormId, Position, Sequence, SubmissionId};
 use formledger_projections::{QueryError, ReadModel, TenantReader};
 use formledger_store::TenantLedger;
-use http::header::{ETAG, HeaderName, HeaderValue};
+use http::StatusCode;
+use http::header::{CONTENT_TYPE, ETAG, HeaderName, HeaderValue};
 use serde::Serialize;
 use tokio::time::Instant;
 use warp::reply::Response;
@@ -191,6 +192,17 @@ pub fn answer_one(
     let mut response = answer(position, body)?;
     response.headers_mut().insert(ETAG, etag(sequence));
     Ok(response)
+}
+
+/// 304: the client has what is tagged so.
+pub fn unchanged(position: Position, tag: HeaderValue) -> Response {
+    let mut response = whole("application/octet-stream", Vec::new());
+    let headers = response.headers_mut();
+    headers.remove(CONTENT_TYPE);
+    headers.insert(ETAG, tag);
+    headers.insert(LEDGER_POSITION, HeaderValue::from(position.0));
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    response
 }
 
 impl From<QueryError> for ApiError {

@@ -1,4 +1,4 @@
-//! An S3-compatible bucket in this process, as far as keeping files needs one: put, whole or in parts, head and get, over HTTP.
+//! An S3-compatible bucket in this process, as far as keeping files needs one: put, whole or in parts, head and get, of which a part may be asked for, over HTTP.
 //! It wants requests signed by the right key id, keeps everything in memory, and can be away. Signatures are not checked: the client's are
 //! checked by those who write it, and by hand against other servers (docs/attachments.md).
 
@@ -118,7 +118,12 @@ async fn answer(inner: Arc<Inner>, request: Request<Incoming>) -> Result<Respons
     let Some(key) = parts.uri.path().strip_prefix(&format!("/{NAME}/")) else {
         return Ok(status(StatusCode::NOT_FOUND));
     };
-    Ok(inner.act(&parts.method, key, &query, body.to_bytes()))
+    let answer = inner.act(&parts.method, key, &query, body.to_bytes());
+    let range = parts.headers.get("range").and_then(|value| value.to_str().ok());
+    Ok(match range.filter(|_| answer.status() == StatusCode::OK) {
+        Some(range) => part_of(answer, range).await,
+        None => answer,
+    })
 }
 
 impl Inner {
@@ -168,6 +173,18 @@ impl Inner {
             _ => status(StatusCode::METHOD_NOT_ALLOWED),
         }
     }
+}
+
+/// The part of an object that `bytes=<first>-<last>` names.
+async fn part_of(answer: Response<Full<Bytes>>, range: &str) -> Response<Full<Bytes>> {
+    let (mut head, body) = answer.into_parts();
+    let whole = body.collect().await.expect("it is there").to_bytes();
+    let (first, last) = range.strip_prefix("bytes=").and_then(|set| set.split_once('-')).expect("a range");
+    let [first, last] = [first, last].map(|text| text.parse::<usize>().expect("a number"));
+    let place = format!("bytes {first}-{last}/{}", whole.len());
+    head.status = StatusCode::PARTIAL_CONTENT;
+    head.headers.insert("content-range", place.parse().expect("a header value"));
+    Response::from_parts(head, Full::new(whole.slice(first..=last)))
 }
 
 fn status(status: StatusCode) -> Response<Full<Bytes>> {

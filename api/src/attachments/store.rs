@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -14,9 +15,9 @@ use futures_util::stream::{BoxStream, unfold};
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::buffered::BufWriter;
 use object_store::path::Path as Key;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 use sha2::{Digest, Sha256};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use super::spool::{Spooled, remove_stale, unwritable};
 use crate::config::{AttachmentPlace, ConfigError};
@@ -120,14 +121,25 @@ impl AttachmentStore {
         }
     }
 
-    /// Reads bytes piece by piece; they are compared with the hash as they pass, and the last piece comes only when all are right, so
-    /// that whoever counts the bytes never takes wrong ones for whole.
+    /// Reads bytes piece by piece, all of them or a `part`. All are compared with the hash as they pass, and the last piece comes only when
+    /// all are right, so that whoever counts the bytes never takes wrong ones for whole. A part says nothing of the hash: who asks for parts
+    /// compares what they make.
     ///
     /// # Errors
-    /// 503 `attachment-unavailable` when they are not there or cannot be reached; later ones break the stream off.
-    pub async fn read(&self, tenant: &TenantId, sha256: ContentHash) -> Result<Chunks, ApiError> {
-        let chunks = self.chunks(tenant, sha256).await.map_err(|error| unavailable(&error))?;
-        Ok(verified(chunks, sha256))
+    /// 503 `attachment-missing` when they are not there, `attachment-unavailable` when they cannot be reached; later ones break the stream
+    /// off.
+    pub async fn read(
+        &self,
+        tenant: &TenantId,
+        sha256: ContentHash,
+        part: Option<Range<u64>>,
+    ) -> Result<Chunks, ApiError> {
+        let whole = part.is_none();
+        let chunks = self.chunks(tenant, sha256, part).await.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => missing(tenant, sha256),
+            _ => unavailable(&error),
+        })?;
+        Ok(if whole { verified(chunks, sha256) } else { chunks })
     }
 
     /// Whether bytes are there and what they are named after; `None` when they are, else what is wrong.
@@ -140,7 +152,7 @@ impl AttachmentStore {
         sha256: ContentHash,
         bytes: u64,
     ) -> io::Result<Option<&'static str>> {
-        let mut chunks = match self.chunks(tenant, sha256).await {
+        let mut chunks = match self.chunks(tenant, sha256, None).await {
             Ok(chunks) => chunks,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some("is missing")),
             Err(error) => return Err(error),
@@ -154,12 +166,21 @@ impl AttachmentStore {
         Ok((!same).then_some("holds other bytes than were attached"))
     }
 
-    async fn chunks(&self, tenant: &TenantId, sha256: ContentHash) -> io::Result<Chunks> {
+    async fn chunks(
+        &self,
+        tenant: &TenantId,
+        sha256: ContentHash,
+        part: Option<Range<u64>>,
+    ) -> io::Result<Chunks> {
         match &self.place {
             Place::Folder(folder) => {
                 let path = parts(tenant, sha256).iter().fold(folder.clone(), |path, part| path.join(part));
-                let file = tokio::fs::File::open(path).await?;
-                let chunks = unfold(file, |mut file| async {
+                let mut file = tokio::fs::File::open(path).await?;
+                let Range { start, end } = part.unwrap_or(0..u64::MAX);
+                if start > 0 {
+                    file.seek(io::SeekFrom::Start(start)).await?;
+                }
+                let chunks = unfold(file.take(end - start), |mut file| async {
                     let mut chunk = Vec::with_capacity(ATTACHMENT_CHUNK_BYTES);
                     match file.read_buf(&mut chunk).await {
                         Ok(0) => None,
@@ -170,7 +191,9 @@ impl AttachmentStore {
                 Ok(chunks.boxed())
             }
             Place::Bucket { bucket, prefix } => {
-                let found = bucket.get(&key(prefix, tenant, sha256)).await.map_err(io::Error::from)?;
+                let options = GetOptions { range: part.map(GetRange::Bounded), ..GetOptions::default() };
+                let key = key(prefix, tenant, sha256);
+                let found = bucket.get_opts(&key, options).await.map_err(io::Error::from)?;
                 Ok(found.into_stream().map_err(io::Error::from).boxed())
             }
         }
@@ -298,6 +321,14 @@ fn unavailable(error: &io::Error) -> ApiError {
     }
 }
 
+fn missing(tenant: &TenantId, sha256: ContentHash) -> ApiError {
+    tracing::error!(%tenant, %sha256, "the bytes of an attachment are not where they were kept");
+    ApiError::Overloaded {
+        code: "attachment-missing",
+        detail: "the bytes of this file are not where they were kept; they come back from a backup, or when the same file is attached again",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -336,7 +367,7 @@ mod tests {
         assert_eq!(fs::read_dir(store.incoming()).expect("a folder").count(), 0);
         assert_eq!(store.check(&acme, sha256, 7).await.expect("read"), None);
         assert_eq!(store.check(&globex, sha256, 7).await.expect("read"), Some("is missing"));
-        assert!(store.read(&globex, sha256).await.is_err());
+        assert!(store.read(&globex, sha256, None).await.is_err());
     }
 
     #[test]
@@ -388,7 +419,8 @@ mod tests {
         let spooled = arrived(&store, "receipt").await;
         let sha256 = spooled.sha256;
         store.keep(&acme, spooled).await.expect("kept");
-        let read = async || store.read(&acme, sha256).await.expect("there").try_collect::<Vec<_>>().await;
+        let read =
+            async || store.read(&acme, sha256, None).await.expect("there").try_collect::<Vec<_>>().await;
         assert_eq!(read().await.expect("whole").concat(), b"receipt");
         let path = parts(&acme, sha256).iter().fold(data.path().join(FOLDER), |path, part| path.join(part));
         fs::write(&path, "reCeipt").expect("written");

@@ -10,8 +10,9 @@ use utoipa::openapi::{Content, ContentBuilder, Object, Ref, RefOr, Response};
 pub const PROBLEM: &str = "application/problem+json";
 
 /// Queries that answer one thing, which has a sequence or is known by its bytes.
-const TAGGED: [&str; 3] =
-    ["/v1/submissions/{id}", "/v1/forms/{form}", "/v1/submissions/{id}/attachments/{sha256}"];
+const TAGGED: [&str; 3] = ["/v1/submissions/{id}", "/v1/forms/{form}", FILE];
+/// The bytes of a file, of which a part may be asked for.
+const FILE: &str = "/v1/submissions/{id}/attachments/{sha256}";
 /// Commands that make something which is found at a place of its own.
 const PLACED: [&str; 4] = [
     "/v1/forms/{form}/submissions",
@@ -30,6 +31,14 @@ pub fn describe(path: &str, is_command: bool, operation: &mut Operation) {
     for (status, answer) in &mut operation.responses.responses {
         let RefOr::T(answer) = answer else { continue };
         add(answer, "X-Request-Id", Type::String, "The request's id: as it was sent, or made for it.");
+        if matches!(status.as_str(), "206" | "416") {
+            add(
+                answer,
+                "Content-Range",
+                Type::String,
+                "`bytes <first>-<last>/<size>`; of a refusal `bytes */<size>`.",
+            );
+        }
         if status.starts_with('2') || status.starts_with('3') {
             if has_position {
                 add(
@@ -41,6 +50,9 @@ pub fn describe(path: &str, is_command: bool, operation: &mut Operation) {
             }
             if has_tag {
                 add(answer, "ETag", Type::String, "`\"<sequence>\"` for `If-Match`; of a file, its hash.");
+            }
+            if !is_command && path == FILE && status.starts_with('2') {
+                add(answer, "Accept-Ranges", Type::String, "`bytes`");
             }
             if status == "201" && PLACED.contains(&path) {
                 add(answer, "Location", Type::String, "Where it is found.");

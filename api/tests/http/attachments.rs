@@ -130,6 +130,61 @@ async fn a_file_is_attached_listed_fetched_and_taken_off() {
 }
 
 #[tokio::test]
+async fn a_part_of_a_file_is_answered_where_the_client_has_the_rest_of_this_very_file() {
+    let desk = Desk::open().await;
+    let place = desk.attach(&desk.sam, "a.pdf", "application/pdf", PDF).await.expect(201);
+    let place = place.header("location").to_owned();
+    let authorization = bearer(&desk.sam);
+    let ask = async |method: Method, fields: &[(&str, &str)]| {
+        let fields = [&[("authorization", &*authorization)], fields].concat();
+        desk.server.call(method, &place, &fields, "").await
+    };
+    let whole = ask(Method::GET, &[]).await.expect(200);
+    let (size, tag) = (PDF.len(), whole.header("etag").to_owned());
+    assert_eq!(whole.header("accept-ranges"), "bytes");
+    for (range, part) in [
+        ("bytes=0-3", 0..4),
+        ("bytes=5-", 5..size),
+        ("bytes=5-4000", 5..size),
+        ("bytes=-7", size - 7..size),
+        ("bytes=0-", 0..size),
+    ] {
+        let answer = ask(Method::GET, &[("range", range), ("if-range", &tag)]).await.expect(206);
+        assert_eq!(answer.text(), &PDF[part.clone()], "{range}");
+        let place = format!("bytes {}-{}/{size}", part.start, part.end - 1);
+        for (field, value) in [
+            ("content-range", &*place),
+            ("content-length", &*part.len().to_string()),
+            ("content-type", "application/pdf"),
+            ("accept-ranges", "bytes"),
+            ("etag", &*tag),
+            ("content-disposition", whole.header("content-disposition")),
+        ] {
+            assert_eq!(answer.header(field), value, "{range}: {field}");
+        }
+    }
+    let other = format!("\"{}\"", sha256("another"));
+    for fields in [
+        [("range", "bytes=0-3"), ("if-range", &*other)],
+        [("range", "bytes=0-3"), ("if-range", &*format!("W/{tag}"))],
+        [("range", "bytes=0-3"), ("if-range", "Sat, 01 Jan 2022 00:00:00 GMT")],
+        [("range", "bytes=0-3,5-6"), ("if-range", &*tag)],
+        [("range", "bytes=6-5"), ("if-range", &*tag)],
+        [("range", "pages=1-2"), ("if-range", &*tag)],
+    ] {
+        assert_eq!(ask(Method::GET, &fields).await.expect(200).text(), PDF, "{fields:?}");
+    }
+    for range in [&*format!("bytes={size}-"), "bytes=4000-5000", "bytes=-0"] {
+        let refused = ask(Method::GET, &[("range", range)]).await;
+        assert_eq!(refused.header("content-range"), format!("bytes */{size}"));
+        assert_eq!(refused.expect_problem(416, "range-not-satisfiable")["bytes"], size);
+    }
+    ask(Method::GET, &[("range", "bytes=0-3"), ("if-none-match", &tag)]).await.expect(304);
+    let looked = ask(Method::HEAD, &[("range", "bytes=0-3")]).await.expect(200);
+    assert_eq!(looked.header("content-length"), size.to_string());
+}
+
+#[tokio::test]
 async fn a_submission_shows_its_files_as_they_are_and_as_they_were() {
     let desk = Desk::open().await;
     let see = async |query: &str| {

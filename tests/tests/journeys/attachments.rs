@@ -152,9 +152,19 @@ async fn verify_sees_bytes_that_are_gone_or_are_others() {
         assert!(finished.stdout.contains(&told), "{told}: {}", finished.stdout);
     }
     let gone = format!("{claim}/attachments/{}", sha256(b"%PDF-1.7 one"));
-    stage.admin.get(&gone).await.expect_problem(503, "attachment-unavailable");
+    stage.admin.get(&gone).await.expect_problem(503, "attachment-missing");
+    let log = stage.server.stderr();
+    let mut lines = log.lines().filter(|line| line.contains("not where they were kept"));
+    assert!(lines.any(|line| line.contains("acme") && line.contains(&sha256(b"%PDF-1.7 one"))), "{log}");
+    let part = stage.admin.get(&gone).header("Range", "bytes=1-3").await;
+    part.expect_problem(503, "attachment-missing");
+    attach(&stage.admin, &claim, "one", b"%PDF-1.7 one").await.expect(200);
+    assert_eq!(stage.admin.get(&gone).await.expect(200).body, b"%PDF-1.7 one"[..]);
     let changed = format!("{claim}/attachments/{}", sha256(b"%PDF-1.7 two"));
-    stage.admin.get(&changed).attempt().await.expect_err("it breaks off rather than to give wrong bytes out");
+    for range in ["", "bytes=0-"] {
+        let asked = stage.admin.get(&changed).header("Range", range);
+        asked.attempt().await.expect_err("it breaks off rather than to give wrong bytes out");
+    }
 }
 
 #[tokio::test]
@@ -207,6 +217,9 @@ async fn a_bucket_keeps_what_is_attached_and_an_outage_loses_nothing() {
         let digits = sha256(bytes);
         let key = format!("office/files/acme/{}/{}/{}", &digits[..2], &digits[2..4], &digits[4..]);
         assert!(bucket.keys().contains(&key), "{key}: {:?}", bucket.keys());
+        let place = attached.header("location").expect("a Location");
+        let part = stage.admin.get(place).header("Range", "bytes=-5").await.expect(206);
+        assert!(part.body == bytes[bytes.len() - 5..], "{name}");
     }
     assert_eq!((bucket.uploads_count(), bucket.parts_count()), (1, 0), "the large one came in parts");
     let incoming = std::fs::read_dir(stage.installation.data().join("attachments/.incoming"));
