@@ -10,13 +10,15 @@ use serde::Serialize;
 use warp::reply::Response;
 
 use crate::call::Call;
+use crate::command::etag;
 use crate::error::ApiError;
 use crate::forms::existing_form_id;
 use crate::limits::WHERE_CONDITIONS_MAX;
 use crate::openapi::answers;
 use crate::params::invalid;
 use crate::past::Asked;
-use crate::query::{QueryCall, answer, answer_one};
+use crate::precondition::has_it;
+use crate::query::{QueryCall, answer, answer_one, unchanged};
 use crate::submissions::{ensure_readable, fold, submission_id};
 
 /// Submissions, filtered, sorted, page by page.
@@ -58,9 +60,11 @@ pub async fn list(call: Call) -> Result<Response, ApiError> {
         ("at_position" = Option<u64>, Query, description = "As it was at this position of the ledger."),
         ("at_time" = Option<String>, Query, description = "As it was at this time (RFC 3339)."),
         ("min_position" = Option<u64>, Query, description = "Wait until the data reach this position."),
+        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of an earlier answer: 304 while it is the same."),
     ),
     responses(
         (status = 200, body = answers::SubmissionWithRecord, description = "`{submission_id, form, form_version, state, data, outcomes, submitter, created_at, updated_at, sequence, position}`; `attachments[]` where the form takes files, `signatures[]` where it asks for them."),
+        (status = 304, description = "The client has it: `If-None-Match` names its `ETag`."),
         (status = 400, description = "`cursor-ahead`: `at_position` is past the ledger's end."),
         (status = 404, description = "There is no such submission, or not for this caller, or not yet then."),
     ))]
@@ -85,6 +89,11 @@ pub async fn one(call: Call, id: String) -> Result<Response, ApiError> {
         // Somebody with a part in its workflow: the stream says who that is now, also when it is asked for as it was.
         let events = query.ledger.load(&query.caller.context.stream::<Submission>(id)).await?;
         ensure_readable(&query.api, &query.ledger, &query.caller, &fold(&events)?).await?;
+    }
+    // All that is shown is made of the submission's own events, of which each is a sequence.
+    let tag = etag(row.sequence);
+    if has_it(&query.head, &tag)? {
+        return Ok(unchanged(position, tag));
     }
     let (attachments, signatures) = beside(&query, &row, record).await?;
     answer_one(position, row.sequence, &Shown { row: &row, attachments, signatures })

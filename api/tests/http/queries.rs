@@ -1,7 +1,7 @@
 //! Queries: waiting for a position, who sees what, pages of events, exports.
 
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Server, admin, bearer, token};
 
@@ -229,6 +229,65 @@ async fn lists_are_filtered_sorted_and_paged_and_bad_filters_are_named() {
     let csv = server.get(&admin, "/v1/exports/submissions.csv?form=expense").await.expect(200);
     assert_eq!(csv.text().lines().count(), 4);
     assert!(csv.text().lines().nth(1).expect("a row").contains("\"{\"\"amount\"\":20}\""));
+}
+
+#[tokio::test]
+async fn a_submission_that_the_client_has_is_not_sent_again_until_something_happens_to_it() {
+    let server = Server::start().await;
+    let admin = admin("acme");
+    let definition = json!({
+        "title": "Claim", "schema": {"type": "object"}, "attachments": {"types": ["text/plain"]},
+        "rules": [{"id": "size", "kind": "decision", "when": "true", "then": {"is": 1}}],
+        "workflow": {
+            "initial": "review",
+            "states": {"review": {"attach": true, "edit": [""], "editors": ["admin"]}, "done": {"final": true}},
+            "transitions": [{"name": "sign", "from": "review", "to": "done", "roles": ["admin"],
+                             "signature": {"meaning": "seen"}}]
+        }
+    });
+    server.send(&admin, Method::PUT, "/v1/forms/claim", &definition).await.expect(200);
+    server.send(&admin, Method::POST, "/v1/forms/claim/publish", &Value::Null).await.expect(201);
+    let path = "/v1/forms/claim/submissions";
+    let made = server.send(&admin, Method::POST, path, &json!({"data": {}})).await.expect(201);
+    let place = made.header("location").to_owned();
+    let authorization = bearer(&admin);
+    let ask = async |path: &str, known: &str| {
+        let headers = [("authorization", &*authorization), ("if-none-match", known)];
+        server.call(Method::GET, path, &headers, "").await
+    };
+    let mut position = made.json()["position"].clone();
+    let mut shown = server.get(&admin, &format!("{place}?min_position={position}")).await.expect(200);
+    let acts: [(Method, &str, &str, &str); 4] = [
+        (Method::POST, "/comments", "application/json", r#"{"text": "well"}"#),
+        (Method::POST, "/attachments?name=a.txt", "text/plain", "a"),
+        (Method::PATCH, "", "application/merge-patch+json", r#"{"a": 1}"#),
+        (
+            Method::POST,
+            "/transitions/sign",
+            "application/json",
+            r#"{"signature": {"name": "Ada", "meaning": "seen"}}"#,
+        ),
+    ];
+    for (method, act, media_type, body) in acts {
+        let tag = shown.header("etag").to_owned();
+        for known in [&*tag, "*", &*format!("W/{tag}"), &*format!("\"0\", {tag}")] {
+            let same = ask(&place, known).await.expect(304);
+            assert!(same.body.is_empty() && same.header("etag") == tag, "{known}");
+            assert!(same.header("ledger-position").parse::<u64>().is_ok());
+            assert_eq!(same.headers.get("content-type"), None);
+        }
+        let before = position;
+        let headers = [("authorization", &*authorization), ("content-type", media_type)];
+        let done = server.call(method, &format!("{place}{act}"), &headers, body).await;
+        position = done.json()["position"].clone();
+        let now = ask(&format!("{place}?min_position={position}"), &tag).await.expect(200);
+        assert!(now.header("etag") != tag && now.body != shown.body, "{act}: {}", now.text());
+        ask(&format!("{place}?at_position={before}"), &tag).await.expect(304);
+        shown = now;
+    }
+    let stranger = bearer(&token("acme", "eve", &["submitter"]));
+    let headers = [("authorization", &*stranger), ("if-none-match", "*")];
+    server.call(Method::GET, &place, &headers, "").await.expect_problem(404, "not-found");
 }
 
 /// One thing has one address, which caches, logs and the audit trail agree on.
