@@ -1,7 +1,9 @@
-//! `GET /v1/tasks`: what waits for the caller, most urgent first, from the tasks read model.
+//! `GET /v1/tasks`: what waits for the caller, most urgent first, from the tasks read model; of what has a guard, whether that holds now.
 //! What may be done with a task is in `workflow`; what happens when its time is over, in `timers`.
 
-use formledger_projections::{ReadModel, TaskQuery};
+use chrono::{DateTime, Utc};
+use formledger_domain::{Facts, FormPin, Workflow};
+use formledger_projections::{QueryError, ReadModel, TaskQuery, TaskRow};
 use warp::reply::Response;
 
 use crate::call::Call;
@@ -35,6 +37,47 @@ pub async fn list(call: Call) -> Result<Response, ApiError> {
     query.finish_params()?;
     let (moment, cursor) = query.go_to(asked, ReadModel::Tasks, cursor).await?;
     let now = query.time_then(asked, moment).await?;
-    let page = query.reader.tasks(&TaskQuery { actor, now, form, limit, cursor }).await?;
+    let mut page = query.reader.tasks(&TaskQuery { actor, now, form, limit, cursor }).await?;
+    ask_guards(&query, &mut page.items, now).await?;
     answer(page.position, &page.at(moment, asked.time()))
+}
+
+/// Says of each transition with a guard whether it holds for the data as they are, so that nobody chooses what would be refused. Left in all the
+/// same: who takes it may send other data with it. Only for tasks that have such a transition are the data asked for, all at once.
+async fn ask_guards(query: &QueryCall, tasks: &mut [TaskRow], now: DateTime<Utc>) -> Result<(), ApiError> {
+    let mut guarded = Vec::new();
+    for task in tasks {
+        let pin = FormPin { form: task.form.clone(), version: task.form_version };
+        // Of a form that cannot be understood any more, nothing is said.
+        let form = query.api.catalogue.pinned(&query.ledger, &query.caller.context, &pin).await.ok();
+        let has_guard = |workflow: &Workflow| {
+            let mut transitions = task.waiting.transitions.iter();
+            transitions.any(|open| workflow.transition(&open.name).is_some_and(|known| known.has_guard()))
+        };
+        if let Some(form) = form.filter(|form| form.workflow().is_some_and(has_guard)) {
+            guarded.push((task, form));
+        }
+    }
+    if guarded.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<_> = guarded.iter().map(|(task, _)| task.submission_id).collect();
+    let rows = match query.reader.submissions_by_id(&ids).await {
+        Ok(found) => found.value,
+        // While they are made again, tasks are listed without.
+        Err(QueryError::Behind(_)) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    for ((task, form), row) in guarded.into_iter().zip(rows) {
+        // Where one of the two read models is ahead of the other, its data may be those of another task.
+        let Some(row) = row.filter(|row| *row.state == *task.state.as_str()) else { continue };
+        let (data, outcomes) = (row.data.to_value(), row.outcomes.to_value());
+        let actor = query.caller.context.actor.on(&task.form);
+        let facts =
+            Facts { data: &data, outcomes: &outcomes, submitter: &row.submitter, actor: Some(&actor), now };
+        for transition in &mut task.waiting.transitions {
+            transition.guard_met = form.guard_holds(&transition.name, &facts);
+        }
+    }
+    Ok(())
 }

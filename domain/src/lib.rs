@@ -24,7 +24,7 @@ pub use backtest::{Backtest, BacktestSummary, History, PastSubmission};
 pub use context::{Actor, SUBJECT_BYTES_MAX, StreamId, TenantContext, role_scope};
 pub use form::{
     ANY_ITEM, ATTACHMENT_BYTES_MAX, ATTACHMENTS_MAX, AttachmentRules, CompiledForm, Constraints,
-    DefinitionProblem, Field, FieldKind, Form, FormCommand, FormDefinition, FormError, FormEvent,
+    DefinitionProblem, Facts, Field, FieldKind, Form, FormCommand, FormDefinition, FormError, FormEvent,
     OutcomeDifference, Refusal, Severity, SourceSpan, TextKind, VIOLATIONS_MAX, Verdict, Violation, Workflow,
 };
 pub use ids::{

@@ -435,7 +435,8 @@ pub struct Task {
     escalate_to: Option<String>,
     /// `assigned`, `candidate`, `role`, `delegated`.
     why: Vec<String>,
-    /// `{name, approvals?: {have, need}, on_behalf_of?}`
+    /// `{name, approvals?: {have, need}, on_behalf_of?, guard_met?}`; `guard_met` says of a transition with a guard whether it holds for the data as they
+    /// are.
     transitions: Vec<Value>,
 }
 

@@ -186,6 +186,12 @@ impl CompiledForm {
             .map_or(Ok(()), |workflow| workflow.lets_through(transition, self.rules.set(), facts))
     }
 
+    /// Whether the guard of the transition of this name holds; `None` where it has none, or there is no such transition.
+    pub fn guard_holds(&self, transition: &str, facts: &Facts<'_>) -> Option<bool> {
+        let transition = self.workflow.as_ref()?.transition(transition)?;
+        transition.has_guard().then(|| self.lets_through(transition, facts).is_ok())
+    }
+
     /// The people who may take a transition of the form's workflow whatever their roles.
     pub(crate) fn candidates(&self, transition: &Transition, facts: &Facts<'_>) -> Vec<String> {
         self.workflow

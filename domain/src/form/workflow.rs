@@ -100,6 +100,13 @@ pub struct Transition {
     when: Option<Guard>,
 }
 
+impl Transition {
+    /// Whether it can be taken only where a condition holds.
+    pub fn has_guard(&self) -> bool {
+        self.when.is_some()
+    }
+}
+
 /// A way that a submission takes by itself.
 #[derive(Debug)]
 struct Automatic {

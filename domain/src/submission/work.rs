@@ -63,6 +63,10 @@ pub struct OpenTransition {
     /// For whom they would take it, as a delegate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_behalf_of: Option<Arc<str>>,
+    /// Whether its guard holds for the data as they are; `None` where it has none, and where nobody asked, as who knows what waits does not know
+    /// the data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guard_met: Option<bool>,
 }
 
 impl Work {
@@ -183,7 +187,7 @@ impl Work {
                 None => Reason::Role,
             });
             let (name, approvals) = (action.transition.clone(), self.approvals(&action.transition));
-            waiting.transitions.push(OpenTransition { name, approvals, on_behalf_of });
+            waiting.transitions.push(OpenTransition { name, approvals, on_behalf_of, guard_met: None });
         }
         (!waiting.why.is_empty()).then_some(waiting)
     }

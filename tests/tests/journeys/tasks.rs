@@ -47,6 +47,49 @@ async fn a_task_waits_for_those_who_may_act_until_they_did() {
 }
 
 #[tokio::test]
+async fn a_task_says_of_a_guarded_transition_whether_it_holds_now() {
+    let definition = json!({
+        "title": "Order",
+        "schema": {"type": "object", "properties": {"amount": {"type": "number"}, "checked": {"type": "boolean"}}},
+        "rules": [{"id": "twice", "kind": "compute", "value": "amount * 2.0", "into": "/twice"},
+                  {"id": "size", "kind": "decision", "when": "amount > 100.0", "then": {"is": "large"}, "otherwise": {"is": "small"}}],
+        "workflow": {
+            "initial": "review", "states": {"review": {}, "done": {"final": true}},
+            "transitions": [
+                {"name": "accept", "from": "review", "to": "done", "when": "twice < 50.0 && outcomes.size.is == 'small'"},
+                {"name": "confirm", "from": "review", "to": "done", "when": "checked && actor == 'rita'", "edit": ["/checked"]},
+                {"name": "own", "from": "review", "to": "done", "when": "submitter == actor || 'admin' in roles"},
+                {"name": "reject", "from": "review", "to": "done"}
+            ]
+        }
+    });
+    let stage = Stage::with_form("order", &definition).await;
+    let rita = stage.somebody("acme", "rita", "reviewer").await;
+    let small = stage.admin.submit("order", &json!({ "amount": 10 })).await.expect(201);
+    let large = stage.admin.submit("order", &json!({ "amount": 1000, "checked": true })).await.expect(201);
+    let waiting = tasks(&rita, large.position()).await;
+    let said = |accept: bool, confirm: bool| {
+        json!([{ "name": "accept", "guard_met": accept }, { "name": "confirm", "guard_met": confirm },
+               { "name": "own", "guard_met": false }, { "name": "reject" }])
+    };
+    assert_eq!(waiting[0]["transitions"], said(true, false));
+    assert_eq!(waiting[1]["transitions"], said(false, true));
+    let then = rita.get(&format!("/v1/tasks?at_position={}", small.position())).await.expect(200).json();
+    assert_eq!(then["items"][0]["transitions"], said(true, false));
+
+    let take = |answer: &formledger_tests::client::Answer, name: &str| {
+        let path = answer.header("location").expect("a Location").to_owned();
+        rita.post(&format!("{path}/transitions/{name}"))
+    };
+    take(&large, "accept").await.expect_problem(409, "guard-not-met");
+    take(&large, "own").await.expect_problem(409, "guard-not-met");
+    // What does not hold yet may hold with what is sent.
+    take(&small, "confirm").await.expect_problem(409, "guard-not-met");
+    take(&small, "confirm").json(&json!({ "data": { "checked": true } })).await.expect(200);
+    take(&large, "confirm").await.expect(200);
+}
+
+#[tokio::test]
 async fn a_delegated_task_is_on_the_delegates_list() {
     let stage = Stage::with_form("expense", &contract_expense_claim()).await;
     let rita = stage.somebody("acme", "rita", "reviewer").await;
