@@ -1,12 +1,14 @@
 //! Exports: all submissions that a query selects, streamed as CSV or NDJSON with a page of memory.
-//! Same filters as the list, from the same read model.
+//! Same filters as the list, from the same read model. A CSV of one form has a column for each of its fields.
+
+mod columns;
 
 use std::fmt::Write;
 
 use bytes::Bytes;
 use chrono::SecondsFormat;
-use formledger_domain::Position;
-use formledger_projections::{QueryError, ReadModel, SubmissionRow};
+use formledger_domain::{FormId, FormPin, Position};
+use formledger_projections::{QueryError, ReadModel, SubmissionQuery, SubmissionRow};
 use futures_util::{Stream, StreamExt};
 use http::header::{CONTENT_DISPOSITION, HeaderValue};
 use warp::reply::Response;
@@ -18,11 +20,13 @@ use crate::error::ApiError;
 use crate::past::Asked;
 use crate::query::QueryCall;
 use crate::submission_queries::selection;
+use columns::Columns;
 
 /// Rows that are written as one chunk.
 const CHUNK_ROWS: usize = 128;
 
-const CSV_HEADER: &str = "submission_id,form,form_version,state,submitter,created_at,updated_at,sequence,position,data,outcomes\r\n";
+const CSV_HEADER: &str =
+    "submission_id,form,form_version,state,submitter,created_at,updated_at,sequence,position,data,outcomes";
 
 /// What an export takes, for the description.
 #[derive(utoipa::IntoParams)]
@@ -52,11 +56,17 @@ struct Filters {
 /// Submissions as CSV.
 #[utoipa::path(get, path = "/v1/exports/submissions.csv", tag = "exports", security(("bearer" = []), ("api-key" = [])),
     params(Filters),
-    responses((status = 200, description = "RFC 4180, one submission a row; `data` and `outcomes` are JSON. Text that a spreadsheet would take for a formula, or that begins with `'`, has `'` in front. Filters, order and moment (`at_position`, `at_time`) as of `GET /v1/submissions`.", content_type = "text/csv")))]
+    responses((status = 200, description = "RFC 4180, one submission a row; `data` and `outcomes` are JSON. With `form`, a further column for each field of its newest version, named by the field's pointer, and for each computed one. Text that a spreadsheet would take for a formula, or that begins like one that was guarded, has `'` in front. Filters, order and moment (`at_position`, `at_time`) as of `GET /v1/submissions`.", content_type = "text/csv")))]
 pub async fn csv(call: Call) -> Result<Response, ApiError> {
-    let header = futures_util::stream::once(async { Ok(Bytes::from_static(CSV_HEADER.as_bytes())) });
-    let (position, rows) = rows(call).await?;
-    let body = header.chain(chunks(rows, write_csv));
+    let Export { query, asked, selection, position } = Export::open(call).await?;
+    let columns = columns(&query, asked, selection.form.as_ref()).await?;
+    query.record_export().await?;
+    let mut names = CSV_HEADER.to_owned();
+    columns.write_names(&mut names);
+    names.push_str("\r\n");
+    let header = futures_util::stream::once(async { Ok(Bytes::from(names)) });
+    let rows = query.reader.all_submissions(selection);
+    let body = header.chain(chunks(rows, move |row, out| write_csv(row, &columns, out)));
     Ok(attachment(
         stream("text/csv; charset=utf-8", body),
         position,
@@ -69,8 +79,9 @@ pub async fn csv(call: Call) -> Result<Response, ApiError> {
     params(Filters),
     responses((status = 200, description = "One submission a line, as `GET /v1/submissions/{id}` shows it. Filters, order and moment (`at_position`, `at_time`) as of `GET /v1/submissions`.", content_type = "application/x-ndjson")))]
 pub async fn ndjson(call: Call) -> Result<Response, ApiError> {
-    let (position, rows) = rows(call).await?;
-    let body = chunks(rows, write_line);
+    let Export { query, selection, position, .. } = Export::open(call).await?;
+    query.record_export().await?;
+    let body = chunks(query.reader.all_submissions(selection), write_line);
     Ok(attachment(
         stream("application/x-ndjson", body),
         position,
@@ -78,24 +89,45 @@ pub async fn ndjson(call: Call) -> Result<Response, ApiError> {
     ))
 }
 
-async fn rows(
-    call: Call,
-) -> Result<(Position, impl Stream<Item = Result<SubmissionRow, QueryError>> + Send + 'static), ApiError> {
-    let mut query = QueryCall::read(call).await?;
-    let asked = Asked::take(&mut query.params)?;
-    let selection = selection(&mut query)?;
-    query.finish_params()?;
-    query.go_to(asked, ReadModel::Submissions, None).await?;
-    // What is wrong with the filters must be said before the answer begins: one row shows it.
-    let probe = formledger_projections::SubmissionQuery { limit: Some(1), cursor: None, ..selection.clone() };
-    let position = query.reader.submissions(&probe).await?.position;
-    query.record_export().await?;
-    Ok((position, query.reader.all_submissions(selection)))
+/// What is asked for, once it is known that it can be given.
+struct Export {
+    query: QueryCall,
+    asked: Asked,
+    selection: SubmissionQuery,
+    position: Position,
+}
+
+impl Export {
+    async fn open(call: Call) -> Result<Self, ApiError> {
+        let mut query = QueryCall::read(call).await?;
+        let asked = Asked::take(&mut query.params)?;
+        let selection = selection(&mut query)?;
+        query.finish_params()?;
+        query.go_to(asked, ReadModel::Submissions, None).await?;
+        // What is wrong with the filters must be said before the answer begins: one row shows it.
+        let probe = SubmissionQuery { limit: Some(1), cursor: None, ..selection.clone() };
+        let position = query.reader.submissions(&probe).await?.position;
+        Ok(Self { query, asked, selection, position })
+    }
+}
+
+/// The columns of the fields of `form`, of its newest version at the moment; none where it was never published.
+async fn columns(query: &QueryCall, asked: Asked, form: Option<&FormId>) -> Result<Columns, ApiError> {
+    let Some(form) = form else { return Ok(Columns::default()) };
+    if asked == Asked::Now {
+        query.reach(ReadModel::Forms).await?;
+    }
+    let newest = query.reader.form(form).await?.value.and_then(|form| form.summary.version);
+    let Some(version) = newest else { return Ok(Columns::default()) };
+    let pin = FormPin { form: form.clone(), version };
+    // Of a version that cannot be understood any more, `data` says all the same what there is.
+    let form = query.api.catalogue.pinned(&query.ledger, &query.caller.context, &pin).await.ok();
+    Ok(form.map(|form| Columns::of(&form)).unwrap_or_default())
 }
 
 fn chunks(
     rows: impl Stream<Item = Result<SubmissionRow, QueryError>> + Send + 'static,
-    write: fn(&SubmissionRow, &mut String),
+    write: impl Fn(&SubmissionRow, &mut String) + Send + 'static,
 ) -> impl Stream<Item = Result<Bytes, QueryError>> + Send + 'static {
     Box::pin(rows).ready_chunks(CHUNK_ROWS).map(move |rows| {
         let mut text = String::new();
@@ -111,7 +143,7 @@ fn write_line(row: &SubmissionRow, out: &mut String) {
     out.push('\n');
 }
 
-fn write_csv(row: &SubmissionRow, out: &mut String) {
+fn write_csv(row: &SubmissionRow, columns: &Columns, out: &mut String) {
     let time = |time: chrono::DateTime<chrono::Utc>| time.to_rfc3339_opts(SecondsFormat::Micros, true);
     write!(out, "{},{},{},", row.submission_id, row.form, row.form_version).expect("a string takes all text");
     quoted(&row.state, out);
@@ -122,6 +154,9 @@ fn write_csv(row: &SubmissionRow, out: &mut String) {
     quoted(row.data.as_str(), out);
     out.push(',');
     quoted(row.outcomes.as_str(), out);
+    if !columns.is_empty() {
+        columns.write_cells(&row.data.to_value(), out);
+    }
     out.push_str("\r\n");
 }
 

@@ -2,6 +2,7 @@
 //! Made by `Form` (for its problems) and by `api`, which keeps one per version; shared by all requests.
 
 use std::fmt;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use formledger_rules::{Layout, Type};
@@ -157,6 +158,11 @@ impl CompiledForm {
     /// The form's fields, as a tree.
     pub fn fields(&self) -> &Field {
         &self.fields
+    }
+
+    /// The pointers of the fields that its rules compute, whether the schema describes them or not.
+    pub fn computed(&self) -> &[Arc<str>] {
+        self.rules.computed()
     }
 
     /// The slots of the fields, computed ones among them.

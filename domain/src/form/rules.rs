@@ -84,6 +84,11 @@ impl FormRules {
         self.set.layout()
     }
 
+    /// The fields that they compute.
+    pub(super) fn computed(&self) -> &[Arc<str>] {
+        &self.computed
+    }
+
     /// The rules themselves, for expressions that run beside them.
     pub(super) fn set(&self) -> &RuleSet {
         &self.set

@@ -96,3 +96,44 @@ async fn csv_keeps_commas_quotes_and_line_breaks() {
         assert!(record.iter().all(|cell| !cell.starts_with(['=', '@', '+'])), "{record:?}");
     }
 }
+
+#[tokio::test]
+async fn a_csv_of_one_form_has_a_column_for_each_field() {
+    let definition = json!({
+        "title": "Order",
+        "schema": {"type": "object", "required": ["amount"], "properties": {
+            "amount": {"type": "number"}, "note": {"type": "string"}, "paid": {"type": "boolean"},
+            "customer": {"type": "object", "properties": {"name": {"type": "string"}}},
+            "lines": {"type": "array", "items": {"type": "object"}}}},
+        "rules": [{"id": "twice", "kind": "compute", "value": "amount * 2.0", "into": "/twice"}]
+    });
+    let stage = Stage::with_form("order", &definition).await;
+    let orders = [
+        json!({"amount": -1.5, "note": "=1+1", "paid": true, "customer": {"name": "Ann \"A\", B"}, "lines": [{"n": 1}]}),
+        json!({"amount": 2, "customer": null}),
+    ];
+    stage.admin.submit("order", &orders[0]).await.expect(201);
+    let before = stage.head().await;
+    let mut newer = definition.clone();
+    newer["schema"]["properties"]["customer"]["type"] = json!(["object", "null"]);
+    newer["schema"]["properties"]["added"] = json!({"type": "string"});
+    stage.admin.publish("order", &newer).await;
+    stage.admin.submit("order", &orders[1]).await.expect(201);
+    let at = stage.head().await;
+    let fetch = async |query: &str| {
+        let path = format!("/v1/exports/submissions.csv?{query}");
+        records(&stage.admin.get_at(&path, at).await.expect(200).text())
+    };
+    let csv = fetch("form=order&sort=created_at").await;
+    let fields = csv[0].iter().skip_while(|name| *name != "outcomes").skip(1).collect::<Vec<_>>();
+    assert_eq!(fields, ["/added", "/amount", "/customer/name", "/lines", "/note", "/paid", "/twice"]);
+    let cells = |row: usize| csv[row][csv[0].len() - fields.len()..].to_vec();
+    assert_eq!(cells(1), ["", "-1.5", "Ann \"A\", B", "[{\"n\":1}]", "'=1+1", "true", "-3"]);
+    assert_eq!(cells(2), ["", "2", "", "", "", "", "4"]);
+    // As it was then, with the fields of then.
+    let past = fetch(&format!("form=order&at_position={before}")).await;
+    assert!(past.len() == 2 && !past[0].contains(&"/added".to_owned()), "{past:?}");
+    for query in ["", "form=another"] {
+        assert_eq!(fetch(query).await[0].last().map(String::as_str), Some("outcomes"), "{query}");
+    }
+}
