@@ -28,6 +28,7 @@ mod keeper;
 mod leadership;
 mod light;
 mod moments;
+mod open_error;
 mod position;
 mod projection;
 mod projector;

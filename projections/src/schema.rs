@@ -53,6 +53,10 @@ struct Migration {
     postgres: &'static str,
 }
 
+/// What to take away of read models that a newer binary migrated, where an older one has to begin anew.
+const FILE: &str = "move the file away";
+const POSTGRES: &str = "drop their schema (for a standby, on its primary)";
+
 /// `application_id` of a read-model file, "FLrm": any other file is left alone.
 const APPLICATION_ID: i64 = 0x464C_726D;
 /// The oldest Postgres that the statements are written for.
@@ -97,7 +101,7 @@ pub(crate) async fn migrate_sqlite(connection: &mut SqliteConnection) -> Result<
     if tables > 0 && owner != APPLICATION_ID {
         return Err(OpenError::Foreign);
     }
-    let missing = missing(found)?;
+    let missing = missing(found, FILE)?;
     if !missing.is_empty() {
         for migration in missing {
             transaction.execute(migration.sqlite).await?;
@@ -132,7 +136,7 @@ async fn migrate_postgres(connection: &mut PgConnection, place: &PostgresPlace) 
         }
         Found::Other => return Err(OpenError::Foreign),
     };
-    for migration in missing(found)? {
+    for migration in missing(found, POSTGRES)? {
         transaction.execute(migration.postgres).await?;
     }
     sqlx::query("UPDATE schema_version SET version = $1 WHERE version <> $1")
@@ -145,17 +149,17 @@ async fn migrate_postgres(connection: &mut PgConnection, place: &PostgresPlace) 
 
 /// Keeps the schema as it is until the transaction ends that `connection` is in, and refuses one that a newer binary has changed meanwhile.
 pub(crate) async fn hold(connection: &mut Writing<'_>) -> Result<(), OpenError> {
-    let version = match connection {
+    let (version, otherwise) = match connection {
         // Whoever migrates waits for the lock of the file.
-        Writing::Sqlite(_) | Writing::File(_) => "PRAGMA main.user_version",
+        Writing::Sqlite(_) | Writing::File(_) => ("PRAGMA main.user_version", FILE),
         Writing::Postgres(connection, _) => {
             let lock = "SELECT pg_advisory_xact_lock_shared(hashtext('formledger migrates read models'))";
             connection.execute(lock).await?;
-            "SELECT version FROM schema_version"
+            ("SELECT version FROM schema_version", POSTGRES)
         }
     };
     let found = sql(version).one(connection).await?.value()?;
-    missing(found).map(drop)
+    missing(found, otherwise).map(drop)
 }
 
 fn explained(error: OpenError, place: &PostgresPlace) -> OpenError {
@@ -173,7 +177,7 @@ fn explained(error: OpenError, place: &PostgresPlace) -> OpenError {
 /// Whether there is nothing to apply: finding that out takes no privilege to change the schema, which who serves need not have.
 async fn is_current(connection: &mut PgConnection, place: &PostgresPlace) -> Result<bool, OpenError> {
     match version_in(connection, place.schema).await? {
-        Found::Version(version) => Ok(missing(version)?.is_empty()),
+        Found::Version(version) => Ok(missing(version, POSTGRES)?.is_empty()),
         Found::Nothing | Found::Other => Ok(false),
     }
 }
@@ -182,7 +186,7 @@ async fn wait_for_schema(connection: &mut PgConnection, place: &PostgresPlace) -
     let deadline = Instant::now() + STANDBY_PATIENCE;
     loop {
         match version_in(connection, place.schema).await? {
-            Found::Version(version) if missing(version)?.is_empty() => return Ok(()),
+            Found::Version(version) if missing(version, POSTGRES)?.is_empty() => return Ok(()),
             Found::Other => return Err(OpenError::Foreign),
             _ if Instant::now() >= deadline => return Err(OpenError::StandbyEmpty { place: place.name() }),
             _ => sleep(STANDBY_LOOK).await,
@@ -230,11 +234,12 @@ async fn check_version(connection: &mut PgConnection) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn missing(found: i64) -> Result<&'static [Migration], OpenError> {
-    usize::try_from(found)
-        .ok()
-        .and_then(|applied| MIGRATIONS.get(applied..))
-        .ok_or(OpenError::Newer { found, known: MIGRATIONS.len() as i64 })
+fn missing(found: i64, otherwise: &'static str) -> Result<&'static [Migration], OpenError> {
+    usize::try_from(found).ok().and_then(|applied| MIGRATIONS.get(applied..)).ok_or(OpenError::Newer {
+        found,
+        known: MIGRATIONS.len() as i64,
+        otherwise,
+    })
 }
 
 #[cfg(test)]

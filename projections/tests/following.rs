@@ -195,6 +195,7 @@ async fn a_database_that_is_newer_or_something_else_is_refused_with_one_clear_er
     sqlx::raw_sql("PRAGMA user_version = 99").execute(&mut connection).await.expect("pragma");
     let newer = open().await.expect_err("newer");
     assert!(matches!(newer, OpenError::Newer { found: 99, .. }), "{newer}");
+    assert!(newer.to_string().contains("move the file away"), "{newer}");
     sqlx::raw_sql("PRAGMA application_id = 1").execute(&mut connection).await.expect("pragma");
     assert!(matches!(open().await, Err(OpenError::Foreign)));
 }

@@ -396,7 +396,12 @@ async fn a_database_that_cannot_hold_read_models_is_refused_with_one_clear_error
     let mut connection = database.connect().await;
     let newer = "UPDATE read_models.schema_version SET version = 99";
     sqlx::query(newer).execute(&mut connection).await.expect("changed");
-    assert!(matches!(open(&database.url()).await, Err(OpenError::Newer { found: 99, .. })));
+    let refused = open(&database.url()).await.expect_err("newer");
+    assert!(matches!(refused, OpenError::Newer { found: 99, .. }), "{refused}");
+    assert!(
+        refused.to_string().contains("drop their schema") && !refused.to_string().contains("file"),
+        "{refused}"
+    );
     let foreign = "DROP TABLE read_models.schema_version";
     sqlx::query(foreign).execute(&mut connection).await.expect("changed");
     assert!(matches!(open(&database.url()).await, Err(OpenError::Foreign)));
