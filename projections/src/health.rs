@@ -14,6 +14,8 @@ pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(10);
 pub(crate) struct Health {
     asking: AtomicUsize,
     out: AtomicBool,
+    /// Whether it is a replica, which answers from rows that are proven to be this ledger's and from no others.
+    needs_proof: AtomicBool,
     /// Whether its rows may have been made from another ledger.
     unproven: AtomicBool,
     runner_failed: AtomicBool,
@@ -30,8 +32,23 @@ impl Health {
         !self.unproven.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn prove(&self, proven: bool) {
-        self.unproven.store(!proven, Ordering::Relaxed);
+    pub(crate) fn prove(&self) {
+        self.unproven.store(false, Ordering::Relaxed);
+    }
+
+    /// From now on its rows have to be proven before anybody is answered from them.
+    pub(crate) fn require_proof(&self) {
+        self.needs_proof.store(true, Ordering::Relaxed);
+        self.leads_elsewhere();
+    }
+
+    pub(crate) fn needs_proof(&self) -> bool {
+        self.needs_proof.load(Ordering::Relaxed)
+    }
+
+    /// Its URL leads to another database than the one that was proven.
+    pub(crate) fn leads_elsewhere(&self) {
+        self.unproven.store(self.needs_proof(), Ordering::Relaxed);
     }
 
     /// Takes it out; answers whether it was in.

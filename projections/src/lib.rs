@@ -7,6 +7,7 @@ mod replicas;
 
 mod choice;
 mod health;
+mod identity;
 mod pool;
 
 mod condition;

@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use formledger_domain::TenantId;
-use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
 
 use tokio::time::timeout;
 
 use crate::database::{Rights, Transaction, sql};
+use crate::health::Health;
+use crate::identity::Identity;
 use crate::place::{Place, PostgresPlace, sqlite_reading};
 use crate::read_models::ReadModelSettings;
 
@@ -26,7 +28,36 @@ const LOCK: &str = "LOCK TABLE checkpoints IN ACCESS SHARE MODE";
 #[derive(Debug, Clone)]
 pub(crate) enum ReadPool {
     Sqlite(SqlitePool),
-    Postgres { pool: PgPool, schema: &'static str, doubt: Doubt },
+    Postgres { pool: PgPool, schema: &'static str, door: Arc<Door> },
+}
+
+/// What is known of a database that connections are made to.
+#[derive(Debug)]
+pub(crate) struct Door {
+    doubt: Doubt,
+    identity: Identity,
+    health: Arc<Health>,
+}
+
+impl Door {
+    /// Takes note of where a new connection leads. Where that is another database than before, no older connection is used again, and nobody is answered
+    /// from a replica until its rows are proven there.
+    async fn met(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        if self.identity.changes(connection).await? {
+            self.doubt.begins();
+            self.health.leads_elsewhere();
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// Where rows may be another ledger's.
+    fn proven<T>(&self, opened: T) -> Result<T, sqlx::Error> {
+        if self.health.is_proven() {
+            return Ok(opened);
+        }
+        Err(sqlx::Error::Io(std::io::Error::other("its rows are not known to be this ledger's")))
+    }
 }
 
 /// When a transaction last failed to begin. The connection of one that failed half-way (its role was not there yet, say) is left within it and
@@ -57,19 +88,34 @@ pub struct PoolUse {
 impl ReadPool {
     /// Connects when it is first asked.
     pub(crate) fn new(place: &Place, settings: &ReadModelSettings) -> Self {
+        Self::minding(place, settings, Arc::default())
+    }
+
+    /// The same, where rows that have to be proven are not read for anybody until they are.
+    pub(crate) fn minding(place: &Place, settings: &ReadModelSettings, health: Arc<Health>) -> Self {
         match place {
             Place::Sqlite(path) => Self::Sqlite(sqlite(path, settings)),
             Place::Postgres(place) => {
-                let doubt = Doubt::default();
-                let pool = postgres(place, settings, doubt.clone());
-                Self::Postgres { pool, schema: place.schema, doubt }
+                let door = Arc::new(Door { doubt: Doubt::default(), identity: Identity::default(), health });
+                let pool = postgres(place, settings, &door);
+                Self::Postgres { pool, schema: place.schema, door }
             }
         }
     }
 
+    /// Takes a connection for one that may write here.
+    ///
+    /// # Errors
+    /// Where it leads to a replica whose rows are not proven to be this ledger's.
+    pub(crate) async fn admit(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let Self::Postgres { door, .. } = self else { return Ok(()) };
+        door.met(connection).await?;
+        door.proven(())
+    }
+
     /// A snapshot of one tenant's rows: everything read through it is of one moment, and in Postgres the rows of others do not exist in it.
     pub(crate) async fn snapshot(&self, tenant: &TenantId) -> Result<Transaction<'static>, sqlx::Error> {
-        self.begin("formledger_reader", &of_tenant(tenant)).await
+        self.begin("formledger_reader", &of_tenant(tenant)).await.and_then(|begun| self.proven(begun))
     }
 
     /// The same for a query, of which nobody waits for a statement any longer than `patience`. Postgres would go on with it for nobody.
@@ -81,10 +127,18 @@ impl ReadPool {
         // Who asks gives up first: that it took too long is not taken for a fault of the database.
         let limit = (patience + ANSWER_TIMEOUT).as_millis();
         let further = format!("SET LOCAL statement_timeout = {limit}; {}", of_tenant(tenant));
-        self.begin("formledger_reader", &further).await
+        self.begin("formledger_reader", &further).await.and_then(|begun| self.proven(begun))
     }
 
-    /// A snapshot of all tenants' rows, for status and tools.
+    /// Only now: who asks may hold the connection by which it was noticed that the database is another one.
+    fn proven<T>(&self, begun: T) -> Result<T, sqlx::Error> {
+        match self {
+            Self::Sqlite(_) => Ok(begun),
+            Self::Postgres { door, .. } => door.proven(begun),
+        }
+    }
+
+    /// A snapshot of all tenants' rows, for status and tools, and for who proves them.
     pub(crate) async fn snapshot_of_all(&self) -> Result<Transaction<'static>, sqlx::Error> {
         self.begin("formledger_projector", LOCK).await
     }
@@ -92,7 +146,7 @@ impl ReadPool {
     async fn begin(&self, role: &str, further: &str) -> Result<Transaction<'static>, sqlx::Error> {
         Ok(match self {
             Self::Sqlite(pool) => Transaction::Sqlite(pool.begin().await?),
-            Self::Postgres { pool, schema, doubt } => {
+            Self::Postgres { pool, schema, door } => {
                 // All of it lasts as long as the transaction, so that connections may be shared by a pooler in between.
                 let begin = format!(
                     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path TO {schema}; \
@@ -108,7 +162,7 @@ impl ReadPool {
                         async move { pool.begin_with(begin).await }
                     });
                     let Ok(begun) = timeout(limit, beginning).await else {
-                        doubt.begins();
+                        door.doubt.begins();
                         return Err(sqlx::Error::Io(ErrorKind::TimedOut.into()));
                     };
                     match begun.unwrap_or(Err(sqlx::Error::WorkerCrashed)) {
@@ -116,7 +170,7 @@ impl ReadPool {
                         // The pool hands out connections that a server which was restarted no longer knows.
                         Err(sqlx::Error::Io(_)) if tries < pool.options().get_max_connections() => tries += 1,
                         Err(error) => {
-                            doubt.begins();
+                            door.doubt.begins();
                             return Err(error);
                         }
                     }
@@ -166,7 +220,8 @@ fn sqlite(path: &Path, settings: &ReadModelSettings) -> SqlitePool {
         .connect_lazy_with(sqlite_reading(path))
 }
 
-fn postgres(place: &PostgresPlace, settings: &ReadModelSettings, doubt: Doubt) -> PgPool {
+fn postgres(place: &PostgresPlace, settings: &ReadModelSettings, door: &Arc<Door>) -> PgPool {
+    let (doubt, door) = (door.doubt.clone(), Arc::clone(door));
     PgPoolOptions::new()
         .max_connections(settings.read_connections_max)
         .acquire_timeout(settings.acquire_timeout)
@@ -175,6 +230,10 @@ fn postgres(place: &PostgresPlace, settings: &ReadModelSettings, doubt: Doubt) -
         .before_acquire(move |_, connection| {
             let usable = doubt.clears(connection.age);
             Box::pin(async move { Ok(usable) })
+        })
+        .after_connect(move |connection, _| {
+            let door = Arc::clone(&door);
+            Box::pin(async move { door.met(connection).await })
         })
         .connect_lazy_with(place.options.clone())
 }

@@ -56,14 +56,12 @@ struct Inner {
     writer: Mutex<Option<OwnConnection>>,
     applied: Applied,
     leadership: Leadership,
-    health: Health,
+    health: Arc<Health>,
     /// Set once migrations are applied there; of a file that others may open, with a share in it.
     prepared: OnceCell<Option<InUse>>,
     /// Whether the log says that rows come by statements.
     told_policed: AtomicBool,
     is_own: bool,
-    /// Whether it answers beside the ledger's own read models.
-    is_replica: bool,
 }
 
 impl ReadModels {
@@ -115,13 +113,13 @@ impl ReadModels {
     }
 
     fn replica(place: ReadModelPlace, settings: &ReadModelSettings) -> Self {
-        let mut models = Self::new(place, settings, false);
-        models.inner.health.prove(false);
-        Arc::get_mut(&mut models.inner).expect("nobody else has it yet").is_replica = true;
+        let models = Self::new(place, settings, false);
+        models.inner.health.require_proof();
         models
     }
 
-    /// Looks whether a replica's rows were made from this ledger, as far as they say so; nobody is answered from it before. One that does not answer is proven when it comes.
+    /// Looks whether a replica's rows were made from this ledger, as far as they say so; nobody is answered from it before. One that does not answer is proven
+    /// when it comes, and one whose URL comes to lead to another database is proven again there.
     ///
     /// # Errors
     /// [`OpenError::OtherLedger`], or why the ledger cannot be read.
@@ -130,8 +128,11 @@ impl ReadModels {
         if health.is_proven() {
             return Ok(());
         }
+        // Whatever led or wrote until now did so elsewhere, or where nothing of ours may be.
+        self.inner.leadership.resign().await;
+        self.forget_writer().await;
         match witness::stranger(&self.inner.readers, store).await {
-            Ok(None) => health.prove(true),
+            Ok(None) => health.prove(),
             Ok(Some(tenant)) => return Err(OpenError::OtherLedger { place: self.name(), tenant }.into()),
             Err(ProjectError::Database(error)) if is_outage(&error) => self.take_out(&error),
             Err(error) => return Err(error),
@@ -140,16 +141,16 @@ impl ReadModels {
     }
 
     fn new(ReadModelPlace(place): ReadModelPlace, settings: &ReadModelSettings, is_own: bool) -> Self {
+        let health = Arc::<Health>::default();
         let inner = Inner {
-            readers: ReadPool::new(&place, settings),
+            readers: ReadPool::minding(&place, settings, Arc::clone(&health)),
             writer: Mutex::default(),
             applied: Applied::default(),
             leadership: Leadership::of(&place),
-            health: Health::default(),
+            health,
             prepared: OnceCell::new(),
             told_policed: AtomicBool::default(),
             is_own,
-            is_replica: false,
             place,
         };
         Self { inner: Arc::new(inner) }
@@ -303,7 +304,7 @@ impl ReadModels {
 
     /// Takes a replica out that its runner cannot reach, so that nobody has to ask it first. The ledger's own read models are asked whatever happened.
     pub(crate) fn note_outage(&self, error: &sqlx::Error) {
-        if self.inner.is_replica && is_outage(error) {
+        if self.inner.health.needs_proof() && is_outage(error) {
             self.take_out(error);
         }
     }
@@ -331,13 +332,20 @@ impl Inner {
             schema::migrate(&self.place).await?;
             Ok(in_use)
         };
+        if self.prepared.initialized() && !self.health.is_proven() {
+            // It may be another database by now.
+            return schema::migrate(&self.place).await;
+        }
         self.prepared.get_or_try_init(preparing).await.map(drop)
     }
 
     async fn writer(&self) -> Result<Writer<'_>, sqlx::Error> {
         let mut writer = self.writer.lock().await;
         if writer.is_none() {
-            let connection = self.place.connect_writer().await?;
+            let mut connection = self.place.connect_writer().await?;
+            if let OwnConnection::Postgres(connection, _) = &mut connection {
+                self.readers.admit(connection).await?;
+            }
             if connection.is_policed() && !self.told_policed.swap(true, Ordering::Relaxed) {
                 tracing::info!(
                     replica = self.place.name(),

@@ -255,6 +255,8 @@ impl Runner {
 
     async fn look(&mut self) -> Result<(), ProjectError> {
         self.projector.read_models().prepare().await?;
+        // One that has to be proven may be another database than the one that its rows were read from.
+        self.loaded &= self.projector.read_models().health().is_proven();
         self.projector.read_models().prove(self.projector.store()).await?;
         if !self.projector.read_models().health().is_proven() || !self.lead().await? {
             return Ok(());
