@@ -1,7 +1,7 @@
 //! What operators and machines ask of the process: is it alive, is it ready, what does it count, how is it spoken to.
 //! Open to everyone who can reach the port; nothing here names a tenant.
 
-use formledger_projections::{QueryError, ReplicaStatus};
+use formledger_projections::ReplicaStatus;
 use formledger_store::StoreError;
 use http::header::{CACHE_CONTROL, HeaderValue};
 use serde_json::json;
@@ -13,6 +13,7 @@ use crate::error::{ApiError, NotReady};
 use crate::limits::READY_LAG_EVENTS_MAX;
 use crate::metrics::render;
 use crate::openapi;
+use crate::query::read_models_unreachable;
 
 const JSON: &str = "application/json";
 const PROMETHEUS: &str = "text/plain; version=0.0.4";
@@ -86,7 +87,7 @@ fn best(replicas: &[ReplicaStatus]) -> Result<&ReplicaStatus, ApiError> {
             replica.lag_events(),
         )
     };
-    let best = answering.min_by_key(rank).ok_or(QueryError::Busy)?;
+    let best = answering.min_by_key(rank).ok_or_else(read_models_unreachable)?;
     if best.runner_failed {
         return Err(NotReady::RunnerFailed.into());
     }
@@ -143,6 +144,6 @@ mod tests {
         assert_eq!(reason(&[failed()]), Some(NotReady::RunnerFailed));
         assert_eq!(reason(&[failed(), replica(9, 0)]), None);
         let away = ReplicaStatus { answers: false, ..replica(0, 0) };
-        assert!(matches!(best(&[away]), Err(ApiError::Overloaded { code: "readers-busy", .. })));
+        assert!(matches!(best(&[away]), Err(ApiError::Overloaded { code: "read-models-unreachable", .. })));
     }
 }

@@ -222,8 +222,17 @@ impl From<QueryError> for ApiError {
             QueryError::Busy => {
                 Self::Overloaded { code: "readers-busy", detail: "too many queries are waiting" }
             }
+            QueryError::Unreachable(_) => read_models_unreachable(),
             QueryError::Database(_) => Self::internal(error),
         }
+    }
+}
+
+/// No database of read models answers at present.
+pub fn read_models_unreachable() -> ApiError {
+    ApiError::Overloaded {
+        code: "read-models-unreachable",
+        detail: "the database of the read models cannot be reached at the moment",
     }
 }
 

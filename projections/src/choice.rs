@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use crate::checkpoint;
 use crate::database::{Connection, Transaction};
-use crate::health::{is_outage, is_recovery_conflict};
+use crate::health::is_recovery_conflict;
 use crate::position::{Behind, ReadModel};
 use crate::read_models::ReadModels;
 use crate::reader::{QUERY_TIMEOUT, QueryError, TenantReader};
@@ -152,9 +152,7 @@ impl<'a> Attempt<'a> {
             QueryError::Busy if self.reader.replicas.len() > 1 => {
                 replica.take_out(&sqlx::Error::PoolTimedOut)
             }
-            QueryError::Database(source) if self.reader.replicas.len() > 1 && is_outage(source) => {
-                replica.take_out(source);
-            }
+            QueryError::Unreachable(source) if self.reader.replicas.len() > 1 => replica.take_out(source),
             _ => return Err(error),
         }
         self.error = Some(error);

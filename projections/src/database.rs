@@ -19,6 +19,8 @@ pub(crate) use file::{FileConnection, FileTransaction};
 use file::{FileRow, OfCell};
 pub(crate) use many_rows::{Kind, ManyRows, Values};
 
+use crate::pool::Held;
+
 /// What a statement runs on.
 #[derive(Debug)]
 pub(crate) enum Connection<'c> {
@@ -408,6 +410,11 @@ pub(crate) enum Transaction<'c> {
     Sqlite(sqlx::Transaction<'c, Sqlite>),
     File(FileTransaction<'c>),
     Postgres(sqlx::Transaction<'c, Postgres>, Rights),
+    /// Of the pool that reads.
+    Pooled(
+        sqlx::Transaction<'c, Postgres>,
+        #[expect(dead_code, reason = "it counts until it is dropped")] Held,
+    ),
 }
 
 impl Transaction<'_> {
@@ -416,6 +423,7 @@ impl Transaction<'_> {
             Self::Sqlite(transaction) => Connection::Sqlite(transaction),
             Self::File(transaction) => Connection::File(transaction.file()),
             Self::Postgres(transaction, rights) => Connection::Postgres(transaction, *rights),
+            Self::Pooled(transaction, _) => Connection::Postgres(transaction, Rights::Policed),
         }
     }
 
@@ -423,7 +431,7 @@ impl Transaction<'_> {
         match self {
             Self::Sqlite(transaction) => transaction.commit().await,
             Self::File(transaction) => transaction.commit().await,
-            Self::Postgres(transaction, _) => transaction.commit().await,
+            Self::Postgres(transaction, _) | Self::Pooled(transaction, _) => transaction.commit().await,
         }
     }
 
@@ -432,7 +440,7 @@ impl Transaction<'_> {
         match self {
             Self::Sqlite(transaction) => transaction.rollback().await,
             Self::File(transaction) => transaction.rollback().await,
-            Self::Postgres(transaction, _) => transaction.rollback().await,
+            Self::Postgres(transaction, _) | Self::Pooled(transaction, _) => transaction.rollback().await,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
 
 use tokio::time::timeout;
 
-use crate::database::{Rights, Transaction, sql};
+use crate::database::{Transaction, sql};
 use crate::health::Health;
 use crate::identity::Identity;
 use crate::place::{Place, PostgresPlace, sqlite_reading};
@@ -37,6 +38,8 @@ pub(crate) struct Door {
     doubt: Doubt,
     identity: Identity,
     health: Arc<Health>,
+    /// Connections in the hands of who asks. The pool's own count has those in it that are being made.
+    held: Arc<AtomicUsize>,
 }
 
 impl Door {
@@ -57,6 +60,23 @@ impl Door {
             return Ok(opened);
         }
         Err(sqlx::Error::Io(std::io::Error::other("its rows are not known to be this ledger's")))
+    }
+}
+
+/// One of a pool's connections in somebody's hands; counted until dropped.
+#[derive(Debug)]
+pub(crate) struct Held(Arc<AtomicUsize>);
+
+impl Held {
+    fn new(held: &Arc<AtomicUsize>) -> Self {
+        held.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(held))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -96,7 +116,8 @@ impl ReadPool {
         match place {
             Place::Sqlite(path) => Self::Sqlite(sqlite(path, settings)),
             Place::Postgres(place) => {
-                let door = Arc::new(Door { doubt: Doubt::default(), identity: Identity::default(), health });
+                let (doubt, identity, held) = (Doubt::default(), Identity::default(), Arc::default());
+                let door = Arc::new(Door { doubt, identity, health, held });
                 let pool = postgres(place, settings, &door);
                 Self::Postgres { pool, schema: place.schema, door }
             }
@@ -166,9 +187,13 @@ impl ReadPool {
                         return Err(sqlx::Error::Io(ErrorKind::TimedOut.into()));
                     };
                     match begun.unwrap_or(Err(sqlx::Error::WorkerCrashed)) {
-                        Ok(transaction) => break Transaction::Postgres(transaction, Rights::Policed),
+                        Ok(transaction) => break Transaction::Pooled(transaction, Held::new(&door.held)),
                         // The pool hands out connections that a server which was restarted no longer knows.
                         Err(sqlx::Error::Io(_)) if tries < pool.options().get_max_connections() => tries += 1,
+                        // The pool tries to make a connection for as long as one may wait for it, and says the same where all are in use.
+                        Err(sqlx::Error::PoolTimedOut) if door.held.load(Ordering::Relaxed) == 0 => {
+                            return Err(sqlx::Error::Io(ErrorKind::TimedOut.into()));
+                        }
                         Err(error) => {
                             door.doubt.begins();
                             return Err(error);

@@ -13,6 +13,7 @@ use crate::checkpoint;
 use crate::choice::{Attempt, Floor};
 use crate::cursor::InvalidCursor;
 use crate::forms::{self, FormRow, FormSummary, FormVersionRow};
+use crate::health::is_outage;
 use crate::moments::KeptMoment;
 use crate::position::{Behind, ReadModel, Waiting};
 use crate::read_models::ReadModels;
@@ -69,6 +70,9 @@ pub enum QueryError {
     /// The database failed, or a row does not hold what its columns promise.
     #[error("the read-model database failed")]
     Database(#[source] sqlx::Error),
+    /// The database does not answer at present; try again after a moment.
+    #[error("the read-model database does not answer")]
+    Unreachable(#[source] sqlx::Error),
     /// No replica holds what this reader has waited for or seen already, as after a rebuild has gone back; try again after a moment.
     #[error(transparent)]
     Behind(#[from] Behind),
@@ -86,6 +90,7 @@ impl From<sqlx::Error> for QueryError {
             sqlx::Error::PoolTimedOut => Self::Busy,
             // Told to cancel, by the limit of its transaction: no outage.
             sqlx::Error::Database(error) if error.code().as_deref() == Some("57014") => Self::Slow,
+            error if is_outage(&error) => Self::Unreachable(error),
             error => Self::Database(error),
         }
     }

@@ -4,10 +4,10 @@ mod support;
 
 use formledger_domain::Position;
 use formledger_projections::{
-    ReadModel, ReadModelPlace, ReadModelSettings, ReadModels, Replicas, Runner, RunnerSettings,
+    QueryError, ReadModel, ReadModelPlace, ReadModelSettings, ReadModels, Replicas, Runner, RunnerSettings,
 };
 use formledger_store::Store;
-use formledger_test_cluster::Database;
+use formledger_test_cluster::{Database, Postgres, Settings, Shutdown};
 use sqlx::Executor;
 use std::time::Duration;
 use support::{context, ledger, open_postgres, tenant_of};
@@ -110,4 +110,36 @@ async fn a_replica_is_proven_again_where_its_url_leads_after_an_outage() {
         .expect("a count");
     assert_eq!(kept, 1);
     both.close().await;
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_is_told_from_one_whose_connections_are_all_in_use() {
+    let mut postgres = Postgres::start_with(Settings { fsync: false, ..Settings::default() }).await;
+    let url = postgres.create_database("formledger").await;
+    let settings = ReadModelSettings { read_connections_max: 1, acquire_timeout: Duration::from_millis(300) };
+    let models = ReadModels::open_postgres(&url, settings).await.expect("opens");
+    let ask = async || models.reader(&context("acme")).forms().await;
+    ask().await.expect("an answer");
+
+    // Held by who waits for a lock.
+    let mut locking = postgres.connect("formledger").await;
+    locking.execute("BEGIN; LOCK TABLE read_models.forms IN ACCESS EXCLUSIVE MODE").await.expect("locks");
+    let waiting = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let busy = ask().await;
+        locking.execute("COMMIT").await.expect("unlocks");
+        busy
+    };
+    let (held, busy) = tokio::join!(ask(), waiting);
+    held.expect("an answer in the end");
+    assert!(matches!(busy, Err(QueryError::Busy)), "{busy:?}");
+
+    drop(locking);
+    postgres.stop(Shutdown::Fast).await;
+    for _ in 0..3 {
+        let away = ask().await;
+        assert!(matches!(away, Err(QueryError::Unreachable(_))), "{away:?}");
+    }
+    postgres.start_again().await;
+    ask().await.expect("an answer");
 }
