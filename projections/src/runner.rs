@@ -300,3 +300,87 @@ fn timed_out(_: Elapsed) -> ProjectError {
 fn log(error: &ProjectError) {
     tracing::error!(error = causes(error), "read models were not brought up to date; trying again");
 }
+
+#[cfg(test)]
+mod tests {
+    use formledger_test_cluster::{Postgres, Settings, Shutdown};
+    use sqlx::{Connection, Executor, PgConnection};
+
+    use super::*;
+    use crate::place::{Place, ReadModelPlace};
+    use crate::projector::tests::Site;
+    use crate::read_models::ReadModelSettings;
+
+    /// Long enough for anything that is to happen, on a busy machine.
+    const LONG: Duration = Duration::from_secs(30);
+
+    /// One batch with little time, of one event; whatever comes before it has as much as it likes.
+    async fn step(runner: &mut Runner, time: Duration) -> Result<usize, ProjectError> {
+        runner.settings.step_timeout = LONG;
+        runner.poll().await.expect("the ledger and the checkpoints can be read");
+        runner.settings.step_timeout = time;
+        runner.advance().await
+    }
+
+    #[tokio::test]
+    async fn one_event_that_takes_too_long_gets_more_time_up_to_a_bound_and_the_next_one_does_not() {
+        let site = Site::on_postgres().await;
+        site.publish("acme").await;
+        site.submit("acme").await;
+        let settings = RunnerSettings { batch_events_max: 1, ..RunnerSettings::default() };
+        let mut runner = Runner::new(site.store.clone(), site.models.clone(), settings);
+        step(&mut runner, LONG).await.expect("the form");
+        let Place::Postgres(place) = &site.place.0 else { unreachable!("on Postgres") };
+        let lock = "BEGIN; LOCK TABLE read_models.submissions IN ACCESS EXCLUSIVE MODE";
+        let mut holder: PgConnection = place.connect().await.expect("connects");
+        holder.execute(lock).await.expect("locks");
+
+        let time = Duration::from_millis(50);
+        for patience in [2, 4, 8, 16, 32, 32, 32] {
+            let overdue = step(&mut runner, time).await.expect_err("it waits for the lock");
+            assert!(format!("{overdue:?}").contains("TimedOut"), "{overdue:?}");
+            assert_eq!(runner.patience, patience);
+        }
+        // It is used: the event takes eight times what a step has.
+        let release = async {
+            sleep(time * 8).await;
+            holder.execute("COMMIT").await.expect("unlocks");
+        };
+        let (applied, ()) = tokio::join!(step(&mut runner, time), release);
+        assert_eq!(applied.expect("in time"), 1);
+        assert_eq!(runner.patience, 1);
+
+        site.submit("acme").await;
+        holder.execute(lock).await.expect("locks");
+        step(&mut runner, time).await.expect_err("it waits for the lock");
+        assert_eq!(runner.patience, 2);
+        holder.close().await.expect("ends");
+        step(&mut runner, LONG).await.expect("the last one");
+    }
+
+    #[tokio::test]
+    async fn a_replica_that_its_runner_cannot_reach_is_out_before_anybody_asks_it_and_comes_back() {
+        let site = Site::on_sqlite().await;
+        site.publish("acme").await;
+        let mut postgres = Postgres::start_with(Settings { fsync: false, ..Settings::default() }).await;
+        let place = ReadModelPlace::postgres(&postgres.create_database("formledger").await).expect("a URL");
+        let replica = ReadModels::open_replica(place, ReadModelSettings::default()).await.expect("a replica");
+        let mut runner = Runner::new(site.store.clone(), replica.clone(), RunnerSettings::default());
+        assert_eq!(runner.run_once().await.expect("a run"), 1);
+        assert!(replica.health().is_in());
+
+        postgres.stop(Shutdown::Fast).await;
+        runner.run_once().await.expect_err("it is away");
+        assert!(!replica.health().is_in(), "nobody has asked it");
+        postgres.start_again().await;
+        let back = async {
+            while !replica.health().is_in() {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(LONG, back).await.expect("it comes back by itself");
+        site.submit("acme").await;
+        let caught_up = async { while !matches!(runner.run_once().await, Ok(1)) {} };
+        timeout(LONG, caught_up).await.expect("and is kept");
+    }
+}
