@@ -19,6 +19,7 @@ on_both_databases! {
     pages_show_every_row_once_also_while_rows_are_added,
     an_export_streams_what_the_pages_show,
     a_cursor_of_another_query_or_tenant_is_refused,
+    a_cursor_is_refused_once_the_field_of_its_order_says_something_else,
     a_query_that_cannot_be_answered_says_what_would_be_right,
     a_text_is_found_in_values_and_not_in_names,
     submissions_of_all_versions_are_found_by_what_the_newest_one_indexes,
@@ -129,6 +130,47 @@ async fn a_cursor_of_another_query_or_tenant_is_refused(on: On) {
         let refused = world.reader(tenant).submissions(&query).await;
         assert!(matches!(refused, Err(QueryError::Cursor(_))), "{refused:?}");
     }
+}
+
+async fn a_cursor_is_refused_once_the_field_of_its_order_says_something_else(on: On) {
+    let mut world = World::new(on).await;
+    world.tenant("acme").publish("claim", 1, &["/total", "/n"]).await;
+    for total in ["10", "9.5", "100"] {
+        world.tenant("acme").submit("claim", json!({"total": total, "n": total})).await;
+    }
+    world.run_once().await;
+    let sorted = |by: &str| SubmissionQuery {
+        form: Some(form_id("claim")),
+        sort: by.parse().expect("an order"),
+        limit: Some(1),
+        ..Default::default()
+    };
+    let first = async |world: &World, query: &SubmissionQuery| {
+        let page = world.reader("acme").submissions(query).await.expect("a page");
+        let cursor = page.next_cursor.expect("there is more").as_str().to_owned();
+        (page.items[0].data.as_str().to_owned(), SubmissionQuery { cursor: Some(cursor), ..query.clone() })
+    };
+    let (_, after_total) = first(&world, &sorted("/total")).await;
+    let (_, after_n) = first(&world, &sorted("/n")).await;
+    let found = SubmissionQuery {
+        conditions: vec!["/total!=7".parse().expect("a condition")],
+        ..sorted("created_at")
+    };
+    let (_, after_found) = first(&world, &found).await;
+
+    // From here on its texts are numbers.
+    let total = json!({"type": "object", "properties": {"n": {"type": "string"}, "total": {"type": "string", "format": "decimal"}}});
+    world.tenant("acme").publish_with("claim", 2, total, &["/total", "/n"]).await;
+    world.run_once().await;
+    for query in [&after_total, &after_found] {
+        let refused = world.reader("acme").submissions(query).await.expect_err("of another order");
+        assert!(matches!(refused, QueryError::Cursor(_)), "{refused:?}");
+        assert!(refused.to_string().contains("repeat the query without `cursor`"), "{refused}");
+    }
+    world.reader("acme").submissions(&after_n).await.expect("the other field is what it was");
+    let (smallest, again) = first(&world, &sorted("/total")).await;
+    assert!(smallest.contains("9.5"), "{smallest}");
+    world.reader("acme").submissions(&again).await.expect("a cursor of now");
 }
 
 async fn a_query_that_cannot_be_answered_says_what_would_be_right(on: On) {
