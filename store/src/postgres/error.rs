@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::Error;
+use sqlx::postgres::PgDatabaseError;
 use tokio::time::timeout;
 
 use super::{ANSWER_TIMEOUT, CONNECT_TIMEOUT};
@@ -68,6 +69,12 @@ pub(super) fn is_lost(error: &Error) -> bool {
 /// Whether the login may use none of the schemas in which it would look for tables and make them.
 pub(super) fn is_without_schema(error: &Error) -> bool {
     code(error).as_deref() == Some(INVALID_SCHEMA_NAME)
+}
+
+/// Whether a statement raised it by itself (PL/pgSQL's `RAISE`), in words of its author's, rather than the server that would not run it. Both may have the same code.
+pub(super) fn is_raised(error: &Error) -> bool {
+    let of_postgres = error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
+    of_postgres.and_then(PgDatabaseError::routine) == Some("exec_stmt_raise")
 }
 
 /// Whether a pooler takes no settings of a session when a client connects; PgBouncer says so with this code.

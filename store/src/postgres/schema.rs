@@ -8,7 +8,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Executor, Row};
 
 use super::SERVER_VERSION_MIN;
-use super::error::{failed, is_without_schema};
+use super::error::{failed, is_raised, is_without_schema};
 use crate::error::StoreError;
 
 /// Number, name and text of every migration, in order.
@@ -49,22 +49,28 @@ pub(super) async fn migrate(connection: &mut PgConnection) -> Result<(), StoreEr
         .await
         .map_err(failed)?;
     if let Err(error) = transaction.ensure_migrations_table().await {
-        return Err(not_the_owner(migration_failed(error)));
+        return Err(not_the_owner(error));
     }
     let migrations = MIGRATIONS.iter().map(|(version, name, sql)| {
         Migration::new(*version, Cow::Borrowed(name), MigrationType::Simple, Cow::Borrowed(sql), false)
     });
     let migrator = Migrator { migrations: migrations.collect(), locking: false, ..Migrator::DEFAULT };
-    migrator.run_direct(&mut *transaction).await.map_err(|error| not_the_owner(migration_failed(error)))?;
+    migrator.run_direct(&mut *transaction).await.map_err(not_the_owner)?;
     transaction.commit().await.map_err(failed)?;
     may_take_on(connection, &[READER, PROJECTOR, WRITER]).await
 }
 
-/// Tells a login that may not make tables, or sees no schema to make them in, who has to; a migration that says what to grant has said so.
-fn not_the_owner(error: StoreError) -> StoreError {
-    let said = match error {
-        StoreError::MissingPrivilege(said) if !said.contains("let an administrator") => said,
-        StoreError::Database(error) if is_without_schema(&error) => {
+/// Tells a login that may not make tables, or sees no schema to make them in, who has to; a migration that refuses says itself what to grant.
+fn not_the_owner(error: MigrateError) -> StoreError {
+    let (raised, without_schema) = match &error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+            (is_raised(error), is_without_schema(error))
+        }
+        _ => (false, false),
+    };
+    let said = match migration_failed(error) {
+        StoreError::MissingPrivilege(said) if !raised => said,
+        StoreError::Database(error) if without_schema => {
             error.as_database_error().map(|error| error.message().to_owned()).unwrap_or_default()
         }
         other => return other,

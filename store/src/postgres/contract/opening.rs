@@ -140,6 +140,24 @@ async fn a_user_who_may_make_no_tables_is_told_who_has_to() {
     }
 }
 
+/// What the server says has names in it, and may be in any language.
+#[tokio::test]
+async fn who_is_told_what_to_grant_is_not_decided_by_the_servers_words() {
+    let server = Postgres::start().await;
+    server.execute("CREATE ROLE app LOGIN").await;
+    let mut connection = server.connect("postgres").await;
+    for statement in [
+        "CREATE SCHEMA \"let an administrator\"",
+        "GRANT USAGE ON SCHEMA \"let an administrator\" TO app",
+        "ALTER ROLE app SET search_path = \"let an administrator\"",
+    ] {
+        connection.execute(statement).await.expect("prepares");
+    }
+    let error = refusal(&server.url_as("app", "postgres")).await;
+    let StoreError::MissingPrivilege(what) = error else { panic!("{error:?}") };
+    assert!(what.contains("run `formledger migrate` as the database's owner first"), "{what}");
+}
+
 #[tokio::test]
 async fn a_user_who_may_not_take_on_a_role_is_told_what_to_grant() {
     let server = Postgres::start().await;
