@@ -67,7 +67,7 @@ async fn existing_ledger(storage: &Storage) -> anyhow::Result<Store> {
     Ok(open_ledger(storage, 1).await?)
 }
 
-/// As [`existing_ledger`], for a tool that reads nothing else: a standby of the ledger's database will do.
+/// As [`existing_ledger`], for a tool that reads nothing else: a standby of the ledger's database will do, and a login that may not record.
 async fn readable_ledger(storage: &Storage) -> anyhow::Result<Store> {
     match &storage.database {
         Some(postgres) => Ok(Store::open_postgres_to_read(postgres, StoreSettings::default())
@@ -80,14 +80,19 @@ async fn readable_ledger(storage: &Storage) -> anyhow::Result<Store> {
 /// Refuses a name that nobody has: what a tool says of no events at all would be taken for an answer.
 async fn existing_tenant(store: &Store, tenant: &TenantId) -> anyhow::Result<()> {
     let context = TenantContext::system(tenant.clone(), "look", Utc::now());
-    // One whose head is damaged is there, and so is one whose head is gone: its events are looked for, which reads those of all.
-    let is_there = match store.ledger(&context).head().await {
-        Ok(head) => head.position > Position::START,
-        Err(StoreError::Damaged(_)) => true,
-        Err(error) => return Err(error.into()),
+    let ledger = store.ledger(&context);
+    // One whose head is damaged is there, and so is one whose head is gone or whose first event cannot be read.
+    let found = match ledger.head().await {
+        Ok(head) if head.position == Position::START => {
+            ledger.read_after(Position::START, 1).await.map(|first| !first.is_empty())
+        }
+        found => found.map(|_| true),
     };
-    let named = |owner: &Result<TenantId, StoreError>| owner.as_ref().is_ok_and(|owner| owner == tenant);
-    if !is_there && !store.owners().await?.iter().any(named) {
+    let is_there = match found {
+        Err(StoreError::Damaged(_)) => true,
+        found => found?,
+    };
+    if !is_there {
         return Err(ConfigError(format!("there is no tenant `{tenant}` in this ledger")).into());
     }
     Ok(())

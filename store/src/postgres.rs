@@ -18,7 +18,7 @@ mod contract;
 use std::time::Duration;
 
 pub use options::PostgresOptions;
-pub(crate) use read::PostgresReader;
+pub(crate) use read::{PostgresReader, Sight};
 pub(crate) use write::PostgresBackend;
 
 /// The oldest server that is supported, as `server_version_num` has it.

@@ -37,6 +37,14 @@ impl Reader {
         matches!(self, Self::Postgres(_))
     }
 
+    /// Whether it may be asked about all tenants at once; a login of Postgres may see one at a time.
+    pub(crate) fn sees_every_tenant(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => true,
+            Self::Postgres(reader) => reader.sees_every_tenant(),
+        }
+    }
+
     pub(crate) fn status(&self) -> PoolStatus {
         match self {
             Self::Sqlite(reader) => reader.status(),

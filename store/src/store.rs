@@ -17,7 +17,7 @@ use crate::error::{StoreError, causes};
 use crate::event::RecordedEvent;
 use crate::followers::Followers;
 use crate::ledger::{LedgerHead, LedgerRange, LinkedRanges, TenantLedger, recorded};
-use crate::postgres::{PostgresBackend, PostgresOptions, PostgresReader};
+use crate::postgres::{PostgresBackend, PostgresOptions, PostgresReader, Sight};
 use crate::reader::Reader;
 use crate::room::{self, Room, Share};
 use crate::sqlite::{SqliteBackend, SqliteReader};
@@ -215,22 +215,22 @@ impl Store {
         settings: StoreSettings,
     ) -> Result<Self, StoreError> {
         let backend = PostgresBackend::open(options).await?;
-        let reader = Reader::Postgres(PostgresReader::open(options, &settings));
+        let reader = Reader::Postgres(PostgresReader::open(options, &settings, Sight::EveryTenant));
         Ok(Self::start(backend, reader, &settings))
     }
 
-    /// As [`Store::open_postgres`], for programs that only read: a physical standby will do, from which every append is refused.
+    /// Opens the ledger for programs that only read: a physical standby will do, and so will a login that is a member of `formledger_reader`
+    /// alone, which sees the ledger of one tenant at a time. Nothing is changed there, and every append is refused.
     ///
     /// # Errors
-    /// As [`Store::open_postgres`]; a standby is an error only when its primary was not migrated.
+    /// As [`Store::open_postgres`]; and for a database that has to be migrated first.
     pub async fn open_postgres_to_read(
         options: &PostgresOptions,
         settings: StoreSettings,
     ) -> Result<Self, StoreError> {
-        match Self::open_postgres_standby(options, &settings).await? {
-            Some(standby) => Ok(standby),
-            None => Self::open_postgres(options, settings).await,
-        }
+        let sight = PostgresBackend::sight(options).await?;
+        let reader = Reader::Postgres(PostgresReader::open(options, &settings, sight));
+        Ok(Self::start(Unwritten, reader, &settings))
     }
 
     /// Opens a ledger at a physical standby, from which every append is refused; `None` for a server that is none, where nothing is changed.
@@ -244,7 +244,7 @@ impl Store {
         if !PostgresBackend::is_readable_standby(options).await? {
             return Ok(None);
         }
-        let reader = Reader::Postgres(PostgresReader::open(options, settings));
+        let reader = Reader::Postgres(PostgresReader::open(options, settings, Sight::EveryTenant));
         Ok(Some(Self::start(Unwritten, reader, settings)))
     }
 

@@ -53,6 +53,8 @@ pub struct VerifyReport {
     pub differences: Vec<Difference>,
     /// All differences, also those that are not listed.
     pub differences_count: u64,
+    /// Whether events of other tenants in this one's streams could be seen; where the login sees one tenant alone, none of them can.
+    pub others_seen: bool,
 }
 
 impl VerifyReport {
@@ -76,6 +78,7 @@ impl Store {
     ) -> Result<VerifyReport, StoreError> {
         let reader = self.reader();
         let mut check = Check::new(tenant);
+        check.others_seen = reader.sees_every_tenant();
         let head = match reader.head(tenant).await {
             Ok(head) => head.unwrap_or_default(),
             Err(StoreError::Damaged(what)) => {
@@ -104,6 +107,7 @@ struct Check<'a> {
     stream_places: u64,
     differences: Vec<Difference>,
     differences_count: u64,
+    others_seen: bool,
 }
 
 impl<'a> Check<'a> {
@@ -118,6 +122,7 @@ impl<'a> Check<'a> {
             stream_places: 0,
             differences: Vec::new(),
             differences_count: 0,
+            others_seen: true,
         }
     }
 
@@ -291,6 +296,7 @@ impl<'a> Check<'a> {
             root_hash: self.tree.root(),
             differences: self.differences,
             differences_count: self.differences_count,
+            others_seen: self.others_seen,
         }
     }
 }

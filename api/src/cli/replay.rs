@@ -16,8 +16,8 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::time::sleep_until;
 
-use super::existing_ledger;
 use super::serve::runtime;
+use super::{existing_ledger, readable_ledger};
 use crate::app::{open_read_models, open_replicas};
 use crate::cloudevents::CloudEvent;
 use crate::config::{ConfigError, ReplayArgs, Storage};
@@ -33,7 +33,11 @@ pub fn replay(arguments: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let storage = arguments.storage.storage()?;
     logging::start(&arguments.storage.log)?;
     runtime()?.block_on(async {
-        let store = existing_ledger(&storage).await?;
+        // Read models that a shadow is compared with are opened by whoever may keep them.
+        let store = match &arguments.shadow {
+            true => existing_ledger(&storage).await?,
+            false => readable_ledger(&storage).await?,
+        };
         let done = run(&store, &storage, arguments).await;
         store.close().await;
         done

@@ -12,7 +12,7 @@ mod stock;
 use formledger_test_cluster as cluster;
 use sqlx::Executor;
 
-use super::{PostgresBackend, PostgresOptions, PostgresReader};
+use super::{PostgresBackend, PostgresOptions, PostgresReader, Sight};
 use crate::StoreSettings;
 use crate::contract::{Database, contract_suite};
 use crate::reader::Reader;
@@ -53,7 +53,7 @@ impl Database for SharedDatabase {
     }
 
     fn reader(&self, settings: &StoreSettings) -> Reader {
-        Reader::Postgres(PostgresReader::open(&self.options(), settings))
+        Reader::Postgres(PostgresReader::open(&self.options(), settings, Sight::EveryTenant))
     }
 
     async fn sql(&self, statement: &str) -> Result<(), sqlx::Error> {

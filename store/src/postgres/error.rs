@@ -21,6 +21,7 @@ const DEADLOCK_DETECTED: &str = "40P01";
 const SERIALIZATION_FAILURE: &str = "40001";
 const UNDEFINED_TABLE: &str = "42P01";
 const INVALID_SCHEMA_NAME: &str = "3F000";
+const INVALID_PARAMETER_VALUE: &str = "22023";
 const DUPLICATE_TABLE: &str = "42P07";
 const TOO_MANY_CONNECTIONS: &str = "53300";
 const READ_ONLY_TRANSACTION: &str = "25006";
@@ -69,6 +70,11 @@ pub(super) fn is_lost(error: &Error) -> bool {
 /// Whether the login may use none of the schemas in which it would look for tables and make them.
 pub(super) fn is_without_schema(error: &Error) -> bool {
     code(error).as_deref() == Some(INVALID_SCHEMA_NAME)
+}
+
+/// Whether a role was to be taken on that the server does not have.
+pub(super) fn is_role_unknown(error: &Error) -> bool {
+    code(error).as_deref() == Some(INVALID_PARAMETER_VALUE)
 }
 
 /// Whether a statement raised it by itself (PL/pgSQL's `RAISE`), in words of its author's, rather than the server that would not run it. Both may have the same code.

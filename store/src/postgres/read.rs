@@ -37,6 +37,16 @@ pub(crate) struct PostgresReader {
     waiting: Arc<AtomicUsize>,
     /// Connections that somebody asks something on. The pool's own count has those in it that are being made.
     asking: Arc<AtomicUsize>,
+    sight: Sight,
+}
+
+/// Whose rows a login sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sight {
+    /// Everybody's, as who records needs it.
+    EveryTenant,
+    /// In each transaction those of the one tenant that it names: a login that is a member of `formledger_reader` alone.
+    OneTenant,
 }
 
 /// Whose rows a question is about.
@@ -84,9 +94,9 @@ impl Drop for Counted<'_> {
 }
 
 impl PostgresReader {
-    /// Reads the database that a writer of this process opened before. Connects when first asked.
-    pub(crate) fn open(options: &PostgresOptions, settings: &StoreSettings) -> Self {
-        Self::new(&options.database, settings)
+    /// Reads a database that was looked at before. Connects when first asked.
+    pub(crate) fn open(options: &PostgresOptions, settings: &StoreSettings, sight: Sight) -> Self {
+        Self { sight, ..Self::new(&options.database, settings) }
     }
 
     pub(super) fn new(options: &PgConnectOptions, settings: &StoreSettings) -> Self {
@@ -96,7 +106,27 @@ impl PostgresReader {
             // Beginning the transaction finds out as well, and is asked anyway.
             .test_before_acquire(false)
             .connect_lazy_with(options.clone());
-        Self { pool, waiting: Arc::default(), asking: Arc::default() }
+        Self { pool, waiting: Arc::default(), asking: Arc::default(), sight: Sight::EveryTenant }
+    }
+
+    pub(crate) fn sees_every_tenant(&self) -> bool {
+        self.sight == Sight::EveryTenant
+    }
+
+    /// For a question that is better asked about everybody, and about `tenant` can be asked where the login sees no more.
+    ///
+    /// # Errors
+    /// [`StoreError::MissingPrivilege`] where it is about several.
+    fn widest<'a>(&self, tenant: Option<&'a TenantId>) -> Result<Access<'a>, StoreError> {
+        match (self.sight, tenant) {
+            (Sight::EveryTenant, _) => Ok(Access::EveryTenant),
+            (Sight::OneTenant, Some(tenant)) => Ok(Access::Tenant(tenant)),
+            (Sight::OneTenant, None) => Err(StoreError::MissingPrivilege(
+                "the login sees one tenant's ledger at a time: name a tenant, or let an administrator make it a \
+                 member of `formledger_projector`"
+                    .to_owned(),
+            )),
+        }
     }
 
     pub(crate) fn status(&self) -> PoolStatus {
@@ -275,7 +305,9 @@ impl PostgresReader {
             .bind(ranges.iter().map(|range| range.tenant.as_str()).collect::<Vec<_>>())
             .bind(ranges.iter().map(|range| after(range).0 as i64).collect::<Vec<_>>())
             .bind(ranges.iter().map(|range| range.up_to.0 as i64).collect::<Vec<_>>());
-        self.fetch(Access::EveryTenant, query).await
+        let first = ranges.first().map(|range| &range.tenant);
+        let only = first.filter(|first| ranges.iter().all(|range| range.tenant == **first));
+        self.fetch(self.widest(only)?, query).await
     }
 
     /// The row of [`lineage::ASK`].
@@ -303,7 +335,7 @@ impl PostgresReader {
         .bind(after_sequence)
         .bind(before_id)
         .bind(limit as i64);
-        let rows = self.fetch(Access::EveryTenant, query).await?;
+        let rows = self.fetch(self.widest(Some(tenant))?, query).await?;
         let place = |row: &PgRow| {
             Ok(StreamPlace {
                 aggregate_id: row.try_get(0)?,
@@ -318,7 +350,7 @@ impl PostgresReader {
     pub(crate) async fn heads(&self) -> Result<Vec<Result<(TenantId, Head), StoreError>>, StoreError> {
         let query =
             sqlx::query("SELECT tenant_id, position, recorded_at, frontier FROM ledgers ORDER BY tenant_id");
-        Ok(self.fetch(Access::EveryTenant, query).await?.iter().map(head_from_row).collect())
+        Ok(self.fetch(self.widest(None)?, query).await?.iter().map(head_from_row).collect())
     }
 
     /// Where ledgers end, of `tenants` or of all. A ledger of an impossible name is logged and left out.
@@ -332,7 +364,7 @@ impl PostgresReader {
             }
             None => sqlx::query("SELECT tenant_id, position FROM ledgers"),
         };
-        let rows = self.fetch(Access::EveryTenant, query).await?;
+        let rows = self.fetch(self.widest(None)?, query).await?;
         let mut positions = Vec::with_capacity(rows.len());
         for row in &rows {
             match stored::tenant(row.try_get(0)?) {
@@ -347,7 +379,7 @@ impl PostgresReader {
         let query = sqlx::query(
             "SELECT tenant_id FROM ledgers UNION SELECT DISTINCT tenant_id FROM events ORDER BY tenant_id",
         );
-        let rows = self.fetch(Access::EveryTenant, query).await?;
+        let rows = self.fetch(self.widest(None)?, query).await?;
         Ok(rows.iter().map(|row| stored::tenant(row.try_get(0)?)).collect())
     }
 

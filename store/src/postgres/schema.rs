@@ -8,7 +8,8 @@ use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Executor, Row};
 
 use super::SERVER_VERSION_MIN;
-use super::error::{failed, is_raised, is_without_schema};
+use super::error::{failed, is_raised, is_role_unknown, is_without_schema};
+use super::read::Sight;
 use crate::error::StoreError;
 
 /// Number, name and text of every migration, in order.
@@ -35,12 +36,8 @@ pub(super) async fn migrate(connection: &mut PgConnection) -> Result<(), StoreEr
             "the server is a standby: the ledger is written on the primary".into(),
         ));
     }
-    // In a transaction, as everything here: between two of them a pooler may change the session, and prepared statements stay behind.
-    let mut looking = connection.begin().await.map_err(failed)?;
-    let is_current = is_current(&mut looking).await?;
-    looking.rollback().await.map_err(failed)?;
-    if is_current {
-        return may_take_on(connection, &[READER, PROJECTOR, WRITER]).await;
+    if is_current_for(connection).await? {
+        return may_take_on(connection, &[WRITER, PROJECTOR, READER]).await;
     }
     let mut transaction = connection.begin().await.map_err(failed)?;
     sqlx::query("SELECT pg_advisory_xact_lock($1)")
@@ -49,7 +46,12 @@ pub(super) async fn migrate(connection: &mut PgConnection) -> Result<(), StoreEr
         .await
         .map_err(failed)?;
     if let Err(error) = transaction.ensure_migrations_table().await {
-        return Err(not_the_owner(error));
+        transaction.rollback().await.map_err(failed)?;
+        // One that inherits nothing and lost a role sees no tables where there are some.
+        return Err(match may_take_on(connection, &[WRITER, PROJECTOR, READER]).await {
+            Err(lacks @ StoreError::MissingPrivilege(_)) => lacks,
+            _ => not_the_owner(error),
+        });
     }
     let migrations = MIGRATIONS.iter().map(|(version, name, sql)| {
         Migration::new(*version, Cow::Borrowed(name), MigrationType::Simple, Cow::Borrowed(sql), false)
@@ -57,7 +59,7 @@ pub(super) async fn migrate(connection: &mut PgConnection) -> Result<(), StoreEr
     let migrator = Migrator { migrations: migrations.collect(), locking: false, ..Migrator::DEFAULT };
     migrator.run_direct(&mut *transaction).await.map_err(not_the_owner)?;
     transaction.commit().await.map_err(failed)?;
-    may_take_on(connection, &[READER, PROJECTOR, WRITER]).await
+    may_take_on(connection, &[WRITER, PROJECTOR, READER]).await
 }
 
 /// Tells a login that may not make tables, or sees no schema to make them in, who has to; a migration that refuses says itself what to grant.
@@ -88,9 +90,11 @@ async fn may_take_on(connection: &mut PgConnection, roles: &[&str]) -> Result<()
     for role in roles {
         // By doing it: what being a member allows depends on the server's version.
         if let Err(error) = trying.execute(&*format!("SET LOCAL ROLE {role}")).await {
+            trying.rollback().await.map_err(failed)?;
             return Err(match failed(error) {
                 StoreError::MissingPrivilege(said) => StoreError::MissingPrivilege(format!(
-                    "{said}: let an administrator run `GRANT {WRITER}, {PROJECTOR}, {READER} TO {login}`"
+                    "{said}: let an administrator run `GRANT {} TO {login}`",
+                    roles.join(", ")
                 )),
                 other => other,
             });
@@ -107,16 +111,44 @@ pub(super) async fn is_readable_standby(connection: &mut PgConnection) -> Result
     if !check_server(connection).await? {
         return Ok(false);
     }
-    let mut looking = connection.begin().await.map_err(failed)?;
-    let is_current = is_current(&mut looking).await?;
-    looking.rollback().await.map_err(failed)?;
-    if is_current {
-        may_take_on(connection, &[READER, PROJECTOR]).await?;
+    if is_current_for(connection).await? {
+        may_take_on(connection, &[PROJECTOR, READER]).await?;
         return Ok(true);
     }
-    Err(StoreError::Unusable(
-        "the standby holds no ledger of this version: run `formledger migrate` on its primary first".into(),
-    ))
+    Err(not_migrated(true))
+}
+
+/// What of the ledgers that are here, on a primary or a standby, a login may read that records nothing. Changes nothing.
+///
+/// # Errors
+/// As [`migrate`], of which only [`READER`] is needed; and for a database that has to be migrated first.
+pub(super) async fn sight(connection: &mut PgConnection) -> Result<Sight, StoreError> {
+    let is_standby = check_server(connection).await?;
+    match may_take_on(connection, &[READER]).await {
+        Err(StoreError::Refused(error)) if is_role_unknown(&error) => return Err(not_migrated(is_standby)),
+        taken => taken?,
+    }
+    // As the reader, who sees the tables also where the login itself inherits nothing.
+    let mut looking =
+        connection.begin_with(format!("BEGIN; SET LOCAL ROLE {READER}")).await.map_err(failed)?;
+    let is_current = is_current(&mut looking).await?;
+    looking.rollback().await.map_err(failed)?;
+    if !is_current {
+        return Err(not_migrated(is_standby));
+    }
+    match may_take_on(connection, &[PROJECTOR]).await {
+        Ok(()) => Ok(Sight::EveryTenant),
+        Err(StoreError::MissingPrivilege(_)) => Ok(Sight::OneTenant),
+        Err(error) => Err(error),
+    }
+}
+
+fn not_migrated(is_standby: bool) -> StoreError {
+    StoreError::Unusable(if is_standby {
+        "the standby holds no ledger of this version: run `formledger migrate` on its primary first".into()
+    } else {
+        "it holds no ledger of this version: run `formledger migrate` as its owner first".into()
+    })
 }
 
 /// Whether the server is a standby.
@@ -141,6 +173,21 @@ async fn check_server(connection: &mut PgConnection) -> Result<bool, StoreError>
         return Err(StoreError::Unusable(what));
     }
     Ok(server.try_get(3)?)
+}
+
+/// [`is_current`], as the reader, where the login may be that: one that inherits nothing sees no table by itself.
+async fn is_current_for(connection: &mut PgConnection) -> Result<bool, StoreError> {
+    let begin = match may_take_on(connection, &[READER]).await {
+        Ok(()) => format!("BEGIN; SET LOCAL ROLE {READER}"),
+        // Where nobody has migrated there is no such role. That it is missing where somebody has, is told when all roles are asked for.
+        Err(StoreError::Refused(_) | StoreError::MissingPrivilege(_)) => "BEGIN".to_owned(),
+        Err(error) => return Err(error),
+    };
+    // In a transaction, as everything here: between two of them a pooler may change the session, and prepared statements stay behind.
+    let mut looking = connection.begin_with(begin).await.map_err(failed)?;
+    let is_current = is_current(&mut looking).await?;
+    looking.rollback().await.map_err(failed)?;
+    Ok(is_current)
 }
 
 /// Whether every migration of ours was applied as it is, and none that we do not know.

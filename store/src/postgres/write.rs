@@ -15,7 +15,7 @@ use super::error::{answered, collided, connected, failed, is_lost};
 use super::find_out::Proof;
 use super::lineage::Lineage;
 use super::link::{Link, SESSION};
-use super::read::head_from_row;
+use super::read::{Sight, head_from_row};
 use super::{PostgresOptions, schema};
 use crate::backend::{Applied, Backend, Batch, Remembered, StoredHead};
 use crate::error::{StoreError, causes};
@@ -74,6 +74,19 @@ impl PostgresBackend {
             tracing::warn!(error = causes(&error), "cannot close the database in good order");
         }
         Ok(is_standby)
+    }
+
+    /// What of the ledgers there a login that records nothing sees, on a primary or a standby; changes nothing.
+    ///
+    /// # Errors
+    /// As [`PostgresBackend::open`]; and for a database that has to be migrated first.
+    pub(crate) async fn sight(options: &PostgresOptions) -> Result<Sight, StoreError> {
+        let mut connection = connected(options.database.connect()).await.map_err(failed)?;
+        let sight = schema::sight(&mut connection).await?;
+        if let Err(error) = connection.close().await {
+            tracing::warn!(error = causes(&error), "cannot close the database in good order");
+        }
+        Ok(sight)
     }
 
     /// The connection, in a transaction. A connection that broke while nobody used it is replaced, because nothing was asked of it.

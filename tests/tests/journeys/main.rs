@@ -33,5 +33,6 @@ mod tasks;
 mod tenants;
 mod time_travel;
 mod timeline;
+mod tools;
 mod va_forms;
 mod workflow;

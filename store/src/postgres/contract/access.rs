@@ -7,7 +7,7 @@ use super::super::read::Access;
 use super::super::{PostgresOptions, PostgresReader};
 use super::SharedDatabase;
 use crate::contract::{Database, append, context, events, keyed, positions, stream};
-use crate::{Store, StoreSettings};
+use crate::{Store, StoreError, StoreSettings};
 
 /// What nobody may do to the past.
 const CHANGES: [&str; 8] = [
@@ -131,8 +131,7 @@ async fn a_login_that_owns_nothing_serves_a_migrated_database() {
     let login = format!("{}_login", database.0.name());
     // Without inheritance it can do nothing but take on a role, as each transaction does.
     let create = format!(
-        "CREATE ROLE {login} LOGIN NOINHERIT IN ROLE formledger_writer, formledger_projector, formledger_reader; \
-         GRANT SELECT ON _sqlx_migrations TO {login}"
+        "CREATE ROLE {login} LOGIN NOINHERIT IN ROLE formledger_writer, formledger_projector, formledger_reader"
     );
     database.sql(&create).await.expect("creates");
     let options = PostgresOptions::new(&database.0.url_as(&login)).expect("a URL");
@@ -142,6 +141,39 @@ async fn a_login_that_owns_nothing_serves_a_migrated_database() {
     assert_eq!(store.heads().await.expect("reads").len(), 2);
     let loaded = store.ledger(&context("acme")).load(&stream("acme", "t")).await.expect("loads");
     assert_eq!(loaded.len(), 2);
+}
+
+/// As `verify` and `export` log in for somebody who is to record nothing.
+#[tokio::test]
+async fn a_login_that_only_reads_is_refused_nothing_but_what_its_roles_do_not_see() {
+    let database = two_tenants().await;
+    let login = format!("{}_auditor", database.0.name());
+    let create = format!("CREATE ROLE {login} LOGIN NOINHERIT IN ROLE formledger_reader");
+    database.sql(&create).await.expect("creates");
+    let options = PostgresOptions::new(&database.0.url_as(&login)).expect("a URL");
+    let open =
+        async || Store::open_postgres_to_read(&options, StoreSettings::default()).await.expect("opens");
+    let (store, acme) = (open().await, "acme".parse().expect("slug"));
+    assert_eq!(positions(&store, "acme").await, [1]);
+    let report = store.verify(&acme, |_| {}).await.expect("reads");
+    assert!(report.is_sound() && !report.others_seen && report.events == 1, "{report:?}");
+    for refused in [store.heads().await.map(drop), store.owners().await.map(drop)] {
+        let Err(StoreError::MissingPrivilege(what)) = refused else { panic!("{refused:?}") };
+        assert!(what.contains("name a tenant") && what.contains("`formledger_projector`"), "{what}");
+    }
+    let appended = store.ledger(&context("acme")).append(events(&stream("acme", "t"), 0, 1)).await;
+    assert!(format!("{appended:?}").contains("opened to be read"), "{appended:?}");
+
+    database.sql(&format!("GRANT formledger_projector TO {login}")).await.expect("grants");
+    let store = open().await;
+    assert_eq!(store.heads().await.expect("reads").len(), 2);
+    assert!(store.verify(&acme, |_| {}).await.expect("reads").others_seen);
+
+    database.sql(&format!("REVOKE formledger_reader FROM {login}")).await.expect("revokes");
+    let refused =
+        Store::open_postgres_to_read(&options, StoreSettings::default()).await.expect_err("refuses");
+    let StoreError::MissingPrivilege(what) = refused else { panic!("{refused:?}") };
+    assert!(what.ends_with(&format!("`GRANT formledger_reader TO {login}`")), "{what}");
 }
 
 #[tokio::test]

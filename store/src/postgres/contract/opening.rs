@@ -202,6 +202,15 @@ async fn to_read(url: &str) -> Result<Store, StoreError> {
 }
 
 #[tokio::test]
+async fn who_only_reads_makes_no_tables() {
+    let empty = Empty::create().await;
+    let what = unusable(to_read(&empty.url()).await.expect_err("there is no ledger"));
+    assert!(what.contains("`formledger migrate`"), "{what}");
+    let left = "SELECT 1 / (to_regclass('_sqlx_migrations') IS NULL AND to_regclass('ledgers') IS NULL)::int";
+    empty.connect().await.execute(left).await.expect("nothing was created");
+}
+
+#[tokio::test]
 async fn a_standby_is_read_by_whoever_does_not_record() {
     let primary = Postgres::start().await;
     let store = open(&primary.url("postgres")).await.expect("opens");
