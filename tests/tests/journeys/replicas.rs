@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use formledger_test_cluster::{Database, Postgres, Settings, Shutdown};
-use formledger_tests::Installation;
 use formledger_tests::definitions::{expense, expense_claim};
 use formledger_tests::wait::within;
+use formledger_tests::{Installation, Stage};
 use tokio::time::sleep;
 
 #[tokio::test]
@@ -116,4 +116,54 @@ async fn a_replica_that_cannot_be_used_is_one_line_and_exit_status_2() {
             finished.stderr
         );
     }
+}
+
+/// An installation with a form and `submissions` of it in `acme`, stopped.
+async fn stopped_with(installation: Installation, submissions: u32) -> Installation {
+    let Stage { installation, server, admin } = Stage::on(installation, &[]).await;
+    admin.publish("expense", &expense_claim()).await;
+    for n in 0..submissions {
+        admin.submit("expense", &expense(f64::from(n), "DE")).await.expect(201);
+    }
+    assert!(server.stop().await.success());
+    installation
+}
+
+/// Submissions whose rows are in a database.
+async fn rows(database: &Database) -> i64 {
+    let count = "SELECT count(*) FROM read_models.submissions";
+    sqlx::query_scalar(count).fetch_one(&mut database.connect().await).await.expect("a count")
+}
+
+/// Ours with 2 submissions; and the database of another installation, which has the same tenant and 3.
+async fn ours_and_a_foreign_replica() -> (Installation, Database) {
+    let foreign = Database::create().await;
+    let theirs = stopped_with(Installation::fresh().with("REPLICA_URL", foreign.url()), 3).await;
+    theirs.run(&["rebuild"]).await.expect(0);
+    assert_eq!(rows(&foreign).await, 3);
+    (stopped_with(Installation::fresh(), 2).await, foreign)
+}
+
+#[tokio::test]
+async fn a_rebuild_leaves_the_replica_of_another_installation_alone_makes_the_others_and_says_so() {
+    let (ours, foreign) = ours_and_a_foreign_replica().await;
+    let ours_too = Database::create().await;
+    let ours = ours.with("REPLICA_URL", format!("{} {}", foreign.url(), ours_too.url()));
+    let finished = ours.run(&["rebuild"]).await.expect(1);
+    assert!(finished.stderr.contains("were made from another ledger"), "{}", finished.stderr);
+    assert!(finished.stderr.contains(foreign.name()), "{}", finished.stderr);
+    assert_eq!((rows(&foreign).await, rows(&ours_too).await), (3, 2));
+}
+
+#[tokio::test]
+async fn no_tool_takes_the_replica_of_another_installation_for_one_of_its_own() {
+    let (ours, foreign) = ours_and_a_foreign_replica().await;
+    let ours = ours.with("REPLICA_URL", foreign.url());
+    for arguments in [&["migrate"][..], &["replay", "--tenant", "acme", "--shadow"]] {
+        let finished = ours.run(arguments).await.expect(2);
+        let said = finished.stderr.lines().filter(|line| line.starts_with("formledger: ")).count();
+        assert_eq!(said, 1, "{arguments:?}: {}", finished.stderr);
+        assert!(finished.stderr.contains("were made from another ledger"), "{}", finished.stderr);
+    }
+    assert_eq!(rows(&foreign).await, 3);
 }
