@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use formledger_domain::{Backtest, OutcomeDifference, PastSubmission, Position};
-use formledger_store::EventFilter;
+use formledger_store::{EventFilter, causes};
 use futures_util::{FutureExt, Stream};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -103,7 +103,8 @@ impl ReplayFeed {
         progress.status.has_ended().then(|| Self::end(replay, progress).next())
     }
 
-    /// The messages. They end after the summary; before it when the application stops or the credential ends.
+    /// The messages. They end after the summary; before it when the application stops, when the credential ends, or when the ledger cannot be read or lacks a
+    /// position.
     pub fn messages(mut self, place: Place) -> impl Stream<Item = Result<Bytes, ApiError>> + Send {
         let open = Raised::new(&self.api.metrics.feeds);
         let mut followed = self.replay.follow();
@@ -120,7 +121,16 @@ impl ReplayFeed {
                     if (&mut end).now_or_never().is_some() || !self.is_let_in().await? {
                         return;
                     }
-                    let chunk = self.read(&progress).await?;
+                    let chunk = match self.read(&progress).await {
+                        Ok(chunk) => chunk,
+                        Err(error) => {
+                            let (tenant, replay, after) = (self.replay.tenant.as_str(), self.replay.id, self.after.0);
+                            let cause = causes(&error);
+                            tracing::error!(tenant, %replay, after, cause, "the feed of a replay ends, because the ledger cannot be read");
+                            // An end and not an error, with which hyper would throw away what was sent but not written yet.
+                            return;
+                        }
+                    };
                     if !chunk.is_empty() {
                         yield chunk;
                         sent = Instant::now();

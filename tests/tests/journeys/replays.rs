@@ -5,7 +5,7 @@ use std::time::Duration;
 use formledger_test_cluster::{Postgres, Settings, Shutdown};
 use formledger_tests::definitions::{EXPENSE, expense, expense_claim};
 use formledger_tests::feed::positions;
-use formledger_tests::tampering::tamper_rows;
+use formledger_tests::tampering::{tamper, tamper_rows};
 use formledger_tests::wait::within;
 use formledger_tests::{Client, Installation, Server, Stage};
 use serde_json::{Value, json};
@@ -60,6 +60,51 @@ async fn history_goes_by_again_for_whoever_follows_and_for_who_comes_back() {
     assert_eq!(positions(&resumed.up_to(head + 1).await), [head - 1, head, head + 1]);
     stage.admin.get(&format!("{path}/feed")).header("Last-Event-ID", head + 1).await.expect(204);
     assert_eq!(stage.head().await, head, "nothing was recorded");
+}
+
+/// The ledger lacks an event, in the middle or at its end, that was there when the replay went by, or was gone before.
+#[tokio::test]
+async fn a_replays_feed_ends_where_its_ledger_lacks_an_event() {
+    let body = json!({ "kind": "feed", "speed": "max" });
+    for from_end in [SUBMISSIONS, 0] {
+        let stage = Stage::on_files_with_form(EXPENSE, &expense_claim()).await;
+        for amount in 0..SUBMISSIONS {
+            stage.admin.submit(EXPENSE, &expense(amount as f64, "DE")).await.expect(201);
+        }
+        let missing = stage.head().await - from_end;
+        let Stage { installation, server, .. } = stage;
+        assert!(server.stop().await.success());
+        // Nothing of the ledger is in this server's memory.
+        let server = installation.serve().await;
+        let admin = server.client(&installation.token("acme", "ada", "admin").await);
+        let (before, ended) = replayed(&admin, &body).await;
+        assert_eq!(ended["status"], "done", "{ended}");
+        tamper(&installation, &format!("delete from events where position = {missing}")).await;
+        let (after, ended) = replayed(&admin, &body).await;
+        assert_eq!(
+            (&ended["status"], &ended["error"]["code"]),
+            (&json!("failed"), &json!("internal")),
+            "{ended}"
+        );
+        assert_eq!(ended["position"], missing - 1, "{ended}");
+
+        // One that failed says so in the end; of one that was through before, there is nothing true to say.
+        for (path, last) in [(before, None), (after, Some("failed"))] {
+            let mut feed = admin.feed(&format!("{path}/feed"), None).await;
+            let mut told = Vec::new();
+            within("the feed to end", async {
+                while let Some(message) = feed.next().await {
+                    told.push(message);
+                }
+            })
+            .await;
+            let summary = told.pop_if(|message| message.kind == "formledger.replay.summary.v1");
+            assert_eq!(summary.map(|summary| summary.data["data"]["status"].clone()), last.map(Value::from));
+            assert_eq!(positions(&told), (1..missing).collect::<Vec<_>>(), "all that is there");
+        }
+        let said = format!("position {missing} is missing");
+        assert!(server.stderr().contains(&said), "{}", server.stderr());
+    }
 }
 
 #[tokio::test]
