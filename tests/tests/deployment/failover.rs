@@ -1,5 +1,5 @@
 //! The ledger's servers, started by the deployment's script: one takes writes, the others copy themselves and follow, another one takes over as
-//! docs/operations.md says, and the former primary comes back behind it, never as it was.
+//! docs/operations.md says, further ones change over to it, and the former primary comes back behind it, never as it was.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -93,6 +93,13 @@ impl Started {
             }
         })
         .await;
+    }
+
+    /// Runs one statement as superuser.
+    async fn execute(&self, statement: &str) {
+        let url = format!("postgres://postgres@127.0.0.1:{}/postgres", self.port);
+        let mut connection = PgConnection::connect(&url).await.expect("it answers");
+        sqlx::query(statement).execute(&mut connection).await.expect("it takes writes");
     }
 
     /// Waits until it receives what its primary logs. Its primary says so of the copy, too, which comes before.
@@ -198,11 +205,61 @@ async fn the_standby_takes_over_and_the_former_primary_comes_back_behind_it_or_n
     back.start(&primary, "primary", now);
     back.follows().await;
     back.stop().await;
+    standby.stop().await;
+}
 
-    // One that follows another server than the one that takes writes does not start.
-    let (elsewhere, scratch) = (("standby", free_port()), open_folder());
-    let mut astray =
-        script(&primary, scratch.path(), &back.scratch.path().join("data"), "primary", elsewhere);
+/// The further standby of step 4 there, one that holds what was lost with the old primary, and one that is configured otherwise.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_further_standby_changes_over_to_the_new_primary_unless_it_holds_what_that_one_lacks() {
+    let mut primary = Primary::start().await;
+    let before = ("primary", primary.server.port());
+    let mut standby = Started::empty(&primary, "standby", before).await;
+    let mut second = Started::empty(&primary, "standby_2", before).await;
+    let mut ahead = Started::empty(&primary, "standby_3", before).await;
+    primary.server.execute("CREATE TABLE things AS SELECT 1 AS answer").await;
+    let newest = "SELECT max(answer) FROM things WHERE pg_is_in_recovery()";
+    for server in [&mut standby, &mut second] {
+        server.until(newest, "1").await;
+        server.stop().await;
+    }
+    primary.server.execute("INSERT INTO things VALUES (2)").await;
+    ahead.until(newest, "2").await;
+    ahead.stop().await;
+    primary.server.stop(Shutdown::Fast).await;
+
+    let now = ("standby", standby.port);
+    standby.start(&primary, "standby", now);
+    standby.until("SELECT pg_promote()", "true").await;
+    standby.until("SELECT pg_is_in_recovery()", "false").await;
+    second.start(&primary, "standby_2", now);
+    ahead.start(&primary, "standby_3", now);
+    second.follows().await;
+    standby.until(&streaming("standby_2"), "1").await;
+    standby.execute("INSERT INTO things VALUES (3)").await;
+    second.until(newest, "3").await;
+
+    // It has a history of its own, shows that, and never both.
+    ahead.until(newest, "2").await;
+    let tried =
+        "SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'standby_3' AND restart_lsn IS NOT NULL";
+    standby.until(tried, "1").await;
+    for answer in 4..8 {
+        standby.execute(&format!("INSERT INTO things VALUES ({answer})")).await;
+        second.until(newest, &answer.to_string()).await;
+        ahead.until(newest, "2").await;
+    }
+    ahead.stop().await;
+
+    // Changed over once, it follows for good.
+    second.stop().await;
+    second.start(&primary, "standby_2", now);
+    second.follows().await;
+    second.stop().await;
+    let data = second.scratch.path().join("data");
+    fs::write(data.join("postgresql.auto.conf"), "primary_conninfo = 'service=elsewhere'\n")
+        .expect("it can be written");
+    let scratch = open_folder();
+    let mut astray = script(&primary, scratch.path(), &data, "standby_2", now);
     let Output { status, stderr, .. } =
         within("the script to end", astray.output()).await.expect("it starts");
     let said = String::from_utf8_lossy(&stderr);
