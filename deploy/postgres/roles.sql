@@ -15,8 +15,9 @@ CREATE ROLE formledger_reader NOLOGIN;
 CREATE ROLE formledger_owner LOGIN PASSWORD :'owner_password' CONNECTION LIMIT 10;
 GRANT formledger_writer, formledger_projector, formledger_reader TO formledger_owner;
 
--- The API nodes: owns nothing, and takes on one of the three roles in each transaction.
-CREATE ROLE formledger_app LOGIN PASSWORD :'app_password';
+-- The API nodes: owns nothing, and takes on one of the three roles in each transaction. Outside of these it may do nothing, because it inherits
+-- nothing: a statement that forgot its role is refused, where it would have the rights of all three.
+CREATE ROLE formledger_app LOGIN NOINHERIT PASSWORD :'app_password';
 GRANT formledger_writer, formledger_projector, formledger_reader TO formledger_app;
 
 CREATE DATABASE :"database" OWNER formledger_owner ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0;

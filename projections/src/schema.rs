@@ -176,7 +176,7 @@ fn explained(error: OpenError, place: &PostgresPlace) -> OpenError {
 
 /// Whether there is nothing to apply: finding that out takes no privilege to change the schema, which who serves need not have.
 async fn is_current(connection: &mut PgConnection, place: &PostgresPlace) -> Result<bool, OpenError> {
-    match version_in(connection, place.schema).await? {
+    match seen(connection, place).await? {
         Found::Version(version) => Ok(missing(version, POSTGRES)?.is_empty()),
         Found::Nothing | Found::Other => Ok(false),
     }
@@ -185,7 +185,7 @@ async fn is_current(connection: &mut PgConnection, place: &PostgresPlace) -> Res
 async fn wait_for_schema(connection: &mut PgConnection, place: &PostgresPlace) -> Result<(), OpenError> {
     let deadline = Instant::now() + STANDBY_PATIENCE;
     loop {
-        match version_in(connection, place.schema).await? {
+        match seen(connection, place).await? {
             Found::Version(version) if missing(version, POSTGRES)?.is_empty() => return Ok(()),
             Found::Other => return Err(OpenError::Foreign),
             _ if Instant::now() >= deadline => return Err(OpenError::StandbyEmpty { place: place.name() }),
@@ -199,6 +199,17 @@ enum Found {
     Version(i64),
     /// Tables that are none of ours.
     Other,
+}
+
+/// As the reader, where the login may be that: one that inherits nothing sees no table by itself.
+async fn seen(connection: &mut PgConnection, place: &PostgresPlace) -> Result<Found, sqlx::Error> {
+    let become_reader = "SELECT set_config('role', rolname, true) FROM pg_roles \
+                         WHERE rolname = 'formledger_reader' AND pg_has_role(oid, 'MEMBER')";
+    let mut looking = connection.begin().await?;
+    looking.execute(become_reader).await?;
+    let found = version_in(&mut looking, place.schema).await?;
+    looking.rollback().await?;
+    Ok(found)
 }
 
 async fn version_in(connection: &mut PgConnection, schema: &str) -> Result<Found, sqlx::Error> {

@@ -75,6 +75,16 @@ async fn the_nodes_login_serves_and_owns_nothing() {
     ] {
         assert!(connection.execute(forbidden).await.is_err(), "the nodes may `{forbidden}`");
     }
+    // Nor anything at all without one of its roles.
+    for table in
+        ["events", "ledgers", "_sqlx_migrations", "read_models.submissions", "read_models.schema_version"]
+    {
+        let read = format!("SELECT 1 FROM {table} LIMIT 1");
+        assert!(connection.execute(&*read).await.is_err(), "without a role the nodes may `{read}`");
+        connection.execute("BEGIN; SET LOCAL ROLE formledger_projector").await.expect("it is a member");
+        connection.execute(&*read).await.expect("which may read");
+        connection.execute("ROLLBACK").await.expect("ends");
+    }
 }
 
 #[tokio::test]
