@@ -2,9 +2,10 @@
 //! One row a tenant, because a batch moves all projections of it at once. Used by the projector (load, compare-and-set), readers (position of an
 //! answer), status and rebuild.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
+use foldhash::fast::RandomState;
 use formledger_domain::{Position, TenantId};
 
 use crate::columns::{self, place};
@@ -147,21 +148,26 @@ pub(crate) async fn compare_and_set(
     moved: &[Moved],
     witnesses: &[Witness],
 ) -> Result<bool, sqlx::Error> {
-    // Ordered, so that rows are written along the key.
-    let mut steps: BTreeMap<&TenantId, Step<'_>> = BTreeMap::new();
+    // In the order of the moves, which is mostly that of the tenants and with it that of the key.
+    let mut steps: Vec<(&TenantId, Step<'_>)> = Vec::new();
+    let mut places: HashMap<&TenantId, usize, RandomState> = HashMap::default();
     for Moved { read_model, moves, .. } in moved {
         for moved in moves {
-            steps.entry(&moved.tenant).or_default().moves[read_model.index()] = Some(moved);
+            let place = *places.entry(&moved.tenant).or_insert(steps.len());
+            if place == steps.len() {
+                steps.push((&moved.tenant, Step::default()));
+            }
+            steps[place].1.moves[read_model.index()] = Some(moved);
         }
     }
     for recount in moved.iter().flat_map(|moved| &moved.recounts) {
-        if let Some(step) = steps.get_mut(&recount.tenant) {
-            step.recount = Some(recount);
+        if let Some(place) = places.get(&recount.tenant) {
+            steps[*place].1.recount = Some(recount);
         }
     }
     for witness in witnesses {
-        if let Some(step) = steps.get_mut(&witness.tenant) {
-            step.witness = Some(witness);
+        if let Some(place) = places.get(&witness.tenant) {
+            steps[*place].1.witness = Some(witness);
         }
     }
     let expected = steps.len() as u64;

@@ -106,24 +106,23 @@ pub struct OutcomeCount {
 #[derive(Debug, Default)]
 pub(crate) struct StatisticsProjection {
     /// What is not in the tables, as it stands in the checkpoints.
-    uncounted: HashMap<TenantId, Uncounted>,
+    uncounted: HashMap<TenantId, Uncounted, RandomState>,
     /// Of the last batch.
     recounts: Vec<Recount>,
     /// The values that are counted apart, as they stand in the table.
-    apart: HashMap<(TenantId, FormId), ValuesByRule>,
+    apart: HashMap<(TenantId, FormId), ValuesByRule, RandomState>,
     /// How many values that are.
     values: usize,
 }
 
 type ValuesByRule = BTreeMap<String, BTreeSet<String>>;
 
-/// What a batch adds to the counts. Ordered, so that rows are written along the tables' keys.
+/// What a slice adds to the counts of its tenant.
 #[derive(Debug, Default)]
 struct Added<'a> {
-    states: BTreeMap<(&'a TenantId, &'a FormId, &'a str), i64>,
-    days: BTreeMap<(&'a TenantId, &'a FormId, NaiveDate), i64>,
-    evaluations: HashMap<(&'a TenantId, &'a FormId, &'a str), Evaluations<'a>, RandomState>,
-    stays: Stays<'a>,
+    states: BTreeMap<(&'a FormId, &'a str), i64>,
+    days: BTreeMap<(&'a FormId, NaiveDate), i64>,
+    evaluations: HashMap<(&'a FormId, &'a str), Evaluations<'a>, RandomState>,
 }
 
 /// Evaluations that said the same, down to the text; most submissions of a form share a few texts, and each is read once.
@@ -165,10 +164,16 @@ impl Projection for StatisticsProjection {
     ) -> Result<Vec<Stop>, sqlx::Error> {
         self.recall_uncounted(connection, slices).await?;
         self.recall_apart(connection, slices).await?;
-        let mut added = Added { stays: Stays::load(connection, slices).await?, ..Added::default() };
-        let stops = slices.iter().filter_map(|slice| self.count(slice, &mut added).err()).collect();
-        self.gather(&mut added).write(connection).await?;
-        added.stays.write(connection).await?;
+        let mut stays = Stays::load(connection, slices).await?;
+        let (mut counts, mut stops) = (Counts::default(), Vec::new());
+        self.recounts.clear();
+        for slice in slices {
+            let mut added = Added::default();
+            stops.extend(self.count(slice, &mut added, &mut stays).err());
+            self.gather(slice.tenant, added, &mut counts);
+        }
+        counts.write(connection).await?;
+        stays.write(connection).await?;
         Ok(stops)
     }
 
@@ -202,32 +207,25 @@ impl StatisticsProjection {
         Ok(())
     }
 
-    /// Adds what a batch counted to what is not in the tables; answers what is to be written there, of tenants with more than their checkpoint takes.
-    fn gather(&mut self, added: &mut Added<'_>) -> Counts {
-        let mut touched = BTreeSet::new();
-        for ((tenant, form, state), count) in std::mem::take(&mut added.states) {
-            touched.insert(tenant);
-            self.uncounted.entry(tenant.clone()).or_default().state(form, state, count);
+    /// Adds what a slice counted to what is not in the tables; what is more than a checkpoint takes goes to `counts`.
+    fn gather(&mut self, tenant: &TenantId, added: Added<'_>, counts: &mut Counts) {
+        if added.states.is_empty() && added.days.is_empty() && added.evaluations.is_empty() {
+            return;
         }
-        for ((tenant, form, day), count) in std::mem::take(&mut added.days) {
-            touched.insert(tenant);
-            self.uncounted.entry(tenant.clone()).or_default().day(form, day, count);
+        let uncounted = self.uncounted.entry(tenant.clone()).or_default();
+        for ((form, state), count) in added.states {
+            uncounted.state(form, state, count);
         }
-        for ((tenant, form, _), Evaluations { said, count }) in std::mem::take(&mut added.evaluations) {
-            touched.insert(tenant);
-            let uncounted = self.uncounted.entry(tenant.clone()).or_default();
+        for ((form, day), count) in added.days {
+            uncounted.day(form, day, count);
+        }
+        for ((form, _), Evaluations { said, count }) in added.evaluations {
             for (rule, matched, value) in said {
                 uncounted.outcome(form, &rule, matched, value, count);
             }
         }
-        let mut counts = Counts::default();
-        self.recounts.clear();
-        for tenant in touched {
-            let Some(uncounted) = self.uncounted.get_mut(tenant) else { continue };
-            let (from, to) = uncounted.stand(tenant, &mut counts);
-            self.recounts.push(Recount { tenant: tenant.clone(), from, to });
-        }
-        counts
+        let (from, to) = uncounted.stand(tenant, counts);
+        self.recounts.push(Recount { tenant: tenant.clone(), from, to });
     }
 
     /// Reads which values are counted apart for those forms of the slices that memory does not hold.
@@ -267,10 +265,15 @@ impl StatisticsProjection {
         Ok(())
     }
 
-    fn count<'a>(&mut self, slice: &Slice<'a>, added: &mut Added<'a>) -> Result<(), Stop> {
+    fn count<'a>(
+        &mut self,
+        slice: &Slice<'a>,
+        added: &mut Added<'a>,
+        stays: &mut Stays<'a>,
+    ) -> Result<(), Stop> {
         for fact in slice.facts {
             let Said::Submission(said) = &fact.said else { continue };
-            added.stays.fold(slice.tenant, said, &fact.event);
+            stays.fold(slice.tenant, said, &fact.event);
             self.count_one(slice.tenant, said, &fact.event, added).map_err(|error| Stop {
                 tenant: slice.tenant.clone(),
                 position: fact.event.position,
@@ -282,27 +285,27 @@ impl StatisticsProjection {
 
     fn count_one<'a>(
         &mut self,
-        tenant: &'a TenantId,
+        tenant: &TenantId,
         said: &'a SubmissionEvent,
         event: &RecordedEvent,
         added: &mut Added<'a>,
     ) -> Result<(), String> {
         match said {
             SubmissionEvent::Drafted { form, .. } => {
-                added.created(tenant, form, event);
-                added.state(tenant, form, DRAFT.as_str(), 1);
+                added.created(form, event);
+                added.state(form, DRAFT.as_str(), 1);
             }
             SubmissionEvent::Submitted { form, state, .. } => {
                 if event.sequence == FIRST {
-                    added.created(tenant, form, event);
+                    added.created(form, event);
                 } else {
                     // Only a draft is submitted later than it is made.
-                    added.state(tenant, form, DRAFT.as_str(), -1);
+                    added.state(form, DRAFT.as_str(), -1);
                 }
-                added.state(tenant, form, state.as_str(), 1);
+                added.state(form, state.as_str(), 1);
             }
             SubmissionEvent::RulesEvaluated { form, outcomes, .. } => {
-                let evaluations = match added.evaluations.entry((tenant, form, outcomes.as_str())) {
+                let evaluations = match added.evaluations.entry((form, outcomes.as_str())) {
                     Entry::Occupied(same) => same.into_mut(),
                     Entry::Vacant(new) => {
                         let apart = self.apart.entry((tenant.clone(), form.clone())).or_default();
@@ -315,7 +318,7 @@ impl StatisticsProjection {
                 evaluations.count += 1;
             }
             SubmissionEvent::Amended { .. } => {}
-            SubmissionEvent::Worked { form, fact, .. } => added.moved(tenant, form, fact),
+            SubmissionEvent::Worked { form, fact, .. } => added.moved(form, fact),
         }
         Ok(())
     }
@@ -366,19 +369,20 @@ fn get_or_insert<'m, V: Default>(map: &'m mut BTreeMap<String, V>, key: &str) ->
 }
 
 impl<'a> Added<'a> {
-    fn created(&mut self, tenant: &'a TenantId, form: &'a FormId, event: &RecordedEvent) {
-        *self.days.entry((tenant, form, event.recorded_at.date_naive())).or_default() += 1;
+    fn created(&mut self, form: &'a FormId, event: &RecordedEvent) {
+        *self.days.entry((form, event.recorded_at.date_naive())).or_default() += 1;
     }
 
-    fn moved(&mut self, tenant: &'a TenantId, form: &'a FormId, fact: &'a WorkflowFact) {
+    fn moved(&mut self, form: &'a FormId, fact: &'a WorkflowFact) {
         if let (Some(from), Some(to)) = (fact.state_before(), fact.state_after()) {
-            self.state(tenant, form, from.as_str(), -1);
-            self.state(tenant, form, to.as_str(), 1);
+            self.state(form, from.as_str(), -1);
+            self.state(form, to.as_str(), 1);
         }
     }
 
-    fn state(&mut self, tenant: &'a TenantId, form: &'a FormId, state: &'a str, count: i64) {
-        *self.states.entry((tenant, form, state)).or_default() += count;
+    // A state that a submission passed through within one batch adds 0: the row is there then whatever the batches were.
+    fn state(&mut self, form: &'a FormId, state: &'a str, count: i64) {
+        *self.states.entry((form, state)).or_default() += count;
     }
 }
 

@@ -105,7 +105,7 @@ async fn counts_gather_in_the_checkpoint_until_they_are_too_many_in_postgres() {
 async fn sqlite_looks_at_one_tenants_counts() {
     let site = Site::on_sqlite().await;
     let mut writer = site.models.writer().await.expect("a connection");
-    for (table, ..) in uncounted::COUNTED {
+    for uncounted::CountTable { name: table, .. } in uncounted::COUNT_TABLES {
         for filter in ["tenant_id = $1", "tenant_id = $1 AND ($2 IS NULL OR form = $2)"] {
             let rows = counted(Dialect::Sqlite, table, filter);
             let explain = sql(format!("EXPLAIN QUERY PLAN SELECT * FROM {rows}")).bind("acme").bind("claim");

@@ -17,12 +17,15 @@ use crate::database::{Connection, Dialect, Kind, ManyRows, Row, storable};
 /// The most that a checkpoint holds of it, in bytes of JSON: with the rest of the row less than the 2 KB from which on Postgres keeps values elsewhere.
 pub(super) const UNCOUNTED_BYTES_MAX: usize = 1_500;
 
+/// Form, rule, matched, and the value that it is counted under.
+type OutcomeKey = (FormId, String, bool, String);
+
 /// What is to be added to a tenant's counts: rows of `state_counts`, `day_counts` and `outcome_counts` without their tenant. A count of 0 is a row, too.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Uncounted {
     states: BTreeMap<(FormId, String), i64>,
     days: BTreeMap<(FormId, NaiveDate), i64>,
-    outcomes: BTreeMap<(FormId, String, bool, String), i64>,
+    outcomes: BTreeMap<OutcomeKey, i64>,
     /// What the checkpoint holds of it.
     standing: String,
 }
@@ -130,7 +133,7 @@ pub(super) async fn load(
 pub(super) struct Counts {
     states: Vec<(TenantId, (FormId, String), i64)>,
     days: Vec<(TenantId, (FormId, NaiveDate), i64)>,
-    outcomes: Vec<(TenantId, (FormId, String, bool, String), i64)>,
+    outcomes: Vec<(TenantId, OutcomeKey, i64)>,
 }
 
 impl Counts {
@@ -172,16 +175,27 @@ impl Counts {
     }
 }
 
-/// The tables of counts, the member of the JSON that has what is to be added, and the columns between tenant and count.
-pub(super) const COUNTED: [(&str, &str, &[(&str, Kind)]); 3] = [
-    ("state_counts", "states", &[("form", Text), ("state", Text)]),
-    ("day_counts", "days", &[("form", Text), ("day", Text)]),
-    ("outcome_counts", "outcomes", &[("form", Text), ("rule", Text), ("matched", Flag), ("value", Text)]),
+/// A table of counts, the member of the JSON that has what is to be added to it, and its columns between tenant and count.
+pub(super) struct CountTable {
+    pub(super) name: &'static str,
+    member: &'static str,
+    key: &'static [(&'static str, Kind)],
+}
+
+pub(super) const COUNT_TABLES: [CountTable; 3] = [
+    CountTable { name: "state_counts", member: "states", key: &[("form", Text), ("state", Text)] },
+    CountTable { name: "day_counts", member: "days", key: &[("form", Text), ("day", Text)] },
+    CountTable {
+        name: "outcome_counts",
+        member: "outcomes",
+        key: &[("form", Text), ("rule", Text), ("matched", Flag), ("value", Text)],
+    },
 ];
 
 /// A table expression with the columns of `table`: its rows, and where it is one of counts, those of `filter` with what is not counted added to them.
 pub(crate) fn counted(dialect: Dialect, table: &str, filter: &str) -> String {
-    let Some((_, member, key)) = COUNTED.iter().find(|(name, ..)| *name == table) else {
+    let Some(CountTable { member, key, .. }) = COUNT_TABLES.iter().find(|counted| counted.name == table)
+    else {
         return table.to_owned();
     };
     let columns = key.iter().map(|(column, _)| *column).collect::<Vec<_>>().join(", ");
