@@ -117,6 +117,29 @@ pub async fn note_about(
     }
 }
 
+/// As [`exported`], for a part of what is given out: the first is recorded before, further ones of the same within a few seconds are counted.
+///
+/// # Errors
+/// When it is to be recorded and cannot be.
+pub async fn part_exported(
+    api: &Api,
+    ledger: &TenantLedger,
+    context: &TenantContext,
+    rule: &Rule,
+    (submission_id, path): (SubmissionId, &str),
+) -> Result<(), ApiError> {
+    if settings(api, ledger, context).await?.exports {
+        let (action, target) = (action(rule), Some(cut(path)));
+        let noted = Noted { kind: Kind::Part, action, target, submission_id: Some(submission_id) };
+        if api.audit.folding().repeats(context, &noted) {
+            return Ok(());
+        }
+        exported(api, ledger, context, rule, Some((submission_id, path))).await?;
+        api.audit.folding().note(context, noted, true, Instant::now());
+    }
+    Ok(())
+}
+
 /// Records an export before it is given out, where the tenant wants that: of many submissions, or of what a path names and belongs to one.
 ///
 /// # Errors

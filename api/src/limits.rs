@@ -118,6 +118,8 @@ pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 pub const REQUEST_ID_BYTES_MAX: usize = 128;
 /// Verified tokens that are remembered; at the limit the older half is forgotten and verified again.
 pub const VERIFIED_TOKENS_MAX: usize = 100_000;
+/// The largest file of a key set, in bytes; a larger one is not read. A set of a dozen keys has 10 KB.
+pub const JWKS_BYTES_MAX: u64 = 1024 * 1024;
 /// How often the file of a key set is looked at: so much later, at the most, a key that was put in or taken out is one or none.
 pub const JWKS_INTERVAL: Duration = Duration::from_secs(2);
 /// How far a token's `exp` and `nbf` may be off because clocks differ.

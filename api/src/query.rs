@@ -105,12 +105,16 @@ impl QueryCall {
     ///
     /// # Errors
     /// As [`QueryCall::record_export`].
-    pub async fn record_export_of(&self, id: SubmissionId) -> Result<(), ApiError> {
+    pub async fn record_export_of(&self, id: SubmissionId, is_part: bool) -> Result<(), ApiError> {
         if self.head.is_bodiless {
             return Ok(());
         }
-        let about = Some((id, self.head.uri.path()));
-        audit::exported(&self.api, &self.ledger, &self.caller.context, self.rule, about).await
+        let (context, about) = (&self.caller.context, (id, self.head.uri.path()));
+        if is_part {
+            audit::part_exported(&self.api, &self.ledger, context, self.rule, about).await
+        } else {
+            audit::exported(&self.api, &self.ledger, context, self.rule, Some(about)).await
+        }
     }
 
     /// Waits until `read_model` has reached the position that the request asks for.

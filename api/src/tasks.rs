@@ -2,8 +2,10 @@
 //! What may be done with a task is in `workflow`; what happens when its time is over, in `timers`.
 
 use chrono::{DateTime, Utc};
-use formledger_domain::{Facts, FormPin, Workflow};
+use formledger_domain::{Facts, FormPin, Position, Workflow};
 use formledger_projections::{QueryError, ReadModel, TaskQuery, TaskRow};
+use tokio::task::yield_now;
+use tokio::time::Instant;
 use warp::reply::Response;
 
 use crate::call::Call;
@@ -38,17 +40,23 @@ pub async fn list(call: Call) -> Result<Response, ApiError> {
     let (moment, cursor) = query.go_to(asked, ReadModel::Tasks, cursor).await?;
     let now = query.time_then(asked, moment).await?;
     let mut page = query.reader.tasks(&TaskQuery { actor, now, form, limit, cursor }).await?;
-    ask_guards(&query, &mut page.items, now).await?;
+    ask_guards(&query, &mut page.items, page.position, now).await?;
     answer(page.position, &page.at(moment, asked.time()))
 }
 
 /// Says of each transition with a guard whether it holds for the data as they are, so that nobody chooses what would be refused. Left in all the
-/// same: who takes it may send other data with it. Only for tasks that have such a transition are the data asked for, all at once.
-async fn ask_guards(query: &QueryCall, tasks: &mut [TaskRow], now: DateTime<Utc>) -> Result<(), ApiError> {
+/// same: who takes it may send other data with it. Only for tasks that have such a transition are the data asked for, as new as the tasks at the least.
+/// Where they cannot be had just now, tasks are listed without.
+async fn ask_guards(
+    query: &QueryCall,
+    tasks: &mut [TaskRow],
+    position: Position,
+    now: DateTime<Utc>,
+) -> Result<(), ApiError> {
     let mut guarded = Vec::new();
     for task in tasks {
         let pin = FormPin { form: task.form.clone(), version: task.form_version };
-        // Of a form that cannot be understood any more, nothing is said.
+        // Of a form that cannot be read or understood, nothing is said.
         let form = query.api.catalogue.pinned(&query.ledger, &query.caller.context, &pin).await.ok();
         let has_guard = |workflow: &Workflow| {
             let mut transitions = task.waiting.transitions.iter();
@@ -61,11 +69,15 @@ async fn ask_guards(query: &QueryCall, tasks: &mut [TaskRow], now: DateTime<Utc>
     if guarded.is_empty() {
         return Ok(());
     }
+    if query.reader.wait_for(ReadModel::Submissions, position, Instant::now()).await.is_err() {
+        return Ok(());
+    }
     let ids: Vec<_> = guarded.iter().map(|(task, _)| task.submission_id).collect();
     let rows = match query.reader.submissions_by_id(&ids).await {
         Ok(found) => found.value,
-        // While they are made again, tasks are listed without.
-        Err(QueryError::Behind(_)) => return Ok(()),
+        Err(QueryError::Behind(_) | QueryError::Busy | QueryError::Slow | QueryError::Unreachable(_)) => {
+            return Ok(());
+        }
         Err(error) => return Err(error.into()),
     };
     for ((task, form), row) in guarded.into_iter().zip(rows) {
@@ -78,6 +90,8 @@ async fn ask_guards(query: &QueryCall, tasks: &mut [TaskRow], now: DateTime<Utc>
         for transition in &mut task.waiting.transitions {
             transition.guard_met = form.guard_holds(&transition.name, &facts);
         }
+        // A guard may cost what a submission's rules may; others have their turn in between.
+        yield_now().await;
     }
     Ok(())
 }

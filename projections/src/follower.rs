@@ -62,25 +62,18 @@ impl<P: Projection> Follower<P> {
         }
     }
 
-    /// Parks tenants where they are, for a reason that depends on their checkpoint; answers the moves to settle. After [`Contended`],
-    /// load and try again.
-    pub(crate) async fn park(
-        &self,
-        connection: &mut Connection<'_>,
-        reason: impl Fn(&TenantId, Position) -> Option<String>,
-    ) -> Result<Result<Vec<Move>, Contended>, sqlx::Error> {
-        let mut moves = Vec::new();
-        for (tenant, checkpoint) in &self.checkpoints {
+    /// The moves that park tenants where they are, for a reason that depends on their checkpoint.
+    pub(crate) fn parking(&self, reason: impl Fn(&TenantId, Position) -> Option<String>) -> Moved {
+        let parked = |(tenant, checkpoint): (&TenantId, &Checkpoint)| {
             let position = checkpoint.position;
-            if let Some(error) = reason(tenant, position) {
-                let to = Checkpoint { position, parked: Some(error) };
-                moves.push(Move { tenant: tenant.clone(), from: position, to });
-            }
-        }
-        Self::make(connection, moves).await
+            let to = Checkpoint { position, parked: Some(reason(tenant, position)?) };
+            Some(Move { tenant: tenant.clone(), from: position, to })
+        };
+        let moves = self.checkpoints.iter().filter_map(parked).collect();
+        Moved { read_model: P::READ_MODEL, moves, recounts: Vec::new() }
     }
 
-    /// Parks one tenant before the next event, as [`Follower::park`] does; nothing where it is parked already.
+    /// Parks one tenant before the next event; nothing where it is parked already. Answers the moves to settle; after [`Contended`], load and try again.
     pub(crate) async fn stop(
         &self,
         connection: &mut Connection<'_>,
@@ -116,9 +109,17 @@ impl<P: Projection> Follower<P> {
     /// Whether the database holds other checkpoints than memory, by the totals there. One that went back is noticed by nothing else while its ledger
     /// rests; one that went on beyond what is known here has its ledger read, and is noticed by the compare-and-set: so sums tell enough.
     pub(crate) fn differs(&self, totals: &[Totals; ReadModel::ALL.len()]) -> bool {
-        let reached = self.checkpoints.values().map(|checkpoint| checkpoint.position.0).sum();
-        let known = Totals { parked: self.parked_count() as u64, reached };
+        let known = Totals { parked: self.parked_count() as u64, reached: self.reached() };
         totals[P::READ_MODEL.index()] != known
+    }
+
+    /// As [`Follower::differs`], by positions alone: who tries parked tenants once more knows of none.
+    pub(crate) fn is_elsewhere(&self, totals: &[Totals; ReadModel::ALL.len()]) -> bool {
+        totals[P::READ_MODEL.index()].reached != self.reached()
+    }
+
+    fn reached(&self) -> u64 {
+        self.checkpoints.values().map(|checkpoint| checkpoint.position.0).sum()
     }
 
     /// Sets this projection's gauges.

@@ -18,6 +18,8 @@ pub(crate) struct Health {
     needs_proof: AtomicBool,
     /// Whether its rows may have been made from another ledger.
     unproven: AtomicBool,
+    /// How many databases its URL has led to.
+    databases: AtomicUsize,
     runner_failed: AtomicBool,
 }
 
@@ -32,8 +34,17 @@ impl Health {
         !self.unproven.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn prove(&self) {
-        self.unproven.store(false, Ordering::Relaxed);
+    /// How many databases its URL has led to: a proof is of the newest one, or of none.
+    pub(crate) fn databases(&self) -> usize {
+        self.databases.load(Ordering::Acquire)
+    }
+
+    /// Its rows are this ledger's, unless its URL has come to lead elsewhere since there were so many `databases`.
+    pub(crate) fn prove(&self, databases: usize) {
+        self.unproven.store(false, Ordering::Release);
+        if self.databases() != databases {
+            self.unproven.store(self.needs_proof(), Ordering::Release);
+        }
     }
 
     /// From now on its rows have to be proven before anybody is answered from them.
@@ -48,7 +59,8 @@ impl Health {
 
     /// Its URL leads to another database than the one that was proven.
     pub(crate) fn leads_elsewhere(&self) {
-        self.unproven.store(self.needs_proof(), Ordering::Relaxed);
+        self.databases.fetch_add(1, Ordering::AcqRel);
+        self.unproven.store(self.needs_proof(), Ordering::Release);
     }
 
     /// Takes it out; answers whether it was in.

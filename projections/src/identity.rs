@@ -19,16 +19,16 @@ impl Identity {
     /// Asks a new connection; answers whether it leads to another database than the one before it.
     ///
     /// # Errors
-    /// When the connection broke. A server that keeps it from its logins is taken for the one that it was.
+    /// When the connection broke. Of a server that never told, it is taken for granted that it is the same.
     pub(crate) async fn changes(&self, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
         let found = match connection.fetch_one(ASK).await {
-            Ok(row) => row.try_get::<String, _>(0)?,
-            Err(sqlx::Error::Database(_)) => return Ok(false),
+            Ok(row) => Some(row.try_get::<String, _>(0)?),
+            Err(sqlx::Error::Database(_)) => None,
             Err(error) => return Err(error),
         };
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let changes = known.as_ref().is_some_and(|known| *known != found);
-        *known = Some(found);
+        let changes = known.is_some() && *known != found;
+        *known = found;
         Ok(changes)
     }
 }

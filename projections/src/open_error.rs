@@ -20,6 +20,18 @@ pub enum OpenError {
         /// What to take away for this binary to begin anew.
         otherwise: &'static str,
     },
+    /// Its read models are of an earlier version, and perhaps of another installation: it was none of this program's when that began.
+    #[error(
+        "the read models at `{place}` are at schema {found}, this binary knows {known}: if they are of this ledger, start the program again, which brings them there"
+    )]
+    Older {
+        /// Server and database.
+        place: String,
+        /// Their schema version.
+        found: i64,
+        /// The newest one this binary knows.
+        known: i64,
+    },
     /// It is a database of something else.
     #[error("it is not a read-model database but something else: state another one")]
     Foreign,

@@ -40,6 +40,8 @@ pub(crate) struct Door {
     health: Arc<Health>,
     /// Connections in the hands of who asks. The pool's own count has those in it that are being made.
     held: Arc<AtomicUsize>,
+    /// How many transactions began, ever.
+    begun: AtomicUsize,
 }
 
 impl Door {
@@ -117,7 +119,7 @@ impl ReadPool {
             Place::Sqlite(path) => Self::Sqlite(sqlite(path, settings)),
             Place::Postgres(place) => {
                 let (doubt, identity, held) = (Doubt::default(), Identity::default(), Arc::default());
-                let door = Arc::new(Door { doubt, identity, health, held });
+                let door = Arc::new(Door { doubt, identity, health, held, begun: AtomicUsize::new(0) });
                 let pool = postgres(place, settings, &door);
                 Self::Postgres { pool, schema: place.schema, door }
             }
@@ -174,6 +176,7 @@ impl ReadPool {
                      SET LOCAL ROLE {role}; {further}"
                 );
                 let limit = pool.options().get_acquire_timeout() + ANSWER_TIMEOUT;
+                let begun_before = door.begun.load(Ordering::Relaxed);
                 let mut tries = 0;
                 loop {
                     // Whoever asks may leave at any time: a connection that was left before it knows that it is in a transaction would stay in it.
@@ -187,12 +190,18 @@ impl ReadPool {
                         return Err(sqlx::Error::Io(ErrorKind::TimedOut.into()));
                     };
                     match begun.unwrap_or(Err(sqlx::Error::WorkerCrashed)) {
-                        Ok(transaction) => break Transaction::Pooled(transaction, Held::new(&door.held)),
+                        Ok(transaction) => {
+                            door.begun.fetch_add(1, Ordering::Relaxed);
+                            break Transaction::Pooled(transaction, Held::new(&door.held));
+                        }
                         // The pool hands out connections that a server which was restarted no longer knows.
                         Err(sqlx::Error::Io(_)) if tries < pool.options().get_max_connections() => tries += 1,
                         // The pool tries to make a connection for as long as one may wait for it, and says the same where all are in use.
-                        Err(sqlx::Error::PoolTimedOut) if door.held.load(Ordering::Relaxed) == 0 => {
-                            return Err(sqlx::Error::Io(ErrorKind::TimedOut.into()));
+                        Err(sqlx::Error::PoolTimedOut) => {
+                            let in_use = door.held.load(Ordering::Relaxed) > 0
+                                || door.begun.load(Ordering::Relaxed) != begun_before;
+                            let away = || sqlx::Error::Io(ErrorKind::TimedOut.into());
+                            return Err(if in_use { sqlx::Error::PoolTimedOut } else { away() });
                         }
                         Err(error) => {
                             door.doubt.begins();

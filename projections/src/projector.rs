@@ -386,15 +386,22 @@ impl Projector {
         &mut self,
         reason: impl Fn(&TenantId, Position) -> Option<String>,
     ) -> Result<bool, ProjectError> {
+        let mut moved = Vec::with_capacity(ReadModel::ALL.len());
+        each!(self.followers, follower => moved.push(follower.parking(&reason)));
+        // What a batch that took too long left behind may hold the lock still.
+        if moved.iter().all(|moved| moved.moves.is_empty()) {
+            return Ok(true);
+        }
         let mut writer = self.read_models.writer().await?;
-        let mut connection = writer.connection();
+        let mut transaction = writer.begin_writing().await?;
+        if !checkpoint::compare_and_set(&mut transaction.connection(), &moved, &[]).await? {
+            // Dropping the transaction rolls it back.
+            return Ok(false);
+        }
+        transaction.commit().await?;
         let applied = self.read_models.applied();
-        each!(self.followers, follower => {
-            match follower.park(&mut connection, &reason).await? {
-                Ok(moves) => follower.settle(moves, applied),
-                Err(Contended) => return Ok(false),
-            }
-        });
+        let mut moves = moved.into_iter().map(|moved| moved.moves);
+        each!(self.followers, follower => follower.settle(moves.next().unwrap_or_default(), applied));
         Ok(true)
     }
 
@@ -407,15 +414,20 @@ impl Projector {
 
     /// Whether another process freed or parked tenants, or moved checkpoints: then [`Projector::load`].
     pub(crate) async fn changed_elsewhere(&mut self) -> Result<bool, ProjectError> {
-        Ok(self.moved_elsewhere().await?)
-    }
-
-    async fn moved_elsewhere(&mut self) -> Result<bool, sqlx::Error> {
         let mut writer = self.read_models.writer().await?;
         let totals = checkpoint::totals(&mut writer.connection()).await?;
         let mut changed = false;
         each!(self.followers, follower => changed |= follower.differs(&totals));
         Ok(changed)
+    }
+
+    /// Whether another process moved checkpoints, whatever is parked.
+    async fn moved_elsewhere(&mut self) -> Result<bool, sqlx::Error> {
+        let mut writer = self.read_models.writer().await?;
+        let totals = checkpoint::totals(&mut writer.connection()).await?;
+        let mut moved = false;
+        each!(self.followers, follower => moved |= follower.is_elsewhere(&totals));
+        Ok(moved)
     }
 
     /// Tenants whose rows were made again because the ledger lost events.

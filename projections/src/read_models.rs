@@ -131,8 +131,9 @@ impl ReadModels {
         // Whatever led or wrote until now did so elsewhere, or where nothing of ours may be.
         self.inner.leadership.resign().await;
         self.forget_writer().await;
+        let looked_at = health.databases();
         match witness::stranger(&self.inner.readers, store).await {
-            Ok(None) => health.prove(),
+            Ok(None) => health.prove(looked_at),
             Ok(Some(tenant)) => return Err(OpenError::OtherLedger { place: self.name(), tenant }.into()),
             Err(ProjectError::Database(error)) if is_outage(&error) => self.take_out(&error),
             Err(error) => return Err(error),
@@ -333,8 +334,8 @@ impl Inner {
             Ok(in_use)
         };
         if self.prepared.initialized() && !self.health.is_proven() {
-            // It may be another database by now.
-            return schema::migrate(&self.place).await;
+            // It may be another database by now, and another installation's.
+            return schema::migrate_if_new(&self.place).await;
         }
         self.prepared.get_or_try_init(preparing).await.map(drop)
     }

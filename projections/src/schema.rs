@@ -91,6 +91,26 @@ pub(crate) async fn migrate(place: &Place) -> Result<(), OpenError> {
     }
 }
 
+/// As [`migrate`], where a URL has come to lead to a database that may be another installation's: what an earlier version wrote there is left as it is.
+///
+/// # Errors
+/// [`OpenError::Older`] for that.
+pub(crate) async fn migrate_if_new(place: &Place) -> Result<(), OpenError> {
+    if let Place::Postgres(postgres) = place {
+        let mut connection = postgres
+            .connect()
+            .await
+            .map_err(|source| OpenError::Unreachable { place: postgres.name(), source })?;
+        if let Found::Version(found) = version_in(&mut connection, postgres.schema).await?
+            && !missing(found, POSTGRES)?.is_empty()
+        {
+            return Err(OpenError::Older { place: postgres.name(), found, known: MIGRATIONS.len() as i64 });
+        }
+        connection.close().await?;
+    }
+    migrate(place).await
+}
+
 /// Applies the migrations that are missing, in one transaction.
 pub(crate) async fn migrate_sqlite(connection: &mut SqliteConnection) -> Result<(), OpenError> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;

@@ -45,10 +45,10 @@ static DRAFT: SubmissionState = SubmissionState::DRAFT;
 /// The sequence of the event that makes a submission.
 const FIRST: Sequence = Sequence(1);
 /// Forms whose known outcome values are remembered, and how many values in all, of 512 bytes at the most and some dozen as a rule; and tenants of whom it is
-/// remembered what is not counted, as much as a checkpoint holds of each. At a limit all are forgotten and read again, those of a batch at once.
+/// remembered what is not counted, in up to five times the bytes that a checkpoint holds of it. At a limit all are forgotten and read again, those of a batch at once.
 const FORMS_REMEMBERED_MAX: usize = 100_000;
 const VALUES_REMEMBERED_MAX: usize = 500_000;
-const TENANTS_REMEMBERED_MAX: usize = 100_000;
+const TENANTS_REMEMBERED_MAX: usize = 50_000;
 
 /// Counts of one tenant.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -162,10 +162,12 @@ impl Projection for StatisticsProjection {
         connection: &mut Connection<'_>,
         slices: &[Slice<'_>],
     ) -> Result<Vec<Stop>, sqlx::Error> {
-        self.recall_uncounted(connection, slices).await?;
+        let mut stops = self.recall_uncounted(connection, slices).await?;
+        let readable = |slice: &&Slice<'_>| stops.iter().all(|stop| stop.tenant != *slice.tenant);
+        let slices: &[Slice<'_>] = &slices.iter().filter(readable).copied().collect::<Vec<_>>();
         self.recall_apart(connection, slices).await?;
         let mut stays = Stays::load(connection, slices).await?;
-        let (mut counts, mut stops) = (Counts::default(), Vec::new());
+        let mut counts = Counts::default();
         self.recounts.clear();
         for slice in slices {
             let mut added = Added::default();
@@ -187,12 +189,12 @@ impl Projection for StatisticsProjection {
 }
 
 impl StatisticsProjection {
-    /// Reads what is not counted of those tenants of the slices that memory does not hold.
+    /// Reads what is not counted of those tenants of the slices that memory does not hold; stops where that cannot be understood.
     async fn recall_uncounted(
         &mut self,
         connection: &mut Connection<'_>,
         slices: &[Slice<'_>],
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<Vec<Stop>, sqlx::Error> {
         let is_full = self.uncounted.len() >= TENANTS_REMEMBERED_MAX
             || self.apart.len() >= FORMS_REMEMBERED_MAX
             || self.values >= VALUES_REMEMBERED_MAX;
@@ -203,8 +205,21 @@ impl StatisticsProjection {
         let unknown: Vec<&TenantId> = slices.iter().filter(unknown).map(|slice| slice.tenant).collect();
         let found = uncounted::load(connection, &unknown).await?;
         self.uncounted.extend(unknown.into_iter().map(|tenant| (tenant.clone(), Uncounted::default())));
-        self.uncounted.extend(found);
-        Ok(())
+        let mut stops = Vec::new();
+        for (tenant, uncounted) in found {
+            match uncounted {
+                Ok(uncounted) => drop(self.uncounted.insert(tenant, uncounted)),
+                Err(damaged) => {
+                    self.uncounted.remove(&tenant);
+                    let slice = slices.iter().find(|slice| *slice.tenant == tenant);
+                    let Some(fact) = slice.and_then(|slice| slice.facts.first()) else { continue };
+                    let (position, error) =
+                        (fact.event.position, format!("its counts cannot be read: {damaged}"));
+                    stops.push(Stop { tenant, position, error });
+                }
+            }
+        }
+        Ok(stops)
     }
 
     /// Adds what a slice counted to what is not in the tables; what is more than a checkpoint takes goes to `counts`.

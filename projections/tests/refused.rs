@@ -15,6 +15,7 @@ on_both_databases!(
     names_of_any_length_stop_nobody,
     an_event_whose_rows_are_refused_parks_its_own_tenant_before_it,
     refused_events_of_several_projections_and_tenants_are_found_in_one_run,
+    who_can_be_read_again_goes_on_beside_who_is_refused_again,
 );
 
 /// Letters that do not compress: an entry of a Postgres index may be large and still fit.
@@ -151,4 +152,24 @@ async fn refused_events_of_several_projections_and_tenants_are_found_in_one_run(
         let reached = if tenant % 2 == 1 { [3, 1, 3, 3] } else { [1; 4] };
         assert_eq!(positions(&world, &format!("t{tenant}")).await, reached, "t{tenant}");
     }
+}
+
+async fn who_can_be_read_again_goes_on_beside_who_is_refused_again(on: On) {
+    let mut world = World::new(on).await;
+    refuse(&world, on, true).await;
+    for tenant in ["acme", "globex"] {
+        world.tenant(tenant).publish("claim", 1, &[]).await;
+        world.tenant(tenant).publish("refused", 1, &[]).await;
+    }
+    world.tenant("globex").submit("refused", json!({})).await;
+    world.run_once().await;
+    assert_eq!(positions(&world, "globex").await, [3, 2, 3, 3]);
+    // An earlier binary could not read what comes next.
+    world.tamper("UPDATE checkpoints SET submissions_error = 'unreadable' WHERE tenant_id = 'acme'").await;
+    for tenant in ["acme", "globex"] {
+        world.tenant(tenant).submit("claim", json!({})).await;
+    }
+    world.another_runner().run_once().await.expect("a run");
+    assert_eq!(positions(&world, "acme").await, [3; 4]);
+    assert_eq!(positions(&world, "globex").await, [4, 2, 4, 4]);
 }

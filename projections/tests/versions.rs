@@ -71,7 +71,7 @@ async fn rows_that_another_version_made_meanwhile_are_made_again(on: On) {
     world
         .tamper(&format!(
             "{EARLIER}; UPDATE checkpoints SET statistics_position = 4 WHERE tenant_id = 'acme';
-             UPDATE state_counts SET count = 1 WHERE tenant_id = 'acme'; UPDATE outcome_counts SET count = 1 WHERE tenant_id = 'acme'"
+             INSERT INTO state_counts VALUES ('acme', 'claim', 'submitted', 1); INSERT INTO outcome_counts VALUES ('acme', 'claim', 'route', true, '', 1)"
         ))
         .await;
     add(&world, "acme").await;

@@ -325,7 +325,7 @@ fn missing(tenant: &TenantId, sha256: ContentHash) -> ApiError {
     tracing::error!(%tenant, %sha256, "the bytes of an attachment are not where they were kept");
     ApiError::Overloaded {
         code: "attachment-missing",
-        detail: "the bytes of this file are not where they were kept; they come back from a backup, or when the same file is attached again",
+        detail: "the bytes of this file are not where they were kept; they come back from a backup, or when the same file is attached again where files are still taken",
     }
 }
 

@@ -27,6 +27,8 @@ pub enum Kind {
     },
     /// Somebody read something.
     Read,
+    /// Somebody was given a part of a file.
+    Part,
 }
 
 /// One fact, before it is known whether it is recorded by itself.
@@ -52,6 +54,7 @@ impl Noted {
                 AuditEvent::AttemptRefused { attempt: used, code: code.into(), status }
             }
             Kind::Read => AuditEvent::DataRead { read: used },
+            Kind::Part => AuditEvent::Exported { export: used },
         }
     }
 }
@@ -123,6 +126,18 @@ impl Folding {
         let count = window.counted.entry(alike).or_insert(Count { times: 0, first_at, last_at });
         (count.times, count.last_at) = (count.times.saturating_add(1), last_at);
         Fate::Folded
+    }
+
+    /// Counts a fact that was recorded by itself in this window; answers `false` for one that is to be recorded, and by what it is about, now.
+    pub fn repeats(&mut self, context: &TenantContext, noted: &Noted) -> bool {
+        let actor = (context.tenant.clone(), Arc::clone(&context.actor.subject));
+        let Some(window) = self.actors.get_mut(&actor) else { return false };
+        let Some(count) = window.counted.get_mut(noted) else { return false };
+        if count.times == 0 {
+            count.first_at = context.now;
+        }
+        (count.times, count.last_at) = (count.times.saturating_add(1), context.now);
+        true
     }
 
     /// Takes out what was counted in windows that are over at `now`, or in all of them.

@@ -1,6 +1,7 @@
 //! The keys that tokens are checked with, and the one that mints them.
 //! Called by `auth` and by `formledger token`. A key fixes its algorithm: a token's header never chooses how it is checked.
 
+use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine;
@@ -68,7 +69,8 @@ impl Keys {
         };
         let secrets = [&settings.jwt_secret, &settings.jwt_secret_previous];
         let secrets: Vec<Key> = secrets.into_iter().flatten().map(secret).collect();
-        let public = jwks.map(|text| read_jwks(text, audience)).transpose()?.unwrap_or_default();
+        let path = settings.jwks.as_deref().unwrap_or(Path::new(""));
+        let public = jwks.map(|text| read_jwks(path, text, audience)).transpose()?.unwrap_or_default();
         if secrets.is_empty() && public.is_empty() {
             return Err(ConfigError(
                 "give `--jwt-secret` or `--jwks`, so that tokens can be checked".to_owned(),
@@ -170,10 +172,11 @@ pub fn mint(
 }
 
 fn read_jwks(
+    path: &Path,
     text: &str,
     audience: Option<&str>,
 ) -> Result<Vec<(Algorithm, Option<String>, Key)>, ConfigError> {
-    let failed = |what: String| ConfigError(format!("`--jwks`: {what}"));
+    let failed = |what: String| ConfigError(format!("`--jwks {}`: {what}", path.display()));
     let set: JwkSet =
         serde_json::from_str(text).map_err(|error| failed(format!("not a JSON Web Key Set: {error}")))?;
     let mut keys = Vec::new();

@@ -3,10 +3,12 @@
 //! The file of a key set is read again when it says something else, so that a provider's new key needs no new start. What cannot be read
 //! changes nothing: who was let in is let in still. Tokens are remembered with the keys that verified them and forgotten with these.
 
+use std::io::{Error, Read};
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
 use tokio::time::MissedTickBehavior;
 
 use super::Verified;
@@ -14,7 +16,7 @@ use super::keys::Keys;
 use crate::app::Api;
 use crate::bounded::BoundedMap;
 use crate::config::{AuthSettings, ConfigError};
-use crate::limits::{JWKS_INTERVAL, VERIFIED_TOKENS_MAX};
+use crate::limits::{JWKS_BYTES_MAX, JWKS_INTERVAL, VERIFIED_TOKENS_MAX};
 
 /// Keys, and what they verified.
 pub struct Trusted {
@@ -39,11 +41,8 @@ impl Trust {
     /// When none is named, or the key set cannot be read.
     pub fn new(settings: &AuthSettings) -> Result<Self, ConfigError> {
         let failed = |path: &Path, error| ConfigError(format!("`--jwks {}`: {error}", path.display()));
-        let jwks = settings
-            .jwks
-            .as_deref()
-            .map(|path| std::fs::read_to_string(path).map_err(|error| failed(path, error)));
-        let jwks = jwks.transpose()?;
+        let read = |path| std::fs::File::open(path).and_then(read_set).map_err(|error| failed(path, error));
+        let jwks = settings.jwks.as_deref().map(read).transpose()?;
         let trusted = Trusted::new(settings, jwks.as_deref())?;
         Ok(Self {
             settings: settings.clone(),
@@ -67,7 +66,9 @@ impl Trust {
         };
         // Held while it is read, so that what was read first is never taken last.
         let mut seen = self.seen.lock().await;
-        let read = tokio::fs::read_to_string(path).await.map_err(|error| error.to_string());
+        let file = path.clone();
+        let read = spawn_blocking(move || std::fs::File::open(file).and_then(read_set)).await;
+        let read = read.unwrap_or_else(|ended| Err(Error::other(ended))).map_err(|error| error.to_string());
         if !told && *seen == read {
             return;
         }
@@ -86,6 +87,16 @@ impl Trust {
             }
         }
     }
+}
+
+/// The text of a key set.
+fn read_set(file: std::fs::File) -> Result<String, Error> {
+    let mut text = String::new();
+    file.take(JWKS_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > JWKS_BYTES_MAX {
+        return Err(Error::other(format!("larger than {JWKS_BYTES_MAX} bytes, which no key set is")));
+    }
+    Ok(text)
 }
 
 impl Trusted {

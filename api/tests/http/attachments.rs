@@ -6,7 +6,7 @@ use http::Method;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::audit::{configure, entries};
+use crate::audit::{configure, entries, in_time};
 use crate::support::{Answer, Server, admin, bearer, token};
 
 const PDF: &str = "%PDF-1.7\na receipt";
@@ -498,6 +498,25 @@ async fn a_download_is_an_export_of_its_submission_unless_the_client_has_the_byt
     assert_eq!((&export["target"], &export["times"]), (&json!(place), &json!(1)));
     let id = desk.draft.rsplit('/').next().expect("an id");
     assert_eq!(export["submission_id"], id);
+}
+
+#[tokio::test]
+async fn parts_of_a_file_are_one_export_and_counted() {
+    let desk = Desk::open().await;
+    let place = desk.attach(&desk.sam, "a.pdf", "application/pdf", PDF).await.expect(201);
+    let place = place.header("location").to_owned();
+    configure(&desk.server, false, false, true).await;
+    let authorization = bearer(&token("acme", "otto", &["auditor"]));
+    for range in ["bytes=0-0", "bytes=1-1", "bytes=2-"] {
+        let part = [("authorization", &*authorization), ("range", range)];
+        desk.server.call(Method::GET, &place, &part, "").await.expect(206);
+    }
+    let found = entries(&desk.server, 0, "otto").await;
+    assert_eq!(found.len(), 1, "the first is there before it is given out: {found:?}");
+    assert_eq!(found[0]["data"]["export"]["target"], json!(place));
+    let found = in_time(&desk.server, "otto", 2).await;
+    let export = &found[1]["data"]["export"];
+    assert_eq!((&export["target"], &export["times"]), (&json!(place), &json!(2)));
 }
 
 #[tokio::test]

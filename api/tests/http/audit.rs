@@ -22,7 +22,7 @@ pub async fn entries(server: &Server, after: u64, actor: &str) -> Vec<Value> {
 }
 
 /// The entries of `actor`, once there are `count` of them.
-async fn in_time(server: &Server, actor: &str, count: usize) -> Vec<Value> {
+pub async fn in_time(server: &Server, actor: &str, count: usize) -> Vec<Value> {
     let wait = async {
         loop {
             let found = entries(server, 0, actor).await;

@@ -121,13 +121,15 @@ async fn apply_or_park<P: Projection>(
             follower.forget();
             let error = format!("the database refuses its rows: {}", causes(&error));
             let mut writer = models.writer().await?;
+            let mut transaction = writer.begin_writing().await?;
             let mut moves = Vec::new();
             for part in parts {
-                match follower.stop(&mut writer.connection(), part.tenant, error.clone()).await? {
+                match follower.stop(&mut transaction.connection(), part.tenant, error.clone()).await? {
                     Ok(stopped) => moves.extend(stopped),
                     Err(contended) => return Ok(Err(contended)),
                 }
             }
+            transaction.commit().await?;
             Ok(moves)
         }
         applied => applied?,

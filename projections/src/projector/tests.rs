@@ -70,7 +70,7 @@ impl Site {
         projector
     }
 
-    async fn aim(&self, projector: &mut Projector) {
+    pub(crate) async fn aim(&self, projector: &mut Projector) {
         let heads = self.store.heads().await.expect("heads");
         projector.aim(heads.into_iter().map(|head| (head.tenant, head.position)));
     }

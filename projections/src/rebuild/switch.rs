@@ -64,20 +64,24 @@ pub(super) async fn replace_checkpoints(
         });
         format!("UPDATE {live} AS l SET {}", nothing.collect::<Vec<_>>().join(", "))
     };
+    // Written out, because SQLite would look at all tenants for a condition that holds for all or for one.
+    let asked =
+        |side: &str| if only.is_some() { format!("{side}.tenant_id = $1") } else { "$1 IS NULL".to_owned() };
+    let (of_live, of_fresh) = (asked("l"), asked("f"));
     let known = replaced.iter().map(|column| format!("{column} = f.{column}")).collect::<Vec<_>>().join(", ");
     let differs = replaced.iter().map(|column| format!("f.{column} IS DISTINCT FROM l.{column}"));
     let differs = differs.collect::<Vec<_>>().join(" OR ");
     for statement in [
         format!(
-            "{unknown} WHERE ($1 IS NULL OR l.tenant_id = $1) AND NOT EXISTS \
+            "{unknown} WHERE {of_live} AND NOT EXISTS \
              (SELECT 1 FROM {fresh} WHERE f.tenant_id = l.tenant_id)"
         ),
         format!(
-            "INSERT INTO {live} (tenant_id) SELECT f.tenant_id FROM {fresh} WHERE $1 IS NULL OR f.tenant_id = $1 \
+            "INSERT INTO {live} (tenant_id) SELECT f.tenant_id FROM {fresh} WHERE {of_fresh} \
              ON CONFLICT (tenant_id) DO NOTHING"
         ),
         format!(
-            "UPDATE {live} AS l SET {known} FROM {fresh} WHERE ($1 IS NULL OR l.tenant_id = $1) \
+            "UPDATE {live} AS l SET {known} FROM {fresh} WHERE {of_live} \
              AND f.tenant_id = l.tenant_id AND ({differs})"
         ),
     ] {

@@ -70,8 +70,8 @@ async fn checkpoints_and_witnesses_are_kept_on_sqlite() {
     checkpoints_and_witnesses_are_kept(ReadModelPlace::file(&file)).await;
 }
 
-#[tokio::test]
-async fn checkpoints_and_witnesses_are_kept_on_postgres() {
+/// A database as a node of that time left it.
+async fn earlier_postgres() -> Database {
     let database = Database::create().await;
     let mut connection = database.connect().await;
     let begin = format!(
@@ -84,6 +84,26 @@ async fn checkpoints_and_witnesses_are_kept_on_postgres() {
     }
     connection.execute(&*left(|hex| format!("'\\x{hex}'"))).await.expect("rows");
     connection.close().await.expect("closes");
+    database
+}
+
+#[tokio::test]
+async fn checkpoints_and_witnesses_are_kept_on_postgres() {
+    let database = earlier_postgres().await;
     let place = ReadModelPlace::postgres(&database.url()).expect("a URL");
     checkpoints_and_witnesses_are_kept(place).await;
+}
+
+#[tokio::test]
+async fn what_a_url_came_to_lead_to_is_not_brought_up_to_date() {
+    let database = earlier_postgres().await;
+    let ReadModelPlace(place) = ReadModelPlace::postgres(&database.url()).expect("a URL");
+    let refused = migrate_if_new(&place).await.expect_err("it may be another installation's");
+    assert!(matches!(refused, OpenError::Older { found: 7, .. }), "{refused}");
+    let version = "SELECT version FROM read_models.schema_version";
+    let mut connection = database.connect().await;
+    assert_eq!(sqlx::query_scalar::<_, i64>(version).fetch_one(&mut connection).await.expect("there"), 7);
+    connection.execute("DROP SCHEMA read_models CASCADE").await.expect("drops");
+    migrate_if_new(&place).await.expect("an empty one is begun");
+    migrate_if_new(&place).await.expect("and used");
 }

@@ -9,7 +9,7 @@ use super::*;
 use crate::batch::Batch;
 use crate::checkpoint::{self, Checkpoint, Move, Moved};
 use crate::database::Dialect;
-use crate::projector::tests::Site;
+use crate::projector::tests::{Site, catch_up};
 use crate::witness::Reflected;
 
 /// Applies what lies between two positions.
@@ -98,6 +98,42 @@ async fn counts_gather_in_the_checkpoint_until_they_are_too_many_in_a_file() {
 #[tokio::test]
 async fn counts_gather_in_the_checkpoint_until_they_are_too_many_in_postgres() {
     counts_gather_in_the_checkpoint_until_they_are_too_many(Site::on_postgres().await).await;
+}
+
+async fn counts_that_cannot_be_read_stop_their_tenant_and_no_other(site: Site) {
+    for tenant in ["acme", "globex"] {
+        site.publish(tenant).await;
+        site.submit(tenant).await;
+    }
+    catch_up(&mut site.projector().await).await;
+    {
+        let mut writer = site.models.writer().await.expect("a connection");
+        let damage = sql("UPDATE checkpoints SET uncounted = '{\"states\": 1}' WHERE tenant_id = 'acme'");
+        damage.execute(&mut writer.connection()).await.expect("damages");
+    }
+    let mut projector = site.projector().await;
+    for tenant in ["acme", "globex"] {
+        site.submit(tenant).await;
+    }
+    site.aim(&mut projector).await;
+    catch_up(&mut projector).await;
+    assert_eq!(site.counted("globex").await, 2);
+    assert_eq!(site.position("acme", ReadModel::Submissions).await, 3);
+    let status = site.models.status(&site.store.heads().await.expect("heads")).await.expect("a status");
+    let parked = &status[ReadModel::Statistics.index()].parked;
+    assert_eq!(parked.len(), 1);
+    assert_eq!((parked[0].tenant.as_str(), parked[0].position), ("acme", Position(2)));
+    assert!(parked[0].error.contains("counts cannot be read"), "{}", parked[0].error);
+}
+
+#[tokio::test]
+async fn counts_that_cannot_be_read_stop_their_tenant_and_no_other_in_a_file() {
+    counts_that_cannot_be_read_stop_their_tenant_and_no_other(Site::on_sqlite().await).await;
+}
+
+#[tokio::test]
+async fn counts_that_cannot_be_read_stop_their_tenant_and_no_other_in_postgres() {
+    counts_that_cannot_be_read_stop_their_tenant_and_no_other(Site::on_postgres().await).await;
 }
 
 /// A tenant's counts are found by its key in both places, however many tenants there are.

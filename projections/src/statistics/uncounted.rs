@@ -116,15 +116,15 @@ impl Uncounted {
     }
 }
 
-/// What is not counted of these tenants, where there is something.
+/// What is not counted of these tenants, where there is something; or what is wrong with it.
 pub(super) async fn load(
     connection: &mut Connection<'_>,
     tenants: &[&TenantId],
-) -> Result<Vec<(TenantId, Uncounted)>, sqlx::Error> {
+) -> Result<Vec<(TenantId, Result<Uncounted, Damaged>)>, sqlx::Error> {
     let rows =
         LOAD.fetch(connection, tenants.to_vec(), |values, tenant: &&TenantId| values.text(tenant.as_str()));
     let found =
-        |row: &Row| Ok((columns::tenant(row.get("tenant_id")?)?, Uncounted::read(row.get("uncounted")?)?));
+        |row: &Row| Ok((columns::tenant(row.get("tenant_id")?)?, Uncounted::read(row.get("uncounted")?)));
     rows.await?.iter().map(found).collect()
 }
 
