@@ -234,7 +234,8 @@ async fn a_further_standby_changes_over_to_the_new_primary_unless_it_holds_what_
     let mut ahead = Started::empty(&primary, "standby_3", before).await;
     primary.server.execute("CREATE TABLE things AS SELECT 1 AS answer").await;
     let newest = "SELECT max(answer) FROM things WHERE pg_is_in_recovery()";
-    for server in [&mut standby, &mut second] {
+    // The one that takes over is the last: the primary may log something at any time, which the other must not have received alone.
+    for server in [&mut second, &mut standby] {
         server.until(newest, "1").await;
         server.stop().await;
     }
@@ -256,7 +257,7 @@ async fn a_further_standby_changes_over_to_the_new_primary_unless_it_holds_what_
 
     // It has a history of its own, shows that, and never both.
     ahead.until(newest, "2").await;
-    ahead.says("forked off from current database system timeline").await;
+    ahead.says("forked off current database system timeline").await;
     for answer in 4..8 {
         standby.execute(&format!("INSERT INTO things VALUES ({answer})")).await;
         second.until(newest, &answer.to_string()).await;
