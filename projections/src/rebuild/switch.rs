@@ -44,6 +44,14 @@ pub(super) async fn replace_checkpoints(
     read_models: &[ReadModel],
     only: Option<&TenantId>,
 ) -> Result<(), sqlx::Error> {
+    for statement in replacing(sides, read_models, only.is_some()) {
+        sql(statement).bind(only.map(TenantId::as_str)).execute(transaction).await?;
+    }
+    Ok(())
+}
+
+/// The statements for that, of the tenant `$1` or of all: drop or empty what has no fresh row, add rows that are missing, take over what differs.
+fn replacing(sides: Sides, read_models: &[ReadModel], of_one: bool) -> [String; 3] {
     let (live, fresh) = (format!("{}.checkpoints", sides.live), format!("{}.checkpoints AS f", sides.fresh));
     let columns = |read_model: &ReadModel| {
         ["version", "position", "error"].map(|column| format!("{}_{column}", read_model.name()))
@@ -65,13 +73,12 @@ pub(super) async fn replace_checkpoints(
         format!("UPDATE {live} AS l SET {}", nothing.collect::<Vec<_>>().join(", "))
     };
     // Written out, because SQLite would look at all tenants for a condition that holds for all or for one.
-    let asked =
-        |side: &str| if only.is_some() { format!("{side}.tenant_id = $1") } else { "$1 IS NULL".to_owned() };
+    let asked = |side: &str| if of_one { format!("{side}.tenant_id = $1") } else { "$1 IS NULL".to_owned() };
     let (of_live, of_fresh) = (asked("l"), asked("f"));
     let known = replaced.iter().map(|column| format!("{column} = f.{column}")).collect::<Vec<_>>().join(", ");
     let differs = replaced.iter().map(|column| format!("f.{column} IS DISTINCT FROM l.{column}"));
     let differs = differs.collect::<Vec<_>>().join(" OR ");
-    for statement in [
+    [
         format!(
             "{unknown} WHERE {of_live} AND NOT EXISTS \
              (SELECT 1 FROM {fresh} WHERE f.tenant_id = l.tenant_id)"
@@ -84,10 +91,7 @@ pub(super) async fn replace_checkpoints(
             "UPDATE {live} AS l SET {known} FROM {fresh} WHERE {of_live} \
              AND f.tenant_id = l.tenant_id AND ({differs})"
         ),
-    ] {
-        sql(statement).bind(only.map(TenantId::as_str)).execute(transaction).await?;
-    }
-    Ok(())
+    ]
 }
 
 /// Replaces a tenant's rows in the live table by those in the fresh one.
@@ -106,4 +110,38 @@ async fn replace_rows(
     );
     sql(insert).bind(tenant.as_str()).execute(transaction).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::place::{ReadModelPlace, suffixed};
+    use crate::read_models::{ReadModelSettings, ReadModels};
+
+    /// A rebuild may switch as many tenants one by one as there are: none of them may look at all.
+    #[tokio::test]
+    async fn sqlite_switches_one_tenant_by_its_key() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let live = folder.path().join("live.db");
+        let fresh = suffixed(&live, ".fresh");
+        for file in [&live, &fresh] {
+            let place = ReadModelPlace::file(file);
+            ReadModels::open(place, ReadModelSettings::default()).await.expect("opens").close().await;
+        }
+        let ReadModelPlace(place) = ReadModelPlace::file(&live);
+        let mut connection = place.connect_writer().await.expect("connects");
+        let mut connection = connection.connection();
+        let attach = sql("ATTACH DATABASE $1 AS fresh").bind(fresh.display().to_string());
+        attach.execute(&mut connection).await.expect("attaches");
+        let sides = Sides { live: "main", fresh: "fresh" };
+        for read_models in [&ReadModel::ALL[..], &[ReadModel::Forms]] {
+            for statement in replacing(sides, read_models, true) {
+                let explain = sql(format!("EXPLAIN QUERY PLAN {statement}")).bind("acme");
+                let plan = explain.rows(&mut connection).await.expect("a plan");
+                let steps: Vec<String> =
+                    plan.iter().map(|step| step.get("detail").expect("a step")).collect();
+                assert!(!steps.is_empty() && !steps.iter().any(|step| step.starts_with("SCAN")), "{steps:?}");
+            }
+        }
+    }
 }
