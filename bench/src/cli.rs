@@ -244,6 +244,10 @@ pub struct CompareArguments {
     /// Seconds before each measurement.
     #[arg(long, default_value_t = 2.0)]
     warmup: f64,
+    /// Contestants are started once and rest while others run: many short rounds follow each other closer than the machine changes. They keep what earlier rounds
+    /// sent them.
+    #[arg(long)]
+    stay: bool,
     /// Where contestants keep their data while they run; should be a real disk [default: the temporary folder].
     #[arg(long)]
     data_root: Option<PathBuf>,
@@ -302,6 +306,9 @@ impl CompareArguments {
         }
         if !self.no_floor {
             contestants.push(noise_floor()?);
+        }
+        for contestant in &mut contestants {
+            contestant.stays |= self.stay;
         }
         Ok(contestants)
     }
@@ -428,4 +435,34 @@ fn read_text(path: &Path) -> Result<String> {
 
 fn write_text(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Compare {
+        #[command(flatten)]
+        arguments: CompareArguments,
+    }
+
+    fn staying(more: &[&str]) -> Vec<(String, bool)> {
+        let arguments = ["compare", "--formledger", "f", "--go", "g", "--grown", "20:30"];
+        let compare = Compare::try_parse_from(arguments.iter().chain(more)).unwrap();
+        let contestants = compare.arguments.contestants().unwrap();
+        contestants.into_iter().map(|contestant| (contestant.name, contestant.stays)).collect()
+    }
+
+    #[test]
+    fn contestants_start_anew_in_each_round_unless_they_are_to_stay() {
+        let anew = staying(&[]);
+        assert_eq!(anew.len(), 5);
+        for (name, stays) in anew {
+            assert_eq!(stays, name.ends_with(", grown"), "{name}");
+        }
+        assert!(staying(&["--stay"]).into_iter().all(|(_, stays)| stays));
+    }
 }

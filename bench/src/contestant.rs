@@ -1,7 +1,7 @@
 //! A server under comparison: how to start it on a port of its own, make it ready for submissions, and end it.
 //!
 //! `compare` and `figures` start one at a time, each with fresh data in a temporary folder, so that no contestant runs
-//! beside another or pays for an earlier round's history, but for one with much recorded ([`Contestant::stays`]); `requests` starts all and asks one at a time. Only processes started here are ever ended here.
+//! beside another or pays for an earlier round's history, but for those that stay ([`Contestant::stays`]); `requests` starts all and asks one at a time. Only processes started here are ever ended here.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -67,7 +67,7 @@ pub struct Contestant {
     pub storage: Storage,
     /// Submissions that it has taken before anything is measured, as with every one later.
     pub recorded: u64,
-    /// Whether a comparison goes on with it in the next round, where recording so much again would take longer than the machine stays the same.
+    /// Whether a comparison goes on with it in the next round: recording much again, or warming up again, would take longer than the machine stays the same.
     pub stays: bool,
 }
 
