@@ -327,7 +327,7 @@ impl TenantReader {
         })
     }
 
-    /// Several submissions, in the order of `ids`; `None` for one that the tenant does not have.
+    /// Several submissions, in the order of `ids`, of which each is there once; `None` for one that the tenant does not have.
     ///
     /// # Errors
     /// [`QueryError::Database`].
@@ -336,15 +336,9 @@ impl TenantReader {
         ids: &[SubmissionId],
     ) -> Result<Answer<Vec<Option<SubmissionRow>>>, QueryError> {
         ask!(self, ReadModel::Submissions, |connection, position| {
-            let mut value = Vec::with_capacity(ids.len());
-            let found: Result<(), QueryError> = async {
-                for id in ids {
-                    value.push(submissions::find(connection, &self.tenant, *id).await?);
-                }
-                Ok(())
-            }
-            .await;
-            found.map(|()| Answer { position, value })
+            submissions::find_all(connection, &self.tenant, ids)
+                .await
+                .map(|mut found| Answer { position, value: ids.iter().map(|id| found.remove(id)).collect() })
         })
     }
 

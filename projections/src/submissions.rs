@@ -32,7 +32,7 @@ use stored::StoredSubmission;
 pub(crate) use fields::{FIELD_TEXT_BYTES_MAX, is_number};
 pub(crate) use key::described as described_field_key;
 pub use query::{InvalidSort, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, Page, Sort, SortKey, SubmissionQuery};
-pub(crate) use query::{find, page};
+pub(crate) use query::{find, find_all, page};
 
 /// The sequence of the event that makes a submission.
 const FIRST: Sequence = Sequence(1);

@@ -14,6 +14,7 @@ on_both_databases! {
     a_draft_that_is_amended_and_submitted_is_one_row_whether_in_one_batch_or_in_many,
     a_batch_applied_twice_changes_nothing,
     two_tenants_with_equal_positions_forms_and_submission_ids_do_not_touch,
+    several_submissions_are_answered_in_the_order_they_are_asked_for,
     a_rule_with_too_many_values_is_counted_together_and_the_same_after_a_rebuild,
 }
 
@@ -188,11 +189,35 @@ async fn two_tenants_with_equal_positions_forms_and_submission_ids_do_not_touch(
         assert_eq!(reader.submissions(&query).await.expect("page").items, []);
         assert_eq!(reader.statistics(None).await.expect("answer").value.states[0].count, 1);
         assert_eq!(reader.forms().await.expect("answer").value.len(), 1);
+        let found = reader.submissions_by_id(&[id]).await.expect("answer").value;
+        assert_eq!(value(&found[0].as_ref().expect("a row").data), json!({"amount": amount}));
     }
     let stranger = world.reader("initech");
     assert_eq!(stranger.submission(id).await.expect("answer").value, None);
+    assert_eq!(stranger.submissions_by_id(&[id]).await.expect("answer").value, [None]);
     assert_eq!(stranger.form(&form_id("claim")).await.expect("answer").value, None);
     assert_eq!(world.differences_from_rebuilt().await, []);
+}
+
+async fn several_submissions_are_answered_in_the_order_they_are_asked_for(on: On) {
+    let mut world = World::new(on).await;
+    let acme = world.tenant("acme");
+    acme.publish("claim", 1, &[]).await;
+    let mut ids = Vec::new();
+    for amount in 0..5 {
+        let id = formledger_domain::SubmissionId(Uuid::now_v7());
+        acme.submission_events(id, &[submitted("claim", &json!({"amount": amount}))]).await;
+        ids.push(id);
+    }
+    world.run_once().await;
+    let unknown = formledger_domain::SubmissionId(Uuid::now_v7());
+    let reader = world.reader("acme");
+    for asked in [&[][..], &[ids[3]], &[ids[4], unknown, ids[0]], &[ids[2], ids[1], ids[4], ids[0], ids[3]]] {
+        let found = reader.submissions_by_id(asked).await.expect("answer").value;
+        let found: Vec<_> = found.iter().map(|row| row.as_ref().map(|row| row.submission_id)).collect();
+        let there: Vec<_> = asked.iter().map(|id| ids.contains(id).then_some(*id)).collect();
+        assert_eq!(found, there);
+    }
 }
 
 async fn a_rule_with_too_many_values_is_counted_together_and_the_same_after_a_rebuild(on: On) {

@@ -1,6 +1,8 @@
 //! Asks for submissions: one by id, or a page by filters, order and cursor. Everything starts with the tenant.
 //! Called by [`TenantReader`](crate::TenantReader) inside one read snapshot.
 
+use std::collections::HashMap;
+use std::iter;
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
@@ -175,6 +177,30 @@ pub(crate) async fn find(
         format!("SELECT {COLUMNS} FROM submissions AS s WHERE s.tenant_id = $1 AND s.submission_id = $2");
     let row = sql(select).bind(tenant.as_str()).bind(id.0).optional(snapshot).await?;
     row.map(|row| StoredSubmission::from_row(&row)?.shown()).transpose()
+}
+
+/// Several submissions, those of `ids` that there are, in no order.
+pub(crate) async fn find_all(
+    snapshot: &mut Connection<'_>,
+    tenant: &TenantId,
+    ids: &[SubmissionId],
+) -> Result<HashMap<SubmissionId, SubmissionRow>, sqlx::Error> {
+    let Some(last) = ids.last() else { return Ok(HashMap::new()) };
+    let mut select = sql(format!("SELECT {COLUMNS} FROM submissions AS s WHERE s.tenant_id = $1"));
+    select = select.bind(tenant.as_str());
+    // As many as the next power of two, so that connections prepare few different statements.
+    let asked = ids.iter().chain(iter::repeat(last)).take(ids.len().next_power_of_two());
+    for (number, id) in asked.enumerate() {
+        select.push(if number == 0 { " AND s.submission_id IN (" } else { ", " }).push_bind(id.0);
+    }
+    select.push(")");
+    let mut rows = select.stream(snapshot)?;
+    let mut found = HashMap::with_capacity(ids.len());
+    while let Some(row) = rows.try_next().await? {
+        let row = StoredSubmission::from_row(&row)?.shown()?;
+        found.insert(row.submission_id, row);
+    }
+    Ok(found)
 }
 
 impl SubmissionQuery {
