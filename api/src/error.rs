@@ -392,7 +392,7 @@ impl From<StoreError> for ApiError {
             }
             StoreError::Busy => Self::Overloaded {
                 code: "ledger-busy",
-                detail: "another process is writing to the ledger all the time",
+                detail: "another process is writing to the ledger all the time, or its database takes too long",
             },
             StoreError::Unreachable(_) => Self::Overloaded {
                 code: "ledger-unreachable",

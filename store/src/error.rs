@@ -36,7 +36,7 @@ pub enum StoreError {
     #[error("every connection that reads the ledger is in use")]
     ReadersBusy,
     /// Another process wrote to the ledger all the time, or the database took too long; try again after a moment.
-    #[error("the ledger is busy with another writer")]
+    #[error("the ledger is busy with another writer, or its database takes too long")]
     Busy,
     /// The writer has stopped, because the process is ending.
     #[error("the ledger is closing")]

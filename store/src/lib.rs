@@ -10,6 +10,7 @@ mod execute;
 mod filter;
 mod followers;
 mod ledger;
+mod progress;
 mod restore;
 mod room;
 mod store;

@@ -18,6 +18,7 @@ use crate::event::RecordedEvent;
 use crate::followers::Followers;
 use crate::ledger::{LedgerHead, LedgerRange, LinkedRanges, TenantLedger, recorded};
 use crate::postgres::{PostgresBackend, PostgresOptions, PostgresReader, Sight};
+use crate::progress::Progress;
 use crate::reader::Reader;
 use crate::room::{self, Room, Share};
 use crate::sqlite::{SqliteBackend, SqliteReader};
@@ -86,6 +87,7 @@ pub(crate) struct Inner {
     stop: Arc<Notify>,
     writer: Mutex<Option<JoinHandle<()>>>,
     writer_failed: Arc<AtomicBool>,
+    progress: Arc<Progress>,
 }
 
 /// Lives in the writer's task and notes when that panics, which nobody else would tell of.
@@ -258,12 +260,13 @@ impl Store {
             bytes_max: settings.append_batch_bytes_max,
         };
         let room = Room::new(queue_max + batch.commands_max, settings.append_queue_bytes_max);
+        let progress = Arc::<Progress>::default();
         let writer = Writer::new(
             backend,
             (commands, confirming),
             stop.clone(),
             followers.clone(),
-            (batch, room.clone()),
+            (batch, room.clone(), progress.clone()),
         );
         let writer_failed = Arc::<AtomicBool>::default();
         let mourner = Mourner { failed: writer_failed.clone() };
@@ -282,6 +285,7 @@ impl Store {
                 stop,
                 writer,
                 writer_failed,
+                progress,
             }),
         }
     }
@@ -324,6 +328,14 @@ impl Store {
     /// Whether the writer panicked: a bug of ours. Nothing is recorded until the process is started again.
     pub fn writer_has_failed(&self) -> bool {
         self.inner.writer_failed.load(Ordering::Acquire)
+    }
+
+    /// Whether a command would be recorded now, as far as is known without one: the last batch was, and none takes unusually long.
+    ///
+    /// # Errors
+    /// Why the last ones were not, for ten seconds or until one is; [`StoreError::Busy`] while one is not done after ten seconds.
+    pub fn check_recording(&self) -> Result<(), StoreError> {
+        self.inner.progress.check()
     }
 
     /// The events of several ledgers' ranges in one read, by tenant and then position. For projectors and tools.

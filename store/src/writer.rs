@@ -23,6 +23,7 @@ use crate::append::Appended;
 use crate::backend::{Applied, Backend, Batch, EventRow, Head, StoredHead};
 use crate::error::{AppendError, StoreError, causes};
 use crate::followers::Followers;
+use crate::progress::Progress;
 use crate::room::Room;
 
 /// How often the writer looks for appends of other processes, and forgets followers that left.
@@ -49,6 +50,7 @@ pub(crate) struct Writer<B> {
     followers: Followers,
     batch: BatchLimits,
     room: Arc<Room>,
+    progress: Arc<Progress>,
     /// Heads as of this process's last commit or read. A wrong one is found by compare-and-set.
     heads: HashMap<TenantId, Head>,
     /// Ledgers that another process moved since this one last appended. Their heads are held while a batch is planned, because to plan on
@@ -62,10 +64,10 @@ impl<B: Backend> Writer<B> {
         (queue, confirmations): (mpsc::Receiver<Command>, mpsc::Receiver<Confirmation>),
         stop: Arc<Notify>,
         followers: Followers,
-        (batch, room): (BatchLimits, Arc<Room>),
+        (batch, room, progress): (BatchLimits, Arc<Room>, Arc<Progress>),
     ) -> Self {
         let (heads, contended) = (HashMap::new(), HashSet::new());
-        Self { backend, queue, confirmations, stop, followers, batch, room, heads, contended }
+        Self { backend, queue, confirmations, stop, followers, batch, room, progress, heads, contended }
     }
 
     /// Tells a metrics recorder, where one is installed, what this module counts.
@@ -150,19 +152,22 @@ impl<B: Backend> Writer<B> {
         let mut waiting = by_bytes(commands, self.batch.bytes_max);
         while let Some(mut commands) = waiting.pop() {
             metrics::histogram!("formledger_append_batch_commands").record(commands.len() as f64);
+            self.progress.begin();
             match self.try_record(&mut commands).await {
-                Ok(()) => {}
+                Ok(()) => self.progress.recorded(),
                 Err(StoreError::Refused(_)) if commands.len() > 1 => {
                     self.backend.undo().await;
                     let second = commands.split_off(commands.len() / 2);
                     waiting.extend([second, commands]);
                 }
                 Err(error @ StoreError::Refused(_)) => {
+                    self.progress.recorded();
                     self.backend.undo().await;
                     fail(commands, &error);
                 }
                 Err(error) => {
                     // What the database did is unknown: forget what was believed about it, and let every client ask again.
+                    self.progress.failed(&error);
                     metrics::counter!("formledger_append_failures_total").increment(1);
                     self.heads.clear();
                     self.contended.clear();
@@ -172,6 +177,7 @@ impl<B: Backend> Writer<B> {
                 }
             }
         }
+        self.progress.rest();
     }
 
     /// Answers and removes the commands it could settle; those that remain when it fails share its error.

@@ -263,10 +263,12 @@ pub(crate) async fn full_storage_acknowledges_nothing_and_recovers(database: &im
     for _ in 0..2 {
         let answer = ledger.append(large.clone()).await;
         assert!(matches!(answer, Err(AppendError::Store(StoreError::StorageFull))), "{answer:?}");
+        assert!(matches!(store.check_recording(), Err(StoreError::StorageFull)), "told without a command");
     }
     assert_eq!(positions(&store, "acme").await, [1]);
     faults.set_full(false);
     assert_eq!(append(&store, large).await, Position(501));
+    store.check_recording().expect("there is room again");
     let report = store.verify(&"acme".parse().expect("slug"), |_| {}).await.expect("verifies");
     assert_eq!(report.differences, []);
 }

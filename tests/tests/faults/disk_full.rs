@@ -43,6 +43,7 @@ async fn assert_nothing_is_lost(
     })
     .await;
     client.get("/healthz").await.expect(200);
+    client.get("/readyz").await.expect_any_problem(503);
     client.get("/v1/submissions").await.expect(200);
 
     free(&server);
@@ -50,6 +51,7 @@ async fn assert_nothing_is_lost(
         acknowledged.push(submit(&client, n).await);
     }
     assert_all_there_once(&client, &acknowledged).await;
+    client.get("/readyz").await.expect(200);
     server.kill_9().await;
     let server = installation.serve().await;
     assert_all_there_once(&server.client(&token), &acknowledged).await;
