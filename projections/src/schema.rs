@@ -101,7 +101,7 @@ pub(crate) async fn migrate_if_new(place: &Place) -> Result<(), OpenError> {
             .connect()
             .await
             .map_err(|source| OpenError::Unreachable { place: postgres.name(), source })?;
-        if let Found::Version(found) = version_in(&mut connection, postgres.schema).await?
+        if let Found::Version(found) = seen(&mut connection, postgres).await?
             && !missing(found, POSTGRES)?.is_empty()
         {
             return Err(OpenError::Older { place: postgres.name(), found, known: MIGRATIONS.len() as i64 });

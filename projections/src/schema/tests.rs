@@ -107,3 +107,18 @@ async fn what_a_url_came_to_lead_to_is_not_brought_up_to_date() {
     migrate_if_new(&place).await.expect("an empty one is begun");
     migrate_if_new(&place).await.expect("and used");
 }
+
+#[tokio::test]
+async fn a_login_that_inherits_nothing_is_told_what_it_came_to() {
+    let database = earlier_postgres().await;
+    let login = format!("login_{}", database.name());
+    let create =
+        format!("CREATE ROLE {login} LOGIN NOINHERIT IN ROLE formledger_projector, formledger_reader");
+    database.connect().await.execute(&*create).await.expect("creates");
+    let place = |url: &str| ReadModelPlace::postgres(url).expect("a URL").0;
+    let serving = place(&database.url().replace("//postgres", &format!("//{login}")));
+    let refused = migrate_if_new(&serving).await.expect_err("it is older");
+    assert!(matches!(refused, OpenError::Older { found: 7, .. }), "{refused}");
+    migrate(&place(&database.url())).await.expect("its owner migrates");
+    migrate_if_new(&serving).await.expect("nothing is missing");
+}
