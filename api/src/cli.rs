@@ -1,6 +1,11 @@
 //! The command line's commands, one file each; this one picks, and turns failures into one line and an exit status.
 //! Called by `main.rs`. Exit 0: done. 1: it failed, or `verify` or `replay --shadow` found a difference. 2: the command line or configuration is wrong.
 
+/// A line for standard output. Who reads it may have gone (`| head -1`), or its disk be full: that is an error, where `println!` would panic.
+macro_rules! say {
+    ($($part:tt)*) => { std::io::Write::write_fmt(&mut std::io::stdout(), format_args!("{}\n", format_args!($($part)*))) };
+}
+
 mod attached;
 mod backtest;
 mod demo;
@@ -18,6 +23,7 @@ use std::process::ExitCode;
 
 use chrono::Utc;
 use formledger_domain::{Position, TenantContext, TenantId};
+use formledger_projections::{OpenError, RebuildError};
 use formledger_store::{Store, StoreError, StoreSettings, causes};
 
 use crate::app::{StartError, ledger_file, open_ledger};
@@ -101,8 +107,8 @@ async fn existing_tenant(store: &Store, tenant: &TenantId) -> anyhow::Result<()>
 /// Help and version go to standard output; anything else is one line, because scripts read it.
 fn explain(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        print!("{error}");
-        return ExitCode::SUCCESS;
+        let told = error.print();
+        return if told.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     let text = error.to_string();
     let line = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
@@ -113,6 +119,8 @@ fn explain(error: &clap::Error) -> ExitCode {
 fn is_configuration(error: &anyhow::Error) -> bool {
     let start = error.downcast_ref();
     error.is::<ConfigError>()
+        || matches!(error.downcast_ref(), Some(RebuildError::Open(_)))
+        || error.is::<OpenError>()
         || matches!(
             start,
             Some(

@@ -51,7 +51,7 @@ pub enum Command {
     /// Let a range of a tenant's ledger go by again as NDJSON, or compare shadow read models with the live ones
     Replay(ReplayArgs),
     /// Check or evaluate rules
-    #[command(subcommand)]
+    #[command(subcommand, arg_required_else_help = false)]
     Rules(RulesCommand),
     /// Run candidate rules over a form's history: changed outcomes as NDJSON, then a summary
     Backtest(BacktestArgs),
@@ -86,14 +86,16 @@ pub struct ServeArgs {
           value_parser = clap::value_parser!(u16).range(1..))]
     pub append_batch_max: u16,
     /// Connections served at once; more are answered 503
-    #[arg(long, env = "FORMLEDGER_CONNECTIONS_MAX", default_value_t = 10_000)]
+    #[arg(long, env = "FORMLEDGER_CONNECTIONS_MAX", default_value_t = 10_000,
+          value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     pub connections_max: usize,
     /// Compiled forms that are kept in memory, the same text of several tenants counted once
     #[arg(long, env = "FORMLEDGER_COMPILED_FORMS_MAX", default_value_t = 5_000,
           value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     pub compiled_forms_max: usize,
     /// Bytes of a request's body; more is answered 413
-    #[arg(long, env = "FORMLEDGER_BODY_BYTES_MAX", default_value_t = 1024 * 1024)]
+    #[arg(long, env = "FORMLEDGER_BODY_BYTES_MAX", default_value_t = 1024 * 1024,
+          value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     pub body_bytes_max: usize,
     /// Bytes that lists of the past may take in the data directory, one moment half of it; 0 turns them off
     #[arg(long, env = "FORMLEDGER_PAST_BYTES_MAX", default_value_t = 4 * 1024 * 1024 * 1024)]

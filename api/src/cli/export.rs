@@ -46,7 +46,8 @@ async fn write_file(store: &Store, context: &TenantContext, path: &Path) -> anyh
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".{}.part", std::process::id()));
     let beside = PathBuf::from(beside);
-    let file = File::create_new(&beside).with_context(named)?;
+    let file = File::create_new(&beside)
+        .map_err(|error| ConfigError(format!("`--out`: `{}`: {error}", path.display())))?;
     let written = match write_ledger(store, context, BufWriter::new(&file)).await {
         Ok(()) => file.sync_all().and_then(|()| fs::rename(&beside, path)).with_context(named),
         Err(error) => Err(error),

@@ -48,11 +48,11 @@ pub fn import(arguments: &ImportArgs) -> anyhow::Result<ExitCode> {
         restoration.close().await;
         let Imported { events: imported, chain, files } = done?;
         let (end, root) = (chain.position(), hex::encode(&chain.root_hash()));
-        println!("{tenant}: {imported} events imported, up to position {end}, root {root}");
+        say!("{tenant}: {imported} events imported, up to position {end}, root {root}")?;
         if files > 0 {
-            println!(
+            say!(
                 "{tenant}: they name {files} attachment(s), which are not in the file; copy `attachments/{tenant}` as well, then run `formledger verify`"
-            );
+            )?;
         }
         Ok(ExitCode::SUCCESS)
     })

@@ -15,11 +15,11 @@ pub fn migrate(arguments: &StorageArgs) -> anyhow::Result<ExitCode> {
         let store = open_ledger(&storage, 1).await?;
         let own = open_read_models(&storage).await?;
         match &storage.database {
-            Some(database) => println!("`{database:?}` is up to date"),
-            None => println!("`{}` is up to date", storage.data.display()),
+            Some(database) => say!("`{database:?}` is up to date")?,
+            None => say!("`{}` is up to date", storage.data.display())?,
         }
         for replica in open_replicas(&store, &own, &replicas, true).await? {
-            println!("`{}` is up to date", replica.name());
+            say!("`{}` is up to date", replica.name())?;
             replica.close().await;
         }
         own.close().await;

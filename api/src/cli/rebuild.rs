@@ -10,7 +10,7 @@ use formledger_projections::{
 use formledger_store::Store;
 
 use super::serve::runtime;
-use super::{existing_ledger, existing_tenant};
+use super::{existing_ledger, existing_tenant, one_line};
 use crate::app::read_model_place;
 use crate::config::{ConfigError, RebuildArgs};
 use crate::logging;
@@ -39,28 +39,31 @@ pub fn rebuild(arguments: &RebuildArgs) -> anyhow::Result<ExitCode> {
                 if events == total || told.elapsed() >= PROGRESS_INTERVAL =>
             {
                 told = Instant::now();
-                println!("{events} of {total} events");
+                heard(say!("{events} of {total} events"));
             }
             RebuildProgress::Folded { .. } => {}
             RebuildProgress::Switched { tenant, position } => {
-                println!("{tenant}: rebuilt up to position {position}")
+                heard(say!("{tenant}: rebuilt up to position {position}"))
             }
         };
         let own = read_model_place(&storage).await?;
         rebuild_read_models(&store, &own, request.clone(), &mut progress).await?;
         let mut failed = None;
         for replica in replicas.iter().filter(|replica| replica.name() != own.name()) {
-            println!("`{}`:", replica.name());
+            heard(say!("`{}`:", replica.name()));
             if let Err(error) = rebuild_replica(&store, replica, &request, &mut progress).await {
-                // The others are made again all the same.
-                eprintln!("`{}`: {error:#}", replica.name());
-                failed = Some(error.context(replica.name()));
+                // The others are made again all the same; the last failure ends the program.
+                let earlier = failed.replace(error.context(replica.name()));
+                earlier.iter().for_each(|error| eprintln!("formledger: {}", one_line(error)));
             }
         }
         store.close().await;
         failed.map_or(Ok(ExitCode::SUCCESS), Err)
     })
 }
+
+/// Rows are made whether somebody reads how far they are or not.
+fn heard(_told: std::io::Result<()>) {}
 
 /// Rows of a replica of this ledger; a standby gets those of its primary.
 async fn rebuild_replica(
@@ -70,7 +73,7 @@ async fn rebuild_replica(
     progress: impl FnMut(RebuildProgress) + Send,
 ) -> anyhow::Result<()> {
     if replica.is_standby().await? {
-        println!("a standby, which gets the rows of its primary");
+        heard(say!("a standby, which gets the rows of its primary"));
         return Ok(());
     }
     let settings = ReadModelSettings { read_connections_max: 1, ..ReadModelSettings::default() };

@@ -26,11 +26,13 @@ pub fn rules(command: &RulesCommand) -> anyhow::Result<ExitCode> {
 /// Prints each problem as a line of JSON; exit 1 when one of them stands in the way of publishing.
 fn check(path: &Path) -> anyhow::Result<ExitCode> {
     let named = || format!("`{}`", path.display());
-    let definition = parse_exact(&std::fs::read(path).with_context(named)?).with_context(named)?;
+    let definition =
+        std::fs::read(path).map_err(|error| ConfigError(format!("`{}`: {error}", path.display())))?;
+    let definition = parse_exact(&definition).with_context(named)?;
     // Problems do not depend on the id that the form will have.
     let problems = FormDefinition::problems(&definition, &"checked".parse()?);
     for problem in &problems {
-        println!("{}", serde_json::to_string(problem)?);
+        say!("{}", serde_json::to_string(problem)?)?;
     }
     Ok(if problems.iter().any(|problem| problem.is_error()) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -41,7 +43,7 @@ fn import(format: TableFormat, path: &Path) -> anyhow::Result<ExitCode> {
     let document = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
     let imported = exchange::import(named(format), &document).map_err(|error| wrong(error.to_string()))?;
     remark(&imported.remarks);
-    println!("{:#}", json!({"rules": imported.rules}));
+    say!("{:#}", json!({"rules": imported.rules}))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -8,6 +8,6 @@ use crate::config::TokenArgs;
 /// Prints the token.
 pub fn token(arguments: &TokenArgs) -> anyhow::Result<ExitCode> {
     let secret = arguments.secret()?;
-    println!("{}", mint(&secret, &arguments.tenant, &arguments.subject, &arguments.roles, arguments.ttl)?);
+    say!("{}", mint(&secret, &arguments.tenant, &arguments.subject, &arguments.roles, arguments.ttl)?)?;
     Ok(ExitCode::SUCCESS)
 }

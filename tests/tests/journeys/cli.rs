@@ -1,11 +1,14 @@
 //! The command line: mistakes are one line and exit status 2, `verify` sees tampering, `rebuild` changes no answer.
 
+use std::process::Stdio;
+
 use formledger_test_cluster::{Postgres, Settings};
 use formledger_tests::definitions::{expense, expense_claim};
 use formledger_tests::{Client, Installation, Stage, tampering};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use sqlx::Executor;
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{Connection, Executor};
 
 #[tokio::test]
 async fn a_mistake_in_the_configuration_is_one_line_and_exit_status_2() {
@@ -36,10 +39,58 @@ async fn a_mistake_in_the_configuration_is_one_line_and_exit_status_2() {
             vec!["token", "--tenant", "acme", "--subject", "s", "--roles", "admin", "--ttl", "0s"],
         ),
         (&installation, vec!["token", "--tenant", "acme", "--subject", "s", "--roles", "admin,,reviewer"]),
+        (&installation, [&listen[..], &["--connections-max", "0"]].concat()),
+        (&installation, [&listen[..], &["--body-bytes-max", "0"]].concat()),
+        (&installation, vec!["rules"]),
+        (&installation, vec!["rules", "check", "--form", "no-such-file.json"]),
     ] {
         let finished = installation.run(&arguments).await;
         assert_eq!(finished.code, Some(2), "{arguments:?}: {} {}", finished.stdout, finished.stderr);
         assert_eq!(finished.stderr.trim().lines().count(), 1, "{arguments:?}: {}", finished.stderr);
+    }
+}
+
+/// `| head -1` has read enough, and a disk may be full.
+#[tokio::test]
+async fn a_tool_that_cannot_print_says_so_in_one_line() {
+    let installation = stopped_with_history().await;
+    let out = installation.scratch().join("no-such-folder/acme.ndjson");
+    let finished =
+        installation.run(&["export", "--tenant", "acme", "--out", &out.to_string_lossy()]).await.expect(2);
+    assert_eq!(finished.stderr.trim().lines().count(), 1, "{}", finished.stderr);
+    for arguments in [
+        &["verify"][..],
+        &["migrate"],
+        &["export", "--tenant", "acme"],
+        &["token", "--tenant", "acme", "--subject", "s", "--roles", "admin"],
+        &["--version"],
+    ] {
+        let (code, told) = printing_nowhere(&installation, arguments).await;
+        assert_eq!(code, Some(1), "{arguments:?}: {told}");
+        assert!(!told.contains("panicked") && told.lines().count() <= 1, "{arguments:?}: {told}");
+    }
+    // Rows are made whoever listens.
+    assert_eq!(printing_nowhere(&installation, &["rebuild"]).await.0, Some(0));
+}
+
+/// How a tool ends whose standard output takes nothing, and what it says of it.
+async fn printing_nowhere(installation: &Installation, arguments: &[&str]) -> (Option<i32>, String) {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
+    let tool = installation.command(arguments).stdout(full).stderr(Stdio::piped()).spawn();
+    let ended = tool.expect("the binary can be started").wait_with_output().await.expect("it ends");
+    (ended.status.code(), String::from_utf8_lossy(&ended.stderr).into_owned())
+}
+
+#[tokio::test]
+async fn read_models_of_a_newer_program_are_left_alone_by_a_rebuild_too() {
+    let installation = stopped_with_history().await;
+    let file = format!("sqlite:{}", installation.data().join("read-models.db").display());
+    let mut rows = SqliteConnection::connect(&file).await.expect("the file is a database");
+    rows.execute("PRAGMA user_version = 99").await.expect("a newer program's");
+    rows.close().await.expect("the file can be closed");
+    for arguments in [&["rebuild"][..], &["migrate"], &["serve", "--listen", "127.0.0.1:0"]] {
+        let finished = installation.run(arguments).await.expect(2);
+        assert!(finished.stderr.contains("at schema 99"), "{arguments:?}: {}", finished.stderr);
     }
 }
 
