@@ -100,7 +100,11 @@ def main() -> None:
 
     frontier, sequences, tenant, position, previous = [], {}, None, 0, ""
     roots = {0: root([]).hex()}
-    with open(given.export, "rb") as lines:
+    try:
+        lines = open(given.export, "rb")
+    except OSError as error:
+        fail(str(error))
+    with lines:
         for line in lines:
             position += 1
             try:
