@@ -31,6 +31,7 @@ mod explain;
 mod order;
 mod outcome;
 mod place;
+mod restore;
 mod shape;
 mod table;
 
@@ -49,6 +50,8 @@ pub struct RuleSet {
     source: Json,
     /// The form's members that some rule reads.
     plan: Branch,
+    /// How many rules keep their result while they run.
+    kept: usize,
     /// Every slot that some rule reads, variables among them.
     uses: SlotSet,
     remarks: Vec<RuleProblem>,
@@ -146,11 +149,12 @@ impl RuleSet {
         variables: &[(Slot, Value<'a>)],
         budget: &mut Budget,
     ) -> RuleOutcome {
+        let mut kept = vec![None; self.kept];
         let mut slots = self.bind(data);
         for (slot, value) in variables {
             slots.set(*slot, value.clone());
         }
-        evaluate::evaluate(&self.rules, &self.layout, &mut slots, budget)
+        evaluate::evaluate(&self.rules, &self.layout, &mut slots, budget, &mut kept)
     }
 }
 

@@ -15,11 +15,13 @@ use crate::error::EvalError;
 mod collection;
 mod json;
 mod order;
+mod recorded;
 mod text;
 
 pub use collection::{List, Map};
-pub(crate) use json::{decimal as decimal_from_text, from_json, to_json};
+pub(crate) use json::{decimal as decimal_from_text, from_json, made_json, to_json};
 pub(crate) use order::{compare, compare_numbers, equals, key_order};
+pub(crate) use recorded::{as_recorded, with_numbers};
 pub use text::Text;
 pub(crate) use text::same as same_text;
 

@@ -233,9 +233,10 @@ impl CompiledForm {
     /// `now` as the time of the submission.
     ///
     /// # Errors
-    /// [`Refusal::Violations`]; constraints are asked only when the data fit the schema.
+    /// [`Refusal::Violations`]; constraints are asked only when the data fit the schema. A computed field that is sent as it is shown does,
+    /// also where a number is recorded as text.
     pub fn judge(&self, data: &Value, now: DateTime<Utc>) -> Result<Option<Verdict>, Refusal> {
-        self.check(data)?;
+        self.check(&self.rules.set().restore_computed(data))?;
         self.rules.run(data, now).map_err(Refusal::Violations)
     }
 }

@@ -6,6 +6,7 @@ mod delegation;
 mod form_roles;
 mod four_eyes;
 mod reminders;
+mod same_values;
 mod signatures;
 
 use std::sync::Arc;

@@ -49,11 +49,12 @@ pub(super) fn compile(source: &Json, layout: &Layout) -> Result<RuleSet, Vec<Rul
         rule.read = read.is_some_and(|outcomes| outcomes.member(&rule.id).is_some());
     }
     Ok(RuleSet {
-        rules,
         layout: compiler.layout,
         source: source.clone(),
+        kept: rules.iter().filter(|rule| rule.keeps()).count(),
         plan,
         uses: compiler.uses,
+        rules,
         remarks: compiler.problems.found,
     })
 }

@@ -14,19 +14,21 @@ use crate::program::Program;
 use crate::slots::Slots;
 use crate::time::format_duration_field;
 use crate::types::Type;
-use crate::value::{Map, Value};
+use crate::value::{Map, Value, as_recorded, from_json, made_json};
 
-/// Runs all rules; results that later rules may read go into the slots.
+/// Runs all rules; results that later rules may read go into the slots. `kept` has room for as many as [`Rule::keeps`] says.
 pub(super) fn evaluate<'a>(
     rules: &'a [Rule],
     layout: &'a Layout,
     slots: &mut Slots<'a>,
     budget: &mut Budget,
+    kept: &'a mut [Option<Arc<Json>>],
 ) -> RuleOutcome {
     let mut run = Run {
         layout,
         slots,
         budget,
+        kept: kept.iter_mut(),
         violations: Vec::new(),
         outcomes: Vec::new(),
         result: RuleOutcome::default(),
@@ -45,6 +47,8 @@ struct Run<'r, 'a> {
     layout: &'a Layout,
     slots: &'r mut Slots<'a>,
     budget: &'r mut Budget,
+    /// Room for results that are read as their JSON says.
+    kept: std::slice::IterMut<'a, Option<Arc<Json>>>,
     violations: Vec<(usize, Violation)>,
     outcomes: Vec<(usize, Outcome)>,
     result: RuleOutcome,
@@ -77,19 +81,42 @@ impl<'a> Run<'_, 'a> {
     }
 
     #[inline(never)]
-    fn compute(&mut self, rule: &Rule, value: &'a Program, into: &Arc<str>, slot: Slot, ty: &Type) {
-        let made = value.eval(self.slots, self.budget).and_then(|value| fitting(value, ty));
+    fn compute(&mut self, rule: &Rule, value: &'a Program, into: &Arc<str>, slot: Slot, ty: &'a Type) {
+        let made =
+            value.eval(self.slots, self.budget).and_then(|value| self.as_read(fitting(value, ty)?, ty));
         self.computed(rule, into, slot, made);
     }
 
-    /// Puts a computed value into its slot and into the result. A field whose value could not be computed is absent.
-    fn computed(&mut self, rule: &Rule, into: &Arc<str>, slot: Slot, made: Result<Value<'a>, EvalError>) {
-        let json = |value: &Value<'a>| match value {
+    /// The JSON of a computed value, and the value that whoever reads the field has: what is recorded is all that guards know of it.
+    fn as_read(&mut self, value: Value<'a>, ty: &'a Type) -> Result<(Json, Value<'a>), EvalError> {
+        let json = match &value {
             // As the field's own format has it.
-            Value::Duration(nanos) => Ok(Json::String(format_duration_field(*nanos))),
-            value => value.to_json(),
+            Value::Duration(nanos) if *ty == Type::Duration => Json::String(format_duration_field(*nanos)),
+            value => made_json(value)?,
         };
-        let (value, error) = match made.and_then(|value| Ok((json(&value)?, value))) {
+        if is_plain(ty) {
+            return Ok((json, value));
+        }
+        let json = as_recorded(json, ty);
+        let value = from_json(self.keep(json.clone().into()), ty)?;
+        Ok((json, value))
+    }
+
+    /// Keeps a result for as long as rules read it.
+    fn keep(&mut self, json: Arc<Json>) -> &'a Arc<Json> {
+        let room = self.kept.next().expect("there is room for each rule that keeps something");
+        room.insert(json)
+    }
+
+    /// Puts a computed value into its slot and into the result. A field whose value could not be computed is absent.
+    fn computed(
+        &mut self,
+        rule: &Rule,
+        into: &Arc<str>,
+        slot: Slot,
+        made: Result<(Json, Value<'a>), EvalError>,
+    ) {
+        let (value, error) = match made {
             Ok((json, value)) => {
                 self.slots.set(slot, value);
                 (json, None)
@@ -162,21 +189,21 @@ impl<'a> Run<'_, 'a> {
                 self.say(rule, true, then.clone(), None, why);
             }
             Said::Keys(keys) => {
-                self.record(rule, true, None);
-                let mut json = serde_json::Map::new();
-                for (key, value) in keys {
-                    json.insert(key.to_owned(), value.to_json().unwrap_or(Json::Null));
-                    self.set_outcome(rule, key, value);
-                }
-                self.say(rule, true, Json::Object(json).into(), None, why);
+                let json =
+                    |(key, value): (&str, Value<'a>)| (key.to_owned(), value.to_json().unwrap_or(Json::Null));
+                self.collected(rule, Json::Object(keys.into_iter().map(json).collect()).into(), why);
             }
-            Said::Scalar(value) => {
-                let json = value.to_json().unwrap_or(Json::Null);
-                self.record(rule, true, None);
-                self.set_outcome(rule, VALUE, value);
-                self.say(rule, true, json.into(), None, why);
-            }
+            Said::Scalar(value) => self.collected(rule, value.to_json().unwrap_or(Json::Null).into(), why),
         }
+    }
+
+    /// Says what several rows of a table gave, of which no row has the JSON.
+    fn collected(&mut self, rule: &Rule, json: Arc<Json>, why: Option<Why>) {
+        if rule.keeps() {
+            let kept = self.keep(json.clone());
+            self.record(rule, true, Some(kept));
+        }
+        self.say(rule, true, json, None, why);
     }
 
     /// Puts an outcome where `outcomes.<rule>` is read.
@@ -188,23 +215,14 @@ impl<'a> Run<'_, 'a> {
             fill_outcome(outcome, self.slots, matched, value.unwrap_or(&Json::Null));
         }
     }
-
-    fn set_outcome(&mut self, rule: &Rule, key: &str, value: Value<'a>) {
-        if !rule.read {
-            return;
-        }
-        let branch = outcome_member(self.layout, &rule.id).and_then(|outcome| outcome.branch.as_ref());
-        if let Some(member) = branch.and_then(|branch| branch.member(key)) {
-            self.slots.set(member.slot, value);
-        }
-    }
 }
 
 /// The value when it is what its field holds; checked here because a `dyn` expression may make anything.
 fn fitting<'a>(value: Value<'a>, ty: &Type) -> Result<Value<'a>, EvalError> {
     let fits = ty.kind().is_none_or(|kind| kind == value.kind());
     if fits {
-        return finite(value);
+        // Canonical JSON has no negative zero.
+        return Ok(if let Value::Double(double) = value { Value::Double(double + 0.0) } else { value });
     }
     if matches!(value, Value::Null) {
         return Err(EvalError::new(ErrorKind::Missing, "the computed value is null"));
@@ -213,13 +231,31 @@ fn fitting<'a>(value: Value<'a>, ty: &Type) -> Result<Value<'a>, EvalError> {
     Err(EvalError::new(ErrorKind::Misfit, message))
 }
 
-/// The value when it is none of the doubles that JSON has no number for: a text in its place would be another value to whoever reads the field.
-fn finite(value: Value<'_>) -> Result<Value<'_>, EvalError> {
-    match value {
-        Value::Double(double) if !double.is_finite() => {
-            Err(EvalError::new(ErrorKind::Overflow, "the computed value is infinite or no number"))
+/// Whether values of this type are the same when they are read from their JSON. Others may hold what JSON has no form of its own for.
+fn is_plain(ty: &Type) -> bool {
+    matches!(
+        ty,
+        Type::Bool
+            | Type::Int
+            | Type::Uint
+            | Type::Double
+            | Type::String
+            | Type::Bytes
+            | Type::Timestamp
+            | Type::Duration
+            | Type::Decimal
+            | Type::Date
+    )
+}
+
+impl Rule {
+    /// Whether its result is kept as JSON while the rules run, because other rules read it so.
+    pub(super) fn keeps(&self) -> bool {
+        match &self.action {
+            Action::Compute { ty, .. } => !is_plain(ty),
+            Action::Table(table) => self.read && table.collects(),
+            Action::Constraint { .. } | Action::Decision { .. } => false,
         }
-        value => Ok(value),
     }
 }
 

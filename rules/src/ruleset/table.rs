@@ -102,6 +102,11 @@ impl Table {
         })
     }
 
+    /// Whether its result may be put together from several rows.
+    pub(super) fn collects(&self) -> bool {
+        matches!(self.hit, Hit::Collect(_))
+    }
+
     /// What the table says over `slots`. An input that reads a missing field matches only `-`.
     ///
     /// # Errors

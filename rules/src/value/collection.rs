@@ -156,7 +156,7 @@ impl<'a> Map<'a> {
 }
 
 /// The type of the member `name` of a JSON object typed `ty`.
-fn member_type<'a>(ty: &'a Type, name: &str) -> &'a Type {
+pub(super) fn member_type<'a>(ty: &'a Type, name: &str) -> &'a Type {
     match ty {
         Type::Object(object) => object.field(name).map_or(&DYN, |field| &field.ty),
         Type::Map(_, value) => value,

@@ -4,6 +4,7 @@
 //! its type is an error value of kind `Misfit`.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,7 +12,7 @@ use rust_decimal::Decimal;
 use serde_json::Value as Json;
 
 use super::order::too_many_elements;
-use super::{List, Map, Value};
+use super::{Kind, List, Map, Value};
 use crate::error::{ErrorKind, EvalError};
 use crate::limits::ELEMENTS_MAX;
 use crate::time;
@@ -19,8 +20,8 @@ use crate::types::Type;
 
 /// The value of `json` read as `ty`.
 ///
-/// An int admits `3.0`, because JSON Schema's `integer` does; a decimal admits a string or a number; `dyn` takes a number
-/// without fraction and exponent as int (uint above its range) and any other number as double.
+/// An int admits `3.0`, because JSON Schema's `integer` does; a decimal admits a string or a number; `dyn` takes a whole number
+/// as int (uint above its range) and any other number as double. `3.0` is whole: canonical JSON writes it as `3`.
 ///
 /// # Errors
 /// [`ErrorKind::Misfit`] when the JSON is not of that type.
@@ -52,10 +53,39 @@ fn from_json_rare<'a>(json: &'a Json, ty: &'a Type) -> Result<Value<'a>, EvalErr
             STANDARD.decode(text).ok().map(|bytes| Value::Bytes(bytes.into()))
         }
         (Type::List(element), Json::Array(items)) => Some(Value::List(List::Json(items, element))),
+        (Type::Map(key, value), Json::Object(members))
+            if matches!(**key, Type::Bool | Type::Int | Type::Uint) =>
+        {
+            return keyed(members, key, value)?.ok_or_else(|| misfit(json, ty));
+        }
         (Type::Object(_) | Type::Map(..), Json::Object(members)) => Some(Value::Map(Map::Json(members, ty))),
+        (Type::Optional(_), Json::Null) => Some(Value::Optional(None)),
+        (Type::Optional(held), _) => Some(Value::Optional(Some(Arc::new(from_json(json, held)?)))),
+        (Type::Type, Json::String(text)) => {
+            Kind::ALL.into_iter().find(|kind| kind.name() == text).map(Value::Type)
+        }
         _ => None,
     }
     .ok_or_else(|| misfit(json, ty))
+}
+
+/// A map whose keys are no texts, from an object whose member names are theirs; `None` where one is not.
+fn keyed<'a>(
+    members: &'a serde_json::Map<String, Json>,
+    key: &Type,
+    value: &'a Type,
+) -> Result<Option<Value<'a>>, EvalError> {
+    let mut entries = Vec::with_capacity(members.len());
+    for (name, member) in members {
+        let key = match key {
+            Type::Bool => name.parse().ok().map(Value::Bool),
+            Type::Int => name.parse().ok().map(Value::Int),
+            _ => name.parse().ok().map(Value::Uint),
+        };
+        let Some(key) = key else { return Ok(None) };
+        entries.push((key, from_json(member, value)?));
+    }
+    Map::from_entries(entries).map(|map| Some(Value::Map(map)))
 }
 
 /// A JSON value without a schema.
@@ -67,7 +97,8 @@ fn untyped(json: &Json) -> Value<'_> {
         Json::Number(number) => match (number.as_i64(), number.as_u64()) {
             (Some(int), _) => Value::Int(int),
             (None, Some(uint)) => Value::Uint(uint),
-            (None, None) => Value::Double(number.as_f64().unwrap_or(f64::NAN)),
+            (None, None) => integral(number)
+                .map_or_else(|| Value::Double(number.as_f64().unwrap_or(f64::NAN)), Value::Int),
         },
         Json::String(text) => Value::from(text.as_str()),
         Json::Array(items) => Value::List(List::Json(items, &DYN)),
@@ -120,18 +151,30 @@ fn misfit(json: &Json, ty: &Type) -> EvalError {
 
 /// See [`Value::to_json`].
 pub(crate) fn to_json(value: &Value<'_>) -> Result<Json, EvalError> {
-    write(value, &mut { ELEMENTS_MAX })
+    write(value, &mut { ELEMENTS_MAX }, false)
+}
+
+/// As [`to_json`], of what a rule makes of a field.
+///
+/// # Errors
+/// [`ErrorKind::Overflow`] beside those of [`to_json`] when it is or holds one of the doubles that JSON has no number for: a text in its place
+/// would be another value to whoever reads the field.
+pub(crate) fn made_json(value: &Value<'_>) -> Result<Json, EvalError> {
+    write(value, &mut { ELEMENTS_MAX }, true)
 }
 
 /// A value as JSON; its elements count against `left`, because lists that share parts can stand for more than memory
-/// holds.
-fn write(value: &Value<'_>, left: &mut usize) -> Result<Json, EvalError> {
+/// holds. `finite`: infinity and NaN are refused.
+fn write(value: &Value<'_>, left: &mut usize, finite: bool) -> Result<Json, EvalError> {
     *left = left.checked_sub(1).ok_or_else(too_many_elements)?;
     Ok(match value {
         Value::Null | Value::Optional(None) => Json::Null,
         Value::Bool(truth) => Json::Bool(*truth),
         Value::Int(int) => Json::from(*int),
         Value::Uint(uint) => Json::from(*uint),
+        Value::Double(double) if finite && !double.is_finite() => {
+            return Err(EvalError::new(ErrorKind::Overflow, "the computed value is infinite or no number"));
+        }
         Value::Double(double) => serde_json::Number::from_f64(*double)
             .map_or_else(|| Json::String(crate::number::double_to_string(*double)), Json::Number),
         Value::String(text) => Json::String(text.to_string()),
@@ -142,17 +185,17 @@ fn write(value: &Value<'_>, left: &mut usize) -> Result<Json, EvalError> {
         Value::Date(date) => Json::String(time::format_date(*date)),
         Value::Type(kind) => Json::String(kind.name().to_owned()),
         Value::List(list) => {
-            Json::Array(list.iter().map(|item| write(&item?, left)).collect::<Result<_, _>>()?)
+            Json::Array(list.iter().map(|item| write(&item?, left, finite)).collect::<Result<_, _>>()?)
         }
         Value::Map(map) => {
             let mut members = serde_json::Map::new();
             for entry in map.entries() {
                 let (key, value) = entry?;
-                members.insert(key_text(&key), write(&value, left)?);
+                members.insert(key_text(&key), write(&value, left, finite)?);
             }
             Json::Object(members)
         }
-        Value::Optional(Some(inner)) => write(inner, left)?,
+        Value::Optional(Some(inner)) => write(inner, left, finite)?,
     })
 }
 

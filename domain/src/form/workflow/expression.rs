@@ -1,6 +1,8 @@
 //! The expressions of a workflow: guards and candidates, compiled against the form's fields, the rules' outcomes and who acts.
 //! Made by `Workflow::compile`; evaluated when a submission moves. Nothing here decides what follows.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
 use formledger_rules::{
     Budget, EvalError, Layout, Problem, Program, RuleSet, Severity as RuleSeverity, Slot, Slots, Type,
@@ -29,6 +31,18 @@ pub struct Facts<'a> {
     pub actor: Option<&'a Actor>,
     /// When.
     pub now: DateTime<Utc>,
+}
+
+/// The documents of [`Facts`] as rules saw them before they were recorded.
+struct Documents<'a> {
+    data: Cow<'a, Value>,
+    outcomes: Cow<'a, Value>,
+}
+
+impl<'a> Documents<'a> {
+    fn of(facts: &Facts<'a>, rules: &RuleSet) -> Self {
+        Self { data: rules.restore_computed(facts.data), outcomes: rules.restore_outcomes(facts.outcomes) }
+    }
 }
 
 /// Why a guard does not let a submission through.
@@ -68,10 +82,10 @@ impl Scope {
         Self { person: Some((slot("actor"), slot("roles"))), submitter, now, layout }
     }
 
-    fn bind<'a>(&'a self, rules: &'a RuleSet, facts: &Facts<'a>) -> Slots<'a> {
-        let mut slots = self.layout.bind(facts.data);
+    fn bind<'a>(&'a self, rules: &'a RuleSet, facts: &Facts<'a>, documents: &'a Documents<'_>) -> Slots<'a> {
+        let mut slots = self.layout.bind(&documents.data);
         // The scope's layout is the rules' own with more variables, so their slots are the same.
-        rules.bind_outcomes(&mut slots, facts.outcomes);
+        rules.bind_outcomes(&mut slots, &documents.outcomes);
         slots.set(self.submitter, Term::from(facts.submitter));
         slots.set(self.now, Term::Timestamp(facts.now));
         if let (Some((actor, roles)), Some(person)) = (self.person, facts.actor) {
@@ -107,7 +121,8 @@ impl Guard {
     }
 
     pub(super) fn holds(&self, scope: &Scope, rules: &RuleSet, facts: &Facts<'_>) -> Result<(), GuardFailed> {
-        let slots = scope.bind(rules, facts);
+        let documents = Documents::of(facts, rules);
+        let slots = scope.bind(rules, facts, &documents);
         match self.program.eval_bool(&slots, &mut Budget::new(BUDGET_UNITS)) {
             Ok(true) => Ok(()),
             Ok(false) => Err(self.failed(None)),
@@ -152,7 +167,8 @@ impl Candidates {
     /// The people named; none where the expression has no value, for example because a field is missing. A text that no credential has
     /// as its subject, because it is empty or too long, names nobody.
     pub(super) fn people(&self, scope: &Scope, rules: &RuleSet, facts: &Facts<'_>) -> Vec<String> {
-        let slots = scope.bind(rules, facts);
+        let documents = Documents::of(facts, rules);
+        let slots = scope.bind(rules, facts, &documents);
         let mut people: Vec<String> = Vec::new();
         let mut add = |named: &Term<'_>| {
             if let Term::String(person) = named
