@@ -261,6 +261,47 @@ fn a_rule_that_does_not_fit_the_fields_is_a_problem_at_its_expression() {
     assert_eq!(error.severity, Severity::Error);
 }
 
+/// The schema is asked of what people send, and not of what rules make: neither bounds nor listed values say anything about a computed field, nor
+/// that it is required.
+#[test]
+fn what_the_schema_says_of_a_computed_field_decides_nothing() {
+    let remarks = |rules: Value| {
+        let definition = json!({
+            "title": "Computed",
+            "schema": {
+                "type": "object",
+                "required": ["n", "m", "e"],
+                "properties": {
+                    "n": {"type": "integer"}, "k": {"type": "integer"},
+                    "m": {"type": "integer", "minimum": 0, "maximum": 5},
+                    "e": {"enum": ["a", "b"]}
+                }
+            },
+            "rules": rules
+        });
+        let messages = |problems: &[DefinitionProblem]| -> Vec<String> {
+            problems.iter().map(|problem| format!("{}: {}", problem.pointer, problem.message)).collect()
+        };
+        compile(&definition).map(|form| messages(form.remarks())).map_err(|problems| messages(&problems))
+    };
+    // Before the rule that computes it, too.
+    let bounded = json!({"id": "bounded", "kind": "constraint", "assert": "m <= 5", "at": "/m"});
+    let sum = json!({"id": "sum", "kind": "compute", "value": "n + 1", "into": "/m"});
+    let large = json!({"id": "large", "kind": "decision", "when": "m > 5", "then": "large"});
+    let missing = "`m` may be missing, and then this is not evaluated; `has(m) && …` decides that case";
+    let told = remarks(json!([bounded, sum, large]));
+    assert_eq!(told, Ok(vec![format!("/rules/0/assert: {missing}"), format!("/rules/2/when: {missing}")]));
+    let told = remarks(json!([
+        {"id": "c", "kind": "compute", "value": "'c'", "into": "/e"},
+        {"id": "not-c", "kind": "constraint", "assert": "!has(e) || e != 'c'", "at": "/e"}
+    ]));
+    assert_eq!(told, Ok(vec![]));
+    // Without the rules it does.
+    assert!(
+        remarks(json!([{"id": "not-c", "kind": "constraint", "assert": "e != 'c'", "at": "/e"}])).is_err()
+    );
+}
+
 #[test]
 fn a_computed_field_can_be_indexed_and_an_unknown_one_can_not() {
     let mut with_index = definition(json!([total()]));

@@ -197,6 +197,15 @@ impl Layout {
         free
     }
 
+    /// Forgets of the form's member at `path` what the schema says beside its type: that is asked of what people send, and a rule that computes the
+    /// member may make something else, or nothing.
+    pub(crate) fn forget_limits(&mut self, path: &[&str]) {
+        if let Some(slot) = self.slot(path) {
+            let info = &mut self.slots[slot.index()];
+            (info.values, info.minimum, info.maximum, info.optional) = (None, None, None, true);
+        }
+    }
+
     /// The form's members.
     pub(crate) fn root(&self) -> &Branch {
         &self.root

@@ -156,3 +156,18 @@ fn large_tables_are_analysed_in_bounded_time() {
     }
     assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
 }
+
+/// The schema is asked of what people send, and not of what rules make.
+#[test]
+fn a_table_on_a_computed_field_does_not_lean_on_what_the_schema_says_of_it() {
+    let computed = |value: &str, into: &str, table: Json| json!([{"id": "c", "kind": "compute", "value": value, "into": into}, table[0]]);
+    let overlapping =
+        computed("double(qty)", "/amount", table("unique", &["amount"], &[&["< -2"], &["< -1"], &[">= -1"]]));
+    let problems = problems(&overlapping);
+    let found = problems.iter().find(|problem| problem.severity == Severity::Error);
+    assert!(found.is_some_and(|problem| problem.message.contains("rows 1 and 2")), "{problems:#?}");
+    let level =
+        computed("country", "/level", table("first", &["level"], &[&["'low'"], &["'mid'"], &["'high'"]]));
+    let found: Vec<_> = self::problems(&level).into_iter().map(|problem| problem.message).collect();
+    assert!(found.iter().any(|message| message.contains("no row matches")), "{found:#?}");
+}

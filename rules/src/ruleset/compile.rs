@@ -27,6 +27,13 @@ pub(super) fn compile(source: &Json, layout: &Layout) -> Result<RuleSet, Vec<Rul
     let definitions = read(source, &mut problems);
     let mut layout = layout.clone();
     layout.add_variable(&Field::required(OUTCOMES, outcomes(&definitions)));
+    // Before any rule is compiled, because some stand before the one that computes what they read.
+    for definition in &definitions {
+        if let Kind::Compute { into, .. } = &definition.kind {
+            let path = path(into);
+            layout.forget_limits(&path.iter().map(String::as_str).collect::<Vec<_>>());
+        }
+    }
     let mut compiler = Compiler { layout, problems, uses: SlotSet::default(), computed: HashMap::new() };
     let mut rules = Vec::with_capacity(definitions.len());
     for (definition, tree) in ordered(&definitions, &mut compiler.problems) {
