@@ -261,6 +261,31 @@ fn a_rule_that_does_not_fit_the_fields_is_a_problem_at_its_expression() {
     assert_eq!(error.severity, Severity::Error);
 }
 
+/// Earlier versions took it, so that a form that is published with it goes on, guards among it.
+#[test]
+fn a_pattern_that_re2_refuses_is_not_published_any_more() {
+    let mut definition = definition(json!([
+        {"id": "code", "kind": "constraint", "assert": "country.matches('^(?x) [A-Z]{2} $')", "at": "/country"}
+    ]));
+    definition["workflow"] = json!({
+        "initial": "submitted",
+        "states": {"submitted": {}, "done": {"final": true}},
+        "auto": [{"from": "submitted", "to": "done", "when": "country.matches('\\\\u0044')"}],
+        "transitions": [{"name": "close", "from": "submitted", "to": "done"}]
+    });
+    let form = Arc::new(compile(&definition).unwrap_or_else(|problems| panic!("{problems:#?}")));
+    let errors: Vec<_> = form.remarks().iter().filter(|remark| remark.is_error()).collect();
+    let told: Vec<_> = errors.iter().map(|error| (&*error.pointer, error.message.contains("RE2"))).collect();
+    assert_eq!(told, [("/rules/0/assert", true), ("/workflow/auto/0/when", true)], "{errors:#?}");
+    let state = |country: &str| {
+        let submitted = submit(&form, json!({"amount": 1, "country": country})).map(fold);
+        submitted.map(|submission| submission.state().expect("made").to_string()).ok()
+    };
+    assert_eq!(state("DE"), Some("done".to_owned()));
+    assert_eq!(state("FR"), Some("submitted".to_owned()));
+    assert_eq!(state("D E"), None);
+}
+
 /// The schema is asked of what people send, and not of what rules make: neither bounds nor listed values say anything about a computed field, nor
 /// that it is required.
 #[test]

@@ -24,17 +24,24 @@ pub struct Problem {
     pub span: Range<usize>,
     /// Whether it refuses the source.
     pub severity: Severity,
+    /// Whether the source works all the same: an earlier checker took it, so what is in use goes on, and only what is new is refused.
+    pub tolerated: bool,
 }
 
 impl Problem {
     /// A problem that refuses the source.
     pub(crate) fn error(span: Range<usize>, message: impl Into<String>) -> Problem {
-        Problem { message: message.into(), span, severity: Severity::Error }
+        Problem { message: message.into(), span, severity: Severity::Error, tolerated: false }
+    }
+
+    /// A problem that refuses a new source, of what an earlier checker took.
+    pub(crate) fn tolerated(span: Range<usize>, message: impl Into<String>) -> Problem {
+        Problem { tolerated: true, ..Problem::error(span, message) }
     }
 
     /// A remark on a source that compiles.
     pub(crate) fn warning(span: Range<usize>, message: impl Into<String>) -> Problem {
-        Problem { message: message.into(), span, severity: Severity::Warning }
+        Problem { message: message.into(), span, severity: Severity::Warning, tolerated: false }
     }
 }
 

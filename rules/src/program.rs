@@ -30,7 +30,7 @@ impl Program {
     /// Compiles `source` against the names and types of `layout`.
     ///
     /// # Errors
-    /// Every problem found, at least one of them of severity error; the first syntax error alone.
+    /// Every problem found, at least one of them of severity error and not [tolerated](Problem::tolerated); the first syntax error alone.
     pub fn compile(source: &str, layout: &Layout) -> Result<Program, Vec<Problem>> {
         Program::compile_tree(source, parse(source), layout, None)
     }
@@ -45,7 +45,7 @@ impl Program {
         let program = tree
             .map(|tree| Program::build(source, &tree, layout, Mode::Checked, wanted))
             .map_err(|problem| vec![problem])?;
-        if program.warnings.iter().any(|problem| problem.severity == Severity::Error) {
+        if program.warnings.iter().any(|problem| problem.severity == Severity::Error && !problem.tolerated) {
             return Err(program.warnings);
         }
         if program.cost > COST_MAX {
@@ -116,7 +116,7 @@ impl Program {
         &self.uses
     }
 
-    /// What the checker remarked without refusing, such as fields that may be missing.
+    /// What the checker remarked without refusing, such as fields that may be missing, and what it refuses in new sources only.
     pub fn warnings(&self) -> &[Problem] {
         &self.warnings
     }

@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::ast::Field;
 use super::problem::DefinitionProblem;
 use crate::json::pointer;
-use expression::{Candidates, Guard, Scope};
+use expression::{Candidates, Found, Guard, Scope};
 
 pub use expression::{Facts, GuardFailed};
 pub use period::Period;
@@ -123,21 +123,23 @@ impl Workflow {
         fields: &Field,
         rules: Option<&RuleSet>,
     ) -> (Option<Self>, Vec<DefinitionProblem>) {
-        let mut problems = Vec::new();
-        let definition = read::read(workflow, &mut problems);
-        graph::check(&definition, fields, &mut problems);
+        let mut found = Found::default();
+        let definition = read::read(workflow, &mut found.problems);
+        graph::check(&definition, fields, &mut found.problems);
         let restless = graph::restless(&definition);
-        let compiled = rules.map(|rules| Self::of(definition, rules, &mut problems));
+        let compiled = rules.map(|rules| Self::of(definition, rules, &mut found));
+        let Found { mut problems, tolerated } = found;
         let sound = !problems.iter().any(DefinitionProblem::is_error);
+        problems.extend(tolerated);
         problems.extend(restless);
         (compiled.filter(|_| sound), problems)
     }
 
-    fn of(definition: read::Definition, rules: &RuleSet, problems: &mut Vec<DefinitionProblem>) -> Self {
+    fn of(definition: read::Definition, rules: &RuleSet, found: &mut Found) -> Self {
         let (alone, personal) = (Scope::alone(rules), Scope::personal(rules));
         let auto = definition.auto.into_iter().enumerate().map(|(place, auto)| Automatic {
             when: auto.when.and_then(|text| {
-                Guard::compile(&text, &alone, &format!("/workflow/auto/{place}/when"), problems)
+                Guard::compile(&text, &alone, &format!("/workflow/auto/{place}/when"), found)
             }),
             from: auto.from,
             to: auto.to,
@@ -146,10 +148,10 @@ impl Workflow {
         let transitions = definition.transitions.into_iter().enumerate().map(|(place, transition)| {
             let at = |member: &str| format!("/workflow/transitions/{place}/{member}");
             let read::TransitionDefinition { when, candidates, .. } = &transition;
-            let when = when.as_ref().and_then(|text| Guard::compile(text, &personal, &at("when"), problems));
+            let when = when.as_ref().and_then(|text| Guard::compile(text, &personal, &at("when"), found));
             let candidates = candidates
                 .as_ref()
-                .and_then(|text| Candidates::compile(text, &alone, &at("candidates"), problems));
+                .and_then(|text| Candidates::compile(text, &alone, &at("candidates"), found));
             transition.compiled(when, candidates)
         });
         let transitions = transitions.collect();

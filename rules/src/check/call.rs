@@ -172,13 +172,18 @@ impl<'s> Checker<'_, 's> {
         if row.name == "matches"
             && let Some(Value::String(pattern)) = nodes[1].as_const()
         {
-            return match overload::compile_regex(pattern) {
-                Ok(regex) => {
-                    let text = nodes.into_iter().next().expect("`matches` has two arguments");
-                    Typed::new(Node::Matches(Box::new((text, regex))), result)
-                }
-                Err(error) => self.refuse(sources[1].span, error.kind(), error.message().to_owned()),
+            let regex = match overload::compile_regex(pattern) {
+                Ok(regex) => regex,
+                Err(error) => match overload::compile_regex_as_before(pattern) {
+                    Some(regex) if self.mode == Mode::Checked => {
+                        self.problems.push(Problem::tolerated(sources[1].span.range(), error.message()));
+                        regex
+                    }
+                    _ => return self.refuse(sources[1].span, error.kind(), error.message().to_owned()),
+                },
             };
+            let text = nodes.into_iter().next().expect("`matches` has two arguments");
+            return Typed::new(Node::Matches(Box::new((text, regex))), result);
         }
         self.warn_failing(row, span, sources, &nodes);
         Typed::new(Node::call_row(row.name, row.run, nodes), result)

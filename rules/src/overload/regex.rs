@@ -8,6 +8,10 @@ use crate::error::EvalError;
 use crate::limits::REGEX_BYTES_MAX;
 use crate::value::Value;
 
+mod class;
+mod escape;
+mod re2;
+
 pub(super) const OVERLOADS: &[Overload] = &[
     Overload::method("matches", &[Str, Str], Bool, Run::Two(matches))
         .failing("the pattern may be no regular expression"),
@@ -15,18 +19,26 @@ pub(super) const OVERLOADS: &[Overload] = &[
         .failing("the pattern may be no regular expression"),
 ];
 
-/// A pattern, compiled within [`REGEX_BYTES_MAX`].
+/// A pattern as RE2 reads it, compiled within [`REGEX_BYTES_MAX`].
 ///
 /// # Errors
 /// [`crate::ErrorKind::InvalidArgument`] when it is not a regular expression or too large.
 pub(crate) fn compile(pattern: &str) -> Result<Regex, EvalError> {
-    let built =
-        RegexBuilder::new(pattern).size_limit(REGEX_BYTES_MAX).dfa_size_limit(REGEX_BYTES_MAX).build();
-    built.map_err(|error| {
+    let unusable = |reason: &str| invalid(format!("not a regular expression that can be used: {reason}"));
+    let translated = re2::translate(pattern).map_err(|reason| unusable(&reason))?;
+    build(&translated).map_err(|error| {
         let reason = error.to_string();
-        let last = reason.lines().last().unwrap_or_default().trim_start_matches("error: ");
-        invalid(format!("not a regular expression that can be used: {last}"))
+        unusable(reason.lines().last().unwrap_or_default().trim_start_matches("error: "))
     })
+}
+
+/// A pattern as versions that did not go by RE2 read it; `None` where they refused it.
+pub(crate) fn compile_as_before(pattern: &str) -> Option<Regex> {
+    build(pattern).ok()
+}
+
+fn build(pattern: &str) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(pattern).size_limit(REGEX_BYTES_MAX).dfa_size_limit(REGEX_BYTES_MAX).build()
 }
 
 fn matches<'a>(a: &Value<'a>, b: &Value<'a>) -> Ran<'a> {
@@ -35,3 +47,6 @@ fn matches<'a>(a: &Value<'a>, b: &Value<'a>) -> Ran<'a> {
         _ => Err(no_overload("matches", &[a.clone(), b.clone()])),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -133,7 +133,8 @@ impl Compiler {
             Err(problems) => problems,
         };
         for remark in remarks {
-            self.problems.push(self.located(definition, member, remark, prefix, offset));
+            let located = self.located(definition, member, remark, prefix, offset);
+            if remark.tolerated { self.problems.remark(located) } else { self.problems.push(located) }
         }
         let program = result.ok()?;
         self.uses.extend(program.uses());

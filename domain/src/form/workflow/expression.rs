@@ -96,6 +96,14 @@ impl Scope {
     }
 }
 
+/// What is found in the expressions of a workflow.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub problems: Vec<DefinitionProblem>,
+    /// What is not published any more, but works where it was.
+    pub tolerated: Vec<DefinitionProblem>,
+}
+
 /// A condition.
 #[derive(Debug)]
 pub(super) struct Guard {
@@ -105,16 +113,11 @@ pub(super) struct Guard {
 
 impl Guard {
     /// Compiles a condition that stands at `pointer`; `None` with a problem when it is none.
-    pub(super) fn compile(
-        text: &str,
-        scope: &Scope,
-        pointer: &str,
-        problems: &mut Vec<DefinitionProblem>,
-    ) -> Option<Self> {
-        let program = program(text, scope, pointer, problems)?;
+    pub(super) fn compile(text: &str, scope: &Scope, pointer: &str, found: &mut Found) -> Option<Self> {
+        let program = program(text, scope, pointer, found)?;
         if !matches!(program.result_type().non_null(), Type::Bool | Type::Dyn) {
             let message = format!("a guard is a bool; this is {}", program.result_type());
-            problems.push(DefinitionProblem::error(pointer, message));
+            found.problems.push(DefinitionProblem::error(pointer, message));
             return None;
         }
         Some(Self { text: text.to_owned(), program })
@@ -141,13 +144,8 @@ pub(super) struct Candidates(Program);
 
 impl Candidates {
     /// Compiles an expression that stands at `pointer`; `None` with a problem when it names no people.
-    pub(super) fn compile(
-        text: &str,
-        scope: &Scope,
-        pointer: &str,
-        problems: &mut Vec<DefinitionProblem>,
-    ) -> Option<Self> {
-        let program = program(text, scope, pointer, problems)?;
+    pub(super) fn compile(text: &str, scope: &Scope, pointer: &str, found: &mut Found) -> Option<Self> {
+        let program = program(text, scope, pointer, found)?;
         let names_people = |ty: &Type| matches!(ty.non_null(), Type::String | Type::Dyn);
         let fits = match program.result_type().non_null() {
             Type::List(item) => names_people(item),
@@ -158,7 +156,7 @@ impl Candidates {
                 "candidates are subjects, a string or a list of strings; this is {}",
                 program.result_type()
             );
-            problems.push(DefinitionProblem::error(pointer, message));
+            found.problems.push(DefinitionProblem::error(pointer, message));
             return None;
         }
         Some(Self(program))
@@ -188,18 +186,16 @@ impl Candidates {
     }
 }
 
-fn program(
-    text: &str,
-    scope: &Scope,
-    pointer: &str,
-    problems: &mut Vec<DefinitionProblem>,
-) -> Option<Program> {
+fn program(text: &str, scope: &Scope, pointer: &str, found: &mut Found) -> Option<Program> {
     let compiled = Program::compile(text, &scope.layout);
     let remarks = match &compiled {
         Ok(program) => program.warnings(),
         Err(errors) => errors,
     };
-    problems.extend(remarks.iter().map(|remark| told(remark, pointer)));
+    for remark in remarks {
+        let found = if remark.tolerated { &mut found.tolerated } else { &mut found.problems };
+        found.push(told(remark, pointer));
+    }
     compiled.ok()
 }
 
