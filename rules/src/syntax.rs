@@ -8,4 +8,4 @@ mod literal;
 mod parser;
 
 pub(crate) use ast::{Element, Entry, Expr, ExprKind, Literal, Span};
-pub(crate) use parser::{Parsed, parse};
+pub(crate) use parser::{Parsed, parse, written_name};

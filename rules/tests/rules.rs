@@ -533,6 +533,80 @@ fn a_number_that_is_smaller_than_every_decimal_is_not_zero_to_one() {
     }
 }
 
+/// As the advice of the checker has it, for every name that the language can write.
+#[test]
+fn the_advice_about_a_missing_field_can_be_followed_as_it_is_written() {
+    let names =
+        ["a", "a b", "straße", "first-name", "in", "true", "for", "", "1", "e.mail", "tick`", "line\nbreak"];
+    let inner = ObjectType::new(names.map(|name| Field::optional(name, Type::Int)), false);
+    let object = Type::Object(Arc::new(inner));
+    let lines = Field::required("lines", Type::list(object.clone()));
+    let fields = names.map(|name| Field::optional(name, Type::Int));
+    let root = ObjectType::new(fields.into_iter().chain([Field::optional("o o", object), lines]), false);
+    let layout = Layout::new(Arc::new(root));
+    let advice = |source: &str| {
+        let program =
+            Program::compile(source, &layout).unwrap_or_else(|problems| panic!("{source}: {problems:#?}"));
+        let mut messages = program.warnings().iter().map(|warning| warning.message.clone());
+        let message = messages.next()?;
+        let written =
+            message.split_once("is not evaluated; ")?.1.strip_suffix(" decides that case")?.to_owned();
+        Some(written.trim_matches(['`', ' ']).replace("&& …", "&& "))
+    };
+    let quoted = |name: &str| format!("`{name}` > 1");
+    for name in names.into_iter().filter(|name| !name.contains(['`', '\n'])) {
+        for source in
+            [quoted(name), format!("`o o`.{}", quoted(name)), format!("lines.all(l, l.{})", quoted(name))]
+        {
+            let advised = advice(&source).unwrap_or_else(|| panic!("no advice for {source}"));
+            let followed = match source.strip_prefix("lines.all(l, ") {
+                Some(condition) => format!("lines.all(l, {advised}{condition}"),
+                None => format!("{advised}{source}"),
+            };
+            assert_eq!(advice(&followed).filter(|again| *again == advised), None, "{source}: {advised}");
+        }
+    }
+}
+
+/// Whatever its name is, unless a backtick or the end of a line is in it.
+#[test]
+fn a_field_without_a_name_is_written_as_two_backticks() {
+    let root = ObjectType::new([Field::required("", Type::Int), Field::required("n", Type::Int)], false);
+    let layout = Layout::new(Arc::new(root));
+    let rules = json!([
+        {"id": "twice", "kind": "compute", "value": "`` * 2", "into": "/n"},
+        {"id": "large", "kind": "decision", "when": "n > 5 && has(``)", "then": "large"}
+    ]);
+    let rules = RuleSet::compile(&rules, &layout).unwrap_or_else(|problems| panic!("{problems:#?}"));
+    let data = json!({"": 3, "n": 0});
+    let outcome = rules.evaluate(&data, &[], &mut Budget::default());
+    assert_eq!(outcome.computed[0].value, json!(6));
+    assert!(outcome.outcomes[0].matched, "{:?}", outcome.outcomes);
+    let rules = json!([{"id": "zero", "kind": "compute", "value": "n + 1", "into": "/"},
+                       {"id": "one", "kind": "decision", "when": "`` == 1", "then": 1}]);
+    let rules = RuleSet::compile(&rules, &layout).unwrap_or_else(|problems| panic!("{problems:#?}"));
+    assert!(rules.evaluate(&data, &[], &mut Budget::default()).outcomes[0].matched);
+}
+
+/// A decimal has 96 bits for its digits, and at most 28 of them behind the point.
+#[test]
+fn a_decimal_quotient_is_rounded_where_its_digits_end() {
+    for (quotient, text) in [
+        ("decimal(1) / 3", "0.3333333333333333333333333333"),
+        ("decimal(2) / 3", "0.6666666666666666666666666667"),
+        ("decimal(10) / 3", "3.3333333333333333333333333333"),
+        ("decimal(100) / 3", "33.333333333333333333333333333"),
+        ("decimal('0.0000000000000000000000000005') / 10", "0"),
+        ("decimal('0.0000000000000000000000000015') / 10", "0.0000000000000000000000000002"),
+        ("decimal('0.0000000000000000000000000025') / 10", "0.0000000000000000000000000002"),
+        ("decimal(1) / decimal('79228162514264337593543950335')", "0"),
+    ] {
+        let rules =
+            json!([{"id": "q", "kind": "compute", "value": format!("string({quotient})"), "into": "/q"}]);
+        assert_eq!(run(rules, data()).computed[0].value, json!(text), "{quotient}");
+    }
+}
+
 #[test]
 fn a_second_compute_of_a_field_is_refused_but_rules_in_use_go_on() {
     let compute = |id: &str, value: &str, into: &str| json!({"id": id, "kind": "compute", "value": value, "into": into});

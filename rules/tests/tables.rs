@@ -171,3 +171,13 @@ fn a_table_on_a_computed_field_does_not_lean_on_what_the_schema_says_of_it() {
     let found: Vec<_> = self::problems(&level).into_iter().map(|problem| problem.message).collect();
     assert!(found.iter().any(|message| message.contains("no row matches")), "{found:#?}");
 }
+
+#[test]
+fn a_size_is_never_negative() {
+    for size in ["country.size()", "size(country)"] {
+        silent(&table("unique", &[size], &[&["0"], &["> 0"]]));
+        let (_, place, message) = told(&table("first", &[size], &[&["< 0"], &["-"]]));
+        assert_eq!(place, "/rules/0/rows/0/when/0");
+        assert_eq!(message, format!("no value of `{size}` is in here, so row 1 never matches"));
+    }
+}

@@ -7,7 +7,7 @@ use super::{Checker, Mode, Typed, name};
 use crate::error::{ErrorKind, Problem};
 use crate::layout::Member;
 use crate::node::Node;
-use crate::syntax::{Expr, ExprKind, Span};
+use crate::syntax::{Expr, ExprKind, Span, written_name};
 use crate::types::Type;
 use crate::value::{Kind, Value};
 
@@ -87,16 +87,22 @@ impl<'c, 's> Checker<'c, 's> {
         if let Some(member) = missing
             && self.mode == Mode::Checked
         {
-            let name = self.layout.info(member.slot).path.join(".");
-            self.warn_missing(expr.span, &name);
+            let path = &self.layout.info(member.slot).path;
+            let written: Option<Vec<_>> = path.iter().map(|name| written_name(name)).collect();
+            self.warn_missing(expr.span, &path.join("."), written.map(|names| names.join(".")).as_deref());
         }
         read
     }
 
-    fn warn_missing(&mut self, span: Span, name: &str) {
-        let message = format!(
-            "`{name}` may be missing, and then this is not evaluated; `has({name}) && …` decides that case"
-        );
+    /// `written` is how an expression writes the field, where it can be written.
+    fn warn_missing(&mut self, span: Span, name: &str, written: Option<&str>) {
+        let advice = match written {
+            // Set apart as in Markdown, so that it can be copied.
+            Some(path) if path.contains('`') => format!("; `` has({path}) && … `` decides that case"),
+            Some(path) => format!("; `has({path}) && …` decides that case"),
+            None => String::new(),
+        };
+        let message = format!("`{name}` may be missing, and then this is not evaluated{advice}");
         let warning = Problem::warning(span.range(), message);
         if !self.problems.iter().any(|known| known.message == warning.message) {
             self.problems.push(warning);
@@ -157,8 +163,8 @@ impl<'c, 's> Checker<'c, 's> {
         }
         let name = expr.qualified_name();
         if name.as_ref().is_none_or(|name| !self.guards.contains(&Guard::Path(name.clone()))) {
-            let shown = name.unwrap_or_else(|| self.source[expr.span.range()].to_owned());
-            self.warn_missing(expr.span, &shown);
+            let written = &self.source[expr.span.range()];
+            self.warn_missing(expr.span, &name.unwrap_or_else(|| written.to_owned()), Some(written));
         }
     }
 

@@ -176,7 +176,8 @@ fn decimal_multiply<'a>(a: &Value<'a>, b: &Value<'a>) -> Ran<'a> {
     decimal("*", a, b, |a, b| exact(a, b).or_else(|| exact(a.normalize(), b.normalize())))
 }
 
-/// The quotient, rounded half to even at the last of 28 digits when it does not end before.
+/// The quotient, rounded half to even where its digits end: they have 96 bits, and at most 28 of them stand behind the point. So what is too near to
+/// zero is zero.
 fn decimal_divide<'a>(a: &Value<'a>, b: &Value<'a>) -> Ran<'a> {
     decimal("/", a, b, Decimal::checked_div)
 }

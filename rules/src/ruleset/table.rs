@@ -18,6 +18,7 @@ use crate::error::{ErrorKind, EvalError};
 use crate::layout::Slot;
 use crate::program::Program;
 use crate::slots::Slots;
+use crate::syntax::{ExprKind, parse};
 use crate::types::{Field, Type};
 use crate::value::{Value, from_json};
 
@@ -189,7 +190,7 @@ struct Column {
     program: Option<Program>,
     slot: Slot,
     ty: Type,
-    /// The schema's least and greatest number, when the input is a plain field. The checker does not see them on the input's
+    /// The schema's least and greatest number, when the input is a plain field; those that a function gives. The checker does not see them on the input's
     /// own slot: what they decide is told of the row.
     limits: [Option<Number>; 2],
     /// Whether the input may be missing.
@@ -206,13 +207,20 @@ impl Column {
         // A plain field passes its enum on, so that cells are checked against it.
         let field = program.as_ref().and_then(Program::slot);
         let info = field.map(|slot| compiler.layout.info(slot).clone());
+        let least = is_size(text).then(|| Number::from(0));
         let (values, limits) =
-            info.map_or((None, [None, None]), |info| (info.values, [info.minimum, info.maximum]));
+            info.map_or((None, [least, None]), |info| (info.values, [info.minimum, info.maximum]));
         let name = cell::variable(definition.place, at);
         let slot = compiler.layout.add_variable(&Field { values, ..Field::required(&name, ty.clone()) });
         compiler.layout.show_as(slot, text);
         Column { program, slot, ty, limits, optional }
     }
+}
+
+/// Whether an input is nothing but a size, which is never negative.
+fn is_size(text: &str) -> bool {
+    text.contains("size")
+        && parse(text).is_ok_and(|tree| matches!(tree.kind, ExprKind::Call { name: "size", .. }))
 }
 
 impl Row {

@@ -3,11 +3,24 @@
 //! Called by the compiler. Never panics and never recurses deeper than [`NESTING_MAX`] brackets, builds no
 //! tree taller than [`HEIGHT_MAX`], whatever the input.
 
+use std::borrow::Cow;
+
 use super::ast::{Element, Entry, Expr, ExprKind, Literal, Span};
 use super::lexer::{Lexer, Token};
 use super::literal;
 use crate::error::Problem;
 use crate::limits::{HEIGHT_MAX, NESTING_MAX, SOURCE_BYTES_MAX};
+
+/// A member's name as an expression writes it, at any place of a path; `None` where it cannot be written.
+pub(crate) fn written_name(name: &str) -> Option<Cow<'_, str>> {
+    let word = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && !name.starts_with(|first: char| first.is_ascii_digit())
+        && !name.is_empty();
+    if word && !RESERVED.contains(&name) && !matches!(name, "in" | "true" | "false" | "null") {
+        return Some(Cow::Borrowed(name));
+    }
+    (!name.contains(['`', '\n'])).then(|| Cow::Owned(format!("`{name}`")))
+}
 
 /// A tree, or the first syntax error.
 pub(crate) type Parsed<'s> = Result<Expr<'s>, Problem>;
