@@ -109,11 +109,16 @@ impl<'a> Slots<'a> {
     /// The types that cost more than a move.
     #[inline(never)]
     fn convert_rare(&mut self, member: &'a Member, json: &'a Json) {
-        let cell = match from_json(json, &member.ty) {
+        self.bind_slot(member.slot, json, &member.ty);
+    }
+
+    /// Binds JSON read as `ty` to a slot.
+    pub(crate) fn bind_slot(&mut self, slot: Slot, json: &'a Json, ty: &'a Type) {
+        let cell = match from_json(json, ty) {
             Ok(value) => Cell::Value(value),
             Err(error) => Cell::Misfit(error),
         };
-        self.cells.put(member.slot, cell);
+        self.cells.put(slot, cell);
     }
 
     /// Binds the members that `branch` names from `json`.

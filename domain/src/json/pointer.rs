@@ -57,6 +57,22 @@ pub(crate) fn take(document: &mut Value, pointer: &str) {
     }
 }
 
+/// As [`take`], with the objects around it that hold nothing else.
+pub(crate) fn take_with_objects(document: &mut Value, pointer: &str) {
+    take(document, pointer);
+    let mut place = pointer;
+    while let Some((parent, _)) = place.rsplit_once('/').filter(|(parent, _)| !parent.is_empty()) {
+        if document
+            .pointer(parent)
+            .is_none_or(|object| object.as_object().is_none_or(|members| !members.is_empty()))
+        {
+            break;
+        }
+        take(document, parent);
+        place = parent;
+    }
+}
+
 fn escape(token: &str) -> Cow<'_, str> {
     if token.contains(['~', '/']) {
         Cow::Owned(token.replace('~', "~0").replace('/', "~1"))

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::sync::Arc;
 
 use super::event::SubmissionEvent;
@@ -155,17 +155,8 @@ impl Submission {
             if value.is_null() || patch.pointer(&target) != Some(&value) {
                 continue;
             }
-            let patch = patch.to_mut();
-            pointer::take(patch, &target);
             // Objects that held nothing else were sent for its sake.
-            let mut place = target.as_str();
-            while let Some((parent, _)) = place.rsplit_once('/').filter(|(parent, _)| !parent.is_empty()) {
-                if patch.pointer(parent).is_none_or(|object| *object != Value::Object(Map::new())) {
-                    break;
-                }
-                pointer::take(patch, parent);
-                place = parent;
-            }
+            pointer::take_with_objects(patch.to_mut(), &target);
         }
         patch
     }

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use serde_json::Value as Json;
 
 use super::{Action, OUTCOMES, RuleSet, VALUE};
+use crate::slots::Slots;
 use crate::types::{ObjectType, Type};
 use crate::value::with_numbers;
 
@@ -24,6 +25,27 @@ impl RuleSet {
             }
         }
         restored
+    }
+
+    /// Where the set computes something, as JSON Pointers into the data.
+    pub fn computed(&self) -> impl Iterator<Item = &str> {
+        self.rules.iter().filter_map(|rule| match &rule.action {
+            Action::Compute { into, .. } => Some(&**into),
+            _ => None,
+        })
+    }
+
+    /// Binds the computed fields of `data`, each to its own slot and to no object around it. The null that stands where a rule made nothing of what
+    /// was filled in is a missing value, as it was to other rules.
+    pub fn bind_computed<'a>(&'a self, slots: &mut Slots<'a>, data: &'a Json) {
+        for rule in &self.rules {
+            let Action::Compute { into, slot, ty, .. } = &rule.action else { continue };
+            let nothing = |json: &Json| json.is_null() && !matches!(ty, Type::Dyn | Type::Optional(_));
+            match data.pointer(into).filter(|json| !nothing(json)) {
+                Some(json) => slots.bind_slot(*slot, json, ty),
+                None => slots.clear(*slot),
+            }
+        }
     }
 
     /// Recorded outcomes (the form of [`super::RuleOutcome::outcomes_json`]) as rules saw them: only the sums of tables may be numbers that canonical

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::super::problem::{DefinitionProblem, Severity, SourceSpan};
 use crate::context::{Actor, SUBJECT_BYTES_MAX};
+use crate::json::pointer;
 
 /// What one expression of a workflow may spend, in the rules crate's cost units; one that needs more does not hold.
 const BUDGET_UNITS: u64 = 200_000;
@@ -36,12 +37,23 @@ pub struct Facts<'a> {
 /// The documents of [`Facts`] as rules saw them before they were recorded.
 struct Documents<'a> {
     data: Cow<'a, Value>,
+    /// The data without what is computed inside objects, where something is: rules have such objects as they were filled in.
+    filled_in: Option<Value>,
     outcomes: Cow<'a, Value>,
 }
 
 impl<'a> Documents<'a> {
     fn of(facts: &Facts<'a>, rules: &RuleSet) -> Self {
-        Self { data: rules.restore_computed(facts.data), outcomes: rules.restore_outcomes(facts.outcomes) }
+        let mut filled_in = None;
+        let inside = |field: &&str| field.matches('/').count() > 1 && facts.data.pointer(field).is_some();
+        for field in rules.computed().filter(inside) {
+            pointer::take_with_objects(filled_in.get_or_insert_with(|| facts.data.clone()), field);
+        }
+        Self {
+            data: rules.restore_computed(facts.data),
+            filled_in,
+            outcomes: rules.restore_outcomes(facts.outcomes),
+        }
     }
 }
 
@@ -83,8 +95,9 @@ impl Scope {
     }
 
     fn bind<'a>(&'a self, rules: &'a RuleSet, facts: &Facts<'a>, documents: &'a Documents<'_>) -> Slots<'a> {
-        let mut slots = self.layout.bind(&documents.data);
+        let mut slots = self.layout.bind(documents.filled_in.as_ref().unwrap_or(&documents.data));
         // The scope's layout is the rules' own with more variables, so their slots are the same.
+        rules.bind_computed(&mut slots, &documents.data);
         rules.bind_outcomes(&mut slots, &documents.outcomes);
         slots.set(self.submitter, Term::from(facts.submitter));
         slots.set(self.now, Term::Timestamp(facts.now));

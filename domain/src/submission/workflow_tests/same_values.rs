@@ -16,11 +16,16 @@ fn form(value: &str, when: &str, m: Option<Value>) -> Arc<CompiledForm> {
     if let Some(m) = m {
         properties["m"] = m;
     }
+    computing_into("/m", properties, value, when)
+}
+
+/// A form that computes `value` into `into`, with these fields.
+fn computing_into(into: &str, properties: Value, value: &str, when: &str) -> Arc<CompiledForm> {
     compiled(json!({
         "title": "Squares",
         "schema": {"type": "object", "required": ["n"], "properties": properties},
         "rules": [
-            {"id": "square", "kind": "compute", "value": value, "into": "/m"},
+            {"id": "square", "kind": "compute", "value": value, "into": into},
             {"id": "d", "kind": "decision", "when": when, "then": "hi", "otherwise": "lo"}
         ],
         "workflow": squares(when)
@@ -167,6 +172,43 @@ fn a_sum_of_a_table_is_true_of_rules_and_guards_alike() {
         let outcomes = submission.outcomes().expect("recorded").to_value();
         assert_eq!(outcomes["k"]["value"], json!({"k": "18014398509481982"}));
         assert_eq!(said(&form, &submission), (true, true, true), "{when}: {outcomes}");
+    }
+}
+
+/// Objects as a whole are what was filled in: what is computed inside them is read by its path.
+#[test]
+fn an_object_around_a_computed_field_is_the_same_to_rules_and_guards() {
+    let properties = json!({
+        "n": {"type": "integer"},
+        "o": {"type": "object", "properties": {"score": {"type": "integer"}, "name": {"type": "string"}}}
+    });
+    for (when, data, holds) in [
+        ("o.score > 5", json!({"n": 9, "o": {"name": "Ada"}}), true),
+        ("o.score > 5", json!({"n": 9}), true),
+        ("o.score > 5", json!({"n": 9, "o": {"score": 3}}), true),
+        ("o.?score.orValue(0) > 5", json!({"n": 9, "o": {"name": "Ada"}}), false),
+        ("o.?score.orValue(0) > 5", json!({"n": 9, "o": {"score": 7}}), false),
+        ("has(o.score)", json!({"n": 9, "o": {"name": "Ada"}}), true),
+        ("has(o)", json!({"n": 9, "o": {"name": "Ada"}}), true),
+        ("has(o)", json!({"n": 9}), false),
+        ("o.?name.orValue('Eve') == 'Eve'", json!({"n": 9}), true),
+    ] {
+        let form = computing_into("/o/score", properties.clone(), "n", when);
+        assert_eq!(said(&form, &submitted(&form, data.clone())), (holds, holds, holds), "{when}, {data}");
+    }
+}
+
+/// Somebody filled in what a rule could not compute: a null stands there.
+#[test]
+fn a_computed_field_without_a_value_is_missing_to_rules_and_guards() {
+    for (when, holds) in [("!has(m)", true), ("has(m)", false), ("m > 5", false), ("!has(m) || m > 5", true)]
+    {
+        for m in [json!({"type": "integer"}), json!({"type": ["integer", "null"]}), json!({})] {
+            let form = form("n / k", when, Some(m.clone()));
+            let submission = submitted(&form, json!({"n": 9, "k": 0, "m": 7}));
+            assert_eq!(submission.data().expect("made")["m"], Value::Null);
+            assert_eq!(said(&form, &submission), (holds, holds, holds), "{when}, {m}");
+        }
     }
 }
 
