@@ -43,7 +43,8 @@ impl Shape {
 
     /// One of `branches` holds too.
     pub(super) fn meet_alternatives(self, branches: Vec<Self>) -> Self {
-        let several = branches.len() > 1;
+        // That a value may be null instead is all said by its being nullable.
+        let several = branches.iter().filter(|branch| !branch.is_only_null()).count() > 1;
         match branches.into_iter().reduce(Self::join) {
             Some(mut joined) => {
                 joined.conditional |= several;
@@ -63,6 +64,13 @@ impl Shape {
 
     /// One or the other holds: types and options add up, what only one says is no promise.
     fn join(self, other: Self) -> Self {
+        // What is said of texts or numbers, as `format`, goes for all of them still: null is none.
+        if self.is_only_null() {
+            return other.or_null();
+        }
+        if other.is_only_null() {
+            return self.or_null();
+        }
         let (left, right) = (self.meant_types(), other.meant_types());
         let (left_objects, right_objects) = (admits_objects(left), admits_objects(right));
         Self {
@@ -84,9 +92,21 @@ impl Shape {
         }
     }
 
-    /// The types a branch names, or the ones its other keywords are about; `None` when it says nothing at all.
+    /// The same, or null.
+    fn or_null(mut self) -> Self {
+        self.types = self.meant_types().map(|types| types.union(Types::NULL));
+        self.options = self.options.map(|options| join_options(options, vec![Value::Null]));
+        self
+    }
+
+    fn is_only_null(&self) -> bool {
+        self.meant_types() == Some(Types::NULL)
+    }
+
+    /// The types a branch names, or the ones its values and other keywords are about; `None` when it says nothing at all.
     fn meant_types(&self) -> Option<Types> {
-        self.types.or(Some(self.implied)).filter(|types| *types != Types::NONE)
+        let types = self.types.unwrap_or(self.implied).narrowed_to(self.options.as_deref());
+        (types != Types::NONE).then_some(types)
     }
 }
 

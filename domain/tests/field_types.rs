@@ -1,0 +1,80 @@
+//! What rules and lists know of a field whose schema is put together from several: alternatives, nulls, what is ruled out.
+
+use chrono::DateTime;
+use formledger_domain::{
+    CompiledForm, DefinitionProblem, Field, FieldKind, FormDefinition, FormVersion, TextKind,
+};
+use serde_json::{Value, json};
+
+fn try_compile(definition: Value) -> Result<CompiledForm, Vec<DefinitionProblem>> {
+    let definition = FormDefinition::parse(&definition)?;
+    CompiledForm::compile(&definition, &"a-form".parse().expect("an id"), FormVersion::FIRST)
+}
+
+fn compile(definition: Value) -> CompiledForm {
+    try_compile(definition).unwrap_or_else(|problems| panic!("{problems:#?}"))
+}
+
+/// The field `a` of a form whose field `a` has this schema.
+fn field(schema: Value) -> Field {
+    let form = compile(json!({"title": "A form", "schema": {"type": "object", "properties": {"a": schema}}}));
+    form.fields().find("/a").expect("described").clone()
+}
+
+/// A form with these properties and one constraint.
+fn asserting(properties: Value, assert: &str) -> Value {
+    json!({
+        "title": "A form",
+        "schema": {"type": "object", "properties": properties},
+        "rules": [{"id": "holds", "kind": "constraint", "assert": assert}]
+    })
+}
+
+fn holds(form: &CompiledForm, data: Value) -> bool {
+    form.judge(&data, DateTime::UNIX_EPOCH).is_ok()
+}
+
+#[test]
+fn an_alternative_that_is_only_null_makes_a_field_nullable_and_takes_nothing_away() {
+    let known = json!({"type": "string", "format": "decimal", "minLength": 2, "title": "Amount"});
+    let mut written_short = known.clone();
+    written_short["type"] = json!(["string", "null"]);
+    let expected = field(written_short);
+    for nothing in [json!({"type": "null"}), json!({"const": null}), json!({"enum": [null], "title": "None"})] {
+        for keyword in ["anyOf", "oneOf"] {
+            assert_eq!(field(json!({keyword: [known, nothing]})), expected, "{keyword} {nothing}");
+            assert_eq!(field(json!({keyword: [nothing, known]})), expected, "{keyword} {nothing}");
+        }
+    }
+    assert_eq!(field(json!({"anyOf": [{"type": "null"}]})).kind, FieldKind::Any);
+}
+
+#[test]
+fn a_nullable_choice_of_values_lists_null_among_them() {
+    let choice = field(json!({"anyOf": [{"enum": ["low", "high"]}, {"type": "null"}]}));
+    assert_eq!((choice.kind, choice.nullable, choice.conditional), (FieldKind::Text, true, false));
+    assert_eq!(choice.options.as_deref(), Some(&[json!("low"), json!("high"), json!(null)][..]));
+}
+
+#[test]
+fn nullable_money_and_days_are_money_and_days_to_rules_and_lists() {
+    let nullable = |format: &str| json!({"anyOf": [{"type": "string", "format": format}, {"type": "null"}]});
+    let mut money = asserting(json!({"amt": nullable("decimal")}), "amt > 9.5");
+    money["index"] = json!(["/amt"]);
+    let money = compile(money);
+    assert_eq!(money.text_kind("/amt"), TextKind::Decimal);
+    assert!(holds(&money, json!({"amt": "10"})) && holds(&money, json!({"amt": null})));
+    assert!(!holds(&money, json!({"amt": "9.50"})));
+
+    let day = compile(asserting(json!({"born": nullable("date")}), "born < date('2000-01-01')"));
+    assert!(holds(&day, json!({"born": "1999-12-31"})) && !holds(&day, json!({"born": "2000-01-01"})));
+}
+
+#[test]
+fn members_of_a_nullable_object_keep_their_types_and_their_being_required() {
+    let person = json!({"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]});
+    let person = field(json!({"anyOf": [person, {"type": "null"}]}));
+    assert_eq!((person.kind, person.nullable), (FieldKind::Open, true));
+    let age = person.child("age").expect("described");
+    assert_eq!((age.kind, age.required, age.nullable), (FieldKind::Integer, true, false));
+}
