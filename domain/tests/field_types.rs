@@ -40,7 +40,8 @@ fn an_alternative_that_is_only_null_makes_a_field_nullable_and_takes_nothing_awa
     let mut written_short = known.clone();
     written_short["type"] = json!(["string", "null"]);
     let expected = field(written_short);
-    for nothing in [json!({"type": "null"}), json!({"const": null}), json!({"enum": [null], "title": "None"})] {
+    for nothing in [json!({"type": "null"}), json!({"const": null}), json!({"enum": [null], "title": "None"})]
+    {
         for keyword in ["anyOf", "oneOf"] {
             assert_eq!(field(json!({keyword: [known, nothing]})), expected, "{keyword} {nothing}");
             assert_eq!(field(json!({keyword: [nothing, known]})), expected, "{keyword} {nothing}");

@@ -55,9 +55,11 @@ pub(super) fn check(schema: &Value) -> Result<Checked, Vec<DefinitionProblem>> {
             None => return Err(vec![build_problem(&schema, error)]),
         }
     };
-    match cost::check(&schema) {
+    match cost::check(&schema, &References::of(&schema)) {
         Ok(()) => Ok(Checked { schema, draft, validator, warnings }),
-        Err(costly) => Err(vec![DefinitionProblem::error("/schema", costly.to_string())]),
+        Err(costly) => {
+            Err(vec![DefinitionProblem::error(format!("/schema{}", costly.place), costly.to_string())])
+        }
     }
 }
 

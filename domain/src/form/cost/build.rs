@@ -1,0 +1,246 @@
+//! From a document to the nodes of the graph: which schemas each one asks, about the same value and about its parts.
+
+use std::collections::HashMap;
+use std::ptr;
+
+use serde_json::{Map, Value};
+
+use super::super::references::References;
+use super::super::violation::clip;
+use super::graph::{Items, Members, Node};
+use super::{Fault, Why};
+
+/// Keywords that hold one schema for the same value.
+const ONE_IN_PLACE: [&str; 4] = ["not", "if", "then", "else"];
+/// Keywords that hold a list of schemas for the same value.
+const LIST_IN_PLACE: [&str; 3] = ["allOf", "anyOf", "oneOf"];
+/// Keywords that hold schemas for the same value by the members it has.
+const MAP_IN_PLACE: [&str; 2] = ["dependencies", "dependentSchemas"];
+/// Keywords that refer to a schema for the same value.
+const REFERENCES: [&str; 3] = ["$ref", "$dynamicRef", "$recursiveRef"];
+
+/// How a schema is asked about a value.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Look {
+    /// Whether it fits.
+    Check,
+    /// Which members or items it knows, for `unevaluatedProperties` and `unevaluatedItems`.
+    Mark,
+    /// Whether it fits, once more, to mark.
+    Again,
+    /// The same on a circle of references, where the validator remembers what a schema said of a value, unless that took little: the
+    /// parts of the value are not asked about again.
+    Remembered,
+}
+
+/// All schemas that can be reached from `root`, which is the first.
+pub(super) fn nodes<'s>(root: &'s Value, references: &References<'s>) -> Result<Vec<Node<'s>>, Fault<'s>> {
+    let mut builder = Builder { references, known: HashMap::new(), waiting: Vec::new(), circles: Vec::new() };
+    builder.place(root, Look::Check);
+    let mut nodes = Vec::new();
+    builder.build(&mut nodes)?;
+    builder.circles = circles(&nodes);
+    for node in nodes.iter_mut().filter(|node| asks_again(node.schema)) {
+        node.in_place.push(builder.place(node.schema, Look::Mark));
+    }
+    builder.build(&mut nodes)?;
+    Ok(nodes)
+}
+
+fn asks_again(schema: &Value) -> bool {
+    ["unevaluatedProperties", "unevaluatedItems"].iter().any(|name| schema.get(*name).is_some())
+}
+
+/// Gives schemas their places in the graph as they are met.
+struct Builder<'r, 's> {
+    references: &'r References<'s>,
+    known: HashMap<(*const Value, Look), usize>,
+    waiting: Vec<(&'s Value, Look)>,
+    /// By the place of a schema that is checked; known once all these are.
+    circles: Vec<usize>,
+}
+
+impl<'s> Builder<'_, 's> {
+    fn place(&mut self, schema: &'s Value, look: Look) -> usize {
+        *self.known.entry((ptr::from_ref(schema), look)).or_insert_with(|| {
+            self.waiting.push((schema, look));
+            self.waiting.len() - 1
+        })
+    }
+
+    /// Makes the nodes that have a place and are not there yet, and those that they use.
+    fn build(&mut self, nodes: &mut Vec<Node<'s>>) -> Result<(), Fault<'s>> {
+        while let Some(&(schema, look)) = self.waiting.get(nodes.len()) {
+            let mut node = Node {
+                schema,
+                look,
+                in_place: Vec::new(),
+                referred: Vec::new(),
+                members: Members::default(),
+                items: Items::default(),
+                names: Vec::new(),
+            };
+            if let Value::Object(keywords) = schema {
+                match look {
+                    Look::Mark => self.mark(&mut node, keywords),
+                    Look::Remembered => self.in_place(&mut node, keywords),
+                    Look::Check | Look::Again => {
+                        self.in_place(&mut node, keywords);
+                        self.parts(&mut node, keywords);
+                    }
+                }
+                self.refer(&mut node, keywords)?;
+            }
+            nodes.push(node);
+        }
+        Ok(())
+    }
+
+    fn in_place(&mut self, node: &mut Node<'s>, keywords: &'s Map<String, Value>) {
+        for keyword in ONE_IN_PLACE.iter().chain(&LIST_IN_PLACE).chain(&MAP_IN_PLACE) {
+            node.in_place.extend(self.under(keywords, keyword, node.look));
+        }
+        if node.look == Look::Again && asks_again(node.schema) {
+            node.in_place.push(self.place(node.schema, Look::Mark));
+        }
+    }
+
+    fn parts(&mut self, node: &mut Node<'s>, keywords: &'s Map<String, Value>) {
+        let look = node.look;
+        let members = |name: &str| keywords.get(name).and_then(Value::as_object).into_iter().flatten();
+        let named = members("properties").map(|(name, schema)| (name.as_str(), self.one(schema, look)));
+        node.members.named = named.collect();
+        let patterns = members("patternProperties")
+            .filter_map(|(pattern, schema)| Some((pattern.as_str(), self.one(schema, look)?)));
+        node.members.patterns = patterns.collect();
+        node.members.otherwise = match keywords.contains_key("additionalProperties") {
+            true => self.under(keywords, "additionalProperties", look),
+            false => self.under(keywords, "unevaluatedProperties", look),
+        };
+        self.items(node, keywords);
+        node.names = self.under(keywords, "propertyNames", look);
+    }
+
+    fn items(&mut self, node: &mut Node<'s>, keywords: &'s Map<String, Value>) {
+        let look = node.look;
+        let tuple = ["prefixItems", "items"].iter().find_map(|name| keywords.get(*name)?.as_array());
+        node.items.first = tuple.into_iter().flatten().map(|schema| self.one(schema, look)).collect();
+        let rest = ["items", "additionalItems", "unevaluatedItems"];
+        let rest = rest.iter().find(|name| keywords.get(**name).is_some_and(|rest| !rest.is_array()));
+        node.items.rest = rest.map(|name| self.under(keywords, name, look)).unwrap_or_default();
+        node.items.every = self.under(keywords, "contains", look);
+    }
+
+    /// What marking asks: alternatives whether they fit, and what those that do know.
+    fn mark(&mut self, node: &mut Node<'s>, keywords: &'s Map<String, Value>) {
+        for keyword in LIST_IN_PLACE.iter().chain(&["if"]) {
+            node.in_place.extend(self.under(keywords, keyword, Look::Again));
+        }
+        for keyword in LIST_IN_PLACE.iter().chain(&["if", "then", "else", "dependentSchemas"]) {
+            node.in_place.extend(self.under(keywords, keyword, Look::Mark));
+        }
+        let members = keywords.get("properties").and_then(Value::as_object).into_iter().flatten();
+        node.members.named = members.map(|(name, _)| (name.as_str(), None)).collect();
+        node.members.otherwise = self.under(keywords, "unevaluatedProperties", Look::Again);
+        node.items.rest = self.under(keywords, "unevaluatedItems", Look::Again);
+        node.items.every = self.under(keywords, "contains", Look::Again);
+    }
+
+    fn refer(&mut self, node: &mut Node<'s>, keywords: &'s Map<String, Value>) -> Result<(), Fault<'s>> {
+        for name in REFERENCES {
+            let Some(Value::String(reference)) = keywords.get(name) else { continue };
+            let targets = self.references.candidates(reference, node.schema);
+            if targets.is_empty() && !is_meta_schema(reference) {
+                let why = Why::Unknown(clip(reference));
+                return Err(Fault { schema: node.schema, keyword: Some(name), why });
+            }
+            let place = |target| match node.look {
+                Look::Again if self.is_on_a_circle(node.schema, target) => {
+                    self.place(target, Look::Remembered)
+                }
+                look => self.place(target, look),
+            };
+            node.referred.push(targets.into_iter().map(place).collect());
+        }
+        Ok(())
+    }
+
+    /// Whether `target`, which `schema` refers to, comes back to `schema`.
+    fn is_on_a_circle(&self, schema: &Value, target: &Value) -> bool {
+        let circle = |schema: &Value| {
+            let place = self.known.get(&(ptr::from_ref(schema), Look::Check))?;
+            self.circles.get(*place)
+        };
+        circle(schema).is_some() && circle(schema) == circle(target)
+    }
+
+    /// The place of a schema; `true` and `false` have none, they cost nothing.
+    fn one(&mut self, schema: &'s Value, look: Look) -> Option<usize> {
+        schema.is_object().then(|| self.place(schema, look))
+    }
+
+    /// The schemas under `keyword`, be it one, a list or a map of them; `true`, `false` and lists of names cost nothing.
+    fn under(&mut self, keywords: &'s Map<String, Value>, keyword: &str, look: Look) -> Vec<usize> {
+        let Some(value) = keywords.get(keyword) else { return Vec::new() };
+        let schemas: Vec<&'s Value> = match value {
+            Value::Array(schemas) => schemas.iter().collect(),
+            Value::Object(schemas) if MAP_IN_PLACE.contains(&keyword) => schemas.values().collect(),
+            schema => vec![schema],
+        };
+        schemas.into_iter().filter_map(|schema| self.one(schema, look)).collect()
+    }
+}
+
+/// Whether a reference means a schema of JSON Schema itself, which the validator brings along.
+fn is_meta_schema(reference: &str) -> bool {
+    ["https://json-schema.org/draft", "http://json-schema.org/draft"]
+        .iter()
+        .any(|prefix| reference.starts_with(prefix))
+}
+
+/// By node, the number of the circle that it is on: nodes with the same number reach each other. Tarjan's strongly connected
+/// components, with a stack of its own.
+fn circles(nodes: &[Node<'_>]) -> Vec<usize> {
+    const NONE: usize = usize::MAX;
+    let next: Vec<Vec<usize>> =
+        nodes.iter().map(|node| node.all_in_place().chain(node.all_of_parts()).collect()).collect();
+    let (mut met, mut low, mut circle) =
+        (vec![NONE; nodes.len()], vec![0; nodes.len()], vec![NONE; nodes.len()]);
+    let (mut clock, mut open, mut way) = (0, Vec::new(), Vec::new());
+    for start in 0..nodes.len() {
+        if met[start] == NONE {
+            way.push((start, 0));
+        }
+        while let Some((node, edge)) = way.pop() {
+            if edge == 0 {
+                (met[node], low[node]) = (clock, clock);
+                clock += 1;
+                open.push(node);
+            }
+            match next[node].get(edge) {
+                Some(&to) => {
+                    way.push((node, edge + 1));
+                    if met[to] == NONE {
+                        way.push((to, 0));
+                    } else if circle[to] == NONE {
+                        low[node] = low[node].min(met[to]);
+                    }
+                }
+                None => {
+                    if low[node] == met[node] {
+                        while let Some(member) = open.pop() {
+                            circle[member] = node;
+                            if member == node {
+                                break;
+                            }
+                        }
+                    }
+                    if let Some(&(parent, _)) = way.last() {
+                        low[parent] = low[parent].min(low[node]);
+                    }
+                }
+            }
+        }
+    }
+    circle
+}
