@@ -1,10 +1,14 @@
 //! Lenience where it costs nothing: real published schemas break their own meta-schema in ways that change no meaning.
 //! Such a place is mended in a copy before it is compiled, and told as a warning. The stored definition stays as it was sent.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use self::pattern::{Rewritten, rewritten};
 use super::problem::DefinitionProblem;
 use super::violation::Violation;
+use crate::json::pointer;
+
+mod pattern;
 
 /// Keywords that only describe; a value of the wrong type can be left out.
 const ANNOTATIONS: [&str; 8] =
@@ -12,6 +16,9 @@ const ANNOTATIONS: [&str; 8] =
 /// Keywords whose members are named by the form, not by JSON Schema.
 const NAMESPACES: [&str; 6] =
     ["properties", "patternProperties", "definitions", "$defs", "dependencies", "dependentSchemas"];
+
+/// Keywords that hold data, whatever these look like.
+const DATA: [&str; 4] = ["const", "enum", "default", "examples"];
 
 /// Mends the place in `schema` that breaks the meta-schema; `None` when that would change what the schema means.
 pub(super) fn mend(schema: &mut Value, broken: &Violation) -> Option<DefinitionProblem> {
@@ -53,66 +60,74 @@ pub(super) fn mend(schema: &mut Value, broken: &Violation) -> Option<DefinitionP
     Some(DefinitionProblem::warning(format!("/schema{}", broken.pointer), what))
 }
 
-/// Mends the regular expression at `place`: inside brackets, browsers take a hyphen beside `\w` and its like for a hyphen, and the
-/// stricter reading that JSON Schema asks for (ECMA-262 with the `u` flag) refuses it.
-pub(super) fn mend_pattern(schema: &mut Value, place: &str) -> Option<DefinitionProblem> {
-    let Value::String(pattern) = schema.pointer_mut(place).filter(|_| place.ends_with("/pattern"))? else {
-        return None;
-    };
-    let mended = with_literal_hyphens(pattern);
-    if mended == *pattern {
-        return None;
-    }
-    *pattern = mended;
-    let what = "the hyphen beside a class such as `\\w` is taken for a hyphen; write `\\-`";
-    Some(DefinitionProblem::warning(format!("/schema{place}"), what))
+/// Rewrites the regular expressions in `schema` that are not known as they are and are when written differently, be they a `pattern` or
+/// a name of `patternProperties`. Tells where that took them in another way than the standard does.
+pub(super) fn mend_patterns(schema: &mut Value, is_known: &dyn Fn(&str) -> bool) -> Vec<DefinitionProblem> {
+    let mut mending = Mending { is_known, warnings: Vec::new() };
+    mending.schema(schema, "/schema");
+    mending.warnings
 }
 
-/// `pattern` with a backslash before every hyphen that has a character class beside it, inside brackets.
-fn with_literal_hyphens(pattern: &str) -> String {
-    let characters: Vec<char> = pattern.chars().collect();
-    let is_class = |at: usize| {
-        characters.get(at) == Some(&'\\')
-            && characters.get(at + 1).is_some_and(|name| "wWdDsS".contains(*name))
-    };
-    let mut mended = String::with_capacity(pattern.len() + 1);
-    let mut inside = false;
-    let mut at = 0;
-    // Whether the character before is a class, as in `\w`.
-    let mut after_class = false;
-    while let Some(&character) = characters.get(at) {
-        if character == '\\' {
-            mended.extend(&characters[at..characters.len().min(at + 2)]);
-            after_class = is_class(at);
-            at += 2;
-            continue;
-        }
-        match character {
-            '[' => inside = true,
-            ']' => inside = false,
-            '-' if inside && (after_class || is_class(at + 1)) => mended.push('\\'),
+struct Mending<'f> {
+    is_known: &'f dyn Fn(&str) -> bool,
+    warnings: Vec<DefinitionProblem>,
+}
+
+impl Mending<'_> {
+    fn schema(&mut self, schema: &mut Value, place: &str) {
+        match schema {
+            Value::Array(schemas) => {
+                for (at, schema) in schemas.iter_mut().enumerate() {
+                    self.schema(schema, &pointer::child(place, &at.to_string()));
+                }
+            }
+            Value::Object(keywords) => {
+                for (keyword, value) in
+                    keywords.iter_mut().filter(|(keyword, _)| !DATA.contains(&keyword.as_str()))
+                {
+                    let place = pointer::child(place, keyword);
+                    match (keyword.as_str(), value) {
+                        ("pattern", Value::String(pattern)) => {
+                            *pattern = self.mended(pattern, &place).unwrap_or_else(|| pattern.clone());
+                        }
+                        (keyword, Value::Object(schemas)) if NAMESPACES.contains(&keyword) => {
+                            if keyword == "patternProperties" {
+                                self.names(schemas, &place);
+                            }
+                            for (name, schema) in schemas {
+                                self.schema(schema, &pointer::child(&place, name));
+                            }
+                        }
+                        (_, value) => self.schema(value, &place),
+                    }
+                }
+            }
             _ => {}
         }
-        mended.push(character);
-        after_class = false;
-        at += 1;
     }
-    mended
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_hyphens_beside_a_class_inside_brackets_are_touched() {
-        for (pattern, mended) in [
-            (r"^[\w-.]+$", r"^[\w\-.]+$"),
-            (r"[.-\d]", r"[.\-\d]"),
-            (r"[a-z\w-]-\w", r"[a-z\w\-]-\w"),
-            (r"[\w\-.]\[-\w", r"[\w\-.]\[-\w"),
-        ] {
-            assert_eq!(with_literal_hyphens(pattern), mended, "{pattern}");
+    fn names(&mut self, schemas: &mut Map<String, Value>, place: &str) {
+        let names: Vec<String> = schemas.keys().cloned().collect();
+        for name in names {
+            let Some(mended) = self.mended(&name, &pointer::child(place, &name)) else { continue };
+            // Two schemas for one pattern cannot stand side by side; the second is told as not known.
+            if !schemas.contains_key(&mended)
+                && let Some(schema) = schemas.remove(&name)
+            {
+                schemas.insert(mended, schema);
+            }
         }
+    }
+
+    fn mended(&mut self, pattern: &str, place: &str) -> Option<String> {
+        let Rewritten { pattern: mended, hyphen } = rewritten(pattern);
+        if mended == pattern || (self.is_known)(pattern) || !(self.is_known)(&mended) {
+            return None;
+        }
+        if hyphen {
+            let what = "the hyphen beside a class such as `\\w` is taken for a hyphen; write `\\-`";
+            self.warnings.push(DefinitionProblem::warning(place, what));
+        }
+        Some(mended)
     }
 }

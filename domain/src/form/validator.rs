@@ -3,7 +3,7 @@
 
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{Draft, PatternOptions, ValidationError, Validator};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::cost;
 use super::mend;
@@ -36,7 +36,6 @@ pub(super) struct Checked {
 /// Problems with pointers from the root of the form definition.
 pub(super) fn check(schema: &Value) -> Result<Checked, Vec<DefinitionProblem>> {
     let draft = draft(schema).map_err(|problem| vec![problem])?;
-    let (mut schema, mut warnings) = mended(schema.clone(), draft)?;
     let options = jsonschema::options()
         .with_draft(draft)
         .offline()
@@ -44,17 +43,15 @@ pub(super) fn check(schema: &Value) -> Result<Checked, Vec<DefinitionProblem>> {
         .should_validate_formats(true)
         .with_pattern_options(PatternOptions::fancy_regex().backtrack_limit(BACKTRACKS_MAX))
         .with_format("decimal", is_decimal);
-    let validator = loop {
-        let error = match options.build(&schema) {
-            Ok(validator) => break validator,
-            Err(error) => error,
-        };
-        // Each round mends one pattern for good, so this ends.
-        match mend::mend_pattern(&mut schema, error.instance_path().as_str()) {
-            Some(warning) => warnings.push(warning),
-            None => return Err(vec![build_problem(&schema, error)]),
-        }
+    let mut schema = schema.clone();
+    let is_known = |pattern: &str| {
+        let schema = json!({"pattern": pattern});
+        meta_violations(&schema, draft).is_empty() && options.build(&schema).is_ok()
     };
+    let mut warnings = mend::mend_patterns(&mut schema, &is_known);
+    let (schema, mended) = mended(schema, draft)?;
+    warnings.extend(mended);
+    let validator = options.build(&schema).map_err(|error| vec![build_problem(&schema, error)])?;
     match cost::check(&schema, &References::of(&schema)) {
         Ok(()) => Ok(Checked { schema, draft, validator, warnings }),
         Err(costly) => {
@@ -138,12 +135,17 @@ fn build_problem(schema: &Value, error: ValidationError<'static>) -> DefinitionP
         );
         return DefinitionProblem::error(format!("/schema{place}"), message);
     }
+    // Of a name in `patternProperties` only this path tells the place.
+    let by_schema = error.schema_path().as_str().to_owned();
     let violations = violation::violations(std::iter::once(error));
     violations.first().map_or_else(
         || DefinitionProblem::error("/schema", "the schema cannot be used"),
         |violation| {
-            let place = format!("/schema{}", violation.pointer);
-            DefinitionProblem::error(place, format!("cannot be used: {}", violation.message))
+            let place = Some(&violation.pointer).filter(|place| !place.is_empty()).unwrap_or(&by_schema);
+            DefinitionProblem::error(
+                format!("/schema{place}"),
+                format!("cannot be used: {}", violation.message),
+            )
         },
     )
 }

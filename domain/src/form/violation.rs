@@ -221,7 +221,7 @@ fn example(format: &str) -> &'static str {
         "email" => ", for example `name@example.org`",
         "uri" => ", for example `https://example.org/`",
         "uuid" => ", for example `8f14e45f-ceea-467f-a8f8-1e2b5a3c4d5e`",
-        "regex" => ", an ECMA-262 regular expression that is not too large",
+        "regex" => ", a regular expression of ECMA-262 that is known here and not too large",
         "decimal" => ", digits with a point, for example `12.50`",
         _ => "",
     }
