@@ -251,6 +251,41 @@ fn known_formats_are_checked_in_every_draft_and_unknown_ones_are_not() {
 }
 
 #[test]
+fn formats_that_later_drafts_added_are_checked_in_earlier_ones_too() {
+    let formats = [
+        ("duration", "P3DT2H", "3 days"),
+        ("uuid", "8f14e45f-ceea-467f-a8f8-1e2b5a3c4d5e", "8f14e45f"),
+        ("uri-reference", "../a?b#c", "a b"),
+        ("uri-template", "/a/{b}", "/a/{b"),
+        ("iri", "https://example.org/ä", "ä ö"),
+        ("iri-reference", "/ä", "ä ö"),
+        ("json-pointer", "/a~1b", "a"),
+        ("relative-json-pointer", "1/a", "/a"),
+        ("idn-email", "jörg@bücher.example", ""),
+        ("idn-hostname", "bücher.example", "-a"),
+        ("hostname", "example.org", "-a"),
+        ("time", "12:00:00Z", "noon"),
+        ("ipv6", "::1", ":"),
+        ("regex", "^a$", "("),
+    ];
+    for draft in DRAFTS {
+        for (format, fitting, other) in formats {
+            let form =
+                compile(json!({"$schema": draft, "properties": {"a": {"type": "string", "format": format}}}));
+            accepts(&form, json!({"a": fitting}));
+            refuses(&form, json!({"a": other}), &[("/a", "format")]);
+        }
+    }
+    let inner = json!({
+        "$id": "https://example.org/inner", "$schema": "http://json-schema.org/draft-07/schema#", "format": "uuid"
+    });
+    let mixed = compile(
+        json!({"properties": {"a": {"$ref": "https://example.org/inner"}}, "$defs": {"inner": inner}}),
+    );
+    refuses(&mixed, json!({"a": "8f14e45f"}), &[("/a", "format")]);
+}
+
+#[test]
 fn of_alternatives_the_one_that_was_meant_tells_what_is_wrong() {
     let form = compile(json!({"properties": {"payment": {"oneOf": [
         {"type": "null"},

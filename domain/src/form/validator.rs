@@ -11,6 +11,8 @@ use super::problem::DefinitionProblem;
 use super::references::References;
 use super::violation::{self, Violation};
 
+mod format;
+
 /// How often a schema is mended and looked at again; each round mends every place that the last one told.
 const MENDING_ROUNDS_MAX: usize = 10;
 
@@ -36,13 +38,10 @@ pub(super) struct Checked {
 /// Problems with pointers from the root of the form definition.
 pub(super) fn check(schema: &Value) -> Result<Checked, Vec<DefinitionProblem>> {
     let draft = draft(schema).map_err(|problem| vec![problem])?;
-    let options = jsonschema::options()
+    let options = format::checked(jsonschema::options())
         .with_draft(draft)
         .offline()
-        // People who write `"format": "date"` mean it, also under the drafts in which it is only an annotation.
-        .should_validate_formats(true)
-        .with_pattern_options(PatternOptions::fancy_regex().backtrack_limit(BACKTRACKS_MAX))
-        .with_format("decimal", is_decimal);
+        .with_pattern_options(PatternOptions::fancy_regex().backtrack_limit(BACKTRACKS_MAX));
     let mut schema = schema.clone();
     let is_known = |pattern: &str| {
         let schema = json!({"pattern": pattern});
@@ -148,12 +147,4 @@ fn build_problem(schema: &Value, error: ValidationError<'static>) -> DefinitionP
             )
         },
     )
-}
-
-/// `format: decimal`: an exact decimal number as a string, for money.
-fn is_decimal(text: &str) -> bool {
-    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
-    let all_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    all_digits(whole) && all_digits(fraction)
 }
