@@ -79,3 +79,52 @@ fn members_of_a_nullable_object_keep_their_types_and_their_being_required() {
     let age = person.child("age").expect("described");
     assert_eq!((age.kind, age.required, age.nullable), (FieldKind::Integer, true, false));
 }
+
+/// A form whose object `ans` has these alternatives.
+fn answering(alternatives: Value, assert: &str) -> Result<CompiledForm, Vec<DefinitionProblem>> {
+    try_compile(asserting(json!({"ans": {"type": "object", "oneOf": alternatives}}), assert))
+}
+
+#[test]
+fn a_field_that_another_alternative_names_without_a_type_may_hold_anything() {
+    let number = |value: Value| json!({"properties": {"kind": {"const": "num"}, "value": value}, "required": ["kind", "value"]});
+    let others = [
+        json!({"properties": {"kind": {"enum": ["text", "date"]}, "value": true}, "required": ["kind"]}),
+        json!({"properties": {"kind": {"enum": ["text", "date"]}}, "required": ["kind", "value"]}),
+    ];
+    for value in [json!({"type": "number"}), json!({"minimum": 0}), json!({"enum": [1, 2]})] {
+        for other in &others {
+            let form = answering(json!([number(value.clone()), other]), "ans.value == 'yes'")
+                .unwrap_or_else(|problems| panic!("{value} {other}: {problems:#?}"));
+            assert!(holds(&form, json!({"ans": {"kind": "text", "value": "yes"}})));
+            assert!(!holds(&form, json!({"ans": {"kind": "num", "value": 1}})));
+        }
+    }
+}
+
+/// As anything, no rule could calculate with it: `2.5 * 12` finds no overload of a double and an int, a text is no date.
+#[test]
+fn a_field_that_only_one_alternative_names_has_its_type_and_is_conditional() {
+    let described = json!({"properties": {"kind": {"const": "num"}, "value": {"type": "number"}}});
+    let other = json!({"properties": {"kind": {"const": "text"}}});
+    let form = answering(json!([described, other]), "ans.value * 12 > 5").expect("a number");
+    assert!(holds(&form, json!({"ans": {"kind": "num", "value": 2.5}})));
+    let value = form.fields().find("/ans/value").expect("described");
+    assert_eq!((value.kind, value.conditional, value.required), (FieldKind::Number, true, false));
+    let closed = json!({"properties": {"kind": {"const": "text"}}, "additionalProperties": false});
+    let form = answering(json!([described, closed]), "true").expect("compiles");
+    assert!(!form.fields().find("/ans/value").expect("described").conditional);
+}
+
+#[test]
+fn what_is_ruled_out_is_no_type_of_a_field() {
+    for schema in
+        [json!({"not": {"type": "string"}}), json!({"not": {"type": ["array", "object"]}, "title": "A"})]
+    {
+        assert_eq!(field(schema.clone()).kind, FieldKind::Any, "{schema}");
+    }
+    // Who rules out some texts is speaking of texts.
+    assert_eq!(field(json!({"not": {"type": "string", "pattern": "^x"}})).kind, FieldKind::Text);
+    let form = compile(asserting(json!({"a": {"not": {"type": "string"}}}), "a == 5"));
+    assert!(holds(&form, json!({"a": 5})) && !holds(&form, json!({"a": 6})));
+}

@@ -73,16 +73,22 @@ impl Shape {
         }
         let (left, right) = (self.meant_types(), other.meant_types());
         let (left_objects, right_objects) = (admits_objects(left), admits_objects(right));
+        let types = left.zip(right).map(|(one, two)| one.union(two));
+        let implied = self.implied.union(other.implied);
         Self {
-            types: left.zip(right).map(|(one, two)| one.union(two)),
-            implied: self.implied.union(other.implied),
+            types,
+            // Where one side says nothing, what the other is about is no type; only that it is about objects tells of their members.
+            implied: if types.is_some() { implied } else { implied.intersection(Types::OBJECT) },
             title: agreed(self.title, other.title),
             description: agreed(self.description, other.description),
             default: agreed(self.default, other.default),
             format: agreed(self.format, other.format),
             options: self.options.zip(other.options).map(|(one, two)| join_options(one, two)),
             constraints: agreed(Some(self.constraints), Some(other.constraints)).unwrap_or_default(),
-            members: join_members((self.members, left_objects), (other.members, right_objects)),
+            members: join_members(
+                Side { members: self.members, objects: left_objects, closed: self.closed },
+                Side { members: other.members, objects: right_objects, closed: other.closed },
+            ),
             closed: (self.closed || !left_objects) && (other.closed || !right_objects),
             item: match (self.item, other.item) {
                 (Some(one), Some(two)) => Some(Box::new(one.join(*two))),
@@ -119,25 +125,35 @@ fn agreed<T: PartialEq>(one: Option<T>, two: Option<T>) -> Option<T> {
     one.filter(|value| Some(value) == two.as_ref())
 }
 
-/// The members of either side. One is required when every side that admits objects requires it.
-fn join_members(
-    (one, one_objects): (BTreeMap<String, Member>, bool),
-    (mut two, two_objects): (BTreeMap<String, Member>, bool),
-) -> BTreeMap<String, Member> {
+/// What one alternative says of members.
+struct Side {
+    members: BTreeMap<String, Member>,
+    /// Whether it admits objects.
+    objects: bool,
+    /// Whether it knows no members but these.
+    closed: bool,
+}
+
+/// The members of either side. One is required when every side that admits objects requires it. One that the other side does not name
+/// keeps its type, for rules that calculate with it; there it may hold anything, unless that side is closed.
+fn join_members(one: Side, mut two: Side) -> BTreeMap<String, Member> {
+    let only_in = |mut member: Member, objects: bool, closed: bool| {
+        member.required &= !objects;
+        member.shape.conditional |= objects && !closed;
+        member
+    };
     let mut joined = BTreeMap::new();
-    for (name, member) in one {
-        let member = match two.remove(&name) {
+    for (name, member) in one.members {
+        let member = match two.members.remove(&name) {
             Some(other) => {
                 Member { shape: member.shape.join(other.shape), required: member.required && other.required }
             }
-            None => Member { required: member.required && !two_objects, ..member },
+            None => only_in(member, two.objects, two.closed),
         };
         joined.insert(name, member);
     }
-    let only_two = two
-        .into_iter()
-        .map(|(name, member)| (name, Member { required: member.required && !one_objects, ..member }));
-    joined.extend(only_two);
+    let only_two = two.members.into_iter();
+    joined.extend(only_two.map(|(name, member)| (name, only_in(member, one.objects, one.closed))));
     joined
 }
 
