@@ -115,8 +115,13 @@ pub(super) fn implied(keywords: &Map<String, Value>) -> Types {
         (&["pattern", "minLength", "maxLength", "format"], Types::STRING),
         (&["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"], Types::NUMBER),
     ];
-    // Who rules out some texts (`not`) is speaking of texts.
-    let ruled_out = keywords.get("not").and_then(|schema| schema.get("type")).and_then(declared);
+    // A schema of these alone is about all values of its types.
+    const SAYS_ALL: [&str; 4] = ["type", "title", "description", "$comment"];
+    // Who rules out some texts (`not`) is speaking of texts; who rules out all of them is not.
+    let ruled_out = keywords.get("not").and_then(Value::as_object);
+    let ruled_out =
+        ruled_out.filter(|ruled_out| ruled_out.keys().any(|name| !SAYS_ALL.contains(&name.as_str())));
+    let ruled_out = ruled_out.and_then(|schema| schema.get("type")).and_then(declared);
     MEANT_FOR
         .iter()
         .filter(|(names, _)| names.iter().any(|name| keywords.contains_key(*name)))
