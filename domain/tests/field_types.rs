@@ -128,3 +128,22 @@ fn what_is_ruled_out_is_no_type_of_a_field() {
     let form = compile(asserting(json!({"a": {"not": {"type": "string"}}}), "a == 5"));
     assert!(holds(&form, json!({"a": 5})) && !holds(&form, json!({"a": 6})));
 }
+
+#[test]
+fn versions_whose_rules_took_nullable_money_for_a_text_go_on_and_are_published_no_more() {
+    let nullable = json!({"anyOf": [{"type": "string", "format": "decimal"}, {"type": "null"}]});
+    let mut definition = asserting(json!({"amt": nullable}), "amt == null || amt != ''");
+    definition["index"] = json!(["/amt"]);
+    let id = "a-form".parse().expect("an id");
+    assert!(FormDefinition::problems(&definition, &id).iter().any(DefinitionProblem::is_error));
+    let form = compile(definition);
+    assert!(form.remarks().iter().any(DefinitionProblem::is_error));
+    assert_eq!(form.text_kind("/amt"), TextKind::Plain);
+    assert!(holds(&form, json!({"amt": "9.50"})) && holds(&form, json!({"amt": null})));
+    let mut indexed =
+        json!({"title": "A form", "schema": {"properties": {"a": {"not": {"type": "string"}}}}});
+    indexed["index"] = json!(["/a"]);
+    assert!(compile(indexed).remarks().iter().any(DefinitionProblem::is_error));
+    // What is wrong under both readings is no form at all.
+    assert!(try_compile(asserting(json!({"amt": nullable}), "amt.nothing()")).is_err());
+}

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::definition::FormDefinition;
 use super::problem::DefinitionProblem;
 use super::rules::{self, FormRules};
+use super::shape::Reading;
 use super::violation::Violation;
 use super::{shape, validator};
 use crate::json::CanonicalJson;
@@ -37,9 +38,14 @@ impl Candidate {
     /// Compiles `rules`, a form definition's `rules` member, against the schema of `definition`.
     pub fn compile(definition: &FormDefinition, rules: &Value) -> Result<Self, Vec<DefinitionProblem>> {
         let checked = validator::check(&definition.schema)?;
-        let fields = shape::fields(&checked.schema, checked.draft)
-            .map_err(|error| vec![DefinitionProblem::error("/schema", error.to_string())])?;
-        let (rules, mut remarks) = FormRules::compile(rules, &rules::layout(&fields))?;
+        let compiled = |reading| {
+            let fields = shape::fields(&checked.schema, checked.draft, reading)
+                .map_err(|error| vec![DefinitionProblem::error("/schema", error.to_string())])?;
+            FormRules::compile(rules, &rules::layout(&fields))
+        };
+        // As the version itself reads its fields where its own rules need that.
+        let (rules, mut remarks) =
+            compiled(Reading::Today).or_else(|problems| compiled(Reading::Earlier).map_err(|_| problems))?;
         remarks.retain(DefinitionProblem::is_error);
         if !remarks.is_empty() {
             return Err(remarks);

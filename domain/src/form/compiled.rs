@@ -14,7 +14,7 @@ use super::attachments::AttachmentRules;
 use super::definition::FormDefinition;
 use super::problem::DefinitionProblem;
 use super::rules::{self, FormRules, Verdict};
-use super::shape;
+use super::shape::{self, Reading};
 use super::validator::{self, Checked};
 use super::violation::{self, Violation};
 use super::workflow::{Facts, GuardFailed, Transition, Workflow};
@@ -64,62 +64,34 @@ impl CompiledForm {
         version: FormVersion,
     ) -> Result<Self, Vec<DefinitionProblem>> {
         let Checked { schema, draft, validator, warnings } = validator::check(&definition.schema)?;
-        let mut fields = shape::fields(&schema, draft)
-            .map_err(|error| vec![DefinitionProblem::error("/schema", error.to_string())])?;
-        let layout = rules::layout(&fields);
-        fields.bind(&|path| layout.slot(path));
-
-        // From here on the parts do not need each other to be right, so all their problems are told at once.
-        let mut problems = warnings;
-        let (rules, mut remarks) = match FormRules::compile(&definition.rules, &layout) {
-            Ok((rules, remarks)) => (Some(rules), remarks),
-            Err(errors) => {
-                problems.extend(errors);
-                (None, Vec::new())
-            }
+        let read = |reading| {
+            shape::fields(&schema, draft, reading)
+                .map_err(|error| vec![DefinitionProblem::error("/schema", error.to_string())])
         };
-        let with_computed = rules.as_ref().map_or(&layout, FormRules::layout);
-        problems.extend(index_problems(&definition.index, &fields, with_computed));
-        let workflow = definition.workflow.as_ref().and_then(|workflow| {
-            let (workflow, found) = Workflow::compile(workflow, &fields, rules.as_ref().map(FormRules::set));
-            if workflow.is_some() {
-                remarks.extend(found)
-            } else {
-                problems.extend(found)
+        let parts = Parts::compile(definition, read(Reading::Today)?, warnings).or_else(|problems| {
+            let earlier = read(Reading::Earlier)?;
+            if earlier == read(Reading::Today)? {
+                return Err(problems);
             }
-            workflow
+            // A version that was published under the earlier reading goes on with it; `problems` keep others from being published like it.
+            match Parts::compile(definition, earlier, Vec::new()) {
+                Ok(parts) => Ok(Parts { remarks: problems, ..parts }),
+                Err(_) => Err(problems),
+            }
         });
-        let attachments = match definition.attachments.as_ref().map(AttachmentRules::compile) {
-            Some(Err(found)) => {
-                problems.extend(found);
-                None
-            }
-            Some(Ok(rules)) => Some(rules),
-            None => {
-                problems.extend(workflow.iter().flat_map(Workflow::attaching_in_vain));
-                None
-            }
-        };
-        let works = !problems.iter().any(DefinitionProblem::is_error);
-        // Versions were published with such pointers before they were looked at.
-        problems.extend(no_pointers(&definition.index));
-        problems.extend(remarks);
-        problems.sort_by_key(|problem| std::cmp::Reverse(problem.severity));
-        match rules {
-            Some(rules) if works => Ok(Self {
-                id: id.clone(),
-                version,
-                title: definition.title.clone(),
-                validator,
-                fields,
-                rules,
-                workflow,
-                attachments,
-                index: definition.index.clone(),
-                remarks: problems,
-            }),
-            _ => Err(problems),
-        }
+        let Parts { fields, rules, workflow, attachments, remarks } = parts?;
+        Ok(Self {
+            id: id.clone(),
+            version,
+            title: definition.title.clone(),
+            validator,
+            fields,
+            rules,
+            workflow,
+            attachments,
+            index: definition.index.clone(),
+            remarks,
+        })
     }
 
     /// The form.
@@ -238,6 +210,67 @@ impl CompiledForm {
     pub fn judge(&self, data: &Value, now: DateTime<Utc>) -> Result<Option<Verdict>, Refusal> {
         self.check(&self.rules.set().restore_computed(data))?;
         self.rules.run(data, now).map_err(Refusal::Violations)
+    }
+}
+
+/// The parts of a form that depend on how its fields are read.
+struct Parts {
+    fields: Field,
+    rules: FormRules,
+    workflow: Option<Workflow>,
+    attachments: Option<AttachmentRules>,
+    remarks: Vec<DefinitionProblem>,
+}
+
+impl Parts {
+    fn compile(
+        definition: &FormDefinition,
+        mut fields: Field,
+        warnings: Vec<DefinitionProblem>,
+    ) -> Result<Self, Vec<DefinitionProblem>> {
+        let layout = rules::layout(&fields);
+        fields.bind(&|path| layout.slot(path));
+
+        // From here on the parts do not need each other to be right, so all their problems are told at once.
+        let mut problems = warnings;
+        let (rules, mut remarks) = match FormRules::compile(&definition.rules, &layout) {
+            Ok((rules, remarks)) => (Some(rules), remarks),
+            Err(errors) => {
+                problems.extend(errors);
+                (None, Vec::new())
+            }
+        };
+        let with_computed = rules.as_ref().map_or(&layout, FormRules::layout);
+        problems.extend(index_problems(&definition.index, &fields, with_computed));
+        let workflow = definition.workflow.as_ref().and_then(|workflow| {
+            let (workflow, found) = Workflow::compile(workflow, &fields, rules.as_ref().map(FormRules::set));
+            if workflow.is_some() {
+                remarks.extend(found)
+            } else {
+                problems.extend(found)
+            }
+            workflow
+        });
+        let attachments = match definition.attachments.as_ref().map(AttachmentRules::compile) {
+            Some(Err(found)) => {
+                problems.extend(found);
+                None
+            }
+            Some(Ok(rules)) => Some(rules),
+            None => {
+                problems.extend(workflow.iter().flat_map(Workflow::attaching_in_vain));
+                None
+            }
+        };
+        let works = !problems.iter().any(DefinitionProblem::is_error);
+        // Versions were published with such pointers before they were looked at.
+        problems.extend(no_pointers(&definition.index));
+        problems.extend(remarks);
+        problems.sort_by_key(|problem| std::cmp::Reverse(problem.severity));
+        match rules {
+            Some(rules) if works => Ok(Self { fields, rules, workflow, attachments, remarks: problems }),
+            _ => Err(problems),
+        }
     }
 }
 

@@ -28,9 +28,20 @@ const READING_DEPTH_MAX: usize = 128;
 #[error("the schema describes more than {FIELDS_MAX} fields; split the form")]
 pub(super) struct TooManyFields;
 
+/// How what several schemas say of one place is put together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// As it is documented.
+    Today,
+    /// As it was when versions were published whose rules do not fit today's types: an alternative of null alone took `format`, bounds and values
+    /// away, one told the type of a field that the other named without any, and so did `not`.
+    Earlier,
+}
+
 /// The fields that `schema` describes.
-pub(super) fn fields(schema: &Value, draft: Draft) -> Result<Field, TooManyFields> {
+pub(super) fn fields(schema: &Value, draft: Draft, reading: Reading) -> Result<Field, TooManyFields> {
     let mut reader = Reader {
+        how: reading,
         references: References::of(schema),
         draft,
         base: schema,
@@ -68,6 +79,7 @@ struct Member {
 }
 
 struct Reader<'s> {
+    how: Reading,
     references: References<'s>,
     draft: Draft,
     /// The resource in which references are read.
@@ -131,7 +143,7 @@ impl<'s> Reader<'s> {
     fn own(&mut self, keywords: &'s Map<String, Value>, depth: usize) -> Shape {
         let mut shape = annotations(keywords);
         shape.types = keywords.get("type").and_then(types::declared);
-        shape.implied = types::implied(keywords);
+        shape.implied = types::implied(keywords, self.how);
         shape.format = text(keywords, "format");
         shape.options = options(keywords);
         shape.constraints = constraints(keywords);
@@ -178,7 +190,7 @@ impl<'s> Reader<'s> {
         for keyword in ["anyOf", "oneOf"] {
             let branches: Vec<Shape> =
                 list(keywords, keyword).iter().map(|schema| self.shape(schema, depth)).collect();
-            shape = shape.meet_alternatives(branches);
+            shape = shape.meet_alternatives(branches, self.how);
         }
         let conditional: Vec<Shape> = ["then", "else"]
             .iter()
@@ -186,13 +198,13 @@ impl<'s> Reader<'s> {
             .map(|schema| self.shape(schema, depth))
             .collect();
         if !conditional.is_empty() && keywords.contains_key("if") {
-            shape = shape.meet_optional(conditional);
+            shape = shape.meet_optional(conditional, self.how);
         }
         for keyword in ["dependencies", "dependentSchemas"] {
             if let Some(Value::Object(dependents)) = keywords.get(keyword) {
                 let schemas = dependents.values().filter(|schema| schema.is_object());
                 let schemas: Vec<Shape> = schemas.map(|schema| self.shape(schema, depth)).collect();
-                shape = shape.meet_optional(schemas);
+                shape = shape.meet_optional(schemas, self.how);
             }
         }
         shape

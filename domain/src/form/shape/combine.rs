@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::super::ast::Constraints;
 use super::types::Types;
-use super::{Member, Shape};
+use super::{Member, Reading, Shape};
 
 impl Shape {
     /// Both hold. What only one says counts; where both name a text or a bound, `self` is nearer to the field and wins.
@@ -42,10 +42,10 @@ impl Shape {
     }
 
     /// One of `branches` holds too.
-    pub(super) fn meet_alternatives(self, branches: Vec<Self>) -> Self {
+    pub(super) fn meet_alternatives(self, branches: Vec<Self>, how: Reading) -> Self {
         // That a value may be null instead is all said by its being nullable.
-        let several = branches.iter().filter(|branch| !branch.is_only_null()).count() > 1;
-        match branches.into_iter().reduce(Self::join) {
+        let several = branches.iter().filter(|branch| !branch.is_only_null(how)).count() > 1;
+        match branches.into_iter().reduce(|one, two| one.join(two, how)) {
             Some(mut joined) => {
                 joined.conditional |= several;
                 self.meet(joined)
@@ -55,30 +55,34 @@ impl Shape {
     }
 
     /// Each of `branches` may hold: they tell of further members, and demand nothing.
-    pub(super) fn meet_optional(self, branches: Vec<Self>) -> Self {
+    pub(super) fn meet_optional(self, branches: Vec<Self>, how: Reading) -> Self {
         branches.into_iter().fold(self, |shape, branch| {
             let optional = Self { conditional: true, ..Self::default() };
-            shape.meet(optional.join(branch))
+            shape.meet(optional.join(branch, how))
         })
     }
 
     /// One or the other holds: types and options add up, what only one says is no promise.
-    fn join(self, other: Self) -> Self {
+    fn join(self, other: Self, how: Reading) -> Self {
         // What is said of texts or numbers, as `format`, goes for all of them still: null is none.
-        if self.is_only_null() {
-            return other.or_null();
+        if self.is_only_null(how) {
+            return other.or_null(how);
         }
-        if other.is_only_null() {
-            return self.or_null();
+        if other.is_only_null(how) {
+            return self.or_null(how);
         }
-        let (left, right) = (self.meant_types(), other.meant_types());
+        let (left, right) = (self.meant_types(how), other.meant_types(how));
         let (left_objects, right_objects) = (admits_objects(left), admits_objects(right));
         let types = left.zip(right).map(|(one, two)| one.union(two));
         let implied = self.implied.union(other.implied);
         Self {
             types,
             // Where one side says nothing, what the other is about is no type; only that it is about objects tells of their members.
-            implied: if types.is_some() { implied } else { implied.intersection(Types::OBJECT) },
+            implied: if types.is_some() || how == Reading::Earlier {
+                implied
+            } else {
+                implied.intersection(Types::OBJECT)
+            },
             title: agreed(self.title, other.title),
             description: agreed(self.description, other.description),
             default: agreed(self.default, other.default),
@@ -88,10 +92,11 @@ impl Shape {
             members: join_members(
                 Side { members: self.members, objects: left_objects, closed: self.closed },
                 Side { members: other.members, objects: right_objects, closed: other.closed },
+                how,
             ),
             closed: (self.closed || !left_objects) && (other.closed || !right_objects),
             item: match (self.item, other.item) {
-                (Some(one), Some(two)) => Some(Box::new(one.join(*two))),
+                (Some(one), Some(two)) => Some(Box::new(one.join(*two, how))),
                 (one, two) => one.or(two),
             },
             conditional: self.conditional || other.conditional,
@@ -99,19 +104,23 @@ impl Shape {
     }
 
     /// The same, or null.
-    fn or_null(mut self) -> Self {
-        self.types = self.meant_types().map(|types| types.union(Types::NULL));
+    fn or_null(mut self, how: Reading) -> Self {
+        self.types = self.meant_types(how).map(|types| types.union(Types::NULL));
         self.options = self.options.map(|options| join_options(options, vec![Value::Null]));
         self
     }
 
-    fn is_only_null(&self) -> bool {
-        self.meant_types() == Some(Types::NULL)
+    fn is_only_null(&self, how: Reading) -> bool {
+        how == Reading::Today && self.meant_types(how) == Some(Types::NULL)
     }
 
     /// The types a branch names, or the ones its values and other keywords are about; `None` when it says nothing at all.
-    fn meant_types(&self) -> Option<Types> {
-        let types = self.types.unwrap_or(self.implied).narrowed_to(self.options.as_deref());
+    fn meant_types(&self, how: Reading) -> Option<Types> {
+        let types = self.types.unwrap_or(self.implied);
+        let types = match how {
+            Reading::Today => types.narrowed_to(self.options.as_deref()),
+            Reading::Earlier => types,
+        };
         (types != Types::NONE).then_some(types)
     }
 }
@@ -136,7 +145,7 @@ struct Side {
 
 /// The members of either side. One is required when every side that admits objects requires it. One that the other side does not name
 /// keeps its type, for rules that calculate with it; there it may hold anything, unless that side is closed.
-fn join_members(one: Side, mut two: Side) -> BTreeMap<String, Member> {
+fn join_members(one: Side, mut two: Side, how: Reading) -> BTreeMap<String, Member> {
     let only_in = |mut member: Member, objects: bool, closed: bool| {
         member.required &= !objects;
         member.shape.conditional |= objects && !closed;
@@ -145,9 +154,10 @@ fn join_members(one: Side, mut two: Side) -> BTreeMap<String, Member> {
     let mut joined = BTreeMap::new();
     for (name, member) in one.members {
         let member = match two.members.remove(&name) {
-            Some(other) => {
-                Member { shape: member.shape.join(other.shape), required: member.required && other.required }
-            }
+            Some(other) => Member {
+                shape: member.shape.join(other.shape, how),
+                required: member.required && other.required,
+            },
             None => only_in(member, two.objects, two.closed),
         };
         joined.insert(name, member);

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::Reading;
 use crate::form::ast::FieldKind;
 
 /// A set of JSON Schema's types; `number` contains `integer`.
@@ -108,7 +109,7 @@ pub(super) fn declared(keyword: &Value) -> Option<Types> {
 }
 
 /// The type that keywords without `type` speak about: a schema with `properties` is meant for objects.
-pub(super) fn implied(keywords: &Map<String, Value>) -> Types {
+pub(super) fn implied(keywords: &Map<String, Value>, how: Reading) -> Types {
     const MEANT_FOR: [(&[&str], Types); 4] = [
         (&["properties", "required", "additionalProperties", "patternProperties"], Types::OBJECT),
         (&["items", "prefixItems", "minItems", "maxItems"], Types::ARRAY),
@@ -119,8 +120,8 @@ pub(super) fn implied(keywords: &Map<String, Value>) -> Types {
     const SAYS_ALL: [&str; 4] = ["type", "title", "description", "$comment"];
     // Who rules out some texts (`not`) is speaking of texts; who rules out all of them is not.
     let ruled_out = keywords.get("not").and_then(Value::as_object);
-    let ruled_out =
-        ruled_out.filter(|ruled_out| ruled_out.keys().any(|name| !SAYS_ALL.contains(&name.as_str())));
+    let says_all = |schema: &Map<String, Value>| schema.keys().all(|name| SAYS_ALL.contains(&name.as_str()));
+    let ruled_out = ruled_out.filter(|schema| how == Reading::Earlier || !says_all(schema));
     let ruled_out = ruled_out.and_then(|schema| schema.get("type")).and_then(declared);
     MEANT_FOR
         .iter()
