@@ -159,6 +159,26 @@ fn names_that_only_a_validator_can_build_hide_no_doubling() {
 }
 
 #[test]
+fn a_resource_in_data_or_of_another_draft_hides_no_doubling() {
+    let resource = |own: Value| {
+        let mut resource = own;
+        resource["allOf"] = json!([{"$ref": "#/$defs/d0"}]);
+        resource["$defs"] = doubling(|next| json!({"anyOf": [next, next]}));
+        resource
+    };
+    // What the references would mean if they were read from the root.
+    let harmless = json!({"d0": {"type": "string"}});
+    let inside = resource(json!({"$id": "https://example.org/inside"}));
+    let schema = json!({"not": {"$ref": "#/default"}, "default": inside, "$defs": harmless});
+    assert!(compile(schema).is_err());
+    let mut defs = harmless;
+    defs["old"] = resource(
+        json!({"$schema": "http://json-schema.org/draft-04/schema#", "id": "https://example.org/old"}),
+    );
+    assert!(compile(json!({"not": {"$ref": "#/$defs/old"}, "$defs": defs})).is_err());
+}
+
+#[test]
 fn recursion_that_doubles_with_the_depth_of_the_data_is_refused_and_a_plain_tree_is_not() {
     let into = json!({"properties": {"child": {"$ref": "#/$defs/node"}}});
     let doubling = json!({"not": {"$ref": "#/$defs/node"}, "$defs": {"node": {"anyOf": [into, into]}}});

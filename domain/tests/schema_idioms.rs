@@ -421,3 +421,56 @@ fn violations_are_bounded_in_number_and_size_and_echo_no_value() {
     let text = serde_json::to_string(&violations).expect("writes");
     assert!(!text.contains("secret") && text.len() < 20_000, "{}", text.len());
 }
+
+#[test]
+fn id_names_a_schema_in_draft_4_only_and_nothing_beside_a_reference_before_2019_09() {
+    let items = |keyword: &str| json!({"type": "object", "properties": {"list": {"type": "array", "items": {(keyword): "item", "$ref": "#"}}, "n": {"type": "integer"}}});
+    for (draft, keyword) in [
+        ("http://json-schema.org/draft-04/schema#", "id"),
+        ("http://json-schema.org/draft-06/schema#", "id"),
+        ("http://json-schema.org/draft-07/schema#", "id"),
+        ("http://json-schema.org/draft-07/schema#", "$id"),
+        ("https://json-schema.org/draft/2019-09/schema", "id"),
+        ("https://json-schema.org/draft/2020-12/schema", "id"),
+    ] {
+        let mut schema = items(keyword);
+        schema["$schema"] = json!(draft);
+        let form = compile(schema);
+        accepts(&form, json!({"list": [{"list": [{"n": 1}]}]}));
+        refuses(&form, json!({"list": [{"list": [{"n": "x"}]}]}), &[("/list/0/list/0/n", "type")]);
+    }
+    // The field of this name is described where the reference leads, not at a schema that only looks named.
+    let form = compile(json!({
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "definitions": {"text": {"type": "string"}},
+        "properties": {"a": {"id": "inner", "definitions": {"text": {"type": "integer"}}, "allOf": [{"$ref": "#/definitions/text"}]}}
+    }));
+    assert_eq!(form.fields().find("/a").map(|field| field.kind), Some(FieldKind::Text));
+    // Members of fields' names are no keywords, and neither are data.
+    let form = compile(json!({"properties": {
+        "const": {"$id": "https://example.org/c", "type": "string"},
+        "b": {"$ref": "https://example.org/c", "default": {"$id": "https://example.org/c", "type": "integer"}}
+    }}));
+    assert_eq!(form.fields().find("/b").map(|field| field.kind), Some(FieldKind::Text));
+}
+
+#[test]
+fn keywords_beside_a_reference_lead_into_no_circle_before_2019_09() {
+    let form = compile(json!({
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "definitions": {"a": {"type": "string"}},
+        "properties": {"a": {"$ref": "#/definitions/a", "allOf": [{"$ref": "#/properties/a"}]}}
+    }));
+    refuses(&form, json!({"a": 1}), &[("/a", "type")]);
+}
+
+#[test]
+fn references_in_data_are_data_and_every_reference_that_means_nothing_is_told_where_it_stands() {
+    let looks = json!({"$ref": "#/nope"});
+    let data = json!({"const": looks, "default": looks, "examples": [looks], "enum": [looks]});
+    let properties = |keyword: &str, reference: &str| json!({"properties": {"a": data, "default": {(keyword): reference}}, "$defs": {"x": {"$id": "https://example.org/x"}, "y": {"$ref": "x"}}});
+    for (keyword, reference) in [("$ref", "#/missing"), ("$dynamicRef", "#missing"), ("$ref", "missing.json")]
+    {
+        problem_at(properties(keyword, reference), &format!("/schema/properties/default/{keyword}"));
+    }
+}

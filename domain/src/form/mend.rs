@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use self::pattern::{Rewritten, rewritten};
 use super::problem::DefinitionProblem;
+use super::references::{DATA, NAMESPACES};
 use super::violation::Violation;
 use crate::json::pointer;
 
@@ -13,13 +14,6 @@ mod pattern;
 /// Keywords that only describe; a value of the wrong type can be left out.
 const ANNOTATIONS: [&str; 8] =
     ["title", "description", "$comment", "default", "examples", "readOnly", "writeOnly", "deprecated"];
-/// Keywords whose members are named by the form, not by JSON Schema.
-const NAMESPACES: [&str; 6] =
-    ["properties", "patternProperties", "definitions", "$defs", "dependencies", "dependentSchemas"];
-
-/// Keywords that hold data, whatever these look like.
-const DATA: [&str; 4] = ["const", "enum", "default", "examples"];
-
 /// Mends the place in `schema` that breaks the meta-schema; `None` when that would change what the schema means.
 pub(super) fn mend(schema: &mut Value, broken: &Violation) -> Option<DefinitionProblem> {
     let (place, keyword) = broken.pointer.rsplit_once('/')?;

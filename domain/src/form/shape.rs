@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use self::types::Types;
 use super::ast::{ANY_ITEM, Constraints, Field, FieldKind};
-use super::references::{References, resource_id};
+use super::references::References;
 use crate::json::pointer;
 
 mod combine;
@@ -42,7 +42,7 @@ pub(super) enum Reading {
 pub(super) fn fields(schema: &Value, draft: Draft, reading: Reading) -> Result<Field, TooManyFields> {
     let mut reader = Reader {
         how: reading,
-        references: References::of(schema),
+        references: References::of(schema, draft),
         draft,
         base: schema,
         active: Vec::new(),
@@ -110,7 +110,7 @@ impl<'s> Reader<'s> {
             return Shape::default();
         }
         let outer = self.base;
-        if resource_id(schema).is_some() {
+        if self.references.resource_id(schema).is_some() {
             self.base = schema;
         }
         let referred = self.referred(keywords, depth);

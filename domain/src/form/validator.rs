@@ -50,8 +50,8 @@ pub(super) fn check(schema: &Value) -> Result<Checked, Vec<DefinitionProblem>> {
     let mut warnings = mend::mend_patterns(&mut schema, &is_known);
     let (schema, mended) = mended(schema, draft)?;
     warnings.extend(mended);
-    let validator = options.build(&schema).map_err(|error| vec![build_problem(&schema, error)])?;
-    match cost::check(&schema, &References::of(&schema)) {
+    let validator = options.build(&schema).map_err(|error| vec![build_problem(&schema, draft, error)])?;
+    match cost::check(&schema, &References::of(&schema, draft)) {
         Ok(()) => Ok(Checked { schema, draft, validator, warnings }),
         Err(costly) => {
             Err(vec![DefinitionProblem::error(format!("/schema{}", costly.place), costly.to_string())])
@@ -124,9 +124,9 @@ fn meta_problem(violation: &Violation) -> DefinitionProblem {
     DefinitionProblem::error(format!("/schema{}", violation.pointer), message)
 }
 
-fn build_problem(schema: &Value, error: ValidationError<'static>) -> DefinitionProblem {
+fn build_problem(schema: &Value, draft: Draft, error: ValidationError<'static>) -> DefinitionProblem {
     if let ValidationErrorKind::Referencing(reason) = error.kind() {
-        let place = References::of(schema).unresolved().unwrap_or_default();
+        let place = References::of(schema, draft).unresolved().unwrap_or_default();
         let message = format!(
             "a reference cannot be resolved: {}; nothing is fetched, so put the schema it means into this one, \
              under `$defs` or `definitions`",

@@ -5,7 +5,7 @@ use std::ptr;
 
 use serde_json::{Map, Value};
 
-use super::super::references::References;
+use super::super::references::{REFERENCES, References, is_meta_schema};
 use super::super::violation::clip;
 use super::graph::{Items, Members, Node};
 use super::{Fault, Why};
@@ -16,9 +16,6 @@ const ONE_IN_PLACE: [&str; 4] = ["not", "if", "then", "else"];
 const LIST_IN_PLACE: [&str; 3] = ["allOf", "anyOf", "oneOf"];
 /// Keywords that hold schemas for the same value by the members it has.
 const MAP_IN_PLACE: [&str; 2] = ["dependencies", "dependentSchemas"];
-/// Keywords that refer to a schema for the same value.
-const REFERENCES: [&str; 3] = ["$ref", "$dynamicRef", "$recursiveRef"];
-
 /// How a schema is asked about a value.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Look {
@@ -82,6 +79,7 @@ impl<'s> Builder<'_, 's> {
             };
             if let Value::Object(keywords) = schema {
                 match look {
+                    _ if self.references.stands_alone(schema) => {}
                     Look::Mark => self.mark(&mut node, keywords),
                     Look::Remembered => self.in_place(&mut node, keywords),
                     Look::Check | Look::Again => {
@@ -189,13 +187,6 @@ impl<'s> Builder<'_, 's> {
         };
         schemas.into_iter().filter_map(|schema| self.one(schema, look)).collect()
     }
-}
-
-/// Whether a reference means a schema of JSON Schema itself, which the validator brings along.
-fn is_meta_schema(reference: &str) -> bool {
-    ["https://json-schema.org/draft", "http://json-schema.org/draft"]
-        .iter()
-        .any(|prefix| reference.starts_with(prefix))
 }
 
 /// By node, the number of the circle that it is on: nodes with the same number reach each other. Tarjan's strongly connected
