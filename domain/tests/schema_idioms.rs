@@ -474,3 +474,29 @@ fn references_in_data_are_data_and_every_reference_that_means_nothing_is_told_wh
         problem_at(properties(keyword, reference), &format!("/schema/properties/default/{keyword}"));
     }
 }
+
+#[test]
+fn extra_items_and_names_that_do_not_fit_are_told_by_their_own_places() {
+    let tuple = |draft: &str, keyword: &str, closing: &str| {
+        let mut schema = json!({"$schema": draft, "properties": {"a": {"type": "array", (keyword): [{"type": "integer"}]}}});
+        schema["properties"]["a"][closing] = json!(false);
+        compile(schema)
+    };
+    let old = tuple("http://json-schema.org/draft-07/schema#", "items", "additionalItems");
+    let new = tuple("https://json-schema.org/draft/2020-12/schema", "prefixItems", "unevaluatedItems");
+    for (form, keyword) in [(old, "additionalItems"), (new, "unevaluatedItems")] {
+        accepts(&form, json!({"a": [1]}));
+        refuses(&form, json!({"a": [1, 1, "x"]}), &[("/a/1", keyword), ("/a/2", keyword)]);
+        let many = vec![1; 10_000];
+        assert_eq!(told(&form, json!({"a": many})).len(), formledger_domain::VIOLATIONS_MAX);
+    }
+    let form = compile(json!({"contains": {"type": "string"}, "minContains": 0, "unevaluatedItems": false}));
+    refuses(&form, json!(["x", 1, "x", 2]), &[("/1", "unevaluatedItems"), ("/3", "unevaluatedItems")]);
+
+    let form = compile(json!({"properties": {"a": {"propertyNames": {"maxLength": 3}}}}));
+    refuses(
+        &form,
+        json!({"a": {"fine": 1, "a/bcd": 2}}),
+        &[("/a/a~1bcd", "propertyNames"), ("/a/fine", "propertyNames")],
+    );
+}

@@ -19,7 +19,8 @@ const OPTIONS_MAX: usize = 12;
 /// One thing that is wrong with submitted data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Violation {
-    /// Where, as a JSON Pointer into the data: of the missing member for `required`, of the extra one for `additionalProperties`.
+    /// Where, as a JSON Pointer into the data: of the missing member for `required`, of the extra one for `additionalProperties`, of each extra
+    /// item, and of the member whose name does not fit.
     pub pointer: String,
     /// The schema's keyword that says so, or the rule's id.
     pub keyword: String,
@@ -64,6 +65,13 @@ impl Told {
         }
     }
 
+    fn add_items(&mut self, at: &str, keyword: &str, items: impl IntoIterator<Item = usize>) {
+        for item in items.into_iter().take(VIOLATIONS_MAX) {
+            let message = "is not an item that the form knows; leave it out".to_owned();
+            self.add(pointer::child(at, &item.to_string()), keyword, message);
+        }
+    }
+
     fn tell(&mut self, error: &ValidationError<'_>) {
         let at = error.instance_path().as_str();
         let keyword = error.kind().keyword();
@@ -80,8 +88,16 @@ impl Told {
                 }
             }
             Kind::PropertyNames { error } => {
-                let message = format!("a member's name does not fit: {}", message(error));
-                self.add(at.to_owned(), keyword, message);
+                let name = error.instance().as_str().unwrap_or_default();
+                let message = format!("`{}` does not fit as a member's name: {}", clip(name), message(error));
+                self.add(pointer::child(at, name), keyword, message);
+            }
+            Kind::AdditionalItems { limit } => {
+                let items = error.instance().as_array().map_or(0, Vec::len);
+                self.add_items(at, keyword, *limit..items);
+            }
+            Kind::UnevaluatedItems { unexpected } => {
+                self.add_items(at, keyword, unknown_items(error.instance(), unexpected));
             }
             Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
                 self.tell_alternatives(at, keyword, context);
@@ -110,6 +126,22 @@ impl Told {
         self.add(at.to_owned(), keyword, message);
         meant.into_iter().flatten().for_each(|error| self.tell(error));
     }
+}
+
+/// The places of the items that are not known, of which the validator tells the texts, in their order. From the end, because what is known stands in
+/// front; of equal items elsewhere, all are known or none is.
+fn unknown_items(list: &Value, texts: &[String]) -> Vec<usize> {
+    let mut texts = texts.iter().rev().peekable();
+    let items = list.as_array().map_or(&[][..], Vec::as_slice);
+    let mut unknown: Vec<usize> = items
+        .iter()
+        .enumerate()
+        .rev()
+        .filter(|(_, item)| texts.next_if(|text| **text == item.to_string()).is_some())
+        .map(|(place, _)| place)
+        .collect();
+    unknown.reverse();
+    unknown
 }
 
 /// How far data are from an alternative: another type or another fixed value at its root says that it was not meant.
