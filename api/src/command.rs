@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cqrs_es::event_sink::EventSink;
-use formledger_domain::{LedgerAggregate, Position, Sequence, StreamId};
+use formledger_domain::{InexactNumber, LedgerAggregate, Position, Sequence, StreamId, UnreadableJson};
 use formledger_store::{
     AppendError, ExecuteError, ExecuteOptions, Executed, Expectation, FirstOutcome, Idempotency, Remember,
     TenantLedger,
@@ -370,6 +370,22 @@ impl Settled {
 /// # Errors
 /// 400 with line and column when it is not JSON, 422 when a number would be rounded.
 pub fn parse(body: &[u8]) -> Result<Value, ApiError> {
+    parse_telling(body, |pointer| pointer)
+}
+
+/// Reads a body whose member `data` holds a submission's data: what is wrong there is told by its place in the data, as everything that
+/// is wrong with these is.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_with_data(body: &[u8]) -> Result<Value, ApiError> {
+    parse_telling(body, |pointer| match pointer.strip_prefix("/data") {
+        Some(within) if within.is_empty() || within.starts_with('/') => within.to_owned(),
+        _ => pointer,
+    })
+}
+
+fn parse_telling(body: &[u8], place: impl FnOnce(String) -> String) -> Result<Value, ApiError> {
     formledger_domain::parse_exact(body).map_err(|error| {
         match serde_json::from_slice::<serde::de::IgnoredAny>(body) {
             Err(syntax) => ApiError::MalformedJson {
@@ -377,7 +393,12 @@ pub fn parse(body: &[u8]) -> Result<Value, ApiError> {
                 line: syntax.line(),
                 column: syntax.column(),
             },
-            Ok(_) => error.into(),
+            Ok(_) => match error {
+                UnreadableJson::Inexact(number) => {
+                    InexactNumber { pointer: place(number.pointer), ..number }.into()
+                }
+                other => other.into(),
+            },
         }
     })
 }
@@ -396,7 +417,7 @@ pub fn members<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, ApiError
 /// As [`members`].
 pub fn required_members<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     let invalid = |detail| ApiError::Malformed { code: "body-invalid", detail };
-    let body = parse(body)?;
+    let body = parse_with_data(body)?;
     // A derived reader would take an array for the members in their order.
     if !body.is_object() {
         return Err(invalid("send an object".to_owned()));

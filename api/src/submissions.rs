@@ -18,7 +18,7 @@ use crate::access::SUBMITTERS;
 use crate::app::Api;
 use crate::auth::{Caller, role};
 use crate::call::Call;
-use crate::command::{CommandCall, Empty, Outcome, Settled, members, parse};
+use crate::command::{CommandCall, Empty, Outcome, Settled, members, parse, parse_with_data};
 use crate::error::ApiError;
 use crate::forms::{existing_form_id, topic};
 use crate::ids;
@@ -145,7 +145,7 @@ impl NewSubmission {
     /// Takes the members apart by hand: the data of a submission are large, and a derived reader would copy them once more.
     fn read(body: &[u8]) -> Result<Self, ApiError> {
         let invalid = |detail: &str| ApiError::Malformed { code: "body-invalid", detail: detail.to_owned() };
-        let Value::Object(mut members) = parse(body)? else {
+        let Value::Object(mut members) = parse_with_data(body)? else {
             return Err(invalid("send an object `{\"data\": …}`"));
         };
         let new = Self::take(&mut members)?;

@@ -6,7 +6,7 @@ use warp::reply::Response;
 use super::{LineCommand, answer, invalid, text};
 use crate::access::SUBMITTERS;
 use crate::call::Call;
-use crate::command::{CommandCall, Settled, parse};
+use crate::command::{CommandCall, Settled, parse_with_data};
 use crate::error::ApiError;
 use crate::forms::existing_form_id;
 use crate::limits::IMPORT_LINES_MAX;
@@ -42,7 +42,7 @@ impl LineCommand for ImportLine {
     const LINES_MAX: u64 = IMPORT_LINES_MAX;
 
     fn read(line: &[u8]) -> Result<Self, ApiError> {
-        let Value::Object(mut members) = parse(line)? else {
+        let Value::Object(mut members) = parse_with_data(line)? else {
             return Err(invalid("a line is an object `{\"form\": …, \"data\": …}`"));
         };
         let form = text(&mut members, "form")?

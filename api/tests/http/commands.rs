@@ -289,6 +289,33 @@ async fn bodies_that_cannot_be_read_are_refused_at_the_door() {
 }
 
 #[tokio::test]
+async fn a_number_that_would_be_rounded_is_told_by_its_place_in_the_data_whatever_the_command() {
+    let server = Server::start().await;
+    let admin = admin("acme");
+    server.publish(&admin, "expense").await;
+    let authorization = bearer(&admin);
+    let send = async |method: Method, path: &str, content_type: &str, body: &str| {
+        let headers = [("authorization", authorization.as_str()), ("content-type", content_type)];
+        server.call(method, path, &headers, body).await
+    };
+    let draft = json!({"data": {}, "draft": true});
+    let made = server.send(&admin, Method::POST, "/v1/forms/expense/submissions", &draft).await.expect(201);
+    let path = made.header("location").to_owned();
+    let transition = format!("{path}/transitions/approve");
+    let wrapped = r#"{"data": {"n": 9007199254740993}}"#;
+    for (method, path, content_type, body, pointer) in [
+        (Method::POST, "/v1/forms/expense/submissions", "application/json", wrapped, "/n"),
+        (Method::POST, transition.as_str(), "application/json", wrapped, "/n"),
+        (Method::PATCH, path.as_str(), "application/merge-patch+json", r#"{"n": 9007199254740993}"#, "/n"),
+        // The patch is the data.
+        (Method::PATCH, path.as_str(), "application/merge-patch+json", wrapped, "/data/n"),
+    ] {
+        let problem = send(method, path, content_type, body).await.expect_problem(422, "number-inexact");
+        assert_eq!(problem["errors"][0]["pointer"], pointer, "{path} {body}");
+    }
+}
+
+#[tokio::test]
 async fn an_unknown_path_is_404_and_an_unknown_method_names_the_known_ones() {
     let server = Server::start().await;
     server.call(Method::GET, "/v1/nothing", &[], "").await.expect_problem(404, "not-found");
