@@ -7,7 +7,7 @@ use super::graph::{Graph, Members, Node};
 use super::{CHECKS_PER_VALUE_MAX, Fault, Why};
 use crate::json::NESTING_MAX;
 
-/// The most entries that are written while ways are followed, well under a second; a schema that needs more and that the quick count finds
+/// The most entries that are written and compared while ways are followed, well under a second; a schema that needs more and that the quick count finds
 /// too costly is refused.
 const ENTRIES_MAX: usize = 2_000_000;
 
@@ -129,6 +129,7 @@ impl<'g, 's> Walk<'g, 's> {
         let (nodes, times): (Vec<usize>, Vec<u64>) =
             asked.iter().map(|(node, times)| (*node, *times)).unzip();
         let seen = self.seen.entry(nodes).or_default();
+        self.entries += seen.len() * times.len();
         // What asks the same schemas no more often comes to no more below, either.
         let known = |seen: &Vec<u64>| seen.iter().zip(&times).all(|(seen, times)| seen >= times);
         if !seen.iter().any(known) {
