@@ -20,6 +20,7 @@ use crate::error::ApiError;
 use crate::ids;
 use crate::openapi::answers;
 use crate::query::{QueryCall, answer};
+use crate::times;
 
 /// The body of a new key.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
@@ -33,6 +34,7 @@ pub struct NewApiKey {
     #[schema(value_type = Option<Vec<String>>)]
     forms: Option<Vec<FormId>>,
     /// When it ends by itself; never when missing.
+    #[serde(default, deserialize_with = "times::optional")]
     expires_at: Option<DateTime<Utc>>,
 }
 

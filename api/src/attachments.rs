@@ -209,6 +209,7 @@ pub async fn list(call: Call, id: String) -> Result<Response, ApiError> {
         ("min_position" = Option<u64>, Query, description = "Wait until the data reach this position."),
         ("Range" = Option<String>, Header, description = "`bytes=<first>-<last>`, `bytes=<first>-` or `bytes=-<count>`: only this part. Several parts at once, and what is no such range, are answered with the whole file."),
         ("If-Range" = Option<String>, Header, description = "An `ETag`: the part only of this very file, else the whole."),
+        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of an earlier answer: 304, because a file stays as it is."),
     ),
     responses(
         (status = 200, body = answers::Bytes, content_type = "*/*", description = "The bytes, with their own `Content-Type`, to be saved and not shown; `ETag` is the hash."),

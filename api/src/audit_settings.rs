@@ -8,7 +8,7 @@ use warp::reply::Response;
 use crate::call::Call;
 use crate::command::{CommandCall, Outcome, required_members};
 use crate::error::ApiError;
-use crate::events::page;
+use crate::events::{page, page_limit};
 use crate::openapi::answers;
 use crate::query::{QueryCall, answer};
 
@@ -91,8 +91,8 @@ pub async fn show(call: Call) -> Result<Response, ApiError> {
     ))]
 pub async fn entries(call: Call) -> Result<Response, ApiError> {
     let mut query = QueryCall::read(call).await?;
-    let after = Position(query.params.parsed::<u64>("after")?.unwrap_or_default());
-    let limit = query.params.parsed::<usize>("limit")?;
+    let after = query.params.position("after")?.unwrap_or_default();
+    let limit = page_limit(&mut query.params)?;
     query.finish_params()?;
     let head = query.reach_ledger().await?;
     if after > head {

@@ -27,7 +27,7 @@ use crate::error::ApiError;
 use crate::head::Head;
 use crate::idempotency::idempotency;
 use crate::params::Params;
-use crate::precondition::IfMatch;
+use crate::precondition::{IfMatch, Preconditions};
 use crate::tenants::Entered;
 
 /// How far the ledger reached when the answer was made.
@@ -46,7 +46,7 @@ pub struct CommandCall {
     pub body: Bytes,
     /// The tenant's ledger.
     pub ledger: TenantLedger,
-    if_match: Option<IfMatch>,
+    preconditions: Preconditions,
     idempotency: Option<Idempotency>,
     /// Whether there is no such tenant yet.
     begins: bool,
@@ -163,9 +163,9 @@ impl CommandCall {
         body: Bytes,
         ledger: TenantLedger,
     ) -> Result<Self, ApiError> {
-        let if_match = IfMatch::read(head)?;
+        let preconditions = Preconditions::read(head)?;
         let idempotency = idempotency(head, &caller.context.actor.subject, &body)?;
-        Ok(Self { api, caller, body, ledger, if_match, idempotency, begins: false })
+        Ok(Self { api, caller, body, ledger, preconditions, idempotency, begins: false })
     }
 
     /// A command that is one line of a request with many; `body` is the line.
@@ -177,7 +177,8 @@ impl CommandCall {
         idempotency: Option<Idempotency>,
     ) -> Self {
         let ledger = api.store.ledger(&caller.context);
-        Self { api, caller, body, ledger, if_match, idempotency, begins: false }
+        let preconditions = Preconditions::of(if_match);
+        Self { api, caller, body, ledger, preconditions, idempotency, begins: false }
     }
 
     /// Whether the client wants a repeated request to be answered as the first one was.
@@ -188,7 +189,7 @@ impl CommandCall {
     /// Runs a command on the stream of `A` with identifier `id`, and answers what `outcome` makes of its effect.
     ///
     /// # Errors
-    /// The aggregate's refusal, 412 where `If-Match` names another sequence, or a failure of the ledger.
+    /// The aggregate's refusal, 412 where `If-Match` names another sequence or `If-None-Match` this one, or a failure of the ledger.
     pub async fn execute<A>(
         &self,
         id: impl fmt::Display,
@@ -219,10 +220,7 @@ impl CommandCall {
         ApiError: From<A::Error>,
     {
         let stream = self.caller.context.stream::<A>(id);
-        let expectation = match &self.if_match {
-            Some(given) => given.expectation(&self.ledger, &stream).await?,
-            None => Expectation::Any,
-        };
+        let expectation = self.preconditions.expectation(&self.ledger, &stream).await?;
         self.run(&stream, command, topic, expectation, outcome).await
     }
 
@@ -241,8 +239,8 @@ impl CommandCall {
         A: LedgerAggregate<Services = ()>,
         ApiError: From<A::Error>,
     {
-        if let Some(given) = &self.if_match {
-            return Err(given.failed(Sequence::START));
+        if let Some(refusal) = self.preconditions.refusal_to_begin() {
+            return Err(refusal);
         }
         let stream = self.caller.context.stream::<A>(id);
         self.run(&stream, command, topic, Expectation::NoStream, outcome).await
@@ -272,9 +270,11 @@ impl CommandCall {
             }
             Ok(Executed::Before(first)) => Settled::again(&first),
             Err(ExecuteError::Refused(refusal)) => Err(refusal.into()),
-            Err(ExecuteError::Append(error)) => Err(match (error, &self.if_match) {
-                (AppendError::Conflict { actual, .. }, Some(given)) => given.failed(actual),
-                (error, _) => error.into(),
+            Err(ExecuteError::Append(error)) => Err(match error {
+                AppendError::Conflict { actual, .. } => {
+                    self.preconditions.refusal(actual).unwrap_or_else(|| error.into())
+                }
+                error => error.into(),
             }),
         }
     }
@@ -285,22 +285,19 @@ impl CommandCall {
         A: LedgerAggregate<Services = ()>,
         ApiError: From<A::Error>,
     {
-        if let (Some(given), Expectation::Exact(_)) = (&self.if_match, expectation) {
-            return Err(given.failed(Sequence::START));
+        if let (Some(refusal), Expectation::Exact(_)) = (self.preconditions.refusal_to_begin(), expectation) {
+            return Err(refusal);
         }
         A::default().handle(command, &(), &EventSink::default()).await?;
         self.api.tenants.begin(&self.ledger, &self.caller.context).await
     }
 
-    /// Refuses where `If-Match` names another sequence than `actual`: for commands that cost something before they run.
+    /// Refuses where the preconditions do not admit `actual`: for commands that cost something before they run.
     ///
     /// # Errors
     /// 412.
     pub fn expects(&self, actual: Sequence) -> Result<(), ApiError> {
-        match &self.if_match {
-            Some(given) if !given.holds_at(actual) => Err(given.failed(actual)),
-            _ => Ok(()),
-        }
+        self.preconditions.refusal(actual).map_or(Ok(()), Err)
     }
 
     /// What an earlier request with the same idempotency key did; `None` when there was none.
@@ -368,7 +365,7 @@ impl Settled {
 /// Reads a body exactly.
 ///
 /// # Errors
-/// 400 with line and column when it is not JSON, 422 when a number would be rounded.
+/// 400 with line and column when it is no JSON that means the same to every reader, 422 when a number would be rounded.
 pub fn parse(body: &[u8]) -> Result<Value, ApiError> {
     parse_telling(body, |pointer| pointer)
 }
@@ -386,21 +383,13 @@ pub fn parse_with_data(body: &[u8]) -> Result<Value, ApiError> {
 }
 
 fn parse_telling(body: &[u8], place: impl FnOnce(String) -> String) -> Result<Value, ApiError> {
-    formledger_domain::parse_exact(body).map_err(|error| {
-        match serde_json::from_slice::<serde::de::IgnoredAny>(body) {
-            Err(syntax) => ApiError::MalformedJson {
-                detail: syntax.to_string(),
-                line: syntax.line(),
-                column: syntax.column(),
-            },
-            Ok(_) => match error {
-                UnreadableJson::Inexact(number) => {
-                    InexactNumber { pointer: place(number.pointer), ..number }.into()
-                }
-                other => other.into(),
-            },
+    let told = |error| match error {
+        UnreadableJson::Inexact(number) => {
+            UnreadableJson::Inexact(InexactNumber { pointer: place(number.pointer), ..number })
         }
-    })
+        other => other,
+    };
+    Ok(formledger_domain::parse_exact(body).map_err(told)?)
 }
 
 /// Reads a body with the members of `T` and no others; a missing body is `T`'s default.
@@ -423,8 +412,10 @@ pub fn required_members<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError>
         return Err(invalid("send an object".to_owned()));
     }
     serde_path_to_error::deserialize(body).map_err(|error| {
-        let (path, what) = (error.path().to_string(), error.inner());
-        invalid(if path == "." { what.to_string() } else { format!("`{path}`: {what}") })
+        // Integers are named as programs name them.
+        let what = error.inner().to_string().replace("expected u64", "expected a whole number");
+        let path = error.path().to_string();
+        invalid(if path == "." { what } else { format!("`{path}`: {what}") })
     })
 }
 

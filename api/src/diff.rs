@@ -9,14 +9,13 @@ use formledger_domain::{
     differences,
 };
 use formledger_projections::timeline::TimelineEntry;
-use formledger_projections::{Cursor, ReadModel, Statistics, SubmissionQuery, SubmissionRow};
+use formledger_projections::{Cursor, PAGE_ITEMS_MAX, ReadModel, Statistics, SubmissionQuery, SubmissionRow};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use warp::reply::Response;
 
 use crate::call::Call;
 use crate::error::ApiError;
-use crate::forms::existing_form_id;
 use crate::limits::DIFF_CHANGES_MAX;
 use crate::openapi::answers;
 use crate::params::{Params, invalid};
@@ -222,8 +221,8 @@ struct Diff {
 pub async fn tenant(call: Call) -> Result<Response, ApiError> {
     let mut query = QueryCall::read(call).await?;
     let span = Span::take(&mut query.params)?;
-    let form = query.params.one("form")?.map(|form| existing_form_id(&form)).transpose()?;
-    let (limit, cursor) = (query.params.parsed("limit")?, query.params.one("cursor")?);
+    let form: Option<FormId> = query.params.parsed("form")?;
+    let (limit, cursor) = (query.params.limit(PAGE_ITEMS_MAX)?, query.params.one("cursor")?);
     query.finish_params()?;
     let (from, _) = span.positions(&query).await?;
     // The first page pins the end, also where that is the present: whatever is recorded by then.

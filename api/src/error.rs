@@ -6,7 +6,7 @@ mod refused;
 
 use std::time::Duration;
 
-use formledger_domain::{Position, Sequence};
+use formledger_domain::{Position, Sequence, TextPlace, UnreadableJson};
 use formledger_store::{AppendError, StoreError};
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -26,27 +26,9 @@ pub enum ApiError {
         /// What was wrong and what would be right.
         detail: String,
     },
-    /// The body is not JSON.
-    #[error("the body is not JSON: {detail}")]
-    MalformedJson {
-        /// What the parser said.
-        detail: String,
-        /// Line, from 1.
-        line: usize,
-        /// Column, from 1.
-        column: usize,
-    },
-    /// A line of many is not JSON.
-    #[error("this line is not JSON: {detail} at column {column}")]
-    MalformedLine {
-        /// What the parser said.
-        detail: String,
-        /// Column, from 1.
-        column: usize,
-    },
-    /// The body is JSON that readers understand differently, or too deep to be understood.
+    /// The body, or a line of many, is no JSON that means the same to every reader.
     #[error("{0}")]
-    UnclearJson(String),
+    UnreadableJson(UnreadableJson),
     /// A feed or range was asked to start beyond the ledger's end.
     #[error("the ledger ends at position {head}, before the requested {after}")]
     CursorAhead {
@@ -117,11 +99,11 @@ pub enum ApiError {
         /// What state it is in.
         detail: String,
     },
-    /// `If-Match` names another sequence than the current one.
-    #[error("the resource is at sequence {actual}, `If-Match` names {given}")]
+    /// `If-Match` names another sequence than the current one, or `If-None-Match` this one.
+    #[error("{detail}")]
     PreconditionFailed {
-        /// What the client saw, as it wrote it.
-        given: String,
+        /// What was asked for and what is.
+        detail: String,
         /// What is.
         actual: Sequence,
     },
@@ -243,17 +225,18 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 const TOO_MANY: &str = "Too many at once";
 
 impl ApiError {
-    /// The same of one line of many, whose number the answer says otherwise: a parser that sees the line alone takes it for the first.
+    /// The same of one line of many, whose number the answer says otherwise.
     #[must_use]
     pub fn in_line(self) -> Self {
         match self {
-            Self::MalformedJson { detail, line, column } => {
-                let place = format!(" at line {line} column {column}");
-                let detail = detail.strip_suffix(&place).map(str::to_owned).unwrap_or(detail);
-                Self::MalformedLine { detail, column }
-            }
+            Self::UnreadableJson(error) => Self::UnreadableJson(error.in_line()),
             other => other,
         }
+    }
+
+    /// The server stops, and does not wait for more.
+    pub fn closing() -> Self {
+        Self::Overloaded { code: "closing", detail: "the server is stopping" }
     }
 
     /// A failure of ours with its cause.
@@ -266,14 +249,13 @@ impl ApiError {
         let problem = |status, code, title| Problem::new(status, code, title, self.to_string());
         match self {
             Self::Malformed { code, .. } => problem(StatusCode::BAD_REQUEST, code, "Malformed request"),
-            Self::MalformedJson { .. } | Self::MalformedLine { .. } | Self::UnclearJson(_) => {
+            Self::UnreadableJson(error) => {
                 let malformed = problem(StatusCode::BAD_REQUEST, "json-malformed", "Malformed JSON");
-                match self {
-                    Self::MalformedJson { line, column, .. } => {
-                        malformed.with("line", json!(line)).with("column", json!(column))
-                    }
-                    Self::MalformedLine { column, .. } => malformed.with("column", json!(column)),
-                    _ => malformed,
+                let Some(TextPlace { line, column }) = error.place() else { return malformed };
+                let placed = malformed.with("column", json!(column));
+                match line {
+                    Some(line) => placed.with("line", json!(line)),
+                    None => placed,
                 }
             }
             Self::CursorAhead { head: last, .. } | Self::ReplayCursorAhead { last, .. } => {
@@ -398,7 +380,7 @@ impl From<StoreError> for ApiError {
                 code: "ledger-unreachable",
                 detail: "the database cannot be reached at the moment",
             },
-            StoreError::Closed => Self::Overloaded { code: "closing", detail: "the server is stopping" },
+            StoreError::Closed => Self::closing(),
             other => Self::internal(other),
         }
     }
@@ -448,9 +430,9 @@ mod tests {
     #[test]
     fn what_has_one_code_has_one_title() {
         let problems = [
-            ApiError::MalformedJson { detail: String::new(), line: 1, column: 1 },
-            ApiError::MalformedJson { detail: String::new(), line: 1, column: 1 }.in_line(),
-            formledger_domain::UnreadableJson::TooDeep.into(),
+            crate::command::parse(b"{").expect_err("no JSON"),
+            crate::command::parse(b"{").expect_err("no JSON").in_line(),
+            crate::command::parse(&[b'['; 99]).expect_err("too deep"),
             Full::Tenant.refusal("too-many-feeds", "", ""),
             Full::Server.refusal("too-many-feeds", "", ""),
         ];
@@ -462,7 +444,7 @@ mod tests {
     #[test]
     fn a_line_that_is_no_json_is_told_its_column_and_not_the_parsers_line() {
         let refused = crate::command::parse(b"{\"form\": }").expect_err("no JSON").in_line();
-        assert_eq!(refused.to_string(), "this line is not JSON: expected value at column 10");
+        assert_eq!(refused.to_string(), "not JSON: expected value (column 10)");
         let told: serde_json::Value = serde_json::from_str(&refused.problem().to_json("r")).expect("JSON");
         assert_eq!((&told["column"], told.get("line")), (&json!(10), None));
     }

@@ -2,7 +2,7 @@
 //! Read from the ledger itself, so it is never behind. The live tail is in `feed`.
 
 use bytes::Bytes;
-use formledger_domain::{Position, Submission};
+use formledger_domain::{FormId, Position, Submission};
 use formledger_store::{EventFilter, RecordedEvent, StoreError, TenantLedger};
 use futures_util::Stream;
 use http::header::{ACCEPT, HeaderValue};
@@ -14,7 +14,6 @@ use crate::call::Call;
 use crate::cloudevents::CloudEvent;
 use crate::command::LEDGER_POSITION;
 use crate::error::ApiError;
-use crate::forms::existing_form_id;
 use crate::head::Head;
 use crate::limits::{
     EVENTS_SCANNED_MAX, PAGE_BYTES_MAX, PAGE_EVENTS_DEFAULT, PAGE_EVENTS_MAX, STREAM_PAGE_BYTES_MAX,
@@ -56,11 +55,8 @@ struct EventPage<'a> {
 pub async fn list(call: Call) -> Result<Response, ApiError> {
     let mut query = QueryCall::read(call).await?;
     let as_lines = wants_lines(&query.head)?;
-    let after = Position(query.params.parsed::<u64>("after")?.unwrap_or_default());
-    let limit = query.params.parsed::<usize>("limit")?;
-    if as_lines && limit == Some(0) {
-        return Err(invalid("`limit` is 1 or more; without it the lines go on to the end of the ledger"));
-    }
+    let after = query.params.position("after")?.unwrap_or_default();
+    let limit = if as_lines { lines_limit(&mut query.params)? } else { page_limit(&mut query.params)? };
     let filter = filter(&mut query.params)?;
     query.finish_params()?;
     let head = query.reach_ledger().await?;
@@ -77,7 +73,7 @@ pub async fn list(call: Call) -> Result<Response, ApiError> {
 /// A page of the events after a position that `filter` wants.
 ///
 /// # Errors
-/// 400 for a limit out of bounds.
+/// When the ledger cannot be read.
 pub async fn page(
     ledger: &TenantLedger,
     filter: &EventFilter,
@@ -86,9 +82,6 @@ pub async fn page(
     limit: Option<usize>,
 ) -> Result<Response, ApiError> {
     let limit = limit.unwrap_or(PAGE_EVENTS_DEFAULT);
-    if !(1..=PAGE_EVENTS_MAX).contains(&limit) {
-        return Err(invalid(format!("`limit` is 1 to {PAGE_EVENTS_MAX}")));
-    }
     let mut events: Vec<RecordedEvent> = Vec::new();
     let (mut reached, mut scanned, mut bytes) = (after, 0, 0);
     while reached < head && events.len() < limit && scanned < EVENTS_SCANNED_MAX && bytes < PAGE_BYTES_MAX {
@@ -106,6 +99,22 @@ pub async fn page(
     let events = events.iter().map(CloudEvent::of).collect();
     let next_after = (reached < head).then_some(reached);
     answer(head, &EventPage { events, position: head, next_after })
+}
+
+/// How many events a page may have, where the client says so.
+///
+/// # Errors
+/// 400 for a limit out of bounds.
+pub fn page_limit(params: &mut Params) -> Result<Option<usize>, ApiError> {
+    Ok(params.limit(PAGE_EVENTS_MAX as u32)?.map(|limit| limit as usize))
+}
+
+fn lines_limit(params: &mut Params) -> Result<Option<usize>, ApiError> {
+    let right = "1 or more; without it the lines go on to the end of the ledger";
+    match params.number("limit", right)? {
+        Some(0) => Err(invalid(format!("`limit`: use {right}"))),
+        limit => Ok(limit),
+    }
 }
 
 fn lines(
@@ -152,9 +161,9 @@ fn line_chunks(
 /// Takes the filter parameters that pages, streams and feeds share.
 ///
 /// # Errors
-/// 404 for an id that names nothing, 400 for an empty type.
+/// 404 for a submission's id that names nothing, 400 for a form that cannot be called so and for an empty type.
 pub fn filter(params: &mut Params) -> Result<EventFilter, ApiError> {
-    let form = params.one("form")?;
+    let form: Option<FormId> = params.parsed("form")?;
     let submission = params.one("submission")?;
     let types = params.one("types")?;
     let types: Vec<String> =
@@ -162,7 +171,7 @@ pub fn filter(params: &mut Params) -> Result<EventFilter, ApiError> {
     if types.iter().any(String::is_empty) {
         return Err(invalid("`types` lists event types, separated by commas"));
     }
-    let topic = form.map(|form| existing_form_id(&form).map(String::from)).transpose()?;
+    let topic = form.map(String::from);
     let stream = submission
         .map(|id| {
             submission_id(&id).map(|id| (<Submission as cqrs_es::Aggregate>::TYPE.to_owned(), id.to_string()))
@@ -171,35 +180,66 @@ pub fn filter(params: &mut Params) -> Result<EventFilter, ApiError> {
     Ok(EventFilter { topic, stream, types })
 }
 
-/// Whether the client asks for lines rather than a page (RFC 9110 section 12.5.1; of weights, only zero matters to choose of two).
+/// Whether the client would rather have lines than a page (RFC 9110 section 12.5.1): by the weights that it gives them, and of equal ones where it
+/// names them.
 fn wants_lines(head: &Head) -> Result<bool, ApiError> {
     // Several fields are one list, and a header that is not text names nothing that is on offer.
     let mut fields = head.headers.get_all(ACCEPT).iter().peekable();
     if fields.peek().is_none() {
         return Ok(false);
     }
-    let ranges: Vec<&str> =
-        fields.filter_map(|field| field.to_str().ok()).flat_map(|field| field.split(',')).collect();
-    let accepts = |media_type: &str| {
-        ranges.iter().any(|range| {
-            let (name, parameters) = range.split_once(';').unwrap_or((range, ""));
-            name.trim().eq_ignore_ascii_case(media_type) && !is_refused(parameters)
-        })
-    };
-    if accepts(NDJSON) {
-        return Ok(true);
+    let ranges: Vec<MediaRange> = fields
+        .filter_map(|field| field.to_str().ok())
+        .flat_map(|field| field.split(','))
+        .map(MediaRange::read)
+        .collect();
+    let (page, lines) = (Preference::of("application/json", &ranges), Preference::of(NDJSON, &ranges));
+    if page.weight == 0.0 && lines.weight == 0.0 {
+        return Err(ApiError::NotAcceptable("`application/json` and `application/x-ndjson`"));
     }
-    if ["application/json", "application/*", "*/*"].into_iter().any(accepts) {
-        return Ok(false);
-    }
-    Err(ApiError::NotAcceptable("`application/json` and `application/x-ndjson`"))
+    Ok(lines.weight > page.weight || lines.weight == page.weight && lines.is_named())
 }
 
-/// Whether a media range has the weight zero, which means: not this one.
-fn is_refused(parameters: &str) -> bool {
-    parameters.split(';').filter_map(|parameter| parameter.split_once('=')).any(|(name, value)| {
-        name.trim().eq_ignore_ascii_case("q") && value.trim().parse().is_ok_and(|weight: f32| weight == 0.0)
-    })
+/// One of the ranges that a client accepts, with how much it wants it, 0 to 1.
+struct MediaRange<'a> {
+    name: &'a str,
+    weight: f32,
+}
+
+impl<'a> MediaRange<'a> {
+    /// What is not a weight counts as none given, which is 1.
+    fn read(range: &'a str) -> Self {
+        let (name, parameters) = range.split_once(';').unwrap_or((range, ""));
+        let weight = parameters
+            .split(';')
+            .filter_map(|parameter| parameter.split_once('='))
+            .filter(|(name, _)| name.trim().eq_ignore_ascii_case("q"))
+            .find_map(|(_, value)| value.trim().parse().ok().filter(|weight| (0.0..=1.0).contains(weight)));
+        Self { name: name.trim(), weight: weight.unwrap_or(1.0) }
+    }
+}
+
+/// How much a client wants a media type: what the most precise of its ranges says that covers it.
+struct Preference {
+    weight: f32,
+    /// Which one that is of the type itself, all of its kind, and all; none at the end.
+    range: usize,
+}
+
+impl Preference {
+    fn of(media_type: &str, ranges: &[MediaRange<'_>]) -> Self {
+        for (range, name) in [media_type, "application/*", "*/*"].into_iter().enumerate() {
+            let given = ranges.iter().filter(|range| range.name.eq_ignore_ascii_case(name));
+            if let Some(weight) = given.map(|range| range.weight).reduce(f32::max) {
+                return Self { weight, range };
+            }
+        }
+        Self { weight: 0.0, range: usize::MAX }
+    }
+
+    fn is_named(&self) -> bool {
+        self.range == 0
+    }
 }
 
 #[cfg(test)]
@@ -216,13 +256,34 @@ mod tests {
     }
 
     #[test]
-    fn media_types_are_chosen_in_any_case_from_all_fields_and_not_with_weight_zero() {
-        for fields in [&["Application/X-NDJSON"][..], &["text/html", "application/x-ndjson;q=0.5"]] {
+    fn media_types_are_chosen_in_any_case_from_all_fields_by_their_weights() {
+        for fields in [
+            &["Application/X-NDJSON"][..],
+            &["text/html", "application/x-ndjson;q=0.5"],
+            &["application/json;q=0.1, application/x-ndjson"],
+            &["application/x-ndjson, application/json"],
+            &["application/x-ndjson, */*"],
+            &["application/x-ndjson;q=0.5", "*/*;q=0.1"],
+            &["application/json; q=0, */*"],
+        ] {
             assert!(lines(fields).expect("acceptable"), "{fields:?}");
         }
-        for fields in [&[][..], &["*/*"], &["application/x-ndjson; Q=0, application/json"]] {
+        for fields in [
+            &[][..],
+            &["*/*"],
+            &["application/*"],
+            &["application/x-ndjson; Q=0, application/json"],
+            &["application/x-ndjson;q=0.1, application/json"],
+            &["application/x-ndjson;q=0.1, */*;q=0.2"],
+            &["application/x-ndjson;q=0, */*;q=0.2"],
+            &["application/json;charset=utf-8;q=0.9", "application/x-ndjson;q=0.899"],
+        ] {
             assert!(!lines(fields).expect("acceptable"), "{fields:?}");
         }
-        assert!(lines(&["text/html, */*;q=0.000"]).is_err());
+        for fields in
+            ["text/html, */*;q=0.000", "application/json;q=0, application/x-ndjson;q=0, */*", "text/html"]
+        {
+            assert!(lines(&[fields]).is_err(), "{fields}");
+        }
     }
 }

@@ -26,8 +26,10 @@ use crate::error::ApiError;
 use crate::events::filter;
 use crate::head::Head;
 use crate::metrics::Raised;
+use crate::numbers;
 use crate::places::Place;
 use crate::query::QueryCall;
+use crate::stopping::stopped;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Asks a reverse proxy (nginx and those who copied it) to pass events on as they come.
@@ -54,7 +56,7 @@ pub const STILL_HERE: &[u8] = b": still here\n\n";
     ))]
 pub async fn subscribe(call: Call) -> Result<Response, ApiError> {
     let mut query = QueryCall::read(call).await?;
-    let in_query = query.params.parsed::<u64>("after")?.map(Position);
+    let in_query = query.params.position("after")?;
     let filter = filter(&mut query.params)?;
     query.finish_params()?;
     let head = query.reach_ledger().await?;
@@ -183,8 +185,7 @@ impl Subscriber {
 /// Ready when a feed must end: the application stops, or the credential is not valid any longer.
 pub async fn end(mut stopping: watch::Receiver<bool>, valid_for: Duration) {
     tokio::select! {
-        // An error means that the application is gone, which is an end as well.
-        _ = stopping.wait_for(|stopping| *stopping) => {}
+        () = stopped(&mut stopping) => {}
         () = tokio::time::sleep(valid_for) => {}
     }
 }
@@ -195,7 +196,7 @@ pub async fn end(mut stopping: watch::Receiver<bool>, valid_for: Duration) {
 /// 400 when it is no position.
 pub fn last_event_id(head: &Head) -> Result<Option<Position>, ApiError> {
     let Some(text) = head.text(&LAST_EVENT_ID)? else { return Ok(None) };
-    text.trim().parse().map(|position| Some(Position(position))).map_err(|_| ApiError::Malformed {
+    numbers::read(text.trim()).map(|position| Some(Position(position))).ok_or_else(|| ApiError::Malformed {
         code: "cursor-invalid",
         detail: "`Last-Event-ID` is a position, a whole number, as the feed sent it in `id`".to_owned(),
     })

@@ -16,6 +16,7 @@ use crate::call::Call;
 use crate::error::ApiError;
 use crate::forms::existing_form_id;
 use crate::limits::CHECKED_FORMS_MAX;
+use crate::numbers;
 use crate::openapi::answers;
 use crate::past::Asked;
 use crate::query::{QueryCall, answer, answer_one};
@@ -133,7 +134,7 @@ pub async fn version(call: Call, form: String, version: String) -> Result<Respon
     let query = QueryCall::read(call).await?;
     query.finish_params()?;
     let id = existing_form_id(&form)?;
-    let number = version.parse().map(FormVersion).map_err(|_| ApiError::NotFound("form version"))?;
+    let number = numbers::read(&version).map(FormVersion).ok_or(ApiError::NotFound("form version"))?;
     query.reach(ReadModel::Forms).await?;
     let mut found = query.reader.form_version(&id, number).await?;
     if found.value.is_none() {

@@ -14,11 +14,14 @@ use crate::error::ApiError;
 use crate::openapi::answers;
 
 /// Saves a draft; its problems are told, and do not stand in its way.
+///
+/// It makes a form or changes one: with `If-None-Match: *` it only makes one, with `If-Match` it only changes the one that the client saw.
 #[utoipa::path(put, path = "/v1/forms/{form}", tag = "forms", security(("bearer" = []), ("api-key" = [])),
     params(("form" = String, Path, description = "The form's id.")),
     request_body(content = Value, description = "The definition."),
     responses(
         (status = 200, body = answers::DraftSaved, description = "The draft is saved; `problems[]` says what stands in the way of publishing it."),
+        (status = 412, description = "`precondition-failed`: there is such a form already, which `If-None-Match: *` asks that there is not; or it is elsewhere than `If-Match` says."),
         (status = 422, description = "`form-invalid`: this is no definition at all."),
     ))]
 pub async fn save_draft(call: Call, form: String) -> Result<Response, ApiError> {
@@ -33,12 +36,14 @@ pub async fn save_draft(call: Call, form: String) -> Result<Response, ApiError> 
     .await
 }
 
-/// Publishes the draft as the next version.
+/// Publishes the draft as the next version; a retired form takes submissions again.
+///
+/// A retired form needs no new draft: without one, its last definition is the next version.
 #[utoipa::path(post, path = "/v1/forms/{form}/publish", tag = "forms", security(("bearer" = []), ("api-key" = [])),
     params(("form" = String, Path, description = "The form's id.")),
     responses(
-        (status = 201, body = answers::FormPublished, description = "The draft is the newest version now."),
-        (status = 409, description = "`nothing-to-publish`: no draft was saved since the last publication."),
+        (status = 201, body = answers::FormPublished, description = "The draft, or the last definition of a retired form, is the newest version now, and takes submissions."),
+        (status = 409, description = "`nothing-to-publish`: no draft was saved since the last publication, and the form is not retired."),
         (status = 422, description = "`form-invalid` with `errors[]`."),
     ))]
 pub async fn publish(call: Call, form: String) -> Result<Response, ApiError> {
@@ -68,7 +73,7 @@ pub struct Retirement {
     reason: Option<String>,
 }
 
-/// Stops taking submissions.
+/// Stops taking submissions, until it is published again.
 #[utoipa::path(post, path = "/v1/forms/{form}/retire", tag = "forms", security(("bearer" = []), ("api-key" = [])),
     params(("form" = String, Path, description = "The form's id.")),
     request_body(content = Option<Retirement>),

@@ -74,8 +74,7 @@ impl utoipa::Modify for Shared {
                 fields::describe(path, true, operation);
             }
             if let Some(operation) = get {
-                // A replay is where it is, whatever the ledger holds meanwhile.
-                if path.starts_with("/v1/") && !path.starts_with("/v1/replays/") {
+                if path.starts_with("/v1/") {
                     add_fields(operation, &QUERY_FIELDS);
                 }
                 operation.responses.responses.insert("default".to_owned(), problem().into());
@@ -112,12 +111,16 @@ fn name_operations(path: &str, item: &mut PathItem) {
     }
 }
 
-const COMMAND_FIELDS: [(&str, &str); 2] = [
+const COMMAND_FIELDS: [(&str, &str); 3] = [
     (
         "Idempotency-Key",
-        "1 to 255 visible ASCII characters: the same request with the same key gets its first answer again.",
+        "1 to 255 visible ASCII characters: the same request with the same key gets its first outcome again. A refusal records nothing, so it is no outcome: the key stays free, and a request with it is judged anew.",
     ),
     ("If-Match", "The `ETag` that the client saw; 412 when the resource is elsewhere by now."),
+    (
+        "If-None-Match",
+        "`*`: only where the resource is not there yet, to make it and change none; or tags at which it must not be. 412 otherwise.",
+    ),
 ];
 const QUERY_FIELDS: [(&str, &str); 2] = [
     ("Ledger-Min-Position", "Wait until the data reach this position; as `min_position`."),

@@ -37,9 +37,9 @@ impl Asked {
     /// # Errors
     /// 400 for both, and for what is no position or time.
     pub fn take_named(params: &mut Params, position: &str, time: &str) -> Result<Self, ApiError> {
-        match (params.parsed::<u64>(position)?, params.parsed::<DateTime<Utc>>(time)?) {
+        match (params.position(position)?, params.time(time)?) {
             (None, None) => Ok(Self::Now),
-            (Some(position), None) => Ok(Self::Position(Position(position))),
+            (Some(position), None) => Ok(Self::Position(position)),
             (None, Some(time)) => Ok(Self::Time(time)),
             (Some(_), Some(_)) => Err(invalid(format!("give `{position}` or `{time}`, not both"))),
         }
@@ -162,7 +162,7 @@ impl From<MomentError> for ApiError {
                 code: "moments-disk-full",
                 detail: "there is no room on the server's disk for the rows of a past moment; the present and single submissions are answered",
             },
-            MomentError::Closed => Self::Overloaded { code: "closing", detail: "the server is stopping" },
+            MomentError::Closed => Self::closing(),
             MomentError::Failed(_) => Self::internal(error),
         }
     }

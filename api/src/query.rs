@@ -23,7 +23,9 @@ use crate::command::{LEDGER_POSITION, etag};
 use crate::error::ApiError;
 use crate::head::Head;
 use crate::limits::{REPLICA_WAIT_DEFAULT, REPLICA_WAIT_MAX};
+use crate::numbers;
 use crate::params::{Params, invalid};
+use crate::stopping::stopped;
 
 const LEDGER_MIN_POSITION: HeaderName = HeaderName::from_static("ledger-min-position");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
@@ -52,23 +54,13 @@ impl QueryCall {
     /// # Errors
     /// 401, 403, 404 for a tenant that does not exist, 400 for malformed parameters or header fields.
     pub async fn read(call: Call) -> Result<Self, ApiError> {
-        let mut query = Self::read_unwaiting(call).await?;
-        query.min_position = min_position(&query.head, &mut query.params)?;
-        Ok(query)
-    }
-
-    /// Reads the request of a query about something that is not made from the ledger, so that no position of it could be waited for:
-    /// `min_position` is no parameter of it.
-    ///
-    /// # Errors
-    /// As [`QueryCall::read`].
-    pub async fn read_unwaiting(call: Call) -> Result<Self, ApiError> {
         let caller = call.caller().await?;
         let Call { api, head, rule, .. } = call;
-        let params = Params::read(&head)?;
+        let mut params = Params::read(&head)?;
         let ledger = api.tenants.require(&api.store, &caller).await?;
         let reader = api.read_models.reader(&caller.context);
-        Ok(Self { api, head, caller, params, ledger, reader, rule, min_position: None })
+        let min_position = min_position(&head, &mut params)?;
+        Ok(Self { api, head, caller, params, ledger, reader, rule, min_position })
     }
 
     /// Ends the reading of parameters.
@@ -149,9 +141,9 @@ impl QueryCall {
         }
         let mut followed = self.ledger.follow().await?;
         let arrived =
-            tokio::time::timeout(self.patience(), followed.wait_for(|position| *position >= wanted)).await;
-        match arrived {
-            Ok(Ok(position)) => Ok(*position),
+            async { followed.wait_for(|position| *position >= wanted).await.map(|position| *position) };
+        match self.unless_stopping(tokio::time::timeout(self.patience(), arrived)).await? {
+            Ok(Ok(position)) => Ok(position),
             Ok(Err(_)) | Err(_) => Err(ApiError::ReplicaBehind { position: head, wanted }),
         }
     }
@@ -162,14 +154,28 @@ impl QueryCall {
     /// 503 while they are being folded and the client would not wait longer.
     pub async fn reader_at(&self, position: Position) -> Result<TenantReader, ApiError> {
         let deadline = Instant::now() + self.patience();
-        Ok(self.api.moments.at(&self.caller.context, position, deadline).await?)
+        Ok(self.unless_stopping(self.api.moments.at(&self.caller.context, position, deadline)).await??)
     }
 
     async fn wait_for(&self, read_model: ReadModel, wanted: Position) -> Result<(), ApiError> {
         let deadline = Instant::now() + self.patience();
-        match self.reader.wait_for(read_model, wanted, deadline).await {
+        match self.unless_stopping(self.reader.wait_for(read_model, wanted, deadline)).await? {
             Ok(_) => Ok(()),
             Err(behind) => Err(ApiError::ReplicaBehind { position: behind.position, wanted }),
+        }
+    }
+
+    /// What a wait comes to, unless the server stops meanwhile: nobody could say whether what is waited for still comes.
+    ///
+    /// # Errors
+    /// 503 `closing`.
+    async fn unless_stopping<T>(&self, wait: impl Future<Output = T>) -> Result<T, ApiError> {
+        let mut stopping = self.api.stopping.clone();
+        tokio::select! {
+            // What is there already is answered.
+            biased;
+            come = wait => Ok(come),
+            () = stopped(&mut stopping) => Err(ApiError::closing()),
         }
     }
 
@@ -242,17 +248,18 @@ pub fn read_models_unreachable() -> ApiError {
 
 /// The position that the data must have reached, from the query string and the header field; both, the later one.
 fn min_position(head: &Head, params: &mut Params) -> Result<Option<Position>, ApiError> {
-    let in_query = params.parsed::<u64>("min_position")?;
+    let in_query = params.position("min_position")?;
     let in_header = head
         .text(&LEDGER_MIN_POSITION)?
         .map(|text| {
-            text.trim().parse::<u64>().map_err(|_| ApiError::Malformed {
+            numbers::read(text.trim()).map(Position).ok_or_else(|| ApiError::Malformed {
                 code: "header-invalid",
-                detail: "`Ledger-Min-Position` is a position, a whole number".to_owned(),
+                detail: "`Ledger-Min-Position` is a position of the ledger, a whole number in digits"
+                    .to_owned(),
             })
         })
         .transpose()?;
-    Ok(in_query.max(in_header).map(Position))
+    Ok(in_query.max(in_header))
 }
 
 /// A preference that cannot be read is no preference (RFC 7240 section 2).
@@ -264,7 +271,7 @@ fn wait_preference(head: &Head) -> Option<Duration> {
         .flat_map(|value| value.split([',', ';']))
         .find_map(|preference| {
             let (name, value) = preference.split_once('=')?;
-            let seconds = value.trim().trim_matches('"').parse().ok()?;
+            let seconds = numbers::read(value.trim().trim_matches('"'))?;
             name.trim().eq_ignore_ascii_case("wait").then_some(Duration::from_secs(seconds))
         })
 }

@@ -158,14 +158,18 @@ pub async fn list(call: Call) -> Result<Response, ApiError> {
 
 /// One replay.
 #[utoipa::path(get, path = "/v1/replays/{id}", tag = "replays", security(("bearer" = []), ("api-key" = [])),
-    params(("id" = Uuid, Path, description = "The replay.")),
+    params(
+        ("id" = Uuid, Path, description = "The replay."),
+        ("min_position" = Option<u64>, Query, description = "Wait until the ledger reaches this position; `Ledger-Position` says how far the replay has come."),
+    ),
     responses(
         (status = 200, body = answers::Replay, description = "How far it has come, and what it found so far."),
         (status = 404, description = "There is no such replay on this server (any more)."),
     ))]
 pub async fn one(call: Call, id: String) -> Result<Response, ApiError> {
-    let query = QueryCall::read_unwaiting(call).await?;
+    let query = QueryCall::read(call).await?;
     query.finish_params()?;
+    query.reach_ledger().await?;
     shown(&*found(&query.api.replays, &query.caller, &id)?)
 }
 
@@ -230,6 +234,7 @@ async fn direct(
         ("form" = Option<String>, Query, description = "Of kind `feed`: only events about this form and its submissions."),
         ("submission" = Option<String>, Query, description = "Of kind `feed`: only events of this submission."),
         ("types" = Option<String>, Query, description = "Of kind `feed`: only these types, separated by commas, with or without `.v<n>`."),
+        ("min_position" = Option<u64>, Query, description = "Wait until the ledger reaches this position."),
     ),
     responses(
         (status = 200, description = "Server-sent events as in `/v1/feed`, `id` is the position. Of kind `feed` the events; of kind `rules` one `formledger.replay.outcomes-changed.v1` for each submission that is decided otherwise, with `changes[{rule, before, after}]`. Of kind `shadow` one `formledger.replay.difference.v1` for each difference, numbered. Then `formledger.replay.summary.v1`, and the end.", content_type = "text/event-stream"),
@@ -240,14 +245,15 @@ async fn direct(
         (status = 503, description = "`too-many-feeds` are open on this server."),
     ))]
 pub async fn feed(call: Call, id: String) -> Result<Response, ApiError> {
-    let mut query = QueryCall::read_unwaiting(call).await?;
+    let mut query = QueryCall::read(call).await?;
     let replay = found(&query.api.replays, &query.caller, &id)?;
-    let in_query = query.params.parsed::<u64>("after")?.map(Position);
+    let in_query = query.params.position("after")?;
     let filter = match replay.order.kind {
         Kind::Feed(_) => filter(&mut query.params)?,
         Kind::Rules(_) | Kind::Shadow(_) => EventFilter::default(),
     };
     query.finish_params()?;
+    query.reach_ledger().await?;
     let before = ReplayFeed::start(&replay);
     let after = last_event_id(&query.head)?.or(in_query).unwrap_or(before).max(before);
     let progress = replay.progress();

@@ -7,7 +7,6 @@ use warp::reply::Response;
 
 use crate::call::Call;
 use crate::error::ApiError;
-use crate::forms::existing_form_id;
 use crate::openapi::answers;
 use crate::past::Asked;
 use crate::query::{QueryCall, answer};
@@ -35,7 +34,7 @@ struct Counts {
 pub async fn counts(call: Call) -> Result<Response, ApiError> {
     let mut query = QueryCall::read(call).await?;
     let asked = Asked::take(&mut query.params)?;
-    let form = query.params.one("form")?.map(|form| existing_form_id(&form)).transpose()?;
+    let form = query.params.parsed("form")?;
     query.finish_params()?;
     query.go_to(asked, ReadModel::Statistics, None).await?;
     let found = query.reader.statistics(form.as_ref()).await?;

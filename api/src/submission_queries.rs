@@ -4,7 +4,7 @@
 use formledger_domain::{Audit, CanonicalJson, FormPin, Position, Submission, SubmissionId, Workflow};
 use formledger_projections::record::{AttachedFile, GivenSignature, Record};
 use formledger_projections::timeline::{self, RulesRan, TimelineEntry};
-use formledger_projections::{Condition, ReadModel, SubmissionQuery, SubmissionRow};
+use formledger_projections::{Condition, PAGE_ITEMS_MAX, ReadModel, SubmissionQuery, SubmissionRow};
 use formledger_store::RecordedEvent;
 use serde::Serialize;
 use warp::reply::Response;
@@ -12,7 +12,6 @@ use warp::reply::Response;
 use crate::call::Call;
 use crate::command::etag;
 use crate::error::ApiError;
-use crate::forms::existing_form_id;
 use crate::limits::WHERE_CONDITIONS_MAX;
 use crate::openapi::answers;
 use crate::params::invalid;
@@ -27,7 +26,7 @@ use crate::submissions::{ensure_readable, fold, submission_id};
         ("form" = Option<String>, Query, description = "Only this form's."),
         ("state" = Option<String>, Query, description = "Only in this state."),
         ("submitter" = Option<String>, Query, description = "Only this person's."),
-        ("q" = Option<String>, Query, description = "Only those that hold this text in a value."),
+        ("q" = Option<String>, Query, description = "Only those that hold this text in a value; `a` to `z` are found in either case, other letters as they are written."),
         ("where" = Option<Vec<String>>, Query, description = "`<field pointer><operator><value>` on a field that the form indexes, with `=`, `!=`, `<`, `<=`, `>` or `>=`, such as `/amount>=100`; numbers, decimals and moments are compared by what they say (docs/lists.md). Repeatable, at most 16 times; needs `form`."),
         ("sort" = Option<String>, Query, description = "`created_at`, `updated_at` or an indexed field's pointer; `-` in front for descending."),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 500, description = "Items of a page, at most 500; 50 when missing."),
@@ -46,7 +45,7 @@ pub async fn list(call: Call) -> Result<Response, ApiError> {
     let mut query = QueryCall::read(call).await?;
     let asked = Asked::take(&mut query.params)?;
     let selection = selection(&mut query)?;
-    let (limit, cursor) = (query.params.parsed("limit")?, query.params.one("cursor")?);
+    let (limit, cursor) = (query.params.limit(PAGE_ITEMS_MAX)?, query.params.one("cursor")?);
     query.finish_params()?;
     let (moment, cursor) = query.go_to(asked, ReadModel::Submissions, cursor).await?;
     let page = query.reader.submissions(&SubmissionQuery { limit, cursor, ..selection }).await?;
@@ -210,7 +209,7 @@ pub fn selection(query: &mut QueryCall) -> Result<SubmissionQuery, ApiError> {
         ));
     }
     Ok(SubmissionQuery {
-        form: params.one("form")?.map(|form| existing_form_id(&form)).transpose()?,
+        form: params.parsed("form")?,
         state: params.one("state")?,
         submitter: own.or(submitter),
         q: params.one("q")?,

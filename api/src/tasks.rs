@@ -3,14 +3,13 @@
 
 use chrono::{DateTime, Utc};
 use formledger_domain::{Facts, FormPin, Position, Workflow};
-use formledger_projections::{QueryError, ReadModel, TaskQuery, TaskRow};
+use formledger_projections::{QueryError, ReadModel, TASKS_PAGE_MAX, TaskQuery, TaskRow};
 use tokio::task::yield_now;
 use tokio::time::Instant;
 use warp::reply::Response;
 
 use crate::call::Call;
 use crate::error::ApiError;
-use crate::forms::existing_form_id;
 use crate::openapi::answers;
 use crate::past::Asked;
 use crate::query::{QueryCall, answer};
@@ -34,8 +33,8 @@ pub async fn list(call: Call) -> Result<Response, ApiError> {
     let mut query = QueryCall::read(call).await?;
     let actor = query.caller.context.actor.clone();
     let asked = Asked::take(&mut query.params)?;
-    let form = query.params.one("form")?.map(|form| existing_form_id(&form)).transpose()?;
-    let (limit, cursor) = (query.params.parsed("limit")?, query.params.one("cursor")?);
+    let form = query.params.parsed("form")?;
+    let (limit, cursor) = (query.params.limit(TASKS_PAGE_MAX)?, query.params.one("cursor")?);
     query.finish_params()?;
     let (moment, cursor) = query.go_to(asked, ReadModel::Tasks, cursor).await?;
     let now = query.time_then(asked, moment).await?;

@@ -18,6 +18,7 @@ use crate::error::ApiError;
 use crate::forms::topic;
 use crate::openapi::answers;
 use crate::submissions::{Effect, Pinned, pinned};
+use crate::times;
 
 /// The body of a transition.
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
@@ -84,8 +85,10 @@ pub struct Delegation {
     /// Whose delegations end; the caller's own when missing. Others' only for an `admin`.
     from: Option<String>,
     /// Since when; at once when missing.
+    #[serde(default, deserialize_with = "times::optional")]
     starts_at: Option<DateTime<Utc>>,
     /// Until when, exclusive; until it is ended when missing.
+    #[serde(default, deserialize_with = "times::optional")]
     ends_at: Option<DateTime<Utc>>,
     /// Why.
     reason: Option<String>,

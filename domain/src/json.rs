@@ -9,11 +9,13 @@ mod number;
 mod plain;
 pub(crate) mod pointer;
 pub mod scan;
+mod unreadable;
 
 pub use canonical::append_string;
 pub(crate) use canonical::{append, by_utf16};
 pub use diff::{DIFFERENCES_MAX, FieldDifference, differences};
-pub use exact::{NESTING_MAX, UnreadableJson, parse_exact};
+pub use exact::{NESTING_MAX, parse_exact};
+pub use unreadable::{TextPlace, UnreadableJson};
 
 use std::fmt;
 use std::ops::Range;

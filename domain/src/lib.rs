@@ -30,7 +30,9 @@ pub use form::{
 pub use ids::{
     ApiKeyId, EventId, FormId, FormVersion, InvalidId, Position, Sequence, SubmissionId, TenantId,
 };
-pub use json::{CanonicalJson, INTEGER_MAX, InexactNumber, NESTING_MAX, UnreadableJson, parse_exact};
+pub use json::{
+    CanonicalJson, INTEGER_MAX, InexactNumber, NESTING_MAX, TextPlace, UnreadableJson, parse_exact,
+};
 pub use json::{DIFFERENCES_MAX, FieldDifference, differences};
 pub use json::{append_string as append_canonical_string, scan};
 pub use submission::{

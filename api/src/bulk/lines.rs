@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::body::Body;
 use crate::error::ApiError;
 use crate::limits::{BULK_BODY_BYTES_MAX, Limits};
+use crate::stopping::stopped;
 
 /// How late the end of a wait may be noticed. Later, nobody listened meanwhile: an answer whose results are not taken is not asked for more, and a
 /// client that reads slowly is not one that sends slowly.
@@ -99,7 +100,7 @@ impl Lines {
     pub async fn next(&mut self) -> Option<Line> {
         while !self.is_over {
             if *self.stopping.borrow() {
-                return self.last(ApiError::Overloaded { code: "closing", detail: "the server is stopping" });
+                return self.last(ApiError::closing());
             }
             if self.credential_has_ended() {
                 return self.last(CREDENTIAL_ENDED);
@@ -175,7 +176,7 @@ impl Lines {
         Ok(true)
     }
 
-    /// The next piece of the body, as long as there is patience for the line and the credential lasts.
+    /// The next piece of the body, as long as there is patience for the line, the credential lasts and the server does not stop.
     async fn chunk(&mut self) -> Result<Option<Bytes>, ApiError> {
         loop {
             let now = Instant::now();
@@ -185,7 +186,12 @@ impl Lines {
             }
             let patience = self.line_began.map_or(now + self.patience, |began| began + self.line_patience);
             let until = self.credential_ends.map_or(patience, |ends| patience.min(ends));
-            if let Ok(chunk) = timeout_at(until, self.body.chunk()).await {
+            let arrived = tokio::select! {
+                biased;
+                () = stopped(&mut self.stopping) => return Err(ApiError::closing()),
+                arrived = timeout_at(until, self.body.chunk()) => arrived,
+            };
+            if let Ok(chunk) = arrived {
                 return chunk;
             }
             if self.credential_has_ended() {
@@ -282,6 +288,21 @@ mod tests {
         stop.send_replace(true);
         let last = lines.next().await.expect("why it ends");
         assert_eq!((last.number, last.text.expect_err("closing").problem().code), (2, "closing"));
+        assert!(lines.next().await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_that_is_waited_for_is_not_waited_for_any_longer_when_the_server_stops() {
+        let (stop, stopping) = watch::channel(false);
+        let mut lines = Lines::new(dripping("x", 1), &Limits::default(), 10, AN_HOUR, stopping);
+        let began = Instant::now();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            stop.send_replace(true);
+        });
+        let last = lines.next().await.expect("why it ends");
+        assert_eq!((last.number, last.text.expect_err("closing").problem().code), (1, "closing"));
+        assert_eq!(began.elapsed().as_secs(), 5);
         assert!(lines.next().await.is_none());
     }
 

@@ -10,7 +10,7 @@ impl From<UnreadableJson> for ApiError {
     fn from(error: UnreadableJson) -> Self {
         match error {
             UnreadableJson::Inexact(number) => number.into(),
-            other => Self::UnclearJson(other.to_string()),
+            other => Self::UnreadableJson(other),
         }
     }
 }

@@ -277,7 +277,15 @@ async fn bodies_that_cannot_be_read_are_refused_at_the_door() {
     let json_type = "application/json";
     let problem = post(json_type, "{\"data\":\n {\"amount\": }}").await.expect_problem(400, "json-malformed");
     assert_eq!((problem["line"].as_u64(), problem["column"].as_u64()), (Some(2), Some(13)), "{problem}");
-    post(json_type, r#"{"data": {"amount": 1, "amount": 2}}"#).await.expect_problem(400, "json-malformed");
+    let deep = format!("{{\"data\":\n{}", "[".repeat(64));
+    for (body, line, column) in [
+        ("{\"data\":\n {\"amount\": 1, \"amount\": 2}}", 2, 27),
+        ("{\"data\":\n\"\\ud800\"}", 2, 8),
+        (&*deep, 2, 64),
+    ] {
+        let problem = post(json_type, body).await.expect_problem(400, "json-malformed");
+        assert_eq!((&problem["line"], &problem["column"]), (&json!(line), &json!(column)), "{problem}");
+    }
     post(json_type, r#"{"data": {"amount": 9007199254740993}}"#).await.expect_problem(422, "number-inexact");
     post(json_type, r#"{"amount": 1}"#).await.expect_problem(400, "body-invalid");
     post(json_type, r#"{"data": {"amount": 1}, "drafts": true}"#).await.expect_problem(400, "body-invalid");
@@ -395,6 +403,6 @@ async fn a_line_that_is_no_json_is_told_the_line_of_the_request() {
             (&told["code"], &told["line"], &told["column"]),
             (&json!("json-malformed"), &json!(3), &json!(10))
         );
-        assert_eq!(told["detail"], "this line is not JSON: expected value at column 10");
+        assert_eq!(told["detail"], "not JSON: expected value (column 10)");
     }
 }

@@ -1,6 +1,6 @@
 //! The connection loop: slow clients, too many clients, and stopping without dropping an answer.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -73,20 +73,58 @@ async fn a_head_over_the_limit_is_431() {
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
 }
 
-#[tokio::test]
-async fn a_stop_answers_what_is_in_flight_and_what_was_acknowledged_is_there_at_the_next_start() {
-    let server = Server::start().await;
-    let admin = admin("acme");
-    server.publish(&admin, "expense").await;
-    server.submit(&admin, "expense", 1.0).await.expect(201);
+/// A connection on which a request waits.
+async fn waiting(server: &Server, request: &str) -> TcpStream {
     let mut waiting = TcpStream::connect(&server.address).await.expect("connects");
-    let request = format!(
-        "GET /v1/ledger?min_position=99 HTTP/1.1\r\nhost: a\r\nprefer: wait=1\r\nauthorization: Bearer {admin}\r\n\r\n"
-    );
     waiting.write_all(request.as_bytes()).await.expect("writes");
     // Until the request is being answered; its own wait is far longer than this.
     tokio::time::sleep(Duration::from_millis(200)).await;
+    waiting
+}
+
+#[tokio::test]
+async fn a_stop_answers_those_who_wait_for_a_position_at_once() {
+    let server = Server::start().await;
+    let admin = admin("acme");
+    server.publish(&admin, "expense").await;
+    let mut all = Vec::new();
+    for path in ["/v1/ledger", "/v1/submissions", "/v1/events", "/v1/feed"] {
+        let request = format!(
+            "GET {path}?min_position=99 HTTP/1.1\r\nhost: a\r\nprefer: wait=30\r\nauthorization: Bearer {admin}\r\n\r\n"
+        );
+        all.push(waiting(&server, &request).await);
+    }
+    let began = Instant::now();
     server.stop().await;
-    let answer = read_to_end(&mut waiting).await;
-    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("replica-behind"), "{answer}");
+    for mut stream in all {
+        let answer = read_to_end(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("\"code\":\"closing\""), "{answer}");
+    }
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+/// The client learns where to go on, and the stop waits for no body.
+#[tokio::test]
+async fn a_stop_tells_a_request_with_many_lines_which_line_was_not_begun() {
+    let server = Server::start().await;
+    let admin = admin("acme");
+    server.publish(&admin, "expense").await;
+    let line = "{\"form\":\"expense\",\"data\":{\"amount\":1}}\n";
+    let request = format!(
+        "POST /v1/submissions:import HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {admin}\r\n\
+         content-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{line}\r\n",
+        line.len()
+    );
+    let mut stream = waiting(&server, &request).await;
+    let began = Instant::now();
+    server.stop().await;
+    let answer = read_to_end(&mut stream).await;
+    let told: Vec<serde_json::Value> =
+        answer.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let told: Vec<_> = told.iter().filter(|told| told.is_object()).collect();
+    assert_eq!(told.len(), 2, "{answer}");
+    assert_eq!((&told[0]["line"], &told[0]["status"]), (&1.into(), &201.into()), "{answer}");
+    assert_eq!((&told[1]["line"], &told[1]["code"]), (&2.into(), &"closing".into()), "{answer}");
+    assert!(answer.ends_with("\r\n0\r\n\r\n"), "the answer is whole: {answer}");
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }

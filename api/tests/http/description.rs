@@ -226,6 +226,39 @@ async fn every_operation_takes_the_parameters_that_it_documents_and_no_others() 
 }
 
 #[tokio::test]
+async fn every_answer_with_a_body_says_what_the_body_is() {
+    let server = Server::start().await;
+    let document = server.call(Method::GET, "/openapi.json", &[], "").await.expect(200).json();
+    for (method, path, operation) in operations(&document) {
+        for (status, answer) in operation["responses"].as_object().expect("responses") {
+            let has_body = !["204", "304"].contains(&status.as_str());
+            let described = answer["content"].as_object().is_some_and(|content| !content.is_empty());
+            assert_eq!(described, has_body, "{method} {path} {status}");
+        }
+    }
+}
+
+/// Whoever is answered 304 or 412 because of a header field can read of that field.
+#[tokio::test]
+async fn preconditions_are_described_where_they_are_obeyed() {
+    let server = Server::start().await;
+    let document = server.call(Method::GET, "/openapi.json", &[], "").await.expect(200).json();
+    for (method, path, operation) in operations(&document) {
+        let fields: Vec<&str> = operation["parameters"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|parameter| parameter["in"] == "header")
+            .filter_map(|parameter| parameter["name"].as_str())
+            .collect();
+        let is_query = method == Method::GET;
+        let compares =
+            if is_query { operation["responses"]["304"].is_object() } else { fields.contains(&"If-Match") };
+        assert_eq!(fields.contains(&"If-None-Match"), compares, "{method} {path}: {fields:?}");
+    }
+}
+
+#[tokio::test]
 async fn files_are_described_as_bytes_of_any_type_in_both_directions() {
     let server = Server::start().await;
     let document = server.call(Method::GET, "/openapi.json", &[], "").await.expect(200).json();

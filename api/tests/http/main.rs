@@ -12,6 +12,8 @@ mod demonstration;
 mod description;
 mod errors;
 mod feed;
+mod parameters;
+mod preconditions;
 mod queries;
 mod replays;
 mod roles;

@@ -234,6 +234,21 @@ async fn a_replay_is_paused_resumed_and_cancelled_and_says_so() {
 }
 
 #[tokio::test]
+async fn a_replay_and_its_feed_wait_for_a_position_as_every_query_does() {
+    let (server, admin) = stage().await;
+    let path = begin(&server, &admin, &json!({"kind": "feed", "speed": "max"})).await;
+    let authorization = bearer(&admin);
+    for path in [path.clone(), format!("{path}/feed")] {
+        let headers = [("authorization", &*authorization), ("prefer", "wait=0")];
+        let far = format!("{path}?min_position=999");
+        server.call(Method::GET, &far, &headers, "").await.expect_problem(503, "replica-behind");
+        let headers = [headers[0], headers[1], ("ledger-min-position", "999")];
+        server.call(Method::GET, &path, &headers, "").await.expect_problem(503, "replica-behind");
+        server.get(&admin, &format!("{path}?min_position=1")).await.expect(200);
+    }
+}
+
+#[tokio::test]
 async fn who_may_not_and_who_is_elsewhere_hear_so() {
     let (server, admin) = stage().await;
     let [auditor, designer, reviewer, submitter] =

@@ -10,41 +10,11 @@ use serde_json::{Map, Value};
 
 use super::number;
 use super::pointer;
+use super::unreadable::{TextPlace, UnreadableJson};
 use super::{INTEGER_MAX, InexactNumber};
 
 /// The deepest nesting of arrays and objects that is read.
 pub const NESTING_MAX: usize = 64;
-
-/// Why a body cannot be read as JSON that means the same to everyone (RFC 7493).
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum UnreadableJson {
-    /// It is no JSON text.
-    #[error("not JSON: {0}")]
-    Malformed(String),
-    /// An object names a member twice; readers disagree about which one counts.
-    #[error("the member at `{pointer}` is given twice; give it once")]
-    DuplicateMember {
-        /// The member's place, as a JSON Pointer.
-        pointer: String,
-    },
-    /// Arrays and objects are nested too deeply.
-    #[error("nested deeper than {NESTING_MAX} levels")]
-    TooDeep,
-    /// A number would be rounded.
-    #[error(transparent)]
-    Inexact(#[from] InexactNumber),
-}
-
-impl UnreadableJson {
-    /// Where, as a JSON Pointer; `None` when the text has no structure to point into.
-    pub fn pointer(&self) -> Option<&str> {
-        match self {
-            Self::Malformed(_) | Self::TooDeep => None,
-            Self::DuplicateMember { pointer } => Some(pointer),
-            Self::Inexact(number) => Some(&number.pointer),
-        }
-    }
-}
 
 /// Reads a JSON text exactly: what was sent, or an error.
 ///
@@ -64,11 +34,21 @@ pub fn parse_exact(bytes: &[u8]) -> Result<Value, UnreadableJson> {
     match read {
         Ok(value) if context.are_safe(bytes) || !number::any_inexact(bytes) => Ok(value),
         Ok(_) => Err(locate_inexact(bytes).map_or_else(
-            || UnreadableJson::Malformed("a number cannot be kept exactly".to_owned()),
+            || UnreadableJson::Malformed {
+                what: "a number cannot be kept exactly".to_owned(),
+                at: TextPlace { line: Some(1), column: 1 },
+            },
             UnreadableJson::Inexact,
         )),
-        Err(error) => Err(context.problem.map_or_else(|| malformed(bytes, &error), Problem::into_error)),
+        Err(error) => Err(match context.problem {
+            Some(problem) => problem.into_error(bytes, &error),
+            None => malformed(bytes, &error),
+        }),
     }
+}
+
+fn place_of(error: &serde_json::Error) -> TextPlace {
+    TextPlace { line: Some(error.line()), column: error.column() }
 }
 
 fn read_all<'de, R: serde_json::de::Read<'de>>(
@@ -83,8 +63,15 @@ fn read_all<'de, R: serde_json::de::Read<'de>>(
 fn malformed(bytes: &[u8], error: &serde_json::Error) -> UnreadableJson {
     match locate_inexact(bytes) {
         Some(number) => UnreadableJson::Inexact(number),
-        None => UnreadableJson::Malformed(error.to_string()),
+        None => no_json(error),
     }
+}
+
+/// What the parser said, without the place, which stands beside it.
+fn no_json(error: &serde_json::Error) -> UnreadableJson {
+    let (said, at) = (error.to_string(), place_of(error));
+    let what = said.strip_suffix(&format!(" at {at}")).unwrap_or(&said).to_owned();
+    UnreadableJson::Malformed { what, at }
 }
 
 struct Context {
@@ -109,13 +96,18 @@ enum What {
 }
 
 impl Problem {
-    fn into_error(self) -> UnreadableJson {
-        let mut place = String::new();
-        self.path.iter().rev().for_each(|token| pointer::push(&mut place, token));
+    /// The error, of which the parser knows the place.
+    fn into_error(self, bytes: &[u8], error: &serde_json::Error) -> UnreadableJson {
+        let mut pointer = String::new();
+        self.path.iter().rev().for_each(|token| pointer::push(&mut pointer, token));
         match self.what {
-            What::Duplicate => UnreadableJson::DuplicateMember { pointer: place },
-            What::TooDeep => UnreadableJson::TooDeep,
-            What::Integer(number) => UnreadableJson::Inexact(InexactNumber { pointer: place, number }),
+            What::Duplicate => UnreadableJson::DuplicateMember { pointer, at: place_of(error) },
+            What::TooDeep => UnreadableJson::TooDeep { at: place_of(error) },
+            // Numbers do not matter in what is no JSON at all.
+            What::Integer(number) => match serde_json::from_slice::<serde::de::IgnoredAny>(bytes) {
+                Err(syntax) => no_json(&syntax),
+                Ok(_) => UnreadableJson::Inexact(InexactNumber { pointer, number }),
+            },
         }
     }
 }
@@ -347,7 +339,8 @@ mod tests {
     #[test]
     fn a_member_given_twice_is_refused_at_its_place() {
         let error = refused(r#"{"list": [{"x": 1}, {"a/b": 1, "c": 2, "a\u002fb": 1}]}"#);
-        assert_eq!(error, UnreadableJson::DuplicateMember { pointer: "/list/1/a~1b".to_owned() });
+        let at = TextPlace { line: Some(1), column: 53 };
+        assert_eq!(error, UnreadableJson::DuplicateMember { pointer: "/list/1/a~1b".to_owned(), at });
     }
 
     #[test]
@@ -374,8 +367,13 @@ mod tests {
     fn nesting_is_bounded() {
         let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
         assert!(parse_exact(nested(NESTING_MAX).as_bytes()).is_ok());
-        assert_eq!(refused(&nested(NESTING_MAX + 1)), UnreadableJson::TooDeep);
-        assert_eq!(refused(&"[".repeat(1_000_000)), UnreadableJson::TooDeep);
+        // The parser looks for the end of what was refused, and stops behind it where it comes at once.
+        for (text, column) in
+            [(nested(NESTING_MAX + 1), NESTING_MAX + 2), ("[".repeat(1_000_000), NESTING_MAX + 1)]
+        {
+            let at = TextPlace { line: Some(1), column };
+            assert_eq!(refused(&text), UnreadableJson::TooDeep { at });
+        }
     }
 
     #[test]
@@ -398,9 +396,33 @@ mod tests {
             "{\"a\" 1}",
             "\"\u{1}\"",
         ] {
-            assert!(matches!(refused(text), UnreadableJson::Malformed(_)), "{text}");
+            assert!(matches!(refused(text), UnreadableJson::Malformed { .. }), "{text}");
         }
-        assert!(matches!(parse_exact(b"\"\xff\""), Err(UnreadableJson::Malformed(_))));
+    }
+
+    #[test]
+    fn what_is_no_json_is_told_its_place() {
+        for (text, line, column, said) in [
+            (&b"{\n  \"a\": }"[..], 2, 8, "not JSON: expected value (line 2 column 8)"),
+            (b"{\n\"a\": \"\xff\"}", 2, 7, "not JSON: invalid unicode code point (line 2 column 7)"),
+            (b"[\"\\ud800\"]", 1, 9, "not JSON: unexpected end of hex escape (line 1 column 9)"),
+            (b"{\"a\": 9007199254740993, ]", 1, 25, "not JSON: key must be a string (line 1 column 25)"),
+        ] {
+            let error = parse_exact(text).expect_err("no JSON");
+            assert_eq!(error.place(), Some(TextPlace { line: Some(line), column }), "{error}");
+            assert_eq!(error.to_string(), said);
+        }
+    }
+
+    #[test]
+    fn of_one_line_of_many_only_the_column_is_told() {
+        for (text, said) in [
+            ("{\"a\": }", "not JSON: expected value (column 7)"),
+            ("{\"a\":1,\"a\":2}", "the member at `/a` is given twice; give it once (column 13)"),
+        ] {
+            let error = refused(text).in_line();
+            assert_eq!((error.place().and_then(|at| at.line), error.to_string().as_str()), (None, said));
+        }
     }
 
     #[test]
