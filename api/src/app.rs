@@ -25,7 +25,7 @@ use crate::catalogue::Catalogue;
 use crate::config::{ConfigError, Settings, Storage};
 use crate::feed::FeedPages;
 use crate::form_queries::CheckedForms;
-use crate::metrics::{ServerMetrics, UPKEEP_INTERVAL, recorder};
+use crate::metrics::{RouteMetrics, ServerMetrics, UPKEEP_INTERVAL, recorder};
 use crate::places::Places;
 use crate::replays::Replays;
 use crate::router;
@@ -238,6 +238,7 @@ impl App {
             routes: router::routes(&api),
             limits: api.settings.limits.clone(),
             metrics: Arc::clone(&api.metrics),
+            unmatched: Arc::new(RouteMetrics::unmatched()),
         };
         let stopping = async {
             until.await;

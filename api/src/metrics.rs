@@ -60,6 +60,11 @@ impl RouteMetrics {
         Self { method, template, seconds, by_status: Default::default() }
     }
 
+    /// The counters of requests that reach no route.
+    pub fn unmatched() -> Self {
+        Self::new("any", "unmatched")
+    }
+
     /// Counts one answer.
     pub fn answered(&self, status: u16, took: Duration) {
         let index = STATUSES.iter().position(|known| *known == status).unwrap_or(STATUSES.len());

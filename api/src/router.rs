@@ -195,7 +195,7 @@ fn decoded(parameter: &str) -> Result<String, ApiError> {
 ///
 /// Linked from the end, because each link boxes a future: the first route, which is the hottest, pays for one.
 fn chain(app: &Arc<Api>, routes: &[Route]) -> BoxedFilter<(Response,)> {
-    let unmatched = Arc::new(RouteMetrics::new("any", "unmatched"));
+    let unmatched = Arc::new(RouteMetrics::unmatched());
     let last = warp::ext::get::<Arc<Head>>()
         .map(move |head: Arc<Head>| answer(&head, &unmatched, Err(unknown(&head))))
         .boxed();

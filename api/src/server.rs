@@ -1,6 +1,7 @@
 //! The connection loop: accepts, limits, serves HTTP/1.1 through the routes, and stops without dropping an answer.
 //! Called by `app`. It exists because `warp::serve` has no header timeout, no connection cap and no TCP_NODELAY.
 
+mod host;
 mod stall;
 
 use std::convert::Infallible;
@@ -23,6 +24,7 @@ use tower_service::Service;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
+use crate::call;
 use crate::error::ApiError;
 use crate::head::{Head, X_REQUEST_ID};
 use crate::limits::{Limits, READ_BUFFER_BYTES_MAX};
@@ -46,6 +48,8 @@ pub struct Server {
     pub limits: Limits,
     /// What is counted.
     pub metrics: Arc<ServerMetrics>,
+    /// What is counted of requests that reach no route.
+    pub unmatched: Arc<RouteMetrics>,
 }
 
 impl Server {
@@ -118,8 +122,13 @@ async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Result<Respo
     let head = Arc::new(Head::new(parts.method, parts.uri.clone(), headers));
     parts.method = head.method.clone();
     parts.extensions.insert(Arc::clone(&head));
-    let mut routes = warp::service(server.routes.clone());
-    let mut response = routes.call(Request::from_parts(parts, body)).await?;
+    let mut response = match host::require(&head, parts.version) {
+        Ok(()) => {
+            let mut routes = warp::service(server.routes.clone());
+            routes.call(Request::from_parts(parts, body)).await?
+        }
+        Err(refused) => call::answer(&head, &server.unmatched, Err(refused)),
+    };
     finish(&head, &mut response);
     Ok(response)
 }

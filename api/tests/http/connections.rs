@@ -128,3 +128,27 @@ async fn a_stop_tells_a_request_with_many_lines_which_line_was_not_begun() {
     assert!(answer.ends_with("\r\n0\r\n\r\n"), "the answer is whole: {answer}");
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
+
+/// Two readers of a request that has no host, or several, may take it for another server's (RFC 9112 section 3.2).
+#[tokio::test]
+async fn a_request_says_in_one_field_which_host_it_is_for() {
+    let server = Server::start().await;
+    for (version, hosts, status) in [
+        ("1.1", "", 400),
+        ("1.1", "host: a\r\nhost: a\r\n", 400),
+        ("1.1", "host: a b\r\n", 400),
+        ("1.1", "host: ada@a\r\n", 400),
+        ("1.0", "host: a\r\nhost: b\r\n", 400),
+        ("1.1", "host: forms.example.org:8080\r\n", 200),
+        ("1.1", "host: [::1]:8080\r\n", 200),
+        ("1.0", "", 200),
+    ] {
+        let mut stream = TcpStream::connect(&server.address).await.expect("connects");
+        let request = format!("GET /healthz HTTP/{version}\r\nconnection: close\r\n{hosts}\r\n");
+        stream.write_all(request.as_bytes()).await.expect("writes");
+        let answer = read_to_end(&mut stream).await;
+        assert!(answer.contains(&format!(" {status} ")), "{request} {answer}");
+        assert_eq!(answer.contains("\"code\":\"header-invalid\""), status == 400, "{request} {answer}");
+        assert!(answer.contains("x-request-id: "), "{answer}");
+    }
+}
