@@ -20,7 +20,7 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4";
 
 /// Alive: the process answers, and starting it again would help nothing.
 #[utoipa::path(get, path = "/healthz", tag = "operations",
-    responses((status = 200, description = "The process answers."), (status = 503, description = "`not-ready`: the ledger's writer failed; the process has to be started again.")))]
+    responses((status = 200, body = serde_json::Value, description = "The process answers: `{status}`."), (status = 503, description = "`not-ready`: the ledger's writer failed; the process has to be started again.")))]
 pub async fn healthz(call: Call) -> Result<Response, ApiError> {
     if call.api.store.writer_has_failed() {
         return Err(NotReady::WriterFailed.into());
@@ -30,7 +30,7 @@ pub async fn healthz(call: Call) -> Result<Response, ApiError> {
 
 /// The OpenAPI document.
 #[utoipa::path(get, path = "/openapi.json", tag = "operations",
-    responses((status = 200, description = "This document.")))]
+    responses((status = 200, body = serde_json::Value, description = "This document.")))]
 pub async fn openapi(_call: Call) -> Result<Response, ApiError> {
     let mut response = whole(JSON, openapi::json());
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
@@ -44,10 +44,10 @@ pub async fn metrics(_call: Call) -> Result<Response, ApiError> {
     Ok(whole(PROMETHEUS, render()))
 }
 
-/// Ready: migrated, able to record (as the last command was, unless that is ten seconds ago), and a replica whose projector runs and is within its lag limit. Tenants at which a read model stopped
-/// are counted and keep no node from serving the others; the log names them.
+/// Ready: migrated, able to record (as the last command was, unless that is ten seconds ago), and a replica whose projector runs and is within
+/// its lag limit. Tenants at which a read model stopped are counted and keep no node from serving the others; the log names them.
 #[utoipa::path(get, path = "/readyz", tag = "operations",
-    responses((status = 200, description = "Ready to serve."), (status = 503, description = "`not-ready`: the read models are too far behind, or what keeps them up to date or records commands failed, as `reason` says; `closing`: nothing can be recorded any more; `storage-full`, `ledger-busy`, `ledger-unreachable`: the last command could not be recorded, or takes more than ten seconds.")))]
+    responses((status = 200, body = serde_json::Value, description = "Ready to serve: `{status, lag_events, parked, replicas[]}`."), (status = 503, description = "`not-ready`: the read models are too far behind, or what keeps them up to date or records commands failed, as `reason` says; `closing`: nothing can be recorded any more; `storage-full`, `ledger-busy`, `ledger-unreachable`: the last command could not be recorded, or takes more than ten seconds.")))]
 pub async fn readyz(call: Call) -> Result<Response, ApiError> {
     let store = &call.api.store;
     if store.writer_has_failed() {

@@ -123,6 +123,19 @@ fn texts_of_decimals_and_moments_are_what_they_say() {
 }
 
 #[test]
+fn a_number_is_what_is_one_in_json() {
+    for text in ["0", "-0", "1", "10.50", "-1e-7", "1E+05", "1e400", "12345678901234567890.01"] {
+        assert!(is_number(text), "{text}");
+    }
+    for text in [
+        "01", "+1", "-00", "-01", "00", ".5", "5.", "1e", "1e+", "1e 5", "1_0", " 1", "1 ", "0x1", "NaN",
+        "--1", "-+1", "1e+-5", "٣",
+    ] {
+        assert!(!is_number(text), "{text}");
+    }
+}
+
+#[test]
 fn a_day_and_a_month_begin_in_utc() {
     let begins = |text| moment(text).map(|time| time.to_rfc3339());
     assert_eq!(begins("2026-01-31").as_deref(), Some("2026-01-31T00:00:00+00:00"));
