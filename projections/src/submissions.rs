@@ -129,7 +129,7 @@ impl<'a> Touching<'a> {
 
 impl Projection for SubmissionsProjection {
     const READ_MODEL: ReadModel = ReadModel::Submissions;
-    const VERSION: i64 = 3;
+    const VERSION: i64 = 4;
     const TABLES: &'static [&'static str] =
         &["submissions", "field_keys", "indexed_fields", "submission_fields"];
 
