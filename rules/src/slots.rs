@@ -90,7 +90,8 @@ impl<'a> Slots<'a> {
         match (&member.ty, json) {
             (Type::Double, Json::Number(number)) => {
                 if let Some(double) = number.as_f64() {
-                    return self.cells.put(member.slot, Cell::Value(Value::Double(double)));
+                    // Canonical JSON has no negative zero.
+                    return self.cells.put(member.slot, Cell::Value(Value::Double(double + 0.0)));
                 }
             }
             (Type::String, Json::String(text)) => {

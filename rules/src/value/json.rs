@@ -21,14 +21,15 @@ use crate::types::Type;
 /// The value of `json` read as `ty`.
 ///
 /// An int admits `3.0`, because JSON Schema's `integer` does; a decimal admits a string or a number; `dyn` takes a whole number
-/// as int (uint above its range) and any other number as double. `3.0` is whole: canonical JSON writes it as `3`.
+/// as int (uint above its range) and any other number as double. `3.0` is whole: canonical JSON writes it as `3`. A
+/// zero has no sign, as it has none in canonical JSON.
 ///
 /// # Errors
 /// [`ErrorKind::Misfit`] when the JSON is not of that type.
 #[inline]
 pub(crate) fn from_json<'a>(json: &'a Json, ty: &'a Type) -> Result<Value<'a>, EvalError> {
     match (ty, json) {
-        (Type::Double, Json::Number(number)) => number.as_f64().map(Value::Double),
+        (Type::Double, Json::Number(number)) => number.as_f64().map(|double| Value::Double(double + 0.0)),
         (Type::Int, Json::Number(number)) => number.as_i64().or_else(|| integral(number)).map(Value::Int),
         (Type::String, Json::String(text)) => Some(Value::from(text.as_str())),
         (Type::Bool, Json::Bool(truth)) => Some(Value::Bool(*truth)),

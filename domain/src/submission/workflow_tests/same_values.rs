@@ -93,6 +93,7 @@ fn a_condition_on_a_computed_field_is_true_of_rules_and_guards_alike() {
         ("[duration('90m')]", "m[0] > duration('1h')", None, large.clone()),
         ("[decimal('1.5')]", "m[0] < 2", None, large.clone()),
         ("0.0 * -1.0 * x", "1.0 / m > 0.0", None, large.clone()),
+        ("n", "1.0 / x > 0.0", None, json!({"n": 1, "x": -0.0})),
         ("any", "m / 2 == 1", None, json!({"n": 1, "any": 3.0})),
     ] {
         let form = form(value, when, m);
