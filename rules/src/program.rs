@@ -30,7 +30,7 @@ impl Program {
     /// Compiles `source` against the names and types of `layout`.
     ///
     /// # Errors
-    /// Every problem found, at least one of them of severity error and not [tolerated](Problem::tolerated); the first syntax error alone.
+    /// Every problem found, at least one of them of severity error and not `tolerated`; the first syntax error alone.
     pub fn compile(source: &str, layout: &Layout) -> Result<Program, Vec<Problem>> {
         Program::compile_tree(source, parse(source), layout, None)
     }
