@@ -37,7 +37,7 @@ use crate::idempotency::{line_idempotency, sent_key};
 use crate::limits::{BULK_BODY_BYTES_MAX, BULK_IN_FLIGHT_BYTES_MAX, BULK_LINES_IN_FLIGHT};
 use crate::params::Params;
 use crate::places::Place;
-use crate::precondition::IfMatch;
+use crate::precondition::{IfMatch, Preconditions};
 use lines::{Line, Lines};
 
 /// A command as a line says it.
@@ -102,6 +102,8 @@ async fn answer<C: LineCommand>(call: Call) -> Result<Response, ApiError> {
     if let Some(given) = IfMatch::read(&call.head)? {
         return Err(given.failed(Sequence::START));
     }
+    // Of each line the same holds; what cannot be read is said once.
+    Preconditions::read(&call.head)?;
     sent_key(&call.head)?;
     let rule = call.rule;
     let (api, head, body) = call.lines_body()?;
@@ -208,8 +210,8 @@ impl Shared {
         let caller = rule.admit(api.authenticator.authenticate(api, head).await?, head)?;
         let (subject, own) = (&caller.context.actor.subject, command.idempotency_key());
         let idempotency = line_idempotency(head, subject, number, own, &text)?;
-        let if_match = command.if_match().map(IfMatch::at);
-        let call = CommandCall::for_line(Arc::clone(api), caller, text, if_match, idempotency);
+        let preconditions = Preconditions::of_line(head, command.if_match().map(IfMatch::at))?;
+        let call = CommandCall::for_line(Arc::clone(api), caller, text, preconditions, idempotency);
         command.run(call).await
     }
 }

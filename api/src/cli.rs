@@ -2,7 +2,7 @@
 //! Called by `main.rs`. Exit 0: done. 1: it failed, or `verify` or `replay --shadow` found a difference. 2: the command line or configuration is wrong.
 
 /// A line for standard output. Who reads it may have gone (`| head -1`), or its disk be full: that is an error, where `println!` would panic.
-macro_rules! say {
+macro_rules! print_line {
     ($($part:tt)*) => { std::io::Write::write_fmt(&mut std::io::stdout(), format_args!("{}\n", format_args!($($part)*))) };
 }
 

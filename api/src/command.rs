@@ -27,7 +27,7 @@ use crate::error::ApiError;
 use crate::head::Head;
 use crate::idempotency::idempotency;
 use crate::params::Params;
-use crate::precondition::{IfMatch, Preconditions};
+use crate::precondition::Preconditions;
 use crate::tenants::Entered;
 
 /// How far the ledger reached when the answer was made.
@@ -173,11 +173,10 @@ impl CommandCall {
         api: Arc<Api>,
         caller: Caller,
         body: Bytes,
-        if_match: Option<IfMatch>,
+        preconditions: Preconditions,
         idempotency: Option<Idempotency>,
     ) -> Self {
         let ledger = api.store.ledger(&caller.context);
-        let preconditions = Preconditions::of(if_match);
         Self { api, caller, body, ledger, preconditions, idempotency, begins: false }
     }
 

@@ -350,7 +350,9 @@ impl ApiError {
                     NotReady::Behind { lag_events, parked } => {
                         answer.with("lag_events", json!(lag_events)).with("parked", json!(parked))
                     }
-                    NotReady::RunnerFailed | NotReady::WriterFailed => answer,
+                    NotReady::RunnerFailed | NotReady::WriterFailed | NotReady::NothingIsRecorded(_) => {
+                        answer
+                    }
                 }
             }
             Self::Internal(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),

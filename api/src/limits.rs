@@ -133,6 +133,8 @@ pub const CHECKED_FORMS_MAX: usize = 1_000;
 pub const KNOWN_TENANTS_MAX: usize = 100_000;
 /// How long a query waits for a read model when the request states no `Prefer: wait=`.
 pub const REPLICA_WAIT_DEFAULT: Duration = Duration::from_secs(2);
+/// How much longer a query waits for a read model once the server stops.
+pub const STOPPING_WAIT_MAX: Duration = Duration::from_secs(1);
 /// The longest that a query waits for a read model, whatever the request states.
 pub const REPLICA_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Fields that a list of what changed tells of each submission; the others are counted there, and told by the submission's own.

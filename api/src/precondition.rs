@@ -57,9 +57,12 @@ impl Preconditions {
         Ok(Self { if_match: IfMatch::read(head)?, if_none_match: IfNoneMatch::read(head)? })
     }
 
-    /// Only what says where the resource has to be.
-    pub fn of(if_match: Option<IfMatch>) -> Self {
-        Self { if_match, if_none_match: None }
+    /// Those of one line of a request: what the line says of `If-Match`, what the request says of `If-None-Match`.
+    ///
+    /// # Errors
+    /// 400 for an `If-None-Match` that is neither `*` nor a list of entity tags.
+    pub fn of_line(head: &Head, if_match: Option<IfMatch>) -> Result<Self, ApiError> {
+        Ok(Self { if_match, if_none_match: IfNoneMatch::read(head)? })
     }
 
     /// What the append is to expect of `stream`. One tag of `If-Match` is left to the append to compare; for several, for `*` and for

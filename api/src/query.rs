@@ -1,6 +1,7 @@
 //! What all queries of the HTTP API share: who asks, waiting until the data reach far enough, and the shape of the answer.
 //! Called by the resources; which rows they read is theirs. Nothing that decides a command may come through here.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use formledger_store::TenantLedger;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, ETAG, HeaderName, HeaderValue};
 use serde::Serialize;
-use tokio::time::Instant;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
 use warp::reply::Response;
 
 use crate::access::Rule;
@@ -22,7 +24,7 @@ use crate::call::Call;
 use crate::command::{LEDGER_POSITION, etag};
 use crate::error::ApiError;
 use crate::head::Head;
-use crate::limits::{REPLICA_WAIT_DEFAULT, REPLICA_WAIT_MAX};
+use crate::limits::{REPLICA_WAIT_DEFAULT, REPLICA_WAIT_MAX, STOPPING_WAIT_MAX};
 use crate::numbers;
 use crate::params::{Params, invalid};
 use crate::stopping::stopped;
@@ -142,9 +144,28 @@ impl QueryCall {
         let mut followed = self.ledger.follow().await?;
         let arrived =
             async { followed.wait_for(|position| *position >= wanted).await.map(|position| *position) };
-        match self.unless_stopping(tokio::time::timeout(self.patience(), arrived)).await? {
+        match self.unless_stopping(timeout(self.patience(), arrived)).await? {
             Ok(Ok(position)) => Ok(position),
             Ok(Err(_)) | Err(_) => Err(ApiError::ReplicaBehind { position: head, wanted }),
+        }
+    }
+
+    /// Waits until what somebody else does has reached the position that the request asks for.
+    ///
+    /// # Errors
+    /// 503 when it takes too long, or ended before.
+    pub async fn reach_in<P>(
+        &self,
+        followed: &mut watch::Receiver<P>,
+        position: impl Fn(&P) -> Position,
+    ) -> Result<(), ApiError> {
+        let Some(wanted) = self.min_position else { return Ok(()) };
+        let arrived = async { followed.wait_for(|progress| position(progress) >= wanted).await.map(|_| ()) };
+        match self.unless_stopping(timeout(self.patience(), arrived)).await? {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => {
+                Err(ApiError::ReplicaBehind { position: position(&followed.borrow()), wanted })
+            }
         }
     }
 
@@ -159,13 +180,19 @@ impl QueryCall {
 
     async fn wait_for(&self, read_model: ReadModel, wanted: Position) -> Result<(), ApiError> {
         let deadline = Instant::now() + self.patience();
-        match self.unless_stopping(self.reader.wait_for(read_model, wanted, deadline)).await? {
+        let mut waited = pin!(self.reader.wait_for(read_model, wanted, deadline));
+        let arrived = match self.unless_stopping(&mut waited).await {
+            Ok(arrived) => arrived,
+            // Read models follow until all connections are closed, so what is recorded by now is there in a moment.
+            Err(closing) => timeout(STOPPING_WAIT_MAX, waited).await.map_err(|_| closing)?,
+        };
+        match arrived {
             Ok(_) => Ok(()),
             Err(behind) => Err(ApiError::ReplicaBehind { position: behind.position, wanted }),
         }
     }
 
-    /// What a wait comes to, unless the server stops meanwhile: nobody could say whether what is waited for still comes.
+    /// What a wait comes to, unless the server stops meanwhile.
     ///
     /// # Errors
     /// 503 `closing`.
@@ -271,7 +298,9 @@ fn wait_preference(head: &Head) -> Option<Duration> {
         .flat_map(|value| value.split([',', ';']))
         .find_map(|preference| {
             let (name, value) = preference.split_once('=')?;
-            let seconds = numbers::read(value.trim().trim_matches('"'))?;
+            let seconds = value.trim().trim_matches('"');
+            let seconds =
+                seconds.bytes().all(|digit| digit.is_ascii_digit()).then(|| seconds.parse().ok())??;
             name.trim().eq_ignore_ascii_case("wait").then_some(Duration::from_secs(seconds))
         })
 }
@@ -290,7 +319,9 @@ mod tests {
         };
         assert_eq!(wait("wait=10"), Some(Duration::from_secs(10)));
         assert_eq!(wait("respond-async, Wait = \"3\""), Some(Duration::from_secs(3)));
+        assert_eq!(wait("wait=05"), Some(Duration::from_secs(5)));
         assert_eq!(wait("wait=soon"), None);
+        assert_eq!(wait("wait=+5"), None);
         assert_eq!(wait("respond-async"), None);
     }
 }

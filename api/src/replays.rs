@@ -13,7 +13,7 @@ mod shadow;
 
 use std::sync::Arc;
 
-use formledger_domain::{Position, Sequence, TenantContext};
+use formledger_domain::{Position, TenantContext};
 use formledger_store::{EventFilter, TenantLedger};
 use http::StatusCode;
 use http::header::{HeaderValue, LOCATION};
@@ -37,7 +37,7 @@ use crate::idempotency::idempotency;
 use crate::ids;
 use crate::openapi::answers;
 use crate::params::Params;
-use crate::precondition::IfMatch;
+use crate::precondition::Preconditions;
 use crate::query::{QueryCall, answer};
 use messages::ReplayFeed;
 use order::{Body, Candidate, Request, What};
@@ -87,8 +87,8 @@ pub async fn create(call: Call) -> Result<Response, ApiError> {
     let (api, head, body) = call.json_body().await?;
     let ledger = api.tenants.require(&api.store, &caller).await?;
     Params::none(&head)?;
-    if let Some(given) = IfMatch::read(&head)? {
-        return Err(given.failed(Sequence::START));
+    if let Some(refusal) = Preconditions::read(&head)?.refusal_to_begin() {
+        return Err(refusal);
     }
     let Caller { context, .. } = &caller;
     let idempotency = idempotency(&head, &context.actor.subject, &body)?;
@@ -160,7 +160,7 @@ pub async fn list(call: Call) -> Result<Response, ApiError> {
 #[utoipa::path(get, path = "/v1/replays/{id}", tag = "replays", security(("bearer" = []), ("api-key" = [])),
     params(
         ("id" = Uuid, Path, description = "The replay."),
-        ("min_position" = Option<u64>, Query, description = "Wait until the ledger reaches this position; `Ledger-Position` says how far the replay has come."),
+        ("min_position" = Option<u64>, Query, description = "Wait until the replay reaches this position."),
     ),
     responses(
         (status = 200, body = answers::Replay, description = "How far it has come, and what it found so far."),
@@ -169,8 +169,9 @@ pub async fn list(call: Call) -> Result<Response, ApiError> {
 pub async fn one(call: Call, id: String) -> Result<Response, ApiError> {
     let query = QueryCall::read(call).await?;
     query.finish_params()?;
-    query.reach_ledger().await?;
-    shown(&*found(&query.api.replays, &query.caller, &id)?)
+    let replay = found(&query.api.replays, &query.caller, &id)?;
+    query.reach_in(&mut replay.follow(), |progress| progress.position).await?;
+    shown(&replay)
 }
 
 /// Holds a replay where it is.
@@ -234,7 +235,7 @@ async fn direct(
         ("form" = Option<String>, Query, description = "Of kind `feed`: only events about this form and its submissions."),
         ("submission" = Option<String>, Query, description = "Of kind `feed`: only events of this submission."),
         ("types" = Option<String>, Query, description = "Of kind `feed`: only these types, separated by commas, with or without `.v<n>`."),
-        ("min_position" = Option<u64>, Query, description = "Wait until the ledger reaches this position."),
+        ("min_position" = Option<u64>, Query, description = "Wait until the replay reaches this position."),
     ),
     responses(
         (status = 200, description = "Server-sent events as in `/v1/feed`, `id` is the position. Of kind `feed` the events; of kind `rules` one `formledger.replay.outcomes-changed.v1` for each submission that is decided otherwise, with `changes[{rule, before, after}]`. Of kind `shadow` one `formledger.replay.difference.v1` for each difference, numbered. Then `formledger.replay.summary.v1`, and the end.", content_type = "text/event-stream"),
@@ -253,7 +254,7 @@ pub async fn feed(call: Call, id: String) -> Result<Response, ApiError> {
         Kind::Rules(_) | Kind::Shadow(_) => EventFilter::default(),
     };
     query.finish_params()?;
-    query.reach_ledger().await?;
+    query.reach_in(&mut replay.follow(), |progress| progress.position).await?;
     let before = ReplayFeed::start(&replay);
     let after = last_event_id(&query.head)?.or(in_query).unwrap_or(before).max(before);
     let progress = replay.progress();

@@ -29,6 +29,10 @@ impl FromStr for Rfc3339 {
     type Err = NoTime;
 
     fn from_str(text: &str) -> Result<Self, NoTime> {
+        // That reader also takes a space for the `T`, and a minus that is not ASCII.
+        if !text.is_ascii() || !matches!(text.as_bytes().get(10), Some(b'T' | b't')) {
+            return Err(NoTime);
+        }
         DateTime::parse_from_rfc3339(text).map(|time| Self(time.to_utc())).map_err(|_| NoTime)
     }
 }
@@ -62,6 +66,8 @@ mod tests {
             "2026-01-31T12:00:00+1",
             " 2026-01-31T12:00:00Z",
             "2026-01-31T12:00:00 01:00",
+            "2026-01-31 12:00:00Z",
+            "2026-01-31T12:00:00\u{2212}01:00",
             "2026-01-31",
             "",
         ] {

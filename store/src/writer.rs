@@ -125,13 +125,11 @@ impl<B: Backend> Writer<B> {
                     Ok(_) => self.record(commands).await,
                     Err(_idle) => {}
                 },
-                Some(first) = self.confirmations.recv() => {
-                    confirm::confirm(&mut self.backend, first, &mut self.confirmations).await;
-                }
+                Some(first) = self.confirmations.recv() => self.confirm_first(first).await,
             }
             // Where commands never end, too.
             if let Ok(first) = self.confirmations.try_recv() {
-                confirm::confirm(&mut self.backend, first, &mut self.confirmations).await;
+                self.confirm_first(first).await;
             }
             if next_poll <= Instant::now() {
                 self.poll().await;
@@ -139,6 +137,15 @@ impl<B: Backend> Writer<B> {
             }
         }
         self.backend.close().await;
+    }
+
+    /// Confirms for who asked first and everyone behind: a commit like a batch's, for which batches wait.
+    async fn confirm_first(&mut self, first: Confirmation) {
+        self.progress.begin();
+        if let Err(error) = confirm::confirm(&mut self.backend, first, &mut self.confirmations).await {
+            self.progress.failed(&error);
+        }
+        self.progress.rest();
     }
 
     /// Records a batch and answers all of it, whatever happens.
@@ -154,14 +161,13 @@ impl<B: Backend> Writer<B> {
             metrics::histogram!("formledger_append_batch_commands").record(commands.len() as f64);
             self.progress.begin();
             match self.try_record(&mut commands).await {
-                Ok(()) => self.progress.recorded(),
+                Ok(()) => {}
                 Err(StoreError::Refused(_)) if commands.len() > 1 => {
                     self.backend.undo().await;
                     let second = commands.split_off(commands.len() / 2);
                     waiting.extend([second, commands]);
                 }
                 Err(error @ StoreError::Refused(_)) => {
-                    self.progress.recorded();
                     self.backend.undo().await;
                     fail(commands, &error);
                 }
@@ -207,6 +213,9 @@ impl<B: Backend> Writer<B> {
             metrics::histogram!("formledger_append_commit_seconds").record(began.elapsed().as_secs_f64());
             // A commit confirms what was read before it.
             let has_written = batch.heads.len() > moved.len();
+            if has_written {
+                self.progress.recorded();
+            }
             self.committed(batch, &moved);
             if !has_written {
                 self.confirm(commands, &repeats).await?;
@@ -360,7 +369,11 @@ impl<B: Backend> Writer<B> {
         self.followers.wake.sweep();
         self.room.report();
         let began = std::time::Instant::now();
-        match self.backend.moved_elsewhere().await {
+        let moved = self.backend.moved_elsewhere().await;
+        if moved.is_ok() {
+            self.progress.answers();
+        }
+        match moved {
             Ok(None) => {}
             Ok(Some(heads)) => {
                 let known = |(tenant, position): &(TenantId, Position)| {

@@ -20,7 +20,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::attached::Named;
-use super::serve::runtime;
+use super::serve::{runtime, say};
 use crate::app::open_restoration;
 use crate::config::{ConfigError, ImportArgs};
 use crate::hex;
@@ -48,11 +48,11 @@ pub fn import(arguments: &ImportArgs) -> anyhow::Result<ExitCode> {
         restoration.close().await;
         let Imported { events: imported, chain, files } = done?;
         let (end, root) = (chain.position(), hex::encode(&chain.root_hash()));
-        say!("{tenant}: {imported} events imported, up to position {end}, root {root}")?;
+        say(&format!("{tenant}: {imported} events imported, up to position {end}, root {root}"));
         if files > 0 {
-            say!(
+            say(&format!(
                 "{tenant}: they name {files} attachment(s), which are not in the file; copy `attachments/{tenant}` as well, then run `formledger verify`"
-            )?;
+            ));
         }
         Ok(ExitCode::SUCCESS)
     })

@@ -14,16 +14,18 @@ pub fn migrate(arguments: &StorageArgs) -> anyhow::Result<ExitCode> {
     runtime()?.block_on(async {
         let store = open_ledger(&storage, 1).await?;
         let own = open_read_models(&storage).await?;
-        match &storage.database {
-            Some(database) => say!("`{database:?}` is up to date")?,
-            None => say!("`{}` is up to date", storage.data.display())?,
-        }
+        let mut done = vec![match &storage.database {
+            Some(database) => format!("{database:?}"),
+            None => storage.data.display().to_string(),
+        }];
         for replica in open_replicas(&store, &own, &replicas, true).await? {
-            say!("`{}` is up to date", replica.name())?;
+            done.push(replica.name().to_owned());
             replica.close().await;
         }
         own.close().await;
         store.close().await;
+        // Whoever reads it, everything is done by now.
+        done.iter().try_for_each(|place| print_line!("`{place}` is up to date"))?;
         Ok(ExitCode::SUCCESS)
     })
 }

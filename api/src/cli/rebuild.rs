@@ -9,7 +9,7 @@ use formledger_projections::{
 };
 use formledger_store::Store;
 
-use super::serve::runtime;
+use super::serve::{runtime, say};
 use super::{existing_ledger, existing_tenant, one_line};
 use crate::app::read_model_place;
 use crate::config::{ConfigError, RebuildArgs};
@@ -39,18 +39,18 @@ pub fn rebuild(arguments: &RebuildArgs) -> anyhow::Result<ExitCode> {
                 if events == total || told.elapsed() >= PROGRESS_INTERVAL =>
             {
                 told = Instant::now();
-                heard(say!("{events} of {total} events"));
+                say(&format!("{events} of {total} events"));
             }
             RebuildProgress::Folded { .. } => {}
             RebuildProgress::Switched { tenant, position } => {
-                heard(say!("{tenant}: rebuilt up to position {position}"))
+                say(&format!("{tenant}: rebuilt up to position {position}"))
             }
         };
         let own = read_model_place(&storage).await?;
         rebuild_read_models(&store, &own, request.clone(), &mut progress).await?;
         let mut failed = None;
         for replica in replicas.iter().filter(|replica| replica.name() != own.name()) {
-            heard(say!("`{}`:", replica.name()));
+            say(&format!("`{}`:", replica.name()));
             if let Err(error) = rebuild_replica(&store, replica, &request, &mut progress).await {
                 // The others are made again all the same; the last failure ends the program.
                 let earlier = failed.replace(error.context(replica.name()));
@@ -62,9 +62,6 @@ pub fn rebuild(arguments: &RebuildArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Rows are made whether somebody reads how far they are or not.
-fn heard(_told: std::io::Result<()>) {}
-
 /// Rows of a replica of this ledger; a standby gets those of its primary.
 async fn rebuild_replica(
     store: &Store,
@@ -73,7 +70,7 @@ async fn rebuild_replica(
     progress: impl FnMut(RebuildProgress) + Send,
 ) -> anyhow::Result<()> {
     if replica.is_standby().await? {
-        heard(say!("a standby, which gets the rows of its primary"));
+        say("a standby, which gets the rows of its primary");
         return Ok(());
     }
     let settings = ReadModelSettings { read_connections_max: 1, ..ReadModelSettings::default() };

@@ -32,7 +32,7 @@ fn check(path: &Path) -> anyhow::Result<ExitCode> {
     // Problems do not depend on the id that the form will have.
     let problems = FormDefinition::problems(&definition, &"checked".parse()?);
     for problem in &problems {
-        say!("{}", serde_json::to_string(problem)?)?;
+        print_line!("{}", serde_json::to_string(problem)?)?;
     }
     Ok(if problems.iter().any(|problem| problem.is_error()) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -43,7 +43,7 @@ fn import(format: TableFormat, path: &Path) -> anyhow::Result<ExitCode> {
     let document = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
     let imported = exchange::import(named(format), &document).map_err(|error| wrong(error.to_string()))?;
     remark(&imported.remarks);
-    say!("{:#}", json!({"rules": imported.rules}))?;
+    print_line!("{:#}", json!({"rules": imported.rules}))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -55,7 +55,7 @@ fn export(format: TableFormat, path: &Path) -> anyhow::Result<ExitCode> {
     let rules = definition.get("rules").unwrap_or(&definition);
     let exported = exchange::export(named(format), rules).map_err(|error| wrong(error.to_string()))?;
     remark(&exported.remarks);
-    print!("{}", exported.text);
+    std::io::stdout().write_all(exported.text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -26,7 +26,7 @@ pub fn serve(arguments: &ServeArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Prints a line for whoever started the server. That nobody reads it any more is no reason to stop serving, so `println` will not do.
+/// Prints a line for whoever started the program. That nobody reads it any more is no reason to stop what it does, so `println` will not do.
 pub fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }

@@ -8,6 +8,9 @@ use crate::config::TokenArgs;
 /// Prints the token.
 pub fn token(arguments: &TokenArgs) -> anyhow::Result<ExitCode> {
     let secret = arguments.secret()?;
-    say!("{}", mint(&secret, &arguments.tenant, &arguments.subject, &arguments.roles, arguments.ttl)?)?;
+    print_line!(
+        "{}",
+        mint(&secret, &arguments.tenant, &arguments.subject, &arguments.roles, arguments.ttl)?
+    )?;
     Ok(ExitCode::SUCCESS)
 }

@@ -38,7 +38,7 @@ pub fn verify(arguments: &TenantsArgs) -> anyhow::Result<ExitCode> {
             None => store.owners().await.map_err(StartError::from)?,
         };
         if tenants.is_empty() {
-            say!("nobody has a ledger here")?;
+            print_line!("nobody has a ledger here")?;
         }
         let mut sound = true;
         for tenant in tenants {
@@ -48,7 +48,7 @@ pub fn verify(arguments: &TenantsArgs) -> anyhow::Result<ExitCode> {
                         & verify_attachments(&store, &attachments, &tenant).await?
                 }
                 Err(StoreError::Damaged(what)) => {
-                    say!("{what}")?;
+                    print_line!("{what}")?;
                     false
                 }
                 Err(error) => return Err(error.into()),
@@ -72,22 +72,22 @@ async fn verify_one(store: &Store, tenant: &TenantId) -> anyhow::Result<bool> {
     let report = store.verify(tenant, progress).await?;
     for difference in &report.differences {
         match difference.position {
-            Some(position) => say!("{tenant}: position {position}: {}", difference.what)?,
-            None => say!("{tenant}: {}", difference.what)?,
+            Some(position) => print_line!("{tenant}: position {position}: {}", difference.what)?,
+            None => print_line!("{tenant}: {}", difference.what)?,
         }
     }
     let root = hex::encode(&report.root_hash);
     if report.is_sound() {
-        say!("{tenant}: {} events are as they were recorded, root {root}", report.events)?;
+        print_line!("{tenant}: {} events are as they were recorded, root {root}", report.events)?;
     } else {
-        say!(
+        print_line!(
             "{tenant}: {} difference(s) in {} events, root {root}",
             report.differences_count,
             report.events
         )?;
     }
     if !report.others_seen {
-        say!(
+        print_line!(
             "{tenant}: whether events of other tenants stand in its streams was not looked for, because the login sees one tenant: \
              log in as a member of `formledger_projector` too"
         )?;
@@ -109,7 +109,7 @@ async fn verify_attachments(
         let events = match ledger.read_page(after, STREAM_PAGE_EVENTS, STREAM_PAGE_BYTES_MAX).await {
             Ok(events) => events,
             Err(StoreError::Damaged(what)) => {
-                say!("{tenant}: attachments after position {after} were not looked for: {what}")?;
+                print_line!("{tenant}: attachments after position {after} were not looked for: {what}")?;
                 return Ok(false);
             }
             Err(error) => return Err(error.into()),
@@ -122,14 +122,14 @@ async fn verify_attachments(
             let told = attachments.check(tenant, sha256, bytes).await;
             if let Some(what) = told.with_context(|| format!("attachment {sha256} of `{tenant}`"))? {
                 wrong += 1;
-                say!("{tenant}: position {}: attachment {sha256} (`{name}`) {what}", event.position)?;
+                print_line!("{tenant}: position {}: attachment {sha256} (`{name}`) {what}", event.position)?;
             }
         }
     }
     match (count, wrong) {
         (0, _) => {}
-        (_, 0) => say!("{tenant}: {count} attachments hold the bytes that were attached")?,
-        _ => say!("{tenant}: {wrong} of {count} attachments are missing or hold other bytes")?,
+        (_, 0) => print_line!("{tenant}: {count} attachments hold the bytes that were attached")?,
+        _ => print_line!("{tenant}: {wrong} of {count} attachments are missing or hold other bytes")?,
     }
     Ok(wrong == 0)
 }

@@ -73,13 +73,32 @@ async fn a_head_over_the_limit_is_431() {
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
 }
 
-/// A connection on which a request waits.
+/// A connection on which a request waits that the server has read.
 async fn waiting(server: &Server, request: &str) -> TcpStream {
     let mut waiting = TcpStream::connect(&server.address).await.expect("connects");
     waiting.write_all(request.as_bytes()).await.expect("writes");
-    // Until the request is being answered; its own wait is far longer than this.
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let port = |address: std::net::SocketAddr| format!(":{:04X}", address.port());
+    let theirs = port(waiting.peer_addr().expect("connected"));
+    let ours = port(waiting.local_addr().expect("connected"));
+    timeout(Duration::from_secs(10), async {
+        while !has_read_all(&theirs, &ours) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("the server reads the request");
     waiting
+}
+
+/// Whether nothing of what was sent to the server's end of a connection still lies there (`rx_queue` in proc_pid_net(5)).
+fn has_read_all(server_port: &str, client_port: &str) -> bool {
+    let connections = std::fs::read_to_string("/proc/self/net/tcp").expect("Linux tells");
+    connections.lines().any(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        fields.get(1).is_some_and(|local| local.ends_with(server_port))
+            && fields[2].ends_with(client_port)
+            && fields[4].ends_with(":00000000")
+    })
 }
 
 #[tokio::test]
@@ -116,9 +135,13 @@ async fn a_stop_tells_a_request_with_many_lines_which_line_was_not_begun() {
         line.len()
     );
     let mut stream = waiting(&server, &request).await;
+    let mut first = Vec::new();
+    while !String::from_utf8_lossy(&first).contains("\"status\":201") {
+        assert_ne!(stream.read_buf(&mut first).await.expect("an answer"), 0, "the first line is answered");
+    }
     let began = Instant::now();
     server.stop().await;
-    let answer = read_to_end(&mut stream).await;
+    let answer = String::from_utf8_lossy(&first).into_owned() + &read_to_end(&mut stream).await;
     let told: Vec<serde_json::Value> =
         answer.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let told: Vec<_> = told.iter().filter(|told| told.is_object()).collect();

@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Server, admin};
+use crate::support::{Answer, Server, admin, bearer};
 
 /// Saves a draft of the form `t` under a precondition.
 async fn save(server: &Server, title: &str, field: &str, value: &str) -> Answer {
@@ -86,6 +86,35 @@ async fn every_command_obeys_if_none_match() {
         refused.expect_problem(412, "precondition-failed");
     }
     server.send(&admin, Method::PATCH, &place, &json!({"amount": 2})).await.expect(200);
+}
+
+/// What a request says holds of each of its lines.
+#[tokio::test]
+async fn lines_of_a_request_obey_if_none_match_as_single_commands_do() {
+    let server = Server::start().await;
+    let admin = admin("acme");
+    server.publish(&admin, "expense").await;
+    let authorization = bearer(&admin);
+    let send = async |path: &str, field: &str, line: &Value| {
+        let fields = [
+            ("authorization", &*authorization),
+            ("content-type", "application/x-ndjson"),
+            ("if-none-match", field),
+        ];
+        server.call(Method::POST, path, &fields, &format!("{line}\n")).await
+    };
+    let line = json!({"form": "expense", "data": {"amount": 1}});
+    send("/v1/submissions:import", "3", &line).await.expect_problem(400, "header-invalid");
+    let made = send("/v1/submissions:import", "*", &line).await.expect(200).json();
+    assert_eq!(made["status"], 201, "{made}");
+    let id = made["submission_id"].as_str().expect("an id");
+    let line = json!({"submission_id": id, "transition": "approve"});
+    let refused = send("/v1/submissions:transition", "*", &line).await.expect(200).json();
+    assert_eq!(
+        (&refused["status"], &refused["code"]),
+        (&json!(412), &json!("precondition-failed")),
+        "{refused}"
+    );
 }
 
 #[tokio::test]

@@ -14,12 +14,12 @@ pub(crate) struct Confirmation {
     pub(crate) answer: oneshot::Sender<Result<(), StoreError>>,
 }
 
-/// Answers the first and everyone who waits behind it, with one commit for all.
+/// Answers the first and everyone who waits behind it, with one commit for all; says what they were answered.
 pub(super) async fn confirm(
     backend: &mut impl Backend,
     first: Confirmation,
     waiting: &mut mpsc::Receiver<Confirmation>,
-) {
+) -> Result<(), StoreError> {
     let mut all = vec![first];
     while let Ok(next) = waiting.try_recv() {
         all.push(next);
@@ -33,6 +33,7 @@ pub(super) async fn confirm(
         // A caller that went away has nothing to be told.
         let _gone = one.answer.send(confirmed.clone());
     }
+    confirmed
 }
 
 /// Each once.
