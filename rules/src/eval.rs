@@ -10,7 +10,7 @@ use crate::budget::Budget;
 use crate::error::{ErrorKind, EvalError};
 use crate::layout::Slot;
 use crate::node::{self, Dispatch, Node, Order};
-use crate::overload::{no_overload, select_optional};
+use crate::overload::{Pattern, no_overload, refuse_long_pattern, select_optional};
 use crate::slots::{Cell, Slots};
 use crate::value::{Map, Value};
 
@@ -102,6 +102,13 @@ impl<'f, 'a> Frame<'f, 'a> {
                 self.budget.spend(call.function.cost())?;
                 call.function.call(&args)
             }
+            Node::Search(args) => {
+                let (mut text, mut pattern) = (Value::Null, Value::Null);
+                let text = self.operand(&args[0], &mut text)?;
+                let pattern = self.operand(&args[1], &mut pattern)?;
+                self.weigh(&[text, pattern])?;
+                self.search(text, pattern)
+            }
             Node::Matches(parts) => {
                 let mut hold = Value::Null;
                 let operand = self.operand(&parts.0, &mut hold)?;
@@ -128,6 +135,18 @@ impl<'f, 'a> Frame<'f, 'a> {
             Node::OptionalMap { parts, flat } => self.optional_map(parts, *flat),
             common => self.eval(common),
         }
+    }
+
+    /// Whether `text` matches a pattern, which is compiled at the cost of its length and its classes.
+    fn search(&mut self, text: &Value<'a>, pattern: &Value<'a>) -> Ran<'a> {
+        let (Value::String(text), Value::String(pattern)) = (text, pattern) else {
+            return Err(no_overload("matches", &[text.clone(), pattern.clone()]));
+        };
+        refuse_long_pattern(pattern)?;
+        self.budget.spend(weight::of_pattern(pattern))?;
+        let pattern = Pattern::read(pattern)?;
+        self.budget.spend(pattern.units())?;
+        Ok(Value::Bool(pattern.compile()?.is_match(text)))
     }
 
     /// Spends what operands cost by their size.
@@ -301,6 +320,7 @@ impl<'f, 'a> Frame<'f, 'a> {
             args => self.weigh_all(args)?,
         }
         match dispatch.rows.iter().find(|row| row.accepts(&args)) {
+            Some(_) if dispatch.name == "matches" => self.search(&args[0], &args[1]),
             Some(row) => row.call(&args),
             None => Err(no_overload(dispatch.name, &args)),
         }

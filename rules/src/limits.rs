@@ -31,6 +31,10 @@ pub const TEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Largest list or map that an operation may produce, in elements. A larger result is a run-time error.
 pub const ELEMENTS_MAX: usize = 1_000_000;
 
+/// Longest regular expression, in bytes: as long as the text of a rule, so that only one that is made while rules run can be longer. A longer one is
+/// a run-time error before it is read.
+pub const PATTERN_BYTES_MAX: usize = SOURCE_BYTES_MAX;
+
 /// Compiled size of one regular expression, in bytes. A larger one is refused (at compile time when it is a literal).
 pub const REGEX_BYTES_MAX: usize = 256 * 1024;
 

@@ -46,6 +46,8 @@ pub(crate) enum Node {
     Dispatch(Box<Dispatch>),
     /// A function of the embedding program.
     Injected(Box<Injected>),
+    /// `text.matches(pattern)`, of a pattern that is known when it runs.
+    Search(Box<[Node; 2]>),
     /// `text.matches(literal)`.
     Matches(Box<(Node, Regex)>),
     /// `operand.name` of a map or object.
@@ -172,6 +174,7 @@ impl Node {
                 Node::IntBound(*slot, order, *bound)
             }
             _ if only_looks(name) => Node::call(run, args).looking(),
+            _ if name == "matches" => Node::call(run, args).searching(),
             _ => Node::call(run, args),
         }
     }
@@ -181,6 +184,14 @@ impl Node {
         match self {
             Node::Call1(run, arg) => Node::Look1(run, arg),
             Node::Call2(run, args) => Node::Look2(run, args),
+            other => other,
+        }
+    }
+
+    /// The call as one of `matches`.
+    fn searching(self) -> Node {
+        match self {
+            Node::Call2(_, args) => Node::Search(args),
             other => other,
         }
     }
@@ -235,6 +246,7 @@ impl Node {
                 node.cost().saturating_add(1)
             }
             Node::Call2(_, nodes)
+            | Node::Search(nodes)
             | Node::Look2(_, nodes)
             | Node::Test(_, nodes)
             | Node::Let(nodes)

@@ -24,7 +24,10 @@ mod time;
 
 pub(crate) use list::at as element_at;
 pub(crate) use optional::select as select_optional;
-pub(crate) use regex::{compile as compile_regex, compile_as_before as compile_regex_as_before};
+pub(crate) use regex::{
+    Pattern, compile as compile_regex, compile_as_before as compile_regex_as_before,
+    refuse_long as refuse_long_pattern,
+};
 pub(crate) use signature::{Fit, Param, Signature};
 
 /// What running an overload gives.

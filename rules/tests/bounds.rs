@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use effort::Effort;
 use formledger_rules::dynamic::eval_ndjson_case;
-use formledger_rules::limits::{HEIGHT_MAX, NESTING_MAX, RULES_MAX, SOURCE_BYTES_MAX};
+use formledger_rules::limits::{HEIGHT_MAX, NESTING_MAX, PATTERN_BYTES_MAX, RULES_MAX, SOURCE_BYTES_MAX};
 use formledger_rules::{Budget, ErrorKind, EvalError, Field, Layout, ObjectType, Program, RuleSet, Type};
 use serde_json::{Value as Json, json};
 
@@ -86,6 +86,30 @@ fn the_deepest_expression_that_is_admitted_compiles_and_runs() {
 fn long_chains_of_logic_are_not_nesting() {
     let source = vec!["n == 1"; 3_000].join(" || ");
     assert_eq!(eval(&source, &data(), 1_000), Ok(json!(false)));
+}
+
+/// A submission may supply it.
+#[test]
+fn a_pattern_that_is_known_late_is_bounded_and_paid_for() {
+    let matches = |pattern: String, budget| {
+        let mut data = data();
+        data["text"] = json!(pattern);
+        ["'ab1'.matches(text)", "matches(dyn('ab1'), dyn(text))"].map(|source| eval(source, &data, budget))
+    };
+    for hostile in ["{", "[:", "[[:]", "{1,"] {
+        let long = hostile.repeat(1024 * 1024 / hostile.len());
+        for said in matches(long, u64::MAX) {
+            assert!(said.expect_err(hostile).message().contains(&format!("at most {PATTERN_BYTES_MAX} are")));
+        }
+    }
+    for said in matches("(?i)^[A-Z]{2}\\d+$".to_owned(), 300) {
+        assert_eq!(said, Ok(json!(true)));
+    }
+    for dear in ["a".repeat(60_000), "(?i)[é\\W]".repeat(10)] {
+        for said in matches(dear, 200_000) {
+            assert_eq!(said.expect_err("it costs more").kind(), ErrorKind::Budget);
+        }
+    }
 }
 
 #[test]

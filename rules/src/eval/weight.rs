@@ -13,6 +13,9 @@ const TEXT_BYTES_PER_UNIT: usize = 256;
 /// Elements of a list or map that an operation passes over at the cost of one unit.
 const ELEMENTS_PER_UNIT: usize = 4;
 
+/// Units of each byte of a regular expression that is compiled while rules run.
+const PATTERN_UNITS_PER_BYTE: u64 = 8;
+
 /// Whether an operand costs nothing beyond the operation: a scalar or a short text.
 #[inline(always)]
 pub(super) fn is_light(value: &Value<'_>) -> bool {
@@ -52,6 +55,11 @@ pub(super) fn of_test(left: &Value<'_>, right: &Value<'_>) -> u64 {
     };
     let bytes = text_bytes(left) / TEXT_BYTES_PER_UNIT + text_bytes(right) / TEXT_BYTES_PER_UNIT;
     (bytes + elements / ELEMENTS_PER_UNIT) as u64
+}
+
+/// Units of compiling a regular expression, by its length.
+pub(super) fn of_pattern(pattern: &str) -> u64 {
+    pattern.len() as u64 * PATTERN_UNITS_PER_BYTE
 }
 
 fn text_bytes(value: &Value<'_>) -> usize {

@@ -1,11 +1,12 @@
-//! `matches`: RE2 syntax, linear time, bounded compiled size. Literal patterns are compiled once, with the program.
+//! `matches`: RE2 syntax, linear time, bounded length and compiled size. Literal patterns are compiled once, with the program; others are paid for
+//! from the budget by [`crate::eval`].
 
 use regex::{Regex, RegexBuilder};
 
 use super::Param::{Bool, String as Str};
 use super::{Overload, Ran, Run, invalid, no_overload};
 use crate::error::EvalError;
-use crate::limits::REGEX_BYTES_MAX;
+use crate::limits::{PATTERN_BYTES_MAX, REGEX_BYTES_MAX};
 use crate::value::Value;
 
 mod class;
@@ -19,17 +20,63 @@ pub(super) const OVERLOADS: &[Overload] = &[
         .failing("the pattern may be no regular expression"),
 ];
 
+/// A pattern as RE2 reads it, not compiled yet.
+pub(crate) struct Pattern {
+    translated: String,
+    units: u64,
+}
+
+impl Pattern {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::InvalidArgument`] when it is no regular expression.
+    pub fn read(pattern: &str) -> Result<Pattern, EvalError> {
+        let (translated, units) = re2::translate(pattern).map_err(|reason| unusable(&reason))?;
+        Ok(Pattern { translated, units })
+    }
+
+    /// What compiling it costs beyond its length, in units of the budget.
+    pub fn units(&self) -> u64 {
+        self.units
+    }
+
+    /// Compiles it within [`REGEX_BYTES_MAX`].
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::InvalidArgument`] when it is too large.
+    pub fn compile(&self) -> Result<Regex, EvalError> {
+        build(&self.translated).map_err(|error| {
+            let reason = error.to_string();
+            unusable(reason.lines().last().unwrap_or_default().trim_start_matches("error: "))
+        })
+    }
+}
+
+/// Refuses a pattern that is too long to be read.
+///
+/// # Errors
+/// [`crate::ErrorKind::InvalidArgument`] when it has more than [`PATTERN_BYTES_MAX`].
+pub(crate) fn refuse_long(pattern: &str) -> Result<(), EvalError> {
+    let length = pattern.len();
+    if length <= PATTERN_BYTES_MAX {
+        return Ok(());
+    }
+    Err(unusable(&format!("it has {length} bytes; at most {PATTERN_BYTES_MAX} are allowed")))
+}
+
 /// A pattern as RE2 reads it, compiled within [`REGEX_BYTES_MAX`].
 ///
 /// # Errors
 /// [`crate::ErrorKind::InvalidArgument`] when it is not a regular expression or too large.
 pub(crate) fn compile(pattern: &str) -> Result<Regex, EvalError> {
-    let unusable = |reason: &str| invalid(format!("not a regular expression that can be used: {reason}"));
-    let translated = re2::translate(pattern).map_err(|reason| unusable(&reason))?;
-    build(&translated).map_err(|error| {
-        let reason = error.to_string();
-        unusable(reason.lines().last().unwrap_or_default().trim_start_matches("error: "))
-    })
+    refuse_long(pattern)?;
+    Pattern::read(pattern)?.compile()
+}
+
+#[cold]
+fn unusable(reason: &str) -> EvalError {
+    invalid(format!("not a regular expression that can be used: {reason}"))
 }
 
 /// A pattern as versions that did not go by RE2 read it; `None` where they refused it.

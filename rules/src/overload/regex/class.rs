@@ -3,16 +3,56 @@
 //! Part of [`super::re2`]. A class is put together from items of the `regex` crate's classes; a negated one among them is a class of its own, so that
 //! it has all other characters, whole ones.
 
-use super::escape::{self, Escape};
+use super::escape::{self, Escape, quoted};
 
 /// Every character, as an item.
 const ANY: &str = "\\x{0}-\\x{10FFFF}";
+/// How many there are.
+const ANY_CHARS: u64 = 0x11_0000;
+/// More characters than any category or script has.
+const TABLE_CHARS_MAX: u64 = 0x2_8000;
+/// Units of a category or script of Unicode in a class: hundreds of ranges.
+const TABLE_UNITS: u64 = 256;
+/// Characters for whose other case the crate looks at the cost of one unit: it looks for each of a class.
+const FOLDED_PER_UNIT: u64 = 16;
 
-/// The class at the front of `rest`, which begins with `[`, and what is behind it.
-pub(super) fn bracketed(rest: &str) -> Result<(String, &str), String> {
+/// Items of a class.
+#[derive(Default)]
+pub(super) struct Items {
+    /// As the `regex` crate writes them.
+    pub text: String,
+    /// How many are categories or scripts of Unicode.
+    tables: u64,
+    /// Characters of those whose other case is looked for in each item by itself.
+    folded: u64,
+    /// Characters of all, at most.
+    chars: u64,
+    /// Whether one is a range that is written out: then the other case is looked for of all of them together.
+    ranges: bool,
+}
+
+impl Items {
+    fn add(&mut self, item: &Items) {
+        self.text.push_str(&item.text);
+        self.tables += item.tables;
+        self.folded += item.folded;
+        self.chars += item.chars;
+        self.ranges |= item.ranges;
+    }
+
+    /// What compiling a class of these costs, in units of the budget.
+    pub fn units(&self, any_case: bool) -> u64 {
+        let together = if self.ranges { self.chars.min(ANY_CHARS) } else { 0 };
+        let folded = if any_case { self.folded + together } else { 0 };
+        self.tables * TABLE_UNITS + folded / FOLDED_PER_UNIT
+    }
+}
+
+/// The class at the front of `rest`, which begins with `[`, and what is behind it. `behind_names`: how much of the pattern is left at the last `:]`.
+pub(super) fn bracketed(rest: &str, behind_names: usize) -> Result<(Items, &str), String> {
     let inside = &rest[1..];
     let (negated, mut rest) = inside.strip_prefix('^').map_or((false, inside), |inside| (true, inside));
-    let mut items = String::new();
+    let mut items = Items::default();
     let mut first = true;
     // Where it is first, it is one of the characters.
     while first || !rest.starts_with(']') {
@@ -20,16 +60,19 @@ pub(super) fn bracketed(rest: &str) -> Result<(String, &str), String> {
             return Err("a class is not closed; `]` is missing".to_owned());
         }
         first = false;
-        let (item, behind) = item(rest)?;
-        items.push_str(&item);
+        let (item, behind) = item(rest, behind_names)?;
+        items.add(&item);
         rest = behind;
     }
-    Ok((if negated { negative(&items) } else { positive(&items) }, &rest[1..]))
+    items.text = if negated { negative(&items.text) } else { positive(&items.text) };
+    Ok((items, &rest[1..]))
 }
 
 /// One item of a class.
-fn item(rest: &str) -> Result<(String, &str), String> {
+fn item(rest: &str, behind_names: usize) -> Result<(Items, &str), String> {
+    // Where no `:]` is left, none is looked for: others may begin like this.
     if rest.starts_with("[:")
+        && rest.len() - 2 >= behind_names
         && let Some(length) = rest[2..].find(":]")
     {
         let (written, behind) = rest.split_at(length + 4);
@@ -41,7 +84,7 @@ fn item(rest: &str) -> Result<(String, &str), String> {
         (Escape::Place(_), _) => unreachable!("no place stands in a class"),
     };
     match behind.strip_prefix('-').filter(|high| !high.is_empty() && !high.starts_with(']')) {
-        None => Ok((range(low, low), behind)),
+        None => Ok((written_out(low, low), behind)),
         Some(high) => {
             let written = high;
             // A class is no end of a range.
@@ -53,7 +96,7 @@ fn item(rest: &str) -> Result<(String, &str), String> {
                 let length = written.len() - behind.len();
                 return Err(format!("the range up to `{}` has no characters", &written[..length]));
             }
-            Ok((range(low, high), behind))
+            Ok((written_out(low, high), behind))
         }
     }
 }
@@ -98,30 +141,47 @@ fn range(low: u32, high: u32) -> String {
     format!("\\x{{{:X}}}-\\x{{{:X}}}", u32::from(low), u32::from(high))
 }
 
+fn written_out(low: u32, high: u32) -> Items {
+    Items { text: range(low, high), chars: u64::from(high - low) + 1, ranges: true, ..Items::default() }
+}
+
+/// An item that the crate has by name or as a class of its own.
+fn named(text: String, negated: bool) -> Items {
+    let chars = if negated { ANY_CHARS } else { 128 };
+    Items { text, folded: 128, chars, ..Items::default() }
+}
+
 /// `\d`, `\s`, `\w` and what they leave, by their letter.
-pub(super) fn perl(letter: u8) -> String {
+pub(super) fn perl(letter: u8) -> Items {
     let items = match letter.to_ascii_lowercase() {
         b'd' => "0-9",
         // No vertical tab, as Perl had it.
         b's' => "\\t\\n\\f\\r\\x20",
         _ => "0-9A-Za-z_",
     };
-    if letter.is_ascii_uppercase() { negative(items) } else { items.to_owned() }
+    let negated = letter.is_ascii_uppercase();
+    let text = if negated { negative(items) } else { items.to_owned() };
+    named(text, negated)
 }
 
 /// `[:alpha:]` and its like, which the `regex` crate has, too.
-fn posix(written: &str) -> Result<String, String> {
+fn posix(written: &str) -> Result<Items, String> {
     const NAMES: [&str; 14] = [
         "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space",
         "upper", "word", "xdigit",
     ];
     let name = &written[2..written.len() - 2];
     let known = NAMES.contains(&name.strip_prefix('^').unwrap_or(name));
-    if known { Ok(written.to_owned()) } else { Err(format!("`{written}` is no class of characters")) }
+    let negated = name.starts_with('^');
+    if known {
+        Ok(named(written.to_owned(), negated))
+    } else {
+        Err(format!("`{}` is no class of characters", quoted(written)))
+    }
 }
 
 /// `\pL`, `\p{Greek}`, `\P{^Lu}`, and what is behind.
-pub(super) fn unicode(rest: &str) -> Result<(String, &str), String> {
+pub(super) fn unicode(rest: &str) -> Result<(Items, &str), String> {
     let behind = &rest[2..];
     let (name, behind) = match behind.strip_prefix('{') {
         Some(braced) => braced.split_once('}').ok_or("`}` is missing behind `\\p{`")?,
@@ -137,10 +197,14 @@ pub(super) fn unicode(rest: &str) -> Result<(String, &str), String> {
         script if SCRIPTS.split_ascii_whitespace().any(|known| known == script) => {
             format!("\\p{{sc={script}}}")
         }
-        _ => return Err(format!("`{name}` is no category or script of Unicode that RE2 knows")),
+        _ => return Err(format!("`{}` is no category or script of Unicode that RE2 knows", quoted(name))),
     };
     let negated = rest.starts_with("\\P") != flipped;
-    Ok((if negated { negative(&items) } else { items }, behind))
+    let any = name == "Any";
+    let chars = if any || negated { ANY_CHARS } else { TABLE_CHARS_MAX };
+    let folded = if any { ANY_CHARS } else { TABLE_CHARS_MAX };
+    let text = if negated { negative(&items) } else { items };
+    Ok((Items { text, tables: 1, folded, chars, ranges: any && !negated }, behind))
 }
 
 /// The general categories but those that are treated apart. RE2 knows no others, and no other names of them.

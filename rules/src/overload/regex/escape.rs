@@ -2,14 +2,16 @@
 //!
 //! Part of [`super::re2`].
 
-use super::class;
+use std::borrow::Cow;
+
+use super::class::{self, Items};
 
 /// What stands for an escape.
 pub(super) enum Escape {
     /// A code point; a surrogate, which no text has, among them.
     Char(u32),
-    /// The items of a class of the `regex` crate.
-    Class(String),
+    /// The items of a class.
+    Class(Items),
     /// A place in the text, as the crate has it.
     Place(&'static str),
 }
@@ -86,4 +88,15 @@ fn hexadecimal(behind: &str) -> Result<(u32, &str), String> {
 /// A character that stands for itself.
 pub(super) fn literal(char: char) -> String {
     regex::escape(char.encode_utf8(&mut [0; 4]))
+}
+
+/// The most characters of a pattern that a message quotes: messages are recorded.
+const QUOTED_CHARS_MAX: usize = 80;
+
+/// `part` of a pattern as a message quotes it.
+pub(super) fn quoted(part: &str) -> Cow<'_, str> {
+    match part.char_indices().nth(QUOTED_CHARS_MAX) {
+        Some((cut, _)) => format!("{}…", &part[..cut]).into(),
+        None => part.into(),
+    }
 }

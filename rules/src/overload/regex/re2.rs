@@ -1,34 +1,39 @@
 //! RE2's syntax (<https://github.com/google/re2/wiki/Syntax>, by which CEL defines `matches`), written as the `regex` crate has it. The two share a
 //! grammar and differ in what its parts mean: the crate's classes are those of Unicode and know set operations, and it takes what RE2 refuses.
 //!
-//! Called by [`super::compile`]. Only whether a text matches is asked, so groups capture nothing, and which of several matches is preferred is left
-//! out.
+//! Called by [`super::Pattern`]. Its work grows with the length of the pattern and no faster, because a submission may supply it. Only whether a text
+//! matches is asked, so groups capture nothing, and which of several matches is preferred is left out.
 
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::class;
-use super::escape::{self, Escape, literal};
+use super::class::{self, Items};
+use super::escape::{self, Escape, literal, quoted};
 
 /// The greatest count of a repetition, and of repetitions inside each other together (RE2's `max_repeat`).
 const REPEAT_MAX: u32 = 1000;
-/// RE2 reads no count from here on: its bracket is a literal.
-const COUNT_END: u32 = 1_000_000_000;
+/// RE2 reads no count of more digits: its bracket is a literal.
+const COUNT_DIGITS_MAX: usize = 9;
 /// The flags that matter for whether a text matches.
 const FLAGS: [char; 3] = ['i', 'm', 's'];
 
-/// What RE2 understands by `pattern`, as a pattern of the `regex` crate.
+/// What RE2 understands by `pattern`, as a pattern of the `regex` crate, and the units that the classes in it cost to compile.
 ///
 /// # Errors
 /// Why RE2 refuses it. `\C`, which matches one byte, is refused although RE2 takes it: texts have characters.
-pub(super) fn translate(pattern: &str) -> Result<String, String> {
-    let mut translator = Translator { repeats_in_group: 1, ..Translator::default() };
+pub(super) fn translate(pattern: &str) -> Result<(String, u64), String> {
+    let behind_names = pattern.rfind(":]").map_or(usize::MAX, |end| pattern.len() - end);
+    let mut translator = Translator { repeats_in_group: 1, behind_names, ..Translator::default() };
     let mut rest = pattern;
     while !rest.is_empty() {
         rest = translator.step(rest)?;
     }
-    if translator.groups.is_empty() { Ok(translator.out) } else { Err(UNCLOSED.to_owned()) }
+    if translator.groups.is_empty() {
+        Ok((translator.out, translator.units))
+    } else {
+        Err(UNCLOSED.to_owned())
+    }
 }
 
 const UNCLOSED: &str = "a group is not closed; `)` is missing";
@@ -41,16 +46,26 @@ static GROUP_NAME: LazyLock<Regex> = LazyLock::new(|| {
 #[derive(Default)]
 struct Translator {
     out: String,
+    /// Flags that come next in `out`: behind what repeats the operand, where something does.
+    flags: String,
     /// For each open group, what `repeats_in_group` was before it.
     groups: Vec<u32>,
-    /// Where in `out` ends what a repetition would repeat; `None` at the start of a group or an alternative. Flags may stand behind it.
-    operand: Option<usize>,
+    /// Whether a repetition would have something to repeat, at the end of `out`; not at the start of a group or an alternative.
+    operand: bool,
+    /// Whether that is a repetition itself, which flags or an empty quote keep apart from the next.
+    operand_repeats: bool,
     /// The product of the counts of repetitions inside each other, in the operand.
     repeats: u32,
     /// The greatest such product in the group.
     repeats_in_group: u32,
     /// Whether the last thing was a repetition, which no other may follow.
     repeated: bool,
+    /// How much of the pattern is left at the last `:]`.
+    behind_names: usize,
+    /// Whether a flag lets letters match in any case, here or before.
+    any_case: bool,
+    /// What the classes cost.
+    units: u64,
 }
 
 impl Translator {
@@ -62,13 +77,13 @@ impl Translator {
             '(' => return self.open(rest),
             ')' => self.close()?,
             '|' => {
-                self.out.push('|');
-                self.operand = None;
+                self.write("|");
+                self.operand = false;
             }
             anchor @ ('^' | '$' | '.') => self.operand(anchor.encode_utf8(&mut [0; 4])),
             '[' => {
-                let (class, rest) = class::bracketed(rest)?;
-                self.operand(&class);
+                let (class, rest) = class::bracketed(rest, self.behind_names)?;
+                self.class(&class.text, &class);
                 return Ok(rest);
             }
             '*' | '+' | '?' => return self.repeat(rest, 1, None, repeated),
@@ -82,11 +97,23 @@ impl Translator {
         Ok(chars.as_str())
     }
 
+    fn write(&mut self, text: &str) {
+        self.out.push_str(&self.flags);
+        self.flags.clear();
+        self.out.push_str(text);
+    }
+
     /// Writes something that may be repeated.
     fn operand(&mut self, text: &str) {
-        self.out.push_str(text);
-        self.operand = Some(self.out.len());
+        self.write(text);
+        self.operand = true;
+        self.operand_repeats = false;
         self.repeats = 1;
+    }
+
+    fn class(&mut self, text: &str, items: &Items) {
+        self.units += items.units(self.any_case);
+        self.operand(text);
     }
 
     fn open<'p>(&mut self, rest: &'p str) -> Result<&'p str, String> {
@@ -102,15 +129,16 @@ impl Translator {
     }
 
     fn open_group(&mut self, flags: &str) {
-        self.out.extend(["(?", flags, ":"]);
+        self.write("(?");
+        self.out.extend([flags, ":"]);
         self.groups.push(std::mem::replace(&mut self.repeats_in_group, 1));
-        self.operand = None;
+        self.operand = false;
     }
 
     fn open_named<'p>(&mut self, named: &'p str) -> Result<&'p str, String> {
         let (name, rest) = named.split_once('>').ok_or("the name of a group ends with `>`")?;
         if !GROUP_NAME.is_match(name) {
-            return Err(format!("`{name}` is no name of a group"));
+            return Err(format!("`{}` is no name of a group", quoted(name)));
         }
         self.open_group("");
         Ok(rest)
@@ -120,12 +148,13 @@ impl Translator {
     fn flags<'p>(&mut self, inside: &'p str) -> Result<&'p str, String> {
         let end = inside.find([':', ')']).ok_or(UNCLOSED)?;
         let (written, rest) = inside.split_at(end);
-        let unknown = || format!("`(?{written}` begins no group that RE2 knows");
+        let unknown = || format!("`(?{}` begins no group that RE2 knows", quoted(written));
         let (on, off) = written.split_once('-').unwrap_or((written, ""));
         let known = |flags: &str| flags.chars().all(|flag| flag == 'U' || FLAGS.contains(&flag));
         if !known(on) || !known(off) || written.ends_with('-') {
             return Err(unknown());
         }
+        self.any_case |= on.contains('i');
         let without: String = FLAGS.into_iter().filter(|flag| off.contains(*flag)).collect();
         let mut flags: String =
             FLAGS.into_iter().filter(|flag| on.contains(*flag) && !off.contains(*flag)).collect();
@@ -139,7 +168,7 @@ impl Translator {
             }
             None => {
                 if !flags.is_empty() {
-                    self.out.extend(["(?", &flags, ")"]);
+                    self.flags.extend(["(?", &flags, ")"]);
                 }
                 Ok(&rest[1..])
             }
@@ -166,7 +195,9 @@ impl Translator {
         if repeated {
             return Err(format!("`{operator}` follows another repetition; put what it repeats into `(?:…)`"));
         }
-        let Some(at) = self.operand else { return Err(format!("`{operator}` has nothing to repeat")) };
+        if !self.operand {
+            return Err(format!("`{operator}` has nothing to repeat"));
+        }
         if let Some((least, most)) = counts {
             let greatest = most.unwrap_or(least);
             if greatest < least || greatest > REPEAT_MAX {
@@ -180,8 +211,9 @@ impl Translator {
             }
             self.repeats_in_group = self.repeats_in_group.max(self.repeats);
         }
-        self.out.insert_str(at, operator);
-        self.operand = Some(at + operator.len());
+        // Behind another repetition, `?` would say that that one prefers less.
+        self.out.push_str(if self.operand_repeats && operator == "?" { "{0,1}" } else { operator });
+        self.operand_repeats = true;
         self.repeated = true;
         Ok(rest.strip_prefix('?').unwrap_or(rest))
     }
@@ -195,7 +227,7 @@ impl Translator {
         let (escaped, rest) = escape::outside(rest)?;
         match escaped {
             Escape::Char(code) => self.operand(&class::of_code(code)),
-            Escape::Class(items) => self.operand(&class::positive(&items)),
+            Escape::Class(items) => self.class(&class::positive(&items.text), &items),
             Escape::Place(place) => self.operand(place),
         }
         Ok(rest)
@@ -207,17 +239,22 @@ type Counts = (u32, Option<u32>);
 
 /// The counts at the front, as in `{2,5}`, and how many bytes they take; `None` where the bracket is a literal.
 fn counts(rest: &str) -> Option<(usize, Counts)> {
-    let inside = &rest[1..rest.find('}')?];
-    let counts = match inside.split_once(',') {
-        None => count(inside).map(|exact| (exact, Some(exact))),
-        Some((least, "")) => count(least).map(|least| (least, None)),
-        Some((least, most)) => Some((count(least)?, Some(count(most)?))),
+    let (least, behind) = count(&rest[1..])?;
+    let (most, behind) = match behind.strip_prefix(',') {
+        None => (Some(least), behind),
+        Some(behind) => match count(behind) {
+            None => (None, behind),
+            Some((most, behind)) => (Some(most), behind),
+        },
     };
-    Some((inside.len() + 2, counts?))
+    let behind = behind.strip_prefix('}')?;
+    Some((rest.len() - behind.len(), (least, most)))
 }
 
-fn count(digits: &str) -> Option<u32> {
-    let plain =
-        digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits.len() == 1 || !digits.starts_with('0'));
-    digits.parse().ok().filter(|count| plain && *count < COUNT_END)
+/// The count at the front, and what is behind it. No more digits are looked at than a count may have.
+fn count(rest: &str) -> Option<(u32, &str)> {
+    let length = rest.bytes().take(COUNT_DIGITS_MAX + 1).take_while(u8::is_ascii_digit).count();
+    let (digits, behind) = rest.split_at(length);
+    let known = length <= COUNT_DIGITS_MAX && (length == 1 || !digits.starts_with('0'));
+    Some((digits.parse().ok().filter(|_| known)?, behind))
 }

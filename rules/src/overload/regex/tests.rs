@@ -109,6 +109,18 @@ const TABLE: &[Line] = &[
     (r"^()*$", &[""], &["a"]),
     (r"^*a", &["a", "ba"], &["b"]),
     (r"^a(?i)*b$", &["aaB", "b"], &["Ab"]),
+    // What flags or an empty quote keep apart repeats the repetition before it.
+    (r"^a+(?i)?$", &["", "a", "aaa"], &["b"]),
+    (r"^a{2}(?U)?$", &["", "aa"], &["a", "aaa"]),
+    (r"^a+\Q\E?$", &["", "a", "aaa"], &["b"]),
+    (r"^a+(?i)*$", &["", "a", "aaa"], &["b"]),
+    (r"^a*(?i)+$", &["", "a", "aaa"], &["b"]),
+    (r"^a{2}(?i){3}$", &["aaaaaa"], &["aa", "aaaaa", "aaaaaaa"]),
+    (r"^a{2}\Q\E{3}$", &["aaaaaa"], &["aa", "aaaaa", "aaaaaaa"]),
+    (r"^a?(?i){2}$", &["", "a", "aa"], &["aaa"]),
+    (r"^a+?(?i)?$", &["", "a", "aaa"], &["b"]),
+    (r"^a+(?i)??b$", &["b", "aB"], &["Ab"]),
+    (r"^a+(?i)?(?i)*$", &["", "a", "aaa"], &["A"]),
     (r"^a{2,}?$", &["aa", "aaa"], &["a"]),
     (r"^(?:ab?){2}$", &["aba", "abab"], &["ab"]),
     (r"^é{2}$", &["éé"], &["é"]),
@@ -133,6 +145,9 @@ fn what_re2_refuses_is_refused() {
         r"a{1001}",
         r"a{2,1}",
         r"(?:a{100}){11}",
+        r"a{100}(?i){11}",
+        r"[[:a b:]]",
+        r"[[:a]b:]]",
         &too_deep,
         r"(a",
         r"a)",
@@ -212,8 +227,72 @@ fn a_refusal_says_what_would_be_right() {
         ("\\u0061", "`\\u` has no meaning in RE2"),
         ("[z-a]", "the range up to `a` has no characters"),
         ("(a", "a group is not closed; `)` is missing"),
+        (&format!("[[:{:a>99}:]]", ""), &format!("`[:{:a>78}…` is no class of characters", "")),
+        (
+            &format!("\\p{{{:a>99}}}", ""),
+            &format!("`{:a>80}…` is no category or script of Unicode that RE2 knows", ""),
+        ),
+        (&format!("(?P<{:²>99}>a)", ""), &format!("`{:²>80}…` is no name of a group", "")),
+        (&format!("(?{:a>99})", ""), &format!("`(?{:a>80}…` begins no group that RE2 knows", "")),
     ] {
         let error = compile(pattern).expect_err(pattern);
         assert_eq!(error.message(), format!("not a regular expression that can be used: {told}"));
+    }
+}
+
+/// A submission may supply the pattern. Each of these begins something at every other character that ends nowhere.
+#[test]
+fn what_begins_often_and_never_ends_is_read_once() {
+    let many = |text: &str| text.repeat(PATTERN_BYTES_MAX / text.len());
+    for (pattern, translated) in [
+        (many("{"), Ok(r"\{")),
+        (many("{1,"), Ok(r"\{1,")),
+        (many("[[:a]"), Ok(r"[\x{5B}-\x{5B}\x{3A}-\x{3A}\x{61}-\x{61}]")),
+        (many("[[:]"), Err("`[:][[:]` is no class of characters")),
+        (many("[:"), Err("a class is not closed; `]` is missing")),
+        (format!("{}{}", "{".repeat(100), "1".repeat(100)), Ok("")),
+        (many("[[:"), Err("a class is not closed; `]` is missing")),
+        (many("(?"), Err("a group is not closed; `)` is missing")),
+        (many("(?P<"), Err("the name of a group ends with `>`")),
+        (many("\\p{"), Err("`}` is missing behind `\\p{`")),
+    ] {
+        let read = Pattern::read(&pattern).map(|read| read.translated).map_err(|error| error.to_string());
+        match (read, translated) {
+            (Ok(read), Ok("")) => assert_eq!(read, format!("{}{}", r"\{".repeat(100), "1".repeat(100))),
+            (Ok(read), Ok(each)) => assert!(read == each.repeat(read.len() / each.len()) && !read.is_empty()),
+            (Err(error), Err(told)) => assert!(error.contains(told), "{error}"),
+            (read, _) => panic!("{:.20}: {read:.100?}", pattern),
+        }
+    }
+    let error = compile(&"a".repeat(PATTERN_BYTES_MAX + 1)).expect_err("too long");
+    assert!(error.message().ends_with("it has 65537 bytes; at most 65536 are allowed"), "{error}");
+}
+
+/// The crate looks for the other case of every character of a class.
+#[test]
+fn classes_cost_by_what_is_looked_at_in_the_tables_of_unicode() {
+    let units = |pattern: &str| Pattern::read(pattern).expect("a pattern").units();
+    for cheap in [
+        "abc",
+        "[a-z]+",
+        "(?i)[a-z]+",
+        r"(?i)\W\d",
+        r"[é\W]",
+        "[^a]",
+        "(?i)[^a]",
+        "(?i).",
+        "(?i)[^[:^alpha:]]",
+    ] {
+        assert!(units(cheap) < 50, "{cheap}: {}", units(cheap));
+    }
+    for (dear, least) in [
+        (r"\pL", 200),
+        (r"[\pL\pN]", 400),
+        (r"(?i)\pL", 9_000),
+        (r"(?i)[é\W]", 60_000),
+        (r"(?i)[\x00-\x{10FFFF}]", 60_000),
+        (r"(?i)[é\W][é\W]", 120_000),
+    ] {
+        assert!(units(dear) > least, "{dear}: {}", units(dear));
     }
 }
