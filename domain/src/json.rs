@@ -28,8 +28,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-/// The largest integer that every I-JSON reader carries exactly, 2^53 - 1 (RFC 7493 section 2.2).
-pub const INTEGER_MAX: u64 = (1 << 53) - 1;
+// Rules decide by the same bound what they read as a number.
+pub use formledger_rules::INTEGER_MAX;
 
 /// A number at `pointer` that other JSON readers would round.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -133,11 +133,7 @@ impl<'de> Deserialize<'de> for CanonicalJson {
 pub(crate) fn refuse_inexact(value: &Value) -> Result<(), InexactNumber> {
     match value {
         Value::Number(number) => {
-            let exact = match number.as_i64().map(i64::unsigned_abs).or(number.as_u64()) {
-                Some(integer) => integer <= INTEGER_MAX,
-                None => !number.as_f64().is_some_and(number::is_unsafe_integer),
-            };
-            if exact {
+            if formledger_rules::is_exact_number(number) {
                 Ok(())
             } else {
                 Err(InexactNumber { pointer: String::new(), number: number.to_string() })

@@ -80,4 +80,4 @@ pub use program::Program;
 pub use ruleset::{BindPlan, Computed, Outcome, RuleOutcome, RuleProblem, RuleSet, Skipped, Violation, Why};
 pub use slots::{SlotSet, Slots};
 pub use types::{Field, ObjectType, Type};
-pub use value::{Kind, List, Map, Text, Value};
+pub use value::{INTEGER_MAX, Kind, List, Map, Text, Value, is_exact_number, is_unsafe_integer};

@@ -21,7 +21,8 @@ mod text;
 pub use collection::{List, Map};
 pub(crate) use json::{decimal as decimal_from_text, from_json, made_json, to_json};
 pub(crate) use order::{compare, compare_numbers, equals, key_order};
-pub(crate) use recorded::{as_recorded, with_numbers};
+pub use recorded::{INTEGER_MAX, is_exact_number, is_unsafe_integer};
+pub(crate) use recorded::{make_as_recorded, with_numbers};
 pub use text::Text;
 pub(crate) use text::same as same_text;
 

@@ -137,7 +137,7 @@ impl FormRules {
         let why = outcome.why_json().map(canonical);
         let values = outcome.computed.into_iter().filter(|made| made.error.is_none());
         let mut computed: Map<String, Value> =
-            values.map(|made| (made.into.to_string(), made.value)).collect();
+            values.map(|made| (made.into.to_string(), Arc::unwrap_or_clone(made.value))).collect();
         // Before what lies in them, as their pointers are shorter.
         computed.extend(nulls.into_iter().map(|object| (object, Value::Object(Map::new()))));
         // What somebody filled in is no value of a computed field: no rule saw it, so nothing else may.
@@ -162,7 +162,7 @@ fn make_places(outcome: &mut RuleOutcome, data: &Value) -> BTreeSet<String> {
             None => {}
             Some((object, Value::Null)) => drop(nulls.insert(object.to_owned())),
             Some((other, _)) => {
-                made.value = Value::Null;
+                made.value = Arc::default();
                 made.error = Some(format!("there is no place for it: `{other}` is no object"));
             }
         }

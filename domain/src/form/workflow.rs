@@ -7,6 +7,7 @@ mod period;
 mod read;
 mod reminder;
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use formledger_rules::RuleSet;
@@ -15,7 +16,7 @@ use serde_json::Value;
 use super::ast::Field;
 use super::problem::DefinitionProblem;
 use crate::json::pointer;
-use expression::{Candidates, Found, Guard, Scope};
+use expression::{Candidates, Documents, Found, Guard, Scope};
 
 pub use expression::{Facts, GuardFailed};
 pub use period::Period;
@@ -216,9 +217,13 @@ impl Workflow {
 
     /// Where a submission in `state` goes by itself; `None` when it stays. A guard that cannot be evaluated does not hold.
     pub(super) fn moves_to(&self, state: &str, rules: &RuleSet, facts: &Facts<'_>) -> Option<&str> {
+        let documents = OnceCell::new();
         let holds = |auto: &&Automatic| {
-            auto.from.iter().any(|from| from == state)
-                && auto.when.as_ref().is_none_or(|when| when.holds(&self.alone, rules, facts).is_ok())
+            let guarded = |when: &Guard| {
+                let documents = documents.get_or_init(|| Documents::of(facts, rules));
+                when.holds(&self.alone, rules, facts, documents).is_ok()
+            };
+            auto.from.iter().any(|from| from == state) && auto.when.as_ref().is_none_or(guarded)
         };
         self.auto.iter().find(holds).map(|auto| auto.to.as_str())
     }
@@ -233,7 +238,8 @@ impl Workflow {
         rules: &RuleSet,
         facts: &Facts<'_>,
     ) -> Result<(), GuardFailed> {
-        transition.when.as_ref().map_or(Ok(()), |when| when.holds(&self.personal, rules, facts))
+        let Some(when) = &transition.when else { return Ok(()) };
+        when.holds(&self.personal, rules, facts, &Documents::of(facts, rules))
     }
 
     /// The people who may take `transition` whatever their roles, in the expression's order and each once.

@@ -1,11 +1,9 @@
 //! Whether a number, as it was written, survives being an IEEE double: the question that the door asks of every decimal.
 
-use super::INTEGER_MAX;
+use formledger_rules::is_unsafe_integer;
 
 /// Every decimal with this many significant digits survives a double, unless its exponent is extreme (IEEE 754-2019 section 5.12.2).
 const SAFE_DIGITS: usize = 15;
-/// From here on canonical JSON writes integers with an exponent (RFC 8785 section 3.2.2.3), so that nobody takes them for exact ones.
-const EXPONENT_FROM: f64 = 1e21;
 
 /// Whether a number in the JSON text `bytes` does not survive. The text must be well-formed.
 pub(super) fn any_inexact(bytes: &[u8]) -> bool {
@@ -93,11 +91,6 @@ pub(super) fn is_exact(text: &str) -> bool {
     }
     // Not `{:e}`: where two shortest decimals are equally near, the standard library and ECMAScript choose differently.
     Decimal::of(text) == Decimal::of(ryu_js::Buffer::new().format_finite(double))
-}
-
-/// Whether canonical JSON would write `double` as an integer beyond ±(2^53 − 1), which other readers round.
-pub(super) fn is_unsafe_integer(double: f64) -> bool {
-    double.fract() == 0.0 && double.abs() > INTEGER_MAX as f64 && double.abs() < EXPONENT_FROM
 }
 
 /// A decimal number as digits without outer zeros, and the power of ten of the digit before the first: one form per value.

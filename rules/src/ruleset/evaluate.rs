@@ -14,7 +14,7 @@ use crate::program::Program;
 use crate::slots::Slots;
 use crate::time::format_duration_field;
 use crate::types::Type;
-use crate::value::{Map, Value, as_recorded, from_json, made_json};
+use crate::value::{Map, Value, from_json, made_json, make_as_recorded};
 
 /// Runs all rules; results that later rules may read go into the slots. `kept` has room for as many as [`Rule::keeps`] says.
 pub(super) fn evaluate<'a>(
@@ -88,17 +88,18 @@ impl<'a> Run<'_, 'a> {
     }
 
     /// The JSON of a computed value, and the value that whoever reads the field has: what is recorded is all that guards know of it.
-    fn as_read(&mut self, value: Value<'a>, ty: &'a Type) -> Result<(Json, Value<'a>), EvalError> {
-        let json = match &value {
-            // As the field's own format has it.
-            Value::Duration(nanos) if *ty == Type::Duration => Json::String(format_duration_field(*nanos)),
+    fn as_read(&mut self, value: Value<'a>, ty: &'a Type) -> Result<(Arc<Json>, Value<'a>), EvalError> {
+        let mut json = match &value {
+            // As the format of such a field has it; also where nobody knows its type, because it has always been recorded so.
+            Value::Duration(nanos) => Json::String(format_duration_field(*nanos)),
             value => made_json(value)?,
         };
         if is_plain(ty) {
-            return Ok((json, value));
+            return Ok((json.into(), value));
         }
-        let json = as_recorded(json, ty);
-        let value = from_json(self.keep(json.clone().into()), ty)?;
+        make_as_recorded(&mut json, ty);
+        let json = Arc::new(json);
+        let value = from_json(self.keep(json.clone()), ty)?;
         Ok((json, value))
     }
 
@@ -114,7 +115,7 @@ impl<'a> Run<'_, 'a> {
         rule: &Rule,
         into: &Arc<str>,
         slot: Slot,
-        made: Result<(Json, Value<'a>), EvalError>,
+        made: Result<(Arc<Json>, Value<'a>), EvalError>,
     ) {
         let (value, error) = match made {
             Ok((json, value)) => {
@@ -126,7 +127,7 @@ impl<'a> Run<'_, 'a> {
                 if error.kind() == ErrorKind::Missing {
                     return self.skip(rule, &error);
                 }
-                (Json::Null, Some(error.to_string()))
+                (Arc::default(), Some(error.to_string()))
             }
         };
         self.result.computed.push(Computed { rule: rule.id.clone(), into: into.clone(), value, error });

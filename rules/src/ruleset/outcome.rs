@@ -87,7 +87,7 @@ pub struct Computed {
     /// JSON Pointer into the submission's data: where the value belongs.
     pub into: Arc<str>,
     /// The value; decimals, dates and timestamps as strings. Null when the computation failed.
-    pub value: Json,
+    pub value: Arc<Json>,
     /// Why there is no value, when the computation failed.
     pub error: Option<String>,
 }

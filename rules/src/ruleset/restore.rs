@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use serde_json::Value as Json;
 
-use super::{Action, OUTCOMES, RuleSet, VALUE};
+use super::{Action, MATCHED, OUTCOMES, RuleSet, VALUE};
 use crate::slots::Slots;
 use crate::types::{ObjectType, Type};
 use crate::value::with_numbers;
@@ -36,11 +36,15 @@ impl RuleSet {
     }
 
     /// Binds the computed fields of `data`, each to its own slot and to no object around it. The null that stands where a rule made nothing of what
-    /// was filled in is a missing value, as it was to other rules.
-    pub fn bind_computed<'a>(&'a self, slots: &mut Slots<'a>, data: &'a Json) {
+    /// was filled in is a missing value, as it was to other rules. `outcomes`, in their recorded form, tell it from a null that the rule made.
+    pub fn bind_computed<'a>(&'a self, slots: &mut Slots<'a>, data: &'a Json, outcomes: &Json) {
         for rule in &self.rules {
             let Action::Compute { into, slot, ty, .. } = &rule.action else { continue };
-            let nothing = |json: &Json| json.is_null() && !matches!(ty, Type::Dyn | Type::Optional(_));
+            let made_null = || {
+                let said = outcomes.get(&*rule.id).and_then(|said| said.get(MATCHED));
+                matches!(ty, Type::Dyn | Type::Optional(_)) && said != Some(&Json::Bool(false))
+            };
+            let nothing = |json: &Json| json.is_null() && !made_null();
             match data.pointer(into).filter(|json| !nothing(json)) {
                 Some(json) => slots.bind_slot(*slot, json, ty),
                 None => slots.clear(*slot),

@@ -9,39 +9,41 @@ use serde_json::{Number, Value as Json};
 use super::collection::member_type;
 use crate::types::Type;
 
-/// The largest whole number that every reader of JSON carries exactly, 2^53 - 1.
-const INTEGER_MAX: u64 = (1 << 53) - 1;
-/// From here on canonical JSON writes whole numbers with an exponent, so that nobody takes them for exact ones.
+/// The largest whole number that every I-JSON reader carries exactly, 2^53 - 1 (RFC 7493 section 2.2).
+pub const INTEGER_MAX: u64 = (1 << 53) - 1;
+/// From here on canonical JSON writes whole numbers with an exponent (RFC 8785 section 3.2.2.3), so that nobody takes them for exact ones.
 const EXPONENT_FROM: f64 = 1e21;
 
 /// Whether canonical JSON holds the number as a number.
-fn is_exact(number: &Number) -> bool {
-    match (number.as_i64().map(i64::unsigned_abs).or(number.as_u64()), number.as_f64()) {
-        (Some(whole), _) => whole <= INTEGER_MAX,
-        (None, Some(double)) => {
-            let size = double.abs();
-            double.fract() != 0.0 || size <= INTEGER_MAX as f64 || size >= EXPONENT_FROM
-        }
-        (None, None) => false,
+#[inline]
+pub fn is_exact_number(number: &Number) -> bool {
+    match number.as_i64().map(i64::unsigned_abs).or(number.as_u64()) {
+        Some(whole) => whole <= INTEGER_MAX,
+        None => !number.as_f64().is_some_and(is_unsafe_integer),
     }
 }
 
-/// `json`, made of a value of type `ty`, as it will be read: where the type is not known, numbers that are recorded as text are texts already.
-pub(crate) fn as_recorded(json: Json, ty: &Type) -> Json {
-    match (ty.non_null(), json) {
-        (Type::Dyn, Json::Number(number)) if !is_exact(&number) => Json::String(number.to_string()),
-        (Type::Optional(held), json) => as_recorded(json, held),
+/// Whether canonical JSON would write `double` as a whole number beyond ±(2^53 − 1), which other readers round.
+#[inline]
+pub fn is_unsafe_integer(double: f64) -> bool {
+    double.fract() == 0.0 && double.abs() > INTEGER_MAX as f64 && double.abs() < EXPONENT_FROM
+}
+
+/// Makes `json`, the JSON of a value of type `ty`, what will be read: where the type is not known, numbers that are recorded as text are texts already.
+pub(crate) fn make_as_recorded(json: &mut Json, ty: &Type) {
+    match (ty.non_null(), &mut *json) {
+        (Type::Dyn, Json::Number(number)) if !is_exact_number(number) => {
+            *json = Json::String(number.to_string());
+        }
+        (Type::Optional(held), json) => make_as_recorded(json, held),
         (ty, Json::Array(items)) => {
-            items.into_iter().map(|item| as_recorded(item, element_type(ty))).collect()
+            let element = element_type(ty);
+            items.iter_mut().for_each(|item| make_as_recorded(item, element));
         }
         (ty, Json::Object(members)) => {
-            let recorded = members.into_iter().map(|(name, member)| {
-                let member = as_recorded(member, member_type(ty, &name));
-                (name, member)
-            });
-            Json::Object(recorded.collect())
+            members.iter_mut().for_each(|(name, member)| make_as_recorded(member, member_type(ty, name)));
         }
-        (_, json) => json,
+        _ => {}
     }
 }
 
@@ -82,7 +84,7 @@ fn number(text: &str, ty: &Type) -> Option<Number> {
         _ => return None,
     };
     // One that JSON holds was never recorded as text.
-    (!is_exact(&number)).then_some(number)
+    (!is_exact_number(&number)).then_some(number)
 }
 
 /// The type of a list's elements.

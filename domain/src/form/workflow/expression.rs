@@ -34,8 +34,8 @@ pub struct Facts<'a> {
     pub now: DateTime<Utc>,
 }
 
-/// The documents of [`Facts`] as rules saw them before they were recorded.
-struct Documents<'a> {
+/// The documents of [`Facts`] as rules saw them before they were recorded. Made once for all guards that are asked of them.
+pub(super) struct Documents<'a> {
     data: Cow<'a, Value>,
     /// The data without what is computed inside objects, where something is: rules have such objects as they were filled in.
     filled_in: Option<Value>,
@@ -43,7 +43,7 @@ struct Documents<'a> {
 }
 
 impl<'a> Documents<'a> {
-    fn of(facts: &Facts<'a>, rules: &RuleSet) -> Self {
+    pub fn of(facts: &Facts<'a>, rules: &RuleSet) -> Self {
         let mut filled_in = None;
         let inside = |field: &&str| field.matches('/').count() > 1 && facts.data.pointer(field).is_some();
         for field in rules.computed().filter(inside) {
@@ -97,7 +97,7 @@ impl Scope {
     fn bind<'a>(&'a self, rules: &'a RuleSet, facts: &Facts<'a>, documents: &'a Documents<'_>) -> Slots<'a> {
         let mut slots = self.layout.bind(documents.filled_in.as_ref().unwrap_or(&documents.data));
         // The scope's layout is the rules' own with more variables, so their slots are the same.
-        rules.bind_computed(&mut slots, &documents.data);
+        rules.bind_computed(&mut slots, &documents.data, &documents.outcomes);
         rules.bind_outcomes(&mut slots, &documents.outcomes);
         slots.set(self.submitter, Term::from(facts.submitter));
         slots.set(self.now, Term::Timestamp(facts.now));
@@ -136,9 +136,14 @@ impl Guard {
         Some(Self { text: text.to_owned(), program })
     }
 
-    pub(super) fn holds(&self, scope: &Scope, rules: &RuleSet, facts: &Facts<'_>) -> Result<(), GuardFailed> {
-        let documents = Documents::of(facts, rules);
-        let slots = scope.bind(rules, facts, &documents);
+    pub(super) fn holds(
+        &self,
+        scope: &Scope,
+        rules: &RuleSet,
+        facts: &Facts<'_>,
+        documents: &Documents<'_>,
+    ) -> Result<(), GuardFailed> {
+        let slots = scope.bind(rules, facts, documents);
         match self.program.eval_bool(&slots, &mut Budget::new(BUDGET_UNITS)) {
             Ok(true) => Ok(()),
             Ok(false) => Err(self.failed(None)),
