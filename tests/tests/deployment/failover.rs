@@ -230,6 +230,8 @@ async fn a_further_standby_changes_over_to_the_new_primary_unless_it_holds_what_
     let mut primary = Primary::start().await;
     let before = ("primary", primary.server.port());
     let mut standby = Started::empty(&primary, "standby", before).await;
+    // Who takes over has to hold what the others lack: a copy begins with the log of its own time.
+    standby.follows().await;
     let mut second = Started::empty(&primary, "standby_2", before).await;
     let mut ahead = Started::empty(&primary, "standby_3", before).await;
     primary.server.execute("CREATE TABLE things AS SELECT 1 AS answer").await;
