@@ -1,6 +1,8 @@
 //! Lenience where it costs nothing: real published schemas break their own meta-schema in ways that change no meaning.
 //! Such a place is mended in a copy before it is compiled, and told as a warning. The stored definition stays as it was sent.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use self::pattern::{Rewritten, rewritten};
@@ -33,12 +35,8 @@ pub(super) fn mend(schema: &mut Value, broken: &Violation) -> Option<DefinitionP
         ("required" | "enum" | "type", Value::Array(items))
             if is_keyword && broken.keyword == "uniqueItems" =>
         {
-            let mut seen: Vec<Value> = Vec::new();
-            items.retain(|item| {
-                let first = !seen.contains(item);
-                seen.extend(first.then(|| item.clone()));
-                first
-            });
+            let mut seen = HashSet::new();
+            items.retain(|item| seen.insert(item.clone()));
             "lists a value twice; it counts once"
         }
         (_, Value::Array(names)) if within == "dependencies" && names.is_empty() => {

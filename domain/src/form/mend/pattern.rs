@@ -2,9 +2,15 @@
 //! ECMA-262 has and the engine writes differently.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 /// Letters of classes that are written with a backslash: `\w` and its like.
 const CLASSES: &str = "wWdDsS";
+
+/// The longest pattern that is rewritten, in bytes; longer ones are left as they are.
+const PATTERN_BYTES_MAX: usize = 1 << 16;
+/// The longest name of a group that is looked for, in bytes; a longer one is left to the engine.
+const NAME_BYTES_MAX: usize = 100;
 
 /// A pattern that means the same and that the engine may know.
 pub(super) struct Rewritten {
@@ -16,6 +22,9 @@ pub(super) struct Rewritten {
 
 /// `pattern` rewritten, be it known as it is or not.
 pub(super) fn rewritten(pattern: &str) -> Rewritten {
+    if pattern.len() > PATTERN_BYTES_MAX {
+        return Rewritten { pattern: pattern.to_owned(), hyphen: false };
+    }
     let pattern = match pattern.contains(r"\k<") {
         true => Cow::Owned(with_numbered_groups(pattern)),
         false => Cow::Borrowed(pattern),
@@ -73,17 +82,17 @@ fn is_class(text: &str) -> bool {
 
 /// `pattern` with numbers instead of the names of groups. The engine mixes neither names with numbers nor knows `\k`.
 fn with_numbered_groups(pattern: &str) -> String {
-    let names = group_names(pattern);
+    let numbers = group_numbers(pattern);
     let mut numbered = String::with_capacity(pattern.len());
     let mut rest = pattern;
     let mut inside = false;
     while !rest.is_empty() {
         let reference = name_behind(rest, r"\k<").filter(|_| !inside);
-        let number = reference.and_then(|name| names.iter().position(|known| *known == Some(name)));
+        let number = reference.and_then(|name| numbers.get(name).copied());
         let named_group = name_behind(rest, "(?<").filter(|_| !inside);
         let read = match (reference.zip(number), named_group) {
             (Some((name, number)), _) => {
-                numbered.push_str(&format!(r"(?:\{})", number + 1));
+                numbered.push_str(&format!(r"(?:\{number})"));
                 r"\k<>".len() + name.len()
             }
             (None, Some(name)) => {
@@ -102,27 +111,33 @@ fn with_numbered_groups(pattern: &str) -> String {
     numbered
 }
 
-/// The groups that capture, in their order, with their names.
-fn group_names(pattern: &str) -> Vec<Option<&str>> {
-    let mut names = Vec::new();
+/// The numbers of the groups that have names, by these; of several of one name, the first.
+fn group_numbers(pattern: &str) -> HashMap<&str, usize> {
+    let mut numbers = HashMap::new();
+    let mut groups = 0;
     let mut rest = pattern;
     let mut inside = false;
     while !rest.is_empty() {
         if !inside && rest.starts_with('(') {
             let name = name_behind(rest, "(?<");
             if name.is_some() || !rest.starts_with("(?") {
-                names.push(name);
+                groups += 1;
+                if let Some(name) = name {
+                    numbers.entry(name).or_insert(groups);
+                }
             }
         }
         inside = (inside || rest.starts_with('[')) && !rest.starts_with(']');
         rest = &rest[token_length(rest)..];
     }
-    names
+    numbers
 }
 
 /// The name between `opening` and `>` at the beginning of `text`; what looks behind (`(?<=`, `(?<!`) has none.
 fn name_behind<'p>(text: &'p str, opening: &str) -> Option<&'p str> {
-    let (name, _) = text.strip_prefix(opening)?.split_once('>')?;
+    let text = text.strip_prefix(opening)?;
+    let end = text.bytes().take(NAME_BYTES_MAX + 1).position(|byte| byte == b'>')?;
+    let name = &text[..end];
     name.starts_with(|first: char| first.is_alphabetic() || matches!(first, '_' | '$')).then_some(name)
 }
 
@@ -159,5 +174,16 @@ mod tests {
         ] {
             assert_eq!(rewritten(pattern).pattern, written, "{pattern}");
         }
+    }
+
+    #[test]
+    fn patterns_and_names_that_are_made_to_take_time_are_left_alone() {
+        let long = format!("[\\w-.]{}", "a".repeat(PATTERN_BYTES_MAX));
+        assert_eq!(rewritten(&long).pattern, long);
+        let name = "n".repeat(NAME_BYTES_MAX);
+        assert_eq!(rewritten(&format!(r"(?<{name}>a)\k<{name}>")).pattern, r"(a)(?:\1)");
+        let name = "n".repeat(NAME_BYTES_MAX + 1);
+        let unknown = format!(r"(?<{name}>a)\k<{name}>");
+        assert_eq!(rewritten(&unknown).pattern, unknown);
     }
 }
