@@ -264,6 +264,7 @@ fn formats_that_later_drafts_added_are_checked_in_earlier_ones_too() {
         ("idn-email", "jörg@bücher.example", ""),
         ("idn-hostname", "bücher.example", "-a"),
         ("hostname", "example.org", "-a"),
+        ("hostname", "xn--bcher-kva.example", "ab--c.example"),
         ("time", "12:00:00Z", "noon"),
         ("ipv6", "::1", ":"),
         ("regex", "^a$", "("),
