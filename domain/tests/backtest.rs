@@ -139,6 +139,47 @@ fn a_version_that_the_candidate_does_not_fit_is_counted_and_said() {
     assert_eq!((summary.submissions, summary.not_compared), (0, 1));
 }
 
+/// A back-test of candidate constraints against a version with one constraint over a nullable amount of money and a country.
+fn over_nullable_money(published: &str, candidates: &[&str]) -> Backtest {
+    let rules = |asserts: &[&str]| {
+        let rules = asserts.iter().zip(0..);
+        json!(
+            rules
+                .map(|(assert, at)| json!({"id": format!("c{at}"), "kind": "constraint", "assert": assert}))
+                .collect::<Vec<_>>()
+        )
+    };
+    let mut definition = definition(&rules(&[published]));
+    definition["schema"]["properties"]["amount"] =
+        json!({"anyOf": [{"type": "string", "format": "decimal"}, {"type": "null"}]});
+    Backtest::new(expense(), [(FormVersion(1), &definition)], &rules(candidates))
+}
+
+#[test]
+fn candidates_are_read_as_the_version_reads_its_own_rules() {
+    let (of_today, of_earlier) = ("amount == null || amount > 9.5", "amount == null || amount != ''");
+    for (published, candidate, fits) in [
+        (of_today, of_today, true),
+        (of_today, of_earlier, false),
+        (of_earlier, of_earlier, true),
+        (of_earlier, of_today, false),
+    ] {
+        let backtest = over_nullable_money(published, &[candidate]);
+        let misfits: Vec<_> = backtest.misfits().collect();
+        assert_eq!(!backtest.fits_none(), fits, "{candidate} for {published}: {misfits:?}");
+    }
+}
+
+#[test]
+fn what_the_version_goes_on_with_its_candidates_may_have_too_and_no_more() {
+    let published = "country.matches('a**')";
+    assert!(!over_nullable_money(published, &[published]).fits_none());
+    assert!(!over_nullable_money(published, &["country != ''", published]).fits_none());
+    for candidate in ["country.matches('b**')", "!country.matches('a**')"] {
+        assert!(over_nullable_money(published, &[published, candidate]).fits_none(), "{candidate}");
+    }
+}
+
 #[test]
 fn rules_that_read_the_time_are_asked_at_the_moment_that_was_recorded() {
     // The request is decided a moment before the deadline and recorded a moment after it.

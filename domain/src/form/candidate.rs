@@ -2,7 +2,7 @@
 //! what submissions do: nothing here is ever recorded.
 //! Called by [`crate::Backtest`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -11,9 +11,8 @@ use serde_json::{Map, Value, json};
 use super::definition::FormDefinition;
 use super::problem::DefinitionProblem;
 use super::rules::{self, FormRules};
-use super::shape::Reading;
 use super::violation::Violation;
-use super::{shape, validator};
+use super::{compiled, validator};
 use crate::json::CanonicalJson;
 
 /// One rule that would have said something else.
@@ -38,19 +37,17 @@ impl Candidate {
     /// Compiles `rules`, a form definition's `rules` member, against the schema of `definition`.
     pub fn compile(definition: &FormDefinition, rules: &Value) -> Result<Self, Vec<DefinitionProblem>> {
         let checked = validator::check(&definition.schema)?;
-        let compiled = |reading| {
-            let fields = shape::fields(&checked.schema, checked.draft, reading)
-                .map_err(|error| vec![DefinitionProblem::error("/schema", error.to_string())])?;
-            FormRules::compile(rules, &rules::layout(&fields))
-        };
-        // As the version itself reads its fields where its own rules need that.
-        let (rules, mut remarks) =
-            compiled(Reading::Today).or_else(|problems| compiled(Reading::Earlier).map_err(|_| problems))?;
+        let layout = rules::layout(&compiled::fields_as_published(definition, &checked)?);
+        let (compiled, mut remarks) = FormRules::compile(rules, &layout)?;
         remarks.retain(DefinitionProblem::is_error);
         if !remarks.is_empty() {
-            return Err(remarks);
+            // What is not published any more the version may have, and goes on with.
+            let own =
+                FormRules::compile(&definition.rules, &layout).map_or_else(|_| Vec::new(), |(_, own)| own);
+            let own: HashSet<_> = own.iter().map(|problem| said_of(problem, &definition.rules)).collect();
+            remarks.retain(|problem| !own.contains(&said_of(problem, rules)));
         }
-        Ok(Self { rules })
+        if remarks.is_empty() { Ok(Self { rules: compiled }) } else { Err(remarks) }
     }
 
     /// Where the candidate says something else than `recorded` about data that the form accepted at `at`.
@@ -69,6 +66,12 @@ impl Candidate {
             }
         }
     }
+}
+
+/// What a problem says, and of what, wherever in `rules` that stands.
+fn said_of<'p>(problem: &'p DefinitionProblem, rules: &'p Value) -> (&'p str, Option<&'p Value>) {
+    let place = problem.pointer.strip_prefix("/rules");
+    (&problem.message, place.and_then(|place| rules.pointer(place)))
 }
 
 fn violated(violation: Violation) -> OutcomeDifference {

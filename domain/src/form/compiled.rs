@@ -63,28 +63,13 @@ impl CompiledForm {
         id: &FormId,
         version: FormVersion,
     ) -> Result<Self, Vec<DefinitionProblem>> {
-        let Checked { schema, draft, validator, warnings } = validator::check(&definition.schema)?;
-        let read = |reading| {
-            shape::fields(&schema, draft, reading)
-                .map_err(|error| vec![DefinitionProblem::error("/schema", error.to_string())])
-        };
-        let parts = Parts::compile(definition, read(Reading::Today)?, warnings).or_else(|problems| {
-            let earlier = read(Reading::Earlier)?;
-            if earlier == read(Reading::Today)? {
-                return Err(problems);
-            }
-            // A version that was published under the earlier reading goes on with it; `problems` keep others from being published like it.
-            match Parts::compile(definition, earlier, Vec::new()) {
-                Ok(parts) => Ok(Parts { remarks: problems, ..parts }),
-                Err(_) => Err(problems),
-            }
-        });
-        let Parts { fields, rules, workflow, attachments, remarks } = parts?;
+        let checked = validator::check(&definition.schema)?;
+        let Parts { fields, rules, workflow, attachments, remarks } = Parts::published(definition, &checked)?;
         Ok(Self {
             id: id.clone(),
             version,
             title: definition.title.clone(),
-            validator,
+            validator: checked.validator,
             fields,
             rules,
             workflow,
@@ -213,6 +198,22 @@ impl CompiledForm {
     }
 }
 
+/// The fields of a published version as its own rules read them; as it is documented where the version does not compile.
+pub(super) fn fields_as_published(
+    definition: &FormDefinition,
+    checked: &Checked,
+) -> Result<Field, Vec<DefinitionProblem>> {
+    match Parts::published(definition, checked) {
+        Ok(parts) => Ok(parts.fields),
+        Err(_) => fields(checked, Reading::Today),
+    }
+}
+
+fn fields(checked: &Checked, reading: Reading) -> Result<Field, Vec<DefinitionProblem>> {
+    shape::fields(&checked.schema, checked.draft, reading)
+        .map_err(|error| vec![DefinitionProblem::error("/schema", error.to_string())])
+}
+
 /// The parts of a form that depend on how its fields are read.
 struct Parts {
     fields: Field,
@@ -223,6 +224,21 @@ struct Parts {
 }
 
 impl Parts {
+    fn published(definition: &FormDefinition, checked: &Checked) -> Result<Self, Vec<DefinitionProblem>> {
+        let today = fields(checked, Reading::Today)?;
+        Self::compile(definition, today, checked.warnings.clone()).or_else(|problems| {
+            let earlier = fields(checked, Reading::Earlier)?;
+            if earlier == fields(checked, Reading::Today)? {
+                return Err(problems);
+            }
+            // A version that was published under the earlier reading goes on with it; `problems` keep others from being published like it.
+            match Self::compile(definition, earlier, Vec::new()) {
+                Ok(parts) => Ok(Self { remarks: problems, ..parts }),
+                Err(_) => Err(problems),
+            }
+        })
+    }
+
     fn compile(
         definition: &FormDefinition,
         mut fields: Field,
