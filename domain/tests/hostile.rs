@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 use formledger_domain::{CompiledForm, DefinitionProblem, FormDefinition, FormVersion};
 use serde_json::{Map, Value, json};
 
+const DRAFT_7: &str = "http://json-schema.org/draft-07/schema#";
+const DRAFT_2019_09: &str = "https://json-schema.org/draft/2019-09/schema";
+
 /// Far more than any of these needs in an unoptimised build on a busy machine, far less than an attack would want.
 const TIME_MAX: Duration = Duration::from_secs(20);
 
@@ -120,12 +123,161 @@ fn alternatives_that_double_are_refused_under_every_keyword_that_holds_a_schema(
         json!({"$schema": "http://json-schema.org/draft-07/schema#", "items": [start]}),
         json!({"$schema": "http://json-schema.org/draft-07/schema#", "items": [true], "additionalItems": start}),
         json!({"$schema": "http://json-schema.org/draft-04/schema#", "dependencies": {"a": start}}),
+        // Marking asks the alternatives, too; the validator would be as large as it is slow.
+        json!({"$ref": "#/$defs/d0", "unevaluatedItems": false}),
+        json!({"$ref": "#/$defs/d0", "unevaluatedProperties": false}),
     ] {
         let mut schema = root.clone();
         schema["$defs"] = doubling(|next| json!({"anyOf": [next, next]}));
         let problems = compile(schema).expect_err("2^40 checks of one value");
         assert!(problems.iter().any(|problem| problem.message.contains("times")), "{root}: {problems:?}");
     }
+}
+
+#[test]
+fn keywords_that_a_draft_does_not_know_hide_no_doubling() {
+    let start = json!({"$ref": "#/$defs/d0"});
+    let doubling = doubling(|next| json!({"anyOf": [next, next]}));
+    for draft in ["http://json-schema.org/draft-04/schema#", DRAFT_7, DRAFT_2019_09] {
+        for root in [
+            json!({"prefixItems": [], "items": [start]}),
+            json!({"prefixItems": [true, true], "items": [true, start]}),
+            json!({"prefixItems": [true], "items": [], "additionalItems": start}),
+            json!({"prefixItems": [true], "items": start, "additionalItems": true, "unevaluatedItems": true}),
+        ] {
+            let mut schema = root.clone();
+            (schema["$schema"], schema["$defs"]) = (json!(draft), doubling.clone());
+            assert!(compile(schema).is_err(), "{draft} {root}");
+        }
+    }
+    // Without `items`, `additionalItems` means nothing.
+    for ignored in [json!({"additionalItems": true}), json!({"prefixItems": [true], "additionalItems": {}})] {
+        let mut schema = ignored.clone();
+        (schema["$schema"], schema["unevaluatedItems"]) = (json!(DRAFT_2019_09), start.clone());
+        schema["$defs"] = doubling.clone();
+        assert!(compile(schema).is_err(), "{ignored}");
+    }
+}
+
+#[test]
+fn items_behind_a_prefix_that_the_draft_does_not_know_are_counted_from_the_first() {
+    let level = |next: Value| json!({"anyOf": [{"prefixItems": [true], "items": next}, {"items": [next]}]});
+    let schema = json!({"$schema": DRAFT_7, "allOf": [{"$ref": "#/$defs/d0"}], "$defs": doubling(level)});
+    assert!(compile(schema).is_err());
+    let level =
+        |next: Value| json!({"anyOf": [{"prefixItems": [true], "items": next}, {"prefixItems": [next]}]});
+    let schema = json!({"allOf": [{"$ref": "#/$defs/d0"}], "$defs": doubling(level)});
+    assert!(compile(schema).is_ok(), "2020-12 asks one of them about each item");
+}
+
+#[test]
+fn recursive_references_that_come_back_by_the_way_that_led_there_hide_no_doubling() {
+    let into = json!({"properties": {"x": {"$ref": "b"}}});
+    let start = (0..20).fold(json!({"$ref": "a"}), |inner, _| json!({"properties": {"p": inner}}));
+    let schema = json!({
+        "$schema": DRAFT_2019_09,
+        "$id": "https://example.org/root",
+        "allOf": [start],
+        "$defs": {
+            "a": {"$id": "https://example.org/a", "$recursiveAnchor": true, "anyOf": [into, into]},
+            "b": {"$id": "https://example.org/b", "$recursiveAnchor": true, "properties": {"y": {"$recursiveRef": "#"}}},
+        },
+    });
+    assert!(compile(schema).is_err());
+}
+
+#[test]
+fn names_that_very_many_schemas_share_are_refused_before_they_fill_the_memory() {
+    let many = |schema: Value| vec![schema; 20_000];
+    for (named, reference) in [
+        (json!({"$anchor": "a"}), json!({"$ref": "#a"})),
+        (json!({"$dynamicAnchor": "a"}), json!({"$dynamicRef": "#a"})),
+        (json!({"$id": "x/a"}), json!({"$ref": "a"})),
+        (json!({"$id": "x/a"}), json!({"$ref": "a#/not/there"})),
+    ] {
+        let mut named = many(named);
+        named.push(json!({"$id": "y/a", "not": {"there": {}}}));
+        let properties: Map<String, Value> =
+            many(reference.clone()).into_iter().enumerate().map(|(at, it)| (format!("p{at}"), it)).collect();
+        let schema = json!({"properties": properties, "$defs": {"named": {"anyOf": named}}});
+        let problems = compile(schema).expect_err("4e8 schemas to look at");
+        let told = problems.iter().any(|problem| problem.message.contains("a name of its own"));
+        assert!(told, "{reference}: {problems:?}");
+    }
+    // A reference that is not followed is looked for among them all.
+    let mut properties: Map<String, Value> =
+        (0..20_000).map(|at| (format!("p{at}"), json!({"$ref": "a#/not/there"}))).collect();
+    properties.insert("last".to_owned(), json!({"$ref": "nowhere"}));
+    let named = vec![json!({"$id": "x/a"}); 20_000];
+    let schema = json!({"$defs": {"unused": {"properties": properties}, "named": {"anyOf": named}}});
+    assert!(compile(schema).is_err());
+}
+
+#[test]
+fn a_few_schemas_of_one_name_are_no_matter() {
+    let extended = |name: &str| json!({"$id": name, "$dynamicAnchor": "node", "properties": {"a": {"$dynamicRef": "#node"}}});
+    let form = compile(json!({
+        "$id": "https://example.org/root",
+        "$ref": "tree",
+        "$defs": {"tree": extended("tree"), "other": extended("other")},
+    }))
+    .expect("an extensible tree");
+    assert!(form.check(&json!({"a": {"a": {}}})).is_ok());
+}
+
+#[test]
+fn marking_the_same_alternatives_from_very_many_places_is_refused() {
+    let marked = json!({"$ref": "#/$defs/all", "unevaluatedProperties": false});
+    let properties: Map<String, Value> = (0..5_000).map(|at| (format!("p{at}"), marked.clone())).collect();
+    let all = json!({"anyOf": vec![json!({}); 600]});
+    let problems = compile(json!({"properties": properties, "$defs": {"all": all}})).expect_err("3e6 marks");
+    assert!(problems.iter().any(|problem| problem.message.contains("look through")), "{problems:?}");
+}
+
+#[test]
+fn what_very_many_fields_refer_to_is_refused_before_it_fills_the_memory() {
+    let options: Vec<String> = (0..20_000).map(|option| format!("{option:08}")).collect();
+    for shared in [
+        json!({"enum": options}),
+        json!({"description": "d".repeat(200_000)}),
+        json!({"default": vec![0; 50_000]}),
+        json!({"required": options}),
+    ] {
+        let fields: Map<String, Value> =
+            (0..10_000).map(|at| (format!("f{at}"), json!({"$ref": "#/$defs/shared"}))).collect();
+        let problems =
+            compile(json!({"properties": fields, "$defs": {"shared": shared}})).expect_err("gigabytes");
+        assert!(problems.iter().any(|problem| problem.message.contains("bytes")), "{problems:?}");
+    }
+}
+
+#[test]
+fn long_names_above_very_many_keywords_are_refused_before_they_fill_the_memory() {
+    let long = "n".repeat(200_000);
+    let fields: Map<String, Value> =
+        (0..10_000).map(|at| (format!("f{at}"), json!({"type": "string"}))).collect();
+    for schema in [
+        json!({"properties": {long.clone(): {"properties": fields}}}),
+        json!({"properties": {long.clone(): {"$ref": "#/$defs/all"}}, "$defs": {"all": {"properties": fields}}}),
+    ] {
+        let problems = compile(schema).expect_err("gigabytes of places");
+        assert!(problems.iter().any(|problem| problem.message.contains("names")), "{problems:?}");
+    }
+}
+
+#[test]
+fn long_lists_are_put_together_once_each() {
+    let list = |from: u32| (from..from + 40_000).map(Value::from).collect::<Vec<_>>();
+    let mut names: Vec<String> = (0..20_000).map(|at| format!("f{at}")).collect();
+    names.push("f0".to_owned());
+    let form = compile(json!({
+        "properties": {"a": {"oneOf": [{"enum": list(0)}, {"enum": list(40_000)}], "enum": list(20_000)}},
+        "required": names,
+    }))
+    .expect("a list");
+    let field = form.fields().find("/a").expect("described");
+    assert_eq!(field.options.as_deref(), Some(&list(20_000)[..]));
+    assert_eq!(form.remarks().len(), 1, "`f0` is listed twice");
 }
 
 #[test]

@@ -205,5 +205,11 @@ fn ways_without_end_are_given_up() {
     };
     let defs: serde_json::Map<String, Value> = (0..40).map(node).collect();
     assert!(compile(json!({"$ref": "#/$defs/n0", "$defs": defs})).is_err());
+    // Each name with each pattern.
+    let names: serde_json::Map<String, Value> =
+        (0..30_000).map(|at| (format!("n{at}"), json!(true))).collect();
+    let patterns: serde_json::Map<String, Value> =
+        (0..30_000).map(|at| (format!("^p{at}"), json!({}))).collect();
+    assert!(compile(json!({"properties": names, "patternProperties": patterns})).is_err());
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
 }

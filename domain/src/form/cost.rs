@@ -9,7 +9,7 @@ use std::ptr;
 use serde_json::Value;
 
 use self::graph::Graph;
-use super::references::References;
+use super::references::{LOOKS_MAX, References};
 use crate::json::pointer;
 
 mod build;
@@ -22,6 +22,10 @@ const CHECKS_PER_VALUE_MAX: u64 = 2_000;
 /// The most steps of references and combinations before a keyword looks into the value; a longer chain is refused, because the
 /// validator walks it by recursion.
 const STEPS_IN_PLACE_MAX: usize = 128;
+
+/// The most schemas that all `unevaluatedProperties` and `unevaluatedItems` look through, counted as often as a way leads there: the
+/// validator keeps something for each, also for those that it reaches twice.
+const MARKS_MAX: u64 = 1_000_000;
 
 /// Why a schema would cost too much, or why nobody can tell, and where in it.
 #[derive(Debug, thiserror::Error)]
@@ -50,9 +54,22 @@ enum Why {
     Circle,
     /// A reference that the validator may find by a name that is not followed here.
     #[error(
-        "`{0}` cannot be followed; name the schema by its full `$id`, or by a pointer such as `#/$defs/name`"
+        "the reference `{0}` cannot be followed; name the schema by its full `$id`, or by a pointer such as `#/$defs/name`; nothing is \
+         fetched, so put the schema it means into this one, under `$defs` or `definitions`"
     )]
     Unknown(String),
+    /// References that may mean too many schemas.
+    #[error(
+        "references mean names that so many schemas have that there are more than {LOOKS_MAX} to look at; give each `$anchor`, \
+         `$dynamicAnchor` and `$id` a name of its own"
+    )]
+    Names,
+    /// Too much is marked for `unevaluatedProperties` and `unevaluatedItems`.
+    #[error(
+        "`unevaluatedProperties` and `unevaluatedItems` look through more than {MARKS_MAX} schemas in all; use them in fewer places, or \
+         over fewer alternatives"
+    )]
+    Marks,
 }
 
 /// Where in a schema its cost is wrong; the place is found only when it is told.
@@ -65,9 +82,11 @@ struct Fault<'s> {
 
 /// Refuses a schema that costs too much.
 pub(super) fn check(schema: &Value, references: &References<'_>) -> Result<(), TooCostly> {
-    let counted = Graph::of(schema, references).and_then(|graph| match graph.is_cheap() {
-        true => Ok(()),
-        false => paths::check(&graph),
+    let counted = Graph::of(schema, references).and_then(|graph| {
+        if !graph.is_cheap() {
+            paths::check(&graph)?;
+        }
+        graph.marks_little()
     });
     counted.map_err(|Fault { schema: faulty, keyword, why }| {
         let mut place = String::new();

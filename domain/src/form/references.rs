@@ -17,12 +17,20 @@ pub(super) const DATA: [&str; 4] = ["const", "enum", "default", "examples"];
 /// Keywords that refer to a schema for the same value.
 pub(super) const REFERENCES: [&str; 3] = ["$ref", "$dynamicRef", "$recursiveRef"];
 
+/// The most schemas that are looked at for all references together. Of the published forms in the tests none needs more than a few for
+/// each; beyond it names are shared by so many schemas that reading them all would take the memory of the node.
+pub(super) const LOOKS_MAX: usize = 1_000_000;
+
 /// The places of one schema document that references can name.
 pub(super) struct References<'s> {
     root: &'s Value,
     naming: Naming,
     /// By `$id` or `id`, and by `#` and `$anchor` (or the old form, an `id` that is a fragment).
     named: Names<'s>,
+    /// The same by the last parts of the names, as relative references give them.
+    named_last: Names<'s>,
+    /// Those that a `$recursiveRef` may come back to, by the way that led there.
+    recursive: Vec<&'s Value>,
     /// For each object, the nearest one around it that names itself as a resource; none for what only the root is around.
     resources: HashMap<*const Value, &'s Value>,
 }
@@ -36,16 +44,21 @@ struct Naming {
     keywords: &'static [&'static str],
     /// Whether a reference stands alone: what is beside it means nothing.
     alone: bool,
+    /// Whether all schemas know `prefixItems`, so that what it describes is left out of `items`.
+    prefixes: bool,
+    /// Whether a schema inside may be of a draft, or a dialect, of its own.
+    mixed: bool,
 }
 
 impl Naming {
     fn of(root: &Value, draft: Draft) -> Self {
         // A schema of another draft may lie inside, and counts by its own rules; read both, so that nothing is overlooked.
         if names_a_draft_inside(root) {
-            return Self { keywords: &["$id", "id"], alone: false };
+            return Self { keywords: &["$id", "id"], alone: false, prefixes: false, mixed: true };
         }
         let keywords: &[&str] = if draft == Draft::Draft4 { &["id"] } else { &["$id"] };
-        Self { keywords, alone: draft < Draft::Draft201909 }
+        let (alone, prefixes) = (draft < Draft::Draft201909, draft == Draft::Draft202012);
+        Self { keywords, alone, prefixes, mixed: false }
     }
 }
 
@@ -62,7 +75,14 @@ impl<'s> References<'s> {
     /// Reads all names in `root`. Nesting is bounded by the door.
     pub(super) fn of(root: &'s Value, draft: Draft) -> Self {
         let naming = Naming::of(root, draft);
-        let mut references = Self { root, naming, named: HashMap::new(), resources: HashMap::new() };
+        let mut references = Self {
+            root,
+            naming,
+            named: HashMap::new(),
+            named_last: HashMap::new(),
+            recursive: Vec::new(),
+            resources: HashMap::new(),
+        };
         references.collect(root, root, Role::Schema);
         references
     }
@@ -70,6 +90,16 @@ impl<'s> References<'s> {
     /// Whether what stands beside `schema`'s reference, if it has one, means nothing.
     pub(super) fn stands_alone(&self, schema: &Value) -> bool {
         self.naming.alone && schema.get("$ref").is_some_and(Value::is_string)
+    }
+
+    /// Whether every schema here knows `prefixItems`; drafts before 2020-12 do not, and read `items` as if it were not there.
+    pub(super) fn know_prefixes(&self) -> bool {
+        self.naming.prefixes
+    }
+
+    /// Whether a schema here may be of another draft or dialect, which need not know a keyword that hides another in the drafts.
+    pub(super) fn are_mixed(&self) -> bool {
+        self.naming.mixed
     }
 
     /// The identifier by which a schema names itself as a resource.
@@ -106,19 +136,38 @@ impl<'s> References<'s> {
         self.named.get(name)?.first().copied()
     }
 
-    /// Everything that `reference`, written in `schema`, may mean: also what it means only for a validator that builds names by the
-    /// rules of URIs, or finds them by the way that led there (`$dynamicRef`). Nothing when no name is like it.
-    pub(super) fn candidates(&self, reference: &str, schema: &'s Value) -> Vec<&'s Value> {
+    /// Everything that `reference`, written under `keyword` in `schema`, may mean: also what it means only for a validator that builds
+    /// names by the rules of URIs, or finds them by the way that led there (`$dynamicRef`, `$recursiveRef`). Nothing when no name is like
+    /// it. Many schemas may have one name, so it is for the caller to stop: there is one element for every schema that was looked at,
+    /// `None` where it holds nothing at the place that is asked for.
+    pub(super) fn candidates(
+        &self,
+        keyword: &str,
+        reference: &str,
+        schema: &'s Value,
+    ) -> impl Iterator<Item = Option<&'s Value>> {
         let (document, fragment) = reference.split_once('#').unwrap_or((reference, ""));
-        let bases = if document.is_empty() { self.around(schema) } else { self.named_like(document) };
-        match fragment {
-            "" => bases,
-            path if path.starts_with('/') => {
-                let path = percent_decoded(path);
-                bases.into_iter().filter_map(|base| base.pointer(&path)).collect()
-            }
-            anchor => self.named.get(percent_decoded(anchor).as_str()).cloned().unwrap_or_default(),
-        }
+        let (near, named) = match document {
+            "" => (self.around(schema), &[][..]),
+            name => (Vec::new(), self.named_like(name)),
+        };
+        let path = fragment.starts_with('/').then(|| percent_decoded(fragment));
+        let (near, named) = match &path {
+            None if !fragment.is_empty() => (Vec::new(), self.named(&percent_decoded(fragment))),
+            _ => (near, named),
+        };
+        let found = near.into_iter().chain(named.iter().copied()).map(move |base| match &path {
+            Some(path) => base.pointer(path),
+            None => Some(base),
+        });
+        // The validator asks for no more than `#` there, whatever is written.
+        let recursive = (keyword == "$recursiveRef")
+            .then(|| self.around(schema).into_iter().chain(self.recursive.iter().copied()).map(Some));
+        found.chain(recursive.into_iter().flatten())
+    }
+
+    fn named(&self, name: &str) -> &[&'s Value] {
+        self.named.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// The resources around `schema`, itself and the root among them.
@@ -135,14 +184,11 @@ impl<'s> References<'s> {
     }
 
     /// The schemas of exactly this name, else those whose names have the same last part, as relative names do.
-    fn named_like(&self, document: &str) -> Vec<&'s Value> {
-        if let Some(exact) = self.named.get(document) {
-            return exact.clone();
+    fn named_like(&self, document: &str) -> &[&'s Value] {
+        match self.named(document) {
+            [] => self.named_last.get(last_part(document)).map_or(&[], Vec::as_slice),
+            exact => exact,
         }
-        let last = |name: &str| name.rsplit(['/', ':']).next().unwrap_or_default().to_owned();
-        let wanted = last(document);
-        let like = self.named.iter().filter(|(name, _)| last(name) == wanted);
-        like.flat_map(|(_, schemas)| schemas.iter().copied()).collect()
     }
 
     /// Reads what is in `value`: names of schemas, but resources also in data, because a pointer may lead there.
@@ -151,6 +197,9 @@ impl<'s> References<'s> {
             Value::Object(members) => {
                 if role == Role::Schema {
                     self.collect_names(value);
+                }
+                if members.get("$recursiveAnchor") == Some(&Value::Bool(true)) {
+                    self.recursive.push(value);
                 }
                 if !ptr::eq(value, self.root) {
                     self.resources.insert(ptr::from_ref(value), resource);
@@ -170,19 +219,26 @@ impl<'s> References<'s> {
         for name in self.own_name(schema).into_iter().chain(anchors) {
             let name = name.trim_start_matches('#').trim_end_matches('#');
             self.named.entry(name).or_default().push(schema);
+            self.named_last.entry(last_part(name)).or_default().push(schema);
         }
     }
 
-    /// Where the first reference stands that means nothing in this document, as a JSON Pointer.
+    /// Where the first reference stands that means nothing in this document, as a JSON Pointer; `None` also where that is not found within
+    /// [`LOOKS_MAX`].
     pub(super) fn unresolved(&self) -> Option<String> {
-        let mut place = String::new();
-        self.find_unresolved(self.root, Role::Schema, &mut place).then_some(place)
+        let (mut place, mut looks) = (String::new(), 0);
+        self.find_unresolved(self.root, Role::Schema, &mut place, &mut looks).then_some(place)
     }
 
-    fn find_unresolved(&self, value: &'s Value, role: Role, place: &mut String) -> bool {
+    fn find_unresolved(&self, value: &'s Value, role: Role, place: &mut String, looks: &mut usize) -> bool {
+        if *looks > LOOKS_MAX {
+            return false;
+        }
         for keyword in REFERENCES.iter().filter(|_| role == Role::Schema) {
             let Some(reference) = value.get(*keyword).and_then(Value::as_str) else { continue };
-            if self.candidates(reference, value).is_empty() && !is_meta_schema(reference) {
+            let candidates = self.candidates(keyword, reference, value).inspect(|_| *looks += 1);
+            let is_known = candidates.flatten().next().is_some();
+            if !is_known && !is_meta_schema(reference) {
                 pointer::push(place, keyword);
                 return true;
             }
@@ -190,7 +246,7 @@ impl<'s> References<'s> {
         let before = place.len();
         let mut below = |token: &str, member: &'s Value, role: Role| {
             pointer::push(place, token);
-            let found = self.find_unresolved(member, role, place);
+            let found = self.find_unresolved(member, role, place, looks);
             if !found {
                 place.truncate(before);
             }
@@ -234,6 +290,11 @@ pub(super) fn is_meta_schema(reference: &str) -> bool {
     ["https://json-schema.org/draft", "http://json-schema.org/draft"]
         .iter()
         .any(|prefix| reference.starts_with(prefix))
+}
+
+/// What a relative reference would call a schema of this name.
+fn last_part(name: &str) -> &str {
+    name.rsplit(['/', ':']).next().unwrap_or_default()
 }
 
 /// A schema that a reference means, and the resource in which its own references are to be read.

@@ -7,12 +7,14 @@ use std::ptr;
 use jsonschema::Draft;
 use serde_json::{Map, Value};
 
+use self::options::Options;
 use self::types::Types;
 use super::ast::{ANY_ITEM, Constraints, Field, FieldKind};
 use super::references::References;
 use crate::json::pointer;
 
 mod combine;
+mod options;
 mod types;
 
 /// The most fields of a form, and the most sub-schemas read to find them.
@@ -23,10 +25,23 @@ const FIELD_DEPTH_MAX: usize = 32;
 /// fields (a member, its reference, a combination) and some to spare.
 const READING_DEPTH_MAX: usize = 128;
 
-/// The schema describes more than [`FIELDS_MAX`] fields.
+/// The most bytes that are copied from the schema to its fields: titles, listed values and such, once for every field that refers to
+/// them, and the fields' places.
+const COPIED_BYTES_MAX: usize = 64 << 20;
+
+/// The schema describes more than can be kept as a tree.
 #[derive(Debug, thiserror::Error)]
-#[error("the schema describes more than {FIELDS_MAX} fields; split the form")]
-pub(super) struct TooManyFields;
+pub(super) enum TooMuch {
+    /// More than [`FIELDS_MAX`] fields.
+    #[error("the schema describes more than {FIELDS_MAX} fields; split the form")]
+    Fields,
+    /// More than [`COPIED_BYTES_MAX`] about them.
+    #[error(
+        "what the schema says of all fields together is more than {COPIED_BYTES_MAX} bytes, since what is referred to counts at every \
+         field; list fewer values, shorten texts and names, or split the form"
+    )]
+    Bytes,
+}
 
 /// How what several schemas say of one place is put together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +54,7 @@ pub(super) enum Reading {
 }
 
 /// The fields that `schema` describes.
-pub(super) fn fields(schema: &Value, draft: Draft, reading: Reading) -> Result<Field, TooManyFields> {
+pub(super) fn fields(schema: &Value, draft: Draft, reading: Reading) -> Result<Field, TooMuch> {
     let mut reader = Reader {
         how: reading,
         references: References::of(schema, draft),
@@ -48,9 +63,17 @@ pub(super) fn fields(schema: &Value, draft: Draft, reading: Reading) -> Result<F
         active: Vec::new(),
         read: 0,
         reading: 0,
+        place: 0,
+        copied: 0,
     };
     let shape = reader.shape(schema, 0);
-    if reader.read > FIELDS_MAX { Err(TooManyFields) } else { Ok(shape.into_field("", "", true)) }
+    if reader.read > FIELDS_MAX {
+        Err(TooMuch::Fields)
+    } else if reader.copied > COPIED_BYTES_MAX {
+        Err(TooMuch::Bytes)
+    } else {
+        Ok(shape.into_field("", "", true))
+    }
 }
 
 /// What is known about one place in the data.
@@ -64,7 +87,7 @@ struct Shape {
     description: Option<String>,
     default: Option<Value>,
     format: Option<String>,
-    options: Option<Vec<Value>>,
+    options: Option<Options>,
     constraints: Constraints,
     members: BTreeMap<String, Member>,
     closed: bool,
@@ -90,6 +113,10 @@ struct Reader<'s> {
     read: usize,
     /// Sub-schemas being read now, one inside the other.
     reading: usize,
+    /// The bytes of the place in the data that is being read.
+    place: usize,
+    /// Bytes copied so far.
+    copied: usize,
 }
 
 impl<'s> Reader<'s> {
@@ -106,7 +133,11 @@ impl<'s> Reader<'s> {
     fn shape_of(&mut self, schema: &'s Value, depth: usize) -> Shape {
         self.read += 1;
         let Value::Object(keywords) = schema else { return Shape::default() };
-        if depth > FIELD_DEPTH_MAX || self.read > FIELDS_MAX {
+        if depth > FIELD_DEPTH_MAX || self.is_full() {
+            return Shape::default();
+        }
+        self.copied += self.place + copied_bytes(keywords);
+        if self.is_full() {
             return Shape::default();
         }
         let outer = self.base;
@@ -122,6 +153,10 @@ impl<'s> Reader<'s> {
             Some(referred) => own.meet(referred),
             None => own,
         }
+    }
+
+    fn is_full(&self) -> bool {
+        self.read > FIELDS_MAX || self.copied > COPIED_BYTES_MAX
     }
 
     fn referred(&mut self, keywords: &'s Map<String, Value>, depth: usize) -> Option<Shape> {
@@ -155,7 +190,12 @@ impl<'s> Reader<'s> {
     fn members(&mut self, keywords: &'s Map<String, Value>, shape: &mut Shape, depth: usize) {
         if let Some(Value::Object(properties)) = keywords.get("properties") {
             for (name, schema) in properties {
+                if self.is_full() {
+                    break;
+                }
+                self.place += 1 + name.len();
                 let member = Member { shape: self.shape(schema, depth + 1), required: false };
+                self.place -= 1 + name.len();
                 shape.members.insert(name.clone(), member);
             }
         }
@@ -213,7 +253,7 @@ impl<'s> Reader<'s> {
 
 impl Shape {
     fn into_field(self, name: &str, place: &str, required: bool) -> Field {
-        let types = self.types.unwrap_or(self.implied).narrowed_to(self.options.as_deref());
+        let types = self.types.unwrap_or(self.implied).narrowed_to(self.options.as_ref());
         let kind = types.kind(self.closed);
         let children = match kind {
             FieldKind::Object | FieldKind::Open => self
@@ -240,7 +280,7 @@ impl Shape {
             required,
             conditional: self.conditional,
             format: self.format,
-            options: self.options.map(Into::into),
+            options: self.options.map(|options| options.listed.into()),
             default: self.default,
             constraints: self.constraints,
             children,
@@ -258,12 +298,36 @@ fn annotations(keywords: &Map<String, Value>) -> Shape {
     }
 }
 
-fn options(keywords: &Map<String, Value>) -> Option<Vec<Value>> {
+fn options(keywords: &Map<String, Value>) -> Option<Options> {
     match (keywords.get("const"), keywords.get("enum")) {
-        (Some(only), _) => Some(vec![only.clone()]),
-        (None, Some(Value::Array(options))) => Some(options.clone()),
+        (Some(only), _) => Some(Options::of(vec![only.clone()])),
+        (None, Some(Value::Array(options))) => Some(Options::of(options.clone())),
         _ => None,
     }
+}
+
+/// About the bytes that a shape of these keywords holds beside those of its members.
+fn copied_bytes(keywords: &Map<String, Value>) -> usize {
+    const COPIED: [&str; 7] = ["title", "description", "default", "format", "pattern", "const", "enum"];
+    let copied: usize = COPIED.iter().filter_map(|name| keywords.get(*name)).map(bytes).sum();
+    let required = keywords.get("required").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let described = keywords.get("properties").and_then(Value::as_object);
+    let names = required.iter().filter_map(Value::as_str).map(|name| {
+        let is_described = described.is_some_and(|described| described.contains_key(name));
+        name.len() + if is_described { 0 } else { size_of::<Member>() }
+    });
+    copied + names.sum::<usize>()
+}
+
+/// About the bytes that a copy of `value` takes.
+fn bytes(value: &Value) -> usize {
+    let below = match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(bytes).sum(),
+        Value::Object(members) => members.iter().map(|(name, member)| name.len() + bytes(member)).sum(),
+        _ => 0,
+    };
+    size_of::<Value>() + below
 }
 
 fn constraints(keywords: &Map<String, Value>) -> Constraints {

@@ -20,6 +20,10 @@ const MENDING_ROUNDS_MAX: usize = 10;
 /// look-around as people write them, too little to be kept busy by one that was made for it.
 const BACKTRACKS_MAX: usize = 10_000;
 
+/// The most bytes of the places of all keywords together, as JSON Pointers. A definition of 1 MiB whose members lie 32 objects deep under
+/// names of ordinary length has 30 MiB.
+const PLACES_BYTES_MAX: usize = 64 << 20;
+
 /// A schema that can be used.
 pub(super) struct Checked {
     /// The schema, mended where it broke its meta-schema without harm.
@@ -38,6 +42,11 @@ pub(super) struct Checked {
 /// Problems with pointers from the root of the form definition.
 pub(super) fn check(schema: &Value) -> Result<Checked, Vec<DefinitionProblem>> {
     let draft = draft(schema).map_err(|problem| vec![problem])?;
+    if bytes_of_places(schema, 0) > PLACES_BYTES_MAX {
+        let message = "the names in the schema are so long, and so much lies below them, that they cannot be kept for every keyword; \
+                       shorten them, or put what lies deep under `$defs` and refer to it";
+        return Err(vec![DefinitionProblem::error("/schema", message)]);
+    }
     let options = format::checked(jsonschema::options())
         .with_draft(draft)
         .offline()
@@ -50,12 +59,30 @@ pub(super) fn check(schema: &Value) -> Result<Checked, Vec<DefinitionProblem>> {
     let mut warnings = mend::mend_patterns(&mut schema, &is_known);
     let (schema, mended) = mended(schema, draft)?;
     warnings.extend(mended);
+    // Before the validator is made: where checks double, so do the parts of the validator that mark what is evaluated.
+    cost::check(&schema, &References::of(&schema, draft)).map_err(|costly| {
+        vec![DefinitionProblem::error(format!("/schema{}", costly.place), costly.to_string())]
+    })?;
     let validator = options.build(&schema).map_err(|error| vec![build_problem(&schema, draft, error)])?;
-    match cost::check(&schema, &References::of(&schema, draft)) {
-        Ok(()) => Ok(Checked { schema, draft, validator, warnings }),
-        Err(costly) => {
-            Err(vec![DefinitionProblem::error(format!("/schema{}", costly.place), costly.to_string())])
+    Ok(Checked { schema, draft, validator, warnings })
+}
+
+/// The bytes of the places of all keywords in `value`, which is at a place of `place` bytes: the validator and those who mend keep or
+/// write each of them whole.
+fn bytes_of_places(value: &Value, place: usize) -> usize {
+    let below = |name: usize, member: &Value| {
+        let place = place + 1 + name;
+        place.saturating_add(bytes_of_places(member, place))
+    };
+    match value {
+        Value::Object(members) => members
+            .iter()
+            .fold(0, |bytes: usize, (name, member)| bytes.saturating_add(below(name.len(), member))),
+        Value::Array(items) => {
+            let items = items.iter().filter(|item| item.is_object() || item.is_array());
+            items.fold(0, |bytes: usize, item| bytes.saturating_add(below(1, item)))
         }
+        _ => 0,
     }
 }
 

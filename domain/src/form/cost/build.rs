@@ -5,9 +5,9 @@ use std::ptr;
 
 use serde_json::{Map, Value};
 
-use super::super::references::{REFERENCES, References, is_meta_schema};
+use super::super::references::{LOOKS_MAX, REFERENCES, References, is_meta_schema};
 use super::super::violation::clip;
-use super::graph::{Items, Members, Node};
+use super::graph::{Items, Members, Node, Pattern};
 use super::{Fault, Why};
 
 /// Keywords that hold one schema for the same value.
@@ -16,6 +16,9 @@ const ONE_IN_PLACE: [&str; 4] = ["not", "if", "then", "else"];
 const LIST_IN_PLACE: [&str; 3] = ["allOf", "anyOf", "oneOf"];
 /// Keywords that hold schemas for the same value by the members it has.
 const MAP_IN_PLACE: [&str; 2] = ["dependencies", "dependentSchemas"];
+/// The bytes of a reference that are decoded and compared in about the time of one look at a schema.
+const BYTES_PER_LOOK: usize = 128;
+
 /// How a schema is asked about a value.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Look {
@@ -32,7 +35,8 @@ pub(super) enum Look {
 
 /// All schemas that can be reached from `root`, which is the first.
 pub(super) fn nodes<'s>(root: &'s Value, references: &References<'s>) -> Result<Vec<Node<'s>>, Fault<'s>> {
-    let mut builder = Builder { references, known: HashMap::new(), waiting: Vec::new(), circles: Vec::new() };
+    let mut builder =
+        Builder { references, known: HashMap::new(), waiting: Vec::new(), circles: Vec::new(), looks: 0 };
     builder.place(root, Look::Check);
     let mut nodes = Vec::new();
     builder.build(&mut nodes)?;
@@ -44,7 +48,8 @@ pub(super) fn nodes<'s>(root: &'s Value, references: &References<'s>) -> Result<
     Ok(nodes)
 }
 
-fn asks_again(schema: &Value) -> bool {
+/// Whether it asks about parts that no other keyword asked about, and so marks those that did.
+pub(super) fn asks_again(schema: &Value) -> bool {
     ["unevaluatedProperties", "unevaluatedItems"].iter().any(|name| schema.get(*name).is_some())
 }
 
@@ -55,6 +60,8 @@ struct Builder<'r, 's> {
     waiting: Vec<(&'s Value, Look)>,
     /// By the place of a schema that is checked; known once all these are.
     circles: Vec<usize>,
+    /// Schemas looked at for references so far.
+    looks: usize,
 }
 
 impl<'s> Builder<'_, 's> {
@@ -109,23 +116,43 @@ impl<'s> Builder<'_, 's> {
         let named = members("properties").map(|(name, schema)| (name.as_str(), self.one(schema, look)));
         node.members.named = named.collect();
         let patterns = members("patternProperties")
-            .filter_map(|(pattern, schema)| Some((pattern.as_str(), self.one(schema, look)?)));
+            .filter_map(|(pattern, schema)| Some((Pattern::of(pattern), self.one(schema, look)?)));
         node.members.patterns = patterns.collect();
-        node.members.otherwise = match keywords.contains_key("additionalProperties") {
-            true => self.under(keywords, "additionalProperties", look),
-            false => self.under(keywords, "unevaluatedProperties", look),
+        let otherwise: &[&str] = match keywords.contains_key("additionalProperties") {
+            _ if self.references.are_mixed() => &["additionalProperties", "unevaluatedProperties"],
+            true => &["additionalProperties"],
+            false => &["unevaluatedProperties"],
         };
+        node.members.otherwise = self.under_all(keywords, otherwise, look);
         self.items(node, keywords);
         node.names = self.under(keywords, "propertyNames", look);
     }
 
     fn items(&mut self, node: &mut Node<'s>, keywords: &'s Map<String, Value>) {
         let look = node.look;
-        let tuple = ["prefixItems", "items"].iter().find_map(|name| keywords.get(*name)?.as_array());
-        node.items.first = tuple.into_iter().flatten().map(|schema| self.one(schema, look)).collect();
-        let rest = ["items", "additionalItems", "unevaluatedItems"];
-        let rest = rest.iter().find(|name| keywords.get(**name).is_some_and(|rest| !rest.is_array()));
-        node.items.rest = rest.map(|name| self.under(keywords, name, look)).unwrap_or_default();
+        // A list under `items` counts in the drafts before 2020-12 and `prefixItems` since then, but both may stand there.
+        let list = |name: &str| keywords.get(name).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let (prefix, tuple) = (list("prefixItems"), list("items"));
+        node.items.first = (0..prefix.len().max(tuple.len()))
+            .map(|place| {
+                [prefix, tuple].into_iter().filter_map(|list| self.one(list.get(place)?, look)).collect()
+            })
+            .collect();
+        let prefix = if self.references.know_prefixes() { prefix.len() } else { 0 };
+        let (rest, from): (&[&str], _) = match keywords.get("items") {
+            Some(Value::Array(_)) if self.references.are_mixed() => {
+                (&["additionalItems", "unevaluatedItems"], 0)
+            }
+            _ if self.references.are_mixed() => (&["items", "additionalItems", "unevaluatedItems"], 0),
+            // `additionalItems` means something only beside a list, and then leaves nothing unevaluated.
+            Some(Value::Array(_)) if keywords.contains_key("additionalItems") => {
+                (&["additionalItems"], tuple.len())
+            }
+            Some(Value::Array(_)) => (&["unevaluatedItems"], tuple.len()),
+            Some(Value::Object(_) | Value::Bool(_)) => (&["items"], prefix),
+            _ => (&["unevaluatedItems"], prefix),
+        };
+        (node.items.rest, node.items.rest_from) = (self.under_all(keywords, rest, look), from);
         node.items.every = self.under(keywords, "contains", look);
     }
 
@@ -147,18 +174,25 @@ impl<'s> Builder<'_, 's> {
     fn refer(&mut self, node: &mut Node<'s>, keywords: &'s Map<String, Value>) -> Result<(), Fault<'s>> {
         for name in REFERENCES {
             let Some(Value::String(reference)) = keywords.get(name) else { continue };
-            let targets = self.references.candidates(reference, node.schema);
-            if targets.is_empty() && !is_meta_schema(reference) {
-                let why = Why::Unknown(clip(reference));
-                return Err(Fault { schema: node.schema, keyword: Some(name), why });
-            }
-            let place = |target| match node.look {
-                Look::Again if self.is_on_a_circle(node.schema, target) => {
-                    self.place(target, Look::Remembered)
+            let fault = |why| Err(Fault { schema: node.schema, keyword: Some(name), why });
+            let mut targets = Vec::new();
+            let references = self.references;
+            for candidate in references.candidates(name, reference, node.schema) {
+                self.looks += 1 + reference.len() / BYTES_PER_LOOK;
+                if self.looks > LOOKS_MAX {
+                    return fault(Why::Names);
                 }
-                look => self.place(target, look),
-            };
-            node.referred.push(targets.into_iter().map(place).collect());
+                let Some(target) = candidate else { continue };
+                let look = match node.look {
+                    Look::Again if self.is_on_a_circle(node.schema, target) => Look::Remembered,
+                    look => look,
+                };
+                targets.push(self.place(target, look));
+            }
+            if targets.is_empty() && !is_meta_schema(reference) {
+                return fault(Why::Unknown(clip(reference)));
+            }
+            node.referred.push(targets);
         }
         Ok(())
     }
@@ -175,6 +209,10 @@ impl<'s> Builder<'_, 's> {
     /// The place of a schema; `true` and `false` have none, they cost nothing.
     fn one(&mut self, schema: &'s Value, look: Look) -> Option<usize> {
         schema.is_object().then(|| self.place(schema, look))
+    }
+
+    fn under_all(&mut self, keywords: &'s Map<String, Value>, names: &[&str], look: Look) -> Vec<usize> {
+        names.iter().flat_map(|name| self.under(keywords, name, look)).collect()
     }
 
     /// The schemas under `keyword`, be it one, a list or a map of them; `true`, `false` and lists of names cost nothing.

@@ -7,8 +7,11 @@ use serde_json::Value;
 
 use super::super::references::References;
 use super::build::{self, Look};
-use super::{CHECKS_PER_VALUE_MAX, Fault, STEPS_IN_PLACE_MAX, Why};
+use super::{CHECKS_PER_VALUE_MAX, Fault, MARKS_MAX, STEPS_IN_PLACE_MAX, Why};
 use crate::json::NESTING_MAX;
+
+/// The most schemas that are looked at to find which targets of references others ask anyway; at the limit all of them count.
+const NARROWING_STEPS_MAX: usize = 2_000_000;
 
 /// The schemas that can be reached from the root, which is the first.
 pub(super) struct Graph<'s> {
@@ -37,7 +40,7 @@ pub(super) struct Members<'s> {
     /// By name; none for a name that anything goes with.
     pub(super) named: BTreeMap<&'s str, Option<usize>>,
     /// By pattern: all of them may be asked about a member, that of its name too ...
-    pub(super) patterns: Vec<(&'s str, usize)>,
+    pub(super) patterns: Vec<(Pattern<'s>, usize)>,
     /// ... or else these.
     pub(super) otherwise: Vec<usize>,
 }
@@ -45,12 +48,41 @@ pub(super) struct Members<'s> {
 /// The schemas for the items of a list.
 #[derive(Default)]
 pub(super) struct Items {
-    /// By place.
-    pub(super) first: Vec<Option<usize>>,
-    /// For those behind them.
+    /// By place, each of them.
+    pub(super) first: Vec<Vec<usize>>,
+    /// For those behind some of them ...
     pub(super) rest: Vec<usize>,
+    /// ... as many as this.
+    pub(super) rest_from: usize,
     /// For all of them.
     pub(super) every: Vec<usize>,
+}
+
+/// A name of `patternProperties`, as far as it tells which members it is not about.
+pub(super) struct Pattern<'s> {
+    /// What every name that it matches begins with.
+    prefix: &'s str,
+}
+
+impl<'s> Pattern<'s> {
+    pub(super) fn of(pattern: &'s str) -> Self {
+        let Some(rest) = pattern.strip_prefix('^').filter(|rest| !rest.contains('|')) else {
+            return Self { prefix: "" };
+        };
+        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'/');
+        let plain = rest.bytes().take_while(|byte| is_plain(byte)).count();
+        // What follows may make the last of them optional.
+        let sure = match rest.as_bytes().get(plain) {
+            Some(b'?' | b'*' | b'{') => plain.saturating_sub(1),
+            _ => plain,
+        };
+        Self { prefix: &rest[..sure] }
+    }
+
+    /// Whether it may match `name`; `None` for one that no schema has.
+    pub(super) fn may_match(&self, name: Option<&str>) -> bool {
+        name.is_none_or(|name| name.starts_with(self.prefix))
+    }
 }
 
 impl Members<'_> {
@@ -63,9 +95,24 @@ impl Members<'_> {
 
 impl Items {
     fn checks(&self, above: &[u64]) -> u64 {
-        most(self.first.iter().flatten(), above)
-            .max(sum(&self.rest, above))
-            .saturating_add(sum(&self.every, above))
+        let rest = sum(&self.rest, above);
+        let at = |place: usize| {
+            let first = self.first.get(place).map_or(0, |first| sum(first, above));
+            first.saturating_add(if place < self.rest_from { 0 } else { rest })
+        };
+        let most = (0..self.places()).map(at).max().unwrap_or(0);
+        most.saturating_add(sum(&self.every, above))
+    }
+
+    /// How many places there are of which something else is said; the last is all that are behind them.
+    pub(super) fn places(&self) -> usize {
+        self.first.len().max(self.rest_from) + 1
+    }
+
+    /// The schemas for the item at `place`.
+    pub(super) fn at(&self, place: usize) -> impl Iterator<Item = &usize> {
+        let rest = if place < self.rest_from { &[][..] } else { &self.rest };
+        self.first.get(place).into_iter().flatten().chain(rest).chain(&self.every)
     }
 }
 
@@ -88,7 +135,7 @@ impl Node<'_> {
 
     pub(super) fn all_of_parts(&self) -> impl Iterator<Item = usize> {
         let Members { named, patterns, otherwise } = &self.members;
-        let Items { first, rest, every } = &self.items;
+        let Items { first, rest, every, .. } = &self.items;
         let members = named.values().flatten().chain(patterns.iter().map(|(_, node)| node)).chain(otherwise);
         members.chain(first.iter().flatten()).chain(rest).chain(every).chain(&self.names).copied()
     }
@@ -129,6 +176,24 @@ impl<'s> Graph<'s> {
             above = counts;
         }
         true
+    }
+
+    /// Refuses what marks too much; of schemas that cost little, each marks few.
+    pub(super) fn marks_little(&self) -> Result<(), Fault<'s>> {
+        let nothing = vec![0; self.nodes.len()];
+        let mut counts = vec![0_u64; self.nodes.len()];
+        let mut marks = 0_u64;
+        for &place in &self.order {
+            let node = &self.nodes[place];
+            counts[place] = node.checks(0, &counts, &nothing);
+            if node.look == Look::Mark && build::asks_again(node.schema) {
+                marks = marks.saturating_add(counts[place]);
+                if marks > MARKS_MAX {
+                    return Err(Fault { schema: node.schema, keyword: None, why: Why::Marks });
+                }
+            }
+        }
+        Ok(())
     }
 
     fn ordered(&self) -> Result<Vec<usize>, Fault<'s>> {
@@ -172,23 +237,31 @@ impl<'s> Graph<'s> {
     /// Of the schemas that a reference may mean, leaves out those that another of them asks about the same value anyway.
     fn drop_narrower_targets(&mut self) {
         let mut known: HashMap<Vec<usize>, Vec<usize>> = HashMap::new();
+        let mut steps = 0;
         for node in 0..self.nodes.len() {
             for list in 0..self.nodes[node].referred.len() {
                 let targets = std::mem::take(&mut self.nodes[node].referred[list]);
                 let kept = match targets.len() {
                     0 | 1 => targets,
-                    _ => known.entry(targets).or_insert_with_key(|targets| self.widest(targets)).clone(),
+                    _ => known
+                        .entry(targets)
+                        .or_insert_with_key(|targets| self.widest(targets, &mut steps))
+                        .clone(),
                 };
                 self.nodes[node].referred[list] = kept;
             }
         }
     }
 
-    fn widest(&self, targets: &[usize]) -> Vec<usize> {
+    fn widest(&self, targets: &[usize], steps: &mut usize) -> Vec<usize> {
         let mut narrower = HashSet::new();
         let mut waiting: Vec<usize> =
             targets.iter().flat_map(|target| self.nodes[*target].all_in_place()).collect();
         while let Some(node) = waiting.pop() {
+            *steps += 1;
+            if *steps > NARROWING_STEPS_MAX {
+                return targets.to_vec();
+            }
             if narrower.insert(node) {
                 waiting.extend(self.nodes[node].all_in_place());
             }

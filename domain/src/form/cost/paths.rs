@@ -11,6 +11,9 @@ use crate::json::NESTING_MAX;
 /// too costly is refused.
 const ENTRIES_MAX: usize = 2_000_000;
 
+/// How many patterns are compared with a name in about the time of an entry: of each, only what it begins with.
+const PATTERNS_PER_ENTRY: usize = 8;
+
 /// How often each schema is asked about one value, by its place in the graph.
 type Asked = BTreeMap<usize, u64>;
 
@@ -60,8 +63,12 @@ impl<'g, 's> Walk<'g, 's> {
             let node = &self.graph.nodes[node];
             checks = checks.saturating_add(times);
             all.push((node, times));
-            for &next in node.in_place.iter().chain(node.referred.iter().flatten()) {
+            for next in node.all_in_place() {
+                self.entries += 1;
                 add(waiting.entry(at(next)).or_default(), times);
+            }
+            if self.entries > ENTRIES_MAX {
+                return Err(most_asked(&all));
             }
         }
         if checks > CHECKS_PER_VALUE_MAX {
@@ -73,12 +80,12 @@ impl<'g, 's> Walk<'g, 's> {
 
     /// Adds to `below` what is asked about each kind of part of a value, unless it was followed already.
     fn parts(&mut self, all: &[(&'g Node<'s>, u64)], below: &mut Vec<Asked>) -> Result<(), Fault<'s>> {
+        self.count(all.iter().map(|(node, _)| node.members.named.len()).sum(), all)?;
         let names: BTreeSet<&str> =
             all.iter().flat_map(|(node, _)| node.members.named.keys().copied()).collect();
         let open: Vec<_> = all.iter().filter(|(node, _)| node.members.are_open()).collect();
         let mut by_name: HashMap<&str, Asked> = HashMap::new();
         for (node, times) in all {
-            self.entries += node.members.named.len();
             for (name, member) in &node.members.named {
                 let Some(member) = member else { continue };
                 add(by_name.entry(name).or_default().entry(*member).or_default(), *times);
@@ -87,23 +94,19 @@ impl<'g, 's> Walk<'g, 's> {
         for name in names.into_iter().map(Some).chain([None]) {
             let mut asked = name.and_then(|name| by_name.remove(name)).unwrap_or_default();
             for (node, times) in &open {
-                node.members.add_unnamed(name, *times, &mut asked);
+                self.count(1 + node.members.patterns.len().div_ceil(PATTERNS_PER_ENTRY), all)?;
+                let added = node.members.add_unnamed(name, *times, &mut asked);
+                self.count(added, all)?;
             }
-            self.entries += open.len();
             self.follow(asked, all, below)?;
         }
-        let longest = all.iter().map(|(node, _)| node.items.first.len()).max().unwrap_or_default();
-        for place in 0..=longest {
+        let places = all.iter().map(|(node, _)| node.items.places()).max().unwrap_or_default();
+        for place in 0..places {
+            self.count(all.len(), all)?;
             let mut asked = Asked::new();
             for (node, times) in all {
-                let items = &node.items;
-                let own = match items.first.get(place) {
-                    Some(item) => item.as_slice(),
-                    None => &items.rest,
-                };
-                own.iter().chain(&items.every).for_each(|item| add(asked.entry(*item).or_default(), *times));
+                node.items.at(place).for_each(|item| add(asked.entry(*item).or_default(), *times));
             }
-            self.entries += all.len();
             self.follow(asked, all, below)?;
         }
         let mut asked = Asked::new();
@@ -111,6 +114,12 @@ impl<'g, 's> Walk<'g, 's> {
             node.names.iter().for_each(|name| add(asked.entry(*name).or_default(), *times));
         }
         self.follow(asked, all, below)
+    }
+
+    /// Counts entries, or what takes as long; gives up at the limit.
+    fn count(&mut self, entries: usize, all: &[(&'g Node<'s>, u64)]) -> Result<(), Fault<'s>> {
+        self.entries += entries;
+        if self.entries > ENTRIES_MAX { Err(most_asked(all)) } else { Ok(()) }
     }
 
     fn follow(
@@ -122,10 +131,7 @@ impl<'g, 's> Walk<'g, 's> {
         if asked.is_empty() {
             return Ok(());
         }
-        self.entries += asked.len();
-        if self.entries > ENTRIES_MAX {
-            return Err(most_asked(all));
-        }
+        self.count(asked.len(), all)?;
         let (nodes, times): (Vec<usize>, Vec<u64>) =
             asked.iter().map(|(node, times)| (*node, *times)).unzip();
         let seen = self.seen.entry(nodes).or_default();
@@ -145,33 +151,18 @@ impl Members<'_> {
         !self.patterns.is_empty() || !self.otherwise.is_empty()
     }
 
-    /// Adds what is asked about a member by its pattern or for want of a name; `None` for a name that no schema has.
-    fn add_unnamed(&self, name: Option<&str>, times: u64, asked: &mut Asked) {
-        let by_pattern = self.patterns.iter().filter(|(pattern, _)| may_match(pattern, name));
+    /// Adds what is asked about a member by its pattern or for want of a name; `None` for a name that no schema has. Answers how many
+    /// schemas these are.
+    fn add_unnamed(&self, name: Option<&str>, times: u64, asked: &mut Asked) -> usize {
+        let by_pattern = self.patterns.iter().filter(|(pattern, _)| pattern.may_match(name));
         let mut unnamed: BTreeSet<usize> = by_pattern.map(|(_, node)| *node).collect();
         if name.is_none_or(|name| !self.named.contains_key(name)) {
             unnamed.extend(&self.otherwise);
         }
+        let added = unnamed.len();
         unnamed.into_iter().for_each(|node| add(asked.entry(node).or_default(), times));
+        added
     }
-}
-
-/// Whether a pattern may match a name: it does not where it begins with a plain text that the name does not begin with.
-fn may_match(pattern: &str, name: Option<&str>) -> bool {
-    let Some((rest, name)) = pattern.strip_prefix('^').zip(name) else { return true };
-    if pattern.contains('|') {
-        return true;
-    }
-    let is_plain =
-        |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '/');
-    let plain: Vec<char> = rest.chars().take_while(|character| is_plain(*character)).collect();
-    // What follows may make the last of them optional.
-    let sure = match rest.chars().nth(plain.len()) {
-        Some('?' | '*' | '{') => plain.len().saturating_sub(1),
-        _ => plain.len(),
-    };
-    let mut name = name.chars();
-    plain[..sure].iter().all(|character| name.next() == Some(*character))
 }
 
 fn add(count: &mut u64, times: u64) {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::super::ast::Constraints;
+use super::options::Options;
 use super::types::Types;
 use super::{Member, Reading, Shape};
 
@@ -87,7 +88,7 @@ impl Shape {
             description: agreed(self.description, other.description),
             default: agreed(self.default, other.default),
             format: agreed(self.format, other.format),
-            options: self.options.zip(other.options).map(|(one, two)| join_options(one, two)),
+            options: self.options.zip(other.options).map(|(one, two)| one.join(two)),
             constraints: agreed(Some(self.constraints), Some(other.constraints)).unwrap_or_default(),
             members: join_members(
                 Side { members: self.members, objects: left_objects, closed: self.closed },
@@ -106,7 +107,7 @@ impl Shape {
     /// The same, or null.
     fn or_null(mut self, how: Reading) -> Self {
         self.types = self.meant_types(how).map(|types| types.union(Types::NULL));
-        self.options = self.options.map(|options| join_options(options, vec![Value::Null]));
+        self.options = self.options.map(|options| options.join(Options::of(vec![Value::Null])));
         self
     }
 
@@ -118,7 +119,7 @@ impl Shape {
     fn meant_types(&self, how: Reading) -> Option<Types> {
         let types = self.types.unwrap_or(self.implied);
         let types = match how {
-            Reading::Today => types.narrowed_to(self.options.as_deref()),
+            Reading::Today => types.narrowed_to(self.options.as_ref()),
             Reading::Earlier => types,
         };
         (types != Types::NONE).then_some(types)
@@ -146,44 +147,33 @@ struct Side {
 /// The members of either side. One is required when every side that admits objects requires it. One that the other side does not name
 /// keeps its type, for rules that calculate with it; there it may hold anything, unless that side is closed.
 fn join_members(one: Side, mut two: Side, how: Reading) -> BTreeMap<String, Member> {
-    let only_in = |mut member: Member, objects: bool, closed: bool| {
+    let only_in = |member: &mut Member, objects: bool, closed: bool| {
         member.required &= !objects;
         member.shape.conditional |= objects && !closed;
-        member
     };
-    let mut joined = BTreeMap::new();
-    for (name, member) in one.members {
-        let member = match two.members.remove(&name) {
-            Some(other) => Member {
-                shape: member.shape.join(other.shape, how),
-                required: member.required && other.required,
-            },
+    // The members of many alternatives are added up here, so those that are there stay where they are.
+    let mut joined = one.members;
+    for (name, member) in &mut joined {
+        match two.members.remove(name) {
+            Some(other) => {
+                member.shape = std::mem::take(&mut member.shape).join(other.shape, how);
+                member.required &= other.required;
+            }
             None => only_in(member, two.objects, two.closed),
-        };
+        }
+    }
+    for (name, mut member) in two.members {
+        only_in(&mut member, one.objects, one.closed);
         joined.insert(name, member);
     }
-    let only_two = two.members.into_iter();
-    joined.extend(only_two.map(|(name, member)| (name, only_in(member, one.objects, one.closed))));
     joined
 }
 
-fn meet_options(one: Option<Vec<Value>>, two: Option<Vec<Value>>) -> Option<Vec<Value>> {
+fn meet_options(one: Option<Options>, two: Option<Options>) -> Option<Options> {
     match (one, two) {
-        (Some(mut one), Some(two)) => {
-            one.retain(|option| two.contains(option));
-            Some(one)
-        }
+        (Some(one), Some(two)) => Some(one.meet(&two)),
         (one, two) => one.or(two),
     }
-}
-
-fn join_options(mut one: Vec<Value>, two: Vec<Value>) -> Vec<Value> {
-    for option in two {
-        if !one.contains(&option) {
-            one.push(option);
-        }
-    }
-    one
 }
 
 fn meet_constraints(one: Constraints, two: Constraints) -> Constraints {

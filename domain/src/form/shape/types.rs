@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::Reading;
+use super::options::Options;
 use crate::form::ast::FieldKind;
 
 /// A set of JSON Schema's types; `number` contains `integer`.
@@ -50,7 +51,7 @@ impl Types {
         }
     }
 
-    fn of(value: &Value) -> Self {
+    pub(super) fn of(value: &Value) -> Self {
         match value {
             Value::Null => Self::NULL,
             Value::Bool(_) => Self::BOOLEAN,
@@ -63,9 +64,8 @@ impl Types {
     }
 
     /// The types of the listed values, where values are listed.
-    pub(super) fn narrowed_to(self, options: Option<&[Value]>) -> Self {
-        let Some(options) = options else { return self };
-        let listed = options.iter().fold(Self::NONE, |types, option| types.union(Self::of(option)));
+    pub(super) fn narrowed_to(self, options: Option<&Options>) -> Self {
+        let Some(listed) = options.map(|options| options.types) else { return self };
         match self {
             Self::NONE => listed,
             // `1.0` may be listed for an integer: the listed numbers stay what `type` calls them.
