@@ -147,3 +147,15 @@ fn versions_whose_rules_took_nullable_money_for_a_text_go_on_and_are_published_n
     // What is wrong under both readings is no form at all.
     assert!(try_compile(asserting(json!({"amt": nullable}), "amt.nothing()")).is_err());
 }
+
+#[test]
+fn members_are_found_by_their_names_in_whatever_order_they_were_described() {
+    let names = ["b", "a", "ä", "Z", "", "a b", "zz"];
+    let described: serde_json::Map<String, Value> =
+        names.iter().map(|name| ((*name).to_owned(), json!({"type": "string"}))).collect();
+    let object = field(json!({"type": "object", "required": ["m"], "allOf": [{"properties": described}]}));
+    assert!(
+        names.iter().chain(&["m"]).all(|name| object.child(name).is_some_and(|child| *child.name == **name))
+    );
+    assert!(object.children.is_sorted_by_key(|child| child.name.clone()) && object.child("y").is_none());
+}
