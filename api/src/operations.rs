@@ -47,7 +47,7 @@ pub async fn metrics(_call: Call) -> Result<Response, ApiError> {
 /// Ready: migrated, able to record (as the last command was, unless that is ten seconds ago), and a replica whose projector runs and is within
 /// its lag limit. Tenants at which a read model stopped are counted and keep no node from serving the others; the log names them.
 #[utoipa::path(get, path = "/readyz", tag = "operations",
-    responses((status = 200, body = serde_json::Value, description = "Ready to serve: `{status, lag_events, parked, replicas[]}`."), (status = 503, description = "`not-ready`: the read models are too far behind, what keeps them up to date or records commands failed, or the last command could not be recorded or takes more than ten seconds, as `reason` says; `closing`: nothing can be recorded any more.")))]
+    responses((status = 200, body = serde_json::Value, description = "Ready to serve: `{status, lag_events, parked, replicas[]}`."), (status = 503, description = "`not-ready`: the read models are too far behind, what keeps them up to date or records commands failed, or the last command could not be recorded or takes more than ten seconds, as `reason` says; `closing`: nothing can be recorded any more; `ledger-unreachable`, `readers-busy`: the ledger cannot be read.")))]
 pub async fn readyz(call: Call) -> Result<Response, ApiError> {
     let store = &call.api.store;
     if store.writer_has_failed() {

@@ -150,17 +150,18 @@ impl QueryCall {
         }
     }
 
-    /// Waits until what somebody else does has reached the position that the request asks for.
+    /// Waits until what is done meanwhile is `there`, where the request asks for a position.
     ///
     /// # Errors
-    /// 503 when it takes too long, or ended before.
+    /// 503 when it takes too long.
     pub async fn reach_in<P>(
         &self,
         followed: &mut watch::Receiver<P>,
+        there: impl Fn(&P, Position) -> bool,
         position: impl Fn(&P) -> Position,
     ) -> Result<(), ApiError> {
         let Some(wanted) = self.min_position else { return Ok(()) };
-        let arrived = async { followed.wait_for(|progress| position(progress) >= wanted).await.map(|_| ()) };
+        let arrived = async { followed.wait_for(|progress| there(progress, wanted)).await.map(|_| ()) };
         match self.unless_stopping(timeout(self.patience(), arrived)).await? {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => {

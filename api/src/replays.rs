@@ -41,7 +41,7 @@ use crate::precondition::Preconditions;
 use crate::query::{QueryCall, answer};
 use messages::ReplayFeed;
 use order::{Body, Candidate, Request, What};
-use replay::{Kind, KindName, Order, Replay};
+use replay::{Kind, KindName, Order, Progress, Replay};
 
 /// The body of `POST /v1/replays`; `replays::order` reads it.
 #[derive(utoipa::ToSchema)]
@@ -160,7 +160,7 @@ pub async fn list(call: Call) -> Result<Response, ApiError> {
 #[utoipa::path(get, path = "/v1/replays/{id}", tag = "replays", security(("bearer" = []), ("api-key" = [])),
     params(
         ("id" = Uuid, Path, description = "The replay."),
-        ("min_position" = Option<u64>, Query, description = "Wait until the replay reaches this position."),
+        ("min_position" = Option<u64>, Query, description = "Wait until the replay reaches this position, or has ended."),
     ),
     responses(
         (status = 200, body = answers::Replay, description = "How far it has come, and what it found so far."),
@@ -170,7 +170,9 @@ pub async fn one(call: Call, id: String) -> Result<Response, ApiError> {
     let query = QueryCall::read(call).await?;
     query.finish_params()?;
     let replay = found(&query.api.replays, &query.caller, &id)?;
-    query.reach_in(&mut replay.follow(), |progress| progress.position).await?;
+    // Of one that has ended no more comes.
+    let there = |progress: &Progress, wanted| progress.position >= wanted || progress.status.has_ended();
+    query.reach_in(&mut replay.follow(), there, |progress| progress.position).await?;
     shown(&replay)
 }
 
@@ -235,7 +237,7 @@ async fn direct(
         ("form" = Option<String>, Query, description = "Of kind `feed`: only events about this form and its submissions."),
         ("submission" = Option<String>, Query, description = "Of kind `feed`: only events of this submission."),
         ("types" = Option<String>, Query, description = "Of kind `feed`: only these types, separated by commas, with or without `.v<n>`."),
-        ("min_position" = Option<u64>, Query, description = "Wait until the replay reaches this position."),
+        ("min_position" = Option<u64>, Query, description = "Wait until the ledger reaches this position."),
     ),
     responses(
         (status = 200, description = "Server-sent events as in `/v1/feed`, `id` is the position. Of kind `feed` the events; of kind `rules` one `formledger.replay.outcomes-changed.v1` for each submission that is decided otherwise, with `changes[{rule, before, after}]`. Of kind `shadow` one `formledger.replay.difference.v1` for each difference, numbered. Then `formledger.replay.summary.v1`, and the end.", content_type = "text/event-stream"),
@@ -254,7 +256,7 @@ pub async fn feed(call: Call, id: String) -> Result<Response, ApiError> {
         Kind::Rules(_) | Kind::Shadow(_) => EventFilter::default(),
     };
     query.finish_params()?;
-    query.reach_in(&mut replay.follow(), |progress| progress.position).await?;
+    query.reach_ledger().await?;
     let before = ReplayFeed::start(&replay);
     let after = last_event_id(&query.head)?.or(in_query).unwrap_or(before).max(before);
     let progress = replay.progress();

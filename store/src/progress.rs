@@ -32,11 +32,6 @@ impl Progress {
         self.state().failed = None;
     }
 
-    /// The database answers a question: no reason any more to take it for away. Whether it records, a question does not tell.
-    pub(crate) fn answers(&self) {
-        self.state().failed.take_if(|(_, error)| matches!(error, StoreError::Unreachable(_)));
-    }
-
     /// It could not be.
     pub(crate) fn failed(&self, error: &StoreError) {
         self.state().failed = Some((Instant::now(), error.clone()));
@@ -70,8 +65,6 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     fn after(progress: &Progress, time: Duration) -> Result<(), StoreError> {
@@ -102,16 +95,5 @@ mod tests {
         assert!(matches!(progress.check(), Err(StoreError::StorageFull)), "the next is not recorded yet");
         progress.recorded();
         assert!(progress.check().is_ok());
-    }
-    #[test]
-    fn a_database_that_answers_again_is_no_longer_taken_for_away_and_a_full_one_still_is_full() {
-        let progress = Progress::default();
-        progress.failed(&StoreError::Unreachable(Arc::new(sqlx::Error::PoolClosed)));
-        assert!(progress.check().is_err());
-        progress.answers();
-        assert!(progress.check().is_ok());
-        progress.failed(&StoreError::StorageFull);
-        progress.answers();
-        assert!(progress.check().is_err());
     }
 }

@@ -369,11 +369,7 @@ impl<B: Backend> Writer<B> {
         self.followers.wake.sweep();
         self.room.report();
         let began = std::time::Instant::now();
-        let moved = self.backend.moved_elsewhere().await;
-        if moved.is_ok() {
-            self.progress.answers();
-        }
-        match moved {
+        match self.backend.moved_elsewhere().await {
             Ok(None) => {}
             Ok(Some(heads)) => {
                 let known = |(tenant, position): &(TenantId, Position)| {

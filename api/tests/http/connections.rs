@@ -82,7 +82,7 @@ async fn waiting(server: &Server, request: &str) -> TcpStream {
     let ours = port(waiting.local_addr().expect("connected"));
     timeout(Duration::from_secs(10), async {
         while !has_read_all(&theirs, &ours) {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     })
     .await
@@ -90,15 +90,19 @@ async fn waiting(server: &Server, request: &str) -> TcpStream {
     waiting
 }
 
-/// Whether nothing of what was sent to the server's end of a connection still lies there (`rx_queue` in proc_pid_net(5)).
+/// Whether all that was sent on a connection has arrived at the server's end, and nothing of it still lies there (`tx_queue:rx_queue` of both ends in
+/// proc_pid_net(5)).
 fn has_read_all(server_port: &str, client_port: &str) -> bool {
     let connections = std::fs::read_to_string("/proc/self/net/tcp").expect("Linux tells");
-    connections.lines().any(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        fields.get(1).is_some_and(|local| local.ends_with(server_port))
-            && fields[2].ends_with(client_port)
-            && fields[4].ends_with(":00000000")
-    })
+    let is_empty = |local: &str, remote: &str| {
+        connections.lines().any(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            fields.get(1).is_some_and(|address| address.ends_with(local))
+                && fields[2].ends_with(remote)
+                && fields[4] == "00000000:00000000"
+        })
+    };
+    is_empty(client_port, server_port) && is_empty(server_port, client_port)
 }
 
 #[tokio::test]

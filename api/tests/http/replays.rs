@@ -234,18 +234,29 @@ async fn a_replay_is_paused_resumed_and_cancelled_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_replay_and_its_feed_wait_for_a_position_as_every_query_does() {
+async fn a_replay_is_waited_for_until_it_has_come_so_far_or_ended_and_its_feed_as_other_feeds_are() {
     let (server, admin) = stage().await;
-    let path = begin(&server, &admin, &json!({"kind": "feed", "speed": "max"})).await;
+    let path = begin(&server, &admin, &json!({"kind": "feed", "speed": 0.001})).await;
+    post(&server, &admin, &format!("{path}/pause"), &Value::Null).await.expect(200);
     let authorization = bearer(&admin);
-    for path in [path.clone(), format!("{path}/feed")] {
-        let headers = [("authorization", &*authorization), ("prefer", "wait=0")];
-        let far = format!("{path}?min_position=999");
-        server.call(Method::GET, &far, &headers, "").await.expect_problem(503, "replica-behind");
-        let headers = [headers[0], headers[1], ("ledger-min-position", "999")];
-        server.call(Method::GET, &path, &headers, "").await.expect_problem(503, "replica-behind");
-        server.get(&admin, &format!("{path}?min_position=1")).await.expect(200);
+    let get = async |path: &str, wait: &str, position: Option<&str>| {
+        let mut headers = vec![("authorization", &*authorization), ("prefer", wait)];
+        headers.extend(position.map(|position| ("ledger-min-position", position)));
+        server.call(Method::GET, path, &headers, "").await
+    };
+    for far in [path.clone(), format!("{path}/feed")] {
+        get(&format!("{far}?min_position=999"), "wait=0", None).await.expect_problem(503, "replica-behind");
+        get(&far, "wait=0", Some("999")).await.expect_problem(503, "replica-behind");
     }
+    post(&server, &admin, &format!("{path}/cancel"), &Value::Null).await.expect(200);
+    // No more comes of it, so what there is is answered, without the wait.
+    let ended = get(&format!("{path}?min_position=999"), "wait=0", None).await.expect(200);
+    assert_eq!(ended.json()["status"], "cancelled");
+
+    let path = begin(&server, &admin, &json!({"kind": "feed", "speed": "max"})).await;
+    let reached = get(&format!("{path}?min_position=2"), "wait=30", None).await.expect(200);
+    assert!(reached.header("ledger-position").parse::<u64>().expect("a number") >= 2);
+    server.get(&admin, &format!("{path}/feed?min_position=1")).await.expect(200);
 }
 
 #[tokio::test]

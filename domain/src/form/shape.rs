@@ -27,7 +27,7 @@ const READING_DEPTH_MAX: usize = 128;
 
 /// The most bytes that are copied from the schema to its fields: titles, listed values and such, once for every field that refers to
 /// them, and the fields' places.
-const COPIED_BYTES_MAX: usize = 64 << 20;
+const COPIED_BYTES_MAX: usize = 256 << 20;
 
 /// The schema describes more than can be kept as a tree.
 #[derive(Debug, thiserror::Error)]

@@ -24,6 +24,14 @@ impl Options {
 
     /// Those of either.
     pub(super) fn join(mut self, other: Self) -> Self {
+        // What may be null is written so at every field, and needs no set of all else.
+        if self.known.is_empty() && other.listed == [Value::Null] {
+            if !self.listed.contains(&Value::Null) {
+                self.listed.push(Value::Null);
+            }
+            self.types = self.types.union(other.types);
+            return self;
+        }
         if self.known.is_empty() {
             self.known.extend(self.listed.iter().cloned());
         }
