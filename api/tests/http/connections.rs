@@ -90,19 +90,20 @@ async fn waiting(server: &Server, request: &str) -> TcpStream {
     waiting
 }
 
-/// Whether all that was sent on a connection has arrived at the server's end, and nothing of it still lies there (`tx_queue:rx_queue` of both ends in
+/// Whether all that was sent on a connection has arrived at the server's end, and nothing of it still lies there (`tx_queue:rx_queue` in
 /// proc_pid_net(5)).
 fn has_read_all(server_port: &str, client_port: &str) -> bool {
     let connections = std::fs::read_to_string("/proc/self/net/tcp").expect("Linux tells");
-    let is_empty = |local: &str, remote: &str| {
-        connections.lines().any(|line| {
+    let queues = |local: &str, remote: &str| {
+        connections.lines().find_map(|line| {
             let fields: Vec<&str> = line.split_whitespace().collect();
-            fields.get(1).is_some_and(|address| address.ends_with(local))
-                && fields[2].ends_with(remote)
-                && fields[4] == "00000000:00000000"
+            let is_it = fields.get(1)?.ends_with(local) && fields.get(2)?.ends_with(remote);
+            is_it.then(|| fields.get(4)?.split_once(':')).flatten()
         })
     };
-    is_empty(client_port, server_port) && is_empty(server_port, client_port)
+    let sent =
+        queues(client_port, server_port).is_some_and(|(unacknowledged, _)| unacknowledged == "00000000");
+    sent && queues(server_port, client_port).is_some_and(|(_, unread)| unread == "00000000")
 }
 
 #[tokio::test]
