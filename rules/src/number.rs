@@ -1,8 +1,14 @@
 //! Numbers as text: the printed form of doubles and the readers behind `int('…')`, `uint('…')`, `double('…')`.
 //!
-//! Used by conversions, `format`, JSON output and the literal reader.
+//! Used by conversions, comparisons, `format`, JSON output and the literal reader.
 
-/// A double as CEL prints it: shortest digits that read back, plain between 1e-6 and 1e21, else with exponent.
+use rust_decimal::Decimal;
+use rust_decimal::prelude::FromPrimitive;
+
+use crate::value::decimal_from_text;
+
+/// A double as CEL prints it: shortest digits that read back, plain between 1e-6 and 1e21, else with exponent. They are the digits that canonical JSON
+/// writes: where two shortest decimals are equally near, the standard library chooses another one than ECMAScript.
 pub(crate) fn double_to_string(double: f64) -> String {
     if double.is_nan() {
         return "NaN".to_owned();
@@ -10,19 +16,25 @@ pub(crate) fn double_to_string(double: f64) -> String {
     if double.is_infinite() {
         return if double > 0.0 { "Infinity" } else { "-Infinity" }.to_owned();
     }
-    let size = double.abs();
-    if size != 0.0 && !(1e-6..1e21).contains(&size) {
-        return exponent_form(&format!("{double:e}"));
+    if double == 0.0 {
+        return format!("{double}");
     }
-    format!("{double}")
+    exponent_form(ryu_js::Buffer::new().format_finite(double))
 }
 
-/// Rust's `1.5e7` as C's `1.5e+07`: a sign and at least two exponent digits.
+/// The decimal that the text of a double denotes, which is what its author wrote; rounded to what a decimal holds where that is less. `None` for doubles
+/// beyond all decimals.
+pub(crate) fn double_to_decimal(double: f64) -> Option<Decimal> {
+    let written = double.is_finite().then(|| decimal_from_text(ryu_js::Buffer::new().format_finite(double)));
+    written.flatten().or_else(|| Decimal::from_f64(double))
+}
+
+/// An exponent as C writes it, `1.5e+07`: a sign and at least two digits.
 pub(crate) fn exponent_form(text: &str) -> String {
     let Some((mantissa, exponent)) = text.split_once('e') else { return text.to_owned() };
     let (sign, digits) = match exponent.strip_prefix('-') {
         Some(digits) => ('-', digits),
-        None => ('+', exponent),
+        None => ('+', exponent.strip_prefix('+').unwrap_or(exponent)),
     };
     format!("{mantissa}e{sign}{digits:0>2}")
 }
@@ -48,5 +60,27 @@ mod tests {
         assert_eq!(double_to_string(-0.0045), "-0.0045");
         assert_eq!(double_to_string(1e300), "1e+300");
         assert_eq!(double_to_string(2.0), "2");
+        assert_eq!(double_to_string(-0.0), "-0");
+        assert_eq!(double_to_string(1e21), "1e+21");
+        assert_eq!(double_to_string(1.5e-7), "1.5e-07");
+    }
+
+    #[test]
+    fn of_two_equally_near_decimals_the_one_of_canonical_json_is_meant() {
+        for text in ["747455532489509.2", "218377904684591.12", "1043984806127479.2"] {
+            let double = text.parse().expect("a number");
+            assert_eq!(double_to_string(double), text);
+            assert_eq!(double_to_decimal(double), decimal_from_text(text));
+        }
+        assert_eq!(double_to_string(2f64.powi(-25)), "2.9802322387695312e-08");
+    }
+
+    #[test]
+    fn a_decimal_has_all_digits_of_the_double() {
+        for text in ["123456789012345.67", "0.12345678901234568", "1e-7", "-9007199254740991.0", "1e28"] {
+            assert_eq!(double_to_decimal(text.parse().expect("a number")), decimal_from_text(text), "{text}");
+        }
+        assert_eq!(double_to_decimal(1e-40), Some(Decimal::ZERO));
+        assert_eq!([1e30, f64::INFINITY, f64::NAN].map(double_to_decimal), [None; 3]);
     }
 }

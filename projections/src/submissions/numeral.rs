@@ -123,9 +123,10 @@ impl Numeral {
 }
 
 impl From<f64> for Numeral {
-    /// What the shortest text says that is read as this number. JSON has no NaN and no infinity.
+    /// What canonical JSON writes for this number. JSON has no NaN and no infinity.
     fn from(number: f64) -> Self {
-        Self::of_json(&format!("{number:e}")).expect("a number of JSON")
+        let number = serde_json::Number::from_f64(number).expect("a number of JSON");
+        Self::of_json(&number.to_string()).expect("a number of JSON")
     }
 }
 

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use chrono::NaiveTime;
 use rust_decimal::Decimal;
-use rust_decimal::prelude::{FromPrimitive, ToPrimitive};
+use rust_decimal::prelude::ToPrimitive;
 
 use super::Param::{
     self, Any, Bool, Bytes, Date, Decimal as Dec, Double, Duration, Int, String as Str, Timestamp, Type, Uint,
 };
 use super::{Overload, Ran, Run, invalid, no_overload, overflow};
-use crate::number::{double_to_string, parse_double};
+use crate::number::{double_to_decimal, double_to_string, parse_double};
 use crate::time;
 use crate::value::{Value, decimal_from_text};
 
@@ -163,9 +163,7 @@ fn to_decimal<'a>(a: &Value<'a>) -> Ran<'a> {
         Value::Decimal(_) => return Ok(a.clone()),
         Value::Int(int) => Some(Decimal::from(*int)),
         Value::Uint(uint) => Some(Decimal::from(*uint)),
-        Value::Double(double) => {
-            decimal_from_text(&format!("{double}")).or_else(|| Decimal::from_f64(*double))
-        }
+        Value::Double(double) => double_to_decimal(*double),
         Value::String(text) => match decimal_from_text(text) {
             Some(decimal) => Some(decimal),
             None => return unreadable(text, "a decimal of at most 28 digits"),

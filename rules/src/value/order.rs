@@ -5,11 +5,11 @@
 use std::cmp::Ordering;
 
 use rust_decimal::Decimal;
-use rust_decimal::prelude::FromPrimitive;
 
 use super::{Kind, List, Map, Value, same_text};
 use crate::error::{ErrorKind, EvalError};
 use crate::limits::ELEMENTS_MAX;
+use crate::number::double_to_decimal;
 
 /// The order of two values of the same or of comparable types; `None` when they have none (NaN, other types).
 pub(crate) fn compare(a: &Value<'_>, b: &Value<'_>) -> Option<Ordering> {
@@ -59,7 +59,7 @@ fn decimal_to_double(decimal: &Decimal, double: f64) -> Option<Ordering> {
     if double.is_nan() {
         return None;
     }
-    match Decimal::from_f64(double) {
+    match double_to_decimal(double) {
         // A double may be nearer to zero than any decimal is; it lies between zero and all of them, and is none of them.
         Some(rounded) if rounded.is_zero() && double != 0.0 && decimal.is_zero() => 0.0.partial_cmp(&double),
         Some(other) => Some(decimal.cmp(&other)),

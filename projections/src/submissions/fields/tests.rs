@@ -73,6 +73,16 @@ proptest! {
 }
 
 #[test]
+fn a_number_is_the_same_however_deep_it_stands() {
+    // Lies in the middle between two shortest decimals, of which canonical JSON writes this one.
+    let data = canonical(&json!({"n": 747455532489509.2, "a": {"b": {"c": {"d": 747455532489509.2}}}}));
+    let written = FieldValue::Number(Numeral::of_json("747455532489509.2").expect("a number"));
+    for pointer in ["/n", "/a/b/c/d"] {
+        assert_eq!(plain(&[pointer]).values(&data, None).first(), Some(&written), "{pointer}");
+    }
+}
+
+#[test]
 fn a_computed_value_is_found_where_it_is_shown() {
     let fields = plain(&["/total", "/sum/net", "/amount"]);
     let data = canonical(&json!({"amount": 1, "sum": {}}));

@@ -10,6 +10,7 @@ use serde_json::Value as Json;
 
 use super::Column;
 use super::cell::{Admits, Bound};
+use crate::number::double_to_decimal;
 use crate::time;
 use crate::types::Type;
 use crate::value::{Value, decimal_from_text};
@@ -315,7 +316,7 @@ fn point(value: &Value<'_>) -> Option<Point> {
         Value::Bool(truth) => Point::Number(u8::from(*truth).into()),
         Value::Int(int) => Point::Number((*int).into()),
         Value::Uint(uint) => Point::Number((*uint).into()),
-        Value::Double(double) => Point::Number(decimal_from_text(&double.to_string())?),
+        Value::Double(double) => Point::Number(double_to_decimal(*double)?),
         Value::Decimal(decimal) => Point::Number(*decimal),
         Value::Duration(nanos) => Point::Number((*nanos).into()),
         Value::Date(date) => Point::Number((*date - chrono::NaiveDate::default()).num_days().into()),
