@@ -21,6 +21,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// A batch that took no more than this part of [`RunnerSettings::step_timeout`] leaves time for one of twice its size.
 const GROWS_WITHIN: u32 = 4;
+/// How many times as long as the last batch took events gather at most: little batches take no more than this part of the time.
+const GATHERS_TIMES: u32 = 20;
 
 /// Limits of a runner.
 #[derive(Debug, Clone)]
@@ -29,9 +31,10 @@ pub struct RunnerSettings {
     pub batch_events_max: usize,
     /// Payload bytes after which a batch takes no further events.
     pub batch_bytes_max: usize,
-    /// The least time from one batch to the next while nobody waits for a position and less than a full batch is there: under load,
-    /// batches grow instead of costing more. The first events after a quiet moment are applied at once.
-    pub batch_interval_min: Duration,
+    /// The longest from the beginning of one batch to the next while nobody waits for a position and less than a full batch is there: under load,
+    /// batches grow instead of costing more. After one that took little time it is less, so that who changes something on a server at rest sees it in
+    /// what it reads next. The first events after a quiet moment are applied at once.
+    pub gathering_max: Duration,
     /// How often the ledger is asked for news that no signal announced.
     pub poll_interval: Duration,
     /// How long one batch or one look at the ledgers may take before it is given up and tried again on a fresh connection. A server that hangs
@@ -45,7 +48,7 @@ impl Default for RunnerSettings {
         Self {
             batch_events_max: 16 * 1024,
             batch_bytes_max: 32 * 1024 * 1024,
-            batch_interval_min: Duration::from_millis(400),
+            gathering_max: Duration::from_millis(400),
             poll_interval: Duration::from_secs(2),
             step_timeout: Duration::from_secs(120),
         }
@@ -150,7 +153,7 @@ impl Runner {
         let mut moved = self.projector.store().moved();
         let mut polls = interval(self.settings.poll_interval);
         polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut last_batch = None;
+        let mut gathers_until = None;
         loop {
             tokio::select! {
                 biased;
@@ -162,15 +165,18 @@ impl Runner {
                 tokio::select! {
                     biased;
                     () = shutdown.clone() => return self.projector.read_models().leadership().resign().await,
-                    () = self.gather(last_batch) => {}
+                    () = self.gather(gathers_until) => {}
                 }
                 self.take_news(&mut moved);
                 // Who is behind for long, under load or because the database fails, polls and reports all the same.
                 if polls.tick().now_or_never().is_some() {
                     self.poll_or_log().await;
                 }
-                last_batch = Some(Instant::now());
-                if let Err(error) = self.advance().await {
+                let began = Instant::now();
+                let advanced = self.advance().await;
+                gathers_until =
+                    Some(began + (began.elapsed() * GATHERS_TIMES).min(self.settings.gathering_max));
+                if let Err(error) = advanced {
                     log(&error);
                     self.projector.report();
                     sleep(RETRY_PAUSE).await;
@@ -179,14 +185,14 @@ impl Runner {
         }
     }
 
-    /// Lets events gather until the least interval has passed, a batch is full, or someone waits.
-    async fn gather(&self, last_batch: Option<Instant>) {
-        let Some(last_batch) = last_batch else { return };
+    /// Lets events gather until then, or a batch is full, or someone waits.
+    async fn gather(&self, until: Option<Instant>) {
+        let Some(until) = until else { return };
         if self.projector.backlog() >= self.settings.batch_events_max as u64 {
             return;
         }
         tokio::select! {
-            () = sleep_until(last_batch + self.settings.batch_interval_min) => {}
+            () = sleep_until(until) => {}
             () = self.projector.read_models().applied().someone_waits() => {}
         }
     }
@@ -356,6 +362,30 @@ mod tests {
         assert_eq!(runner.patience, 2);
         holder.close().await.expect("ends");
         step(&mut runner, LONG).await.expect("the last one");
+    }
+
+    #[tokio::test]
+    async fn what_follows_a_little_batch_does_not_wait_as_long_as_what_follows_a_large_one() {
+        let site = Site::on_sqlite().await;
+        let settings = RunnerSettings { gathering_max: LONG * 20, ..RunnerSettings::default() };
+        let runner = Runner::new(site.store.clone(), site.models.clone(), settings);
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let running = tokio::spawn(runner.run(async { drop(stopped.await) }));
+        for position in 1..=4 {
+            if position == 1 {
+                site.publish("acme").await;
+            } else {
+                site.submit("acme").await;
+            }
+            let applied = async {
+                while site.position("acme", ReadModel::Submissions).await < position {
+                    sleep(Duration::from_millis(1)).await;
+                }
+            };
+            timeout(LONG, applied).await.expect("long before a full load's interval is over");
+        }
+        drop(stop);
+        timeout(LONG, running).await.expect("stops").expect("without panic");
     }
 
     #[tokio::test]
