@@ -95,6 +95,13 @@ impl Approval {
     pub fn involves(&self, subject: &str) -> bool {
         *self.by == *subject || self.on_behalf_of.as_deref() == Some(subject)
     }
+
+    /// Whether somebody behind it stood behind `earlier` for another transition: only one of those that are open can be taken, and who has a part in
+    /// two of them has changed their mind.
+    pub fn takes_back(&self, earlier: &Self) -> bool {
+        let people = std::iter::once(&self.by).chain(&self.on_behalf_of);
+        earlier.transition != self.transition && people.into_iter().any(|person| earlier.involves(person))
+    }
 }
 
 /// Somebody's leave to act for somebody else on this submission.

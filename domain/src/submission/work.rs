@@ -109,7 +109,9 @@ impl Work {
             WorkflowFact::TaskOpened(task) => self.task = Some(task.clone()),
             WorkflowFact::Approved { transition, by, on_behalf_of, .. } => {
                 let (transition, by, on_behalf_of) = (transition.clone(), by.clone(), on_behalf_of.clone());
-                self.approvals.push(Approval { transition, by, on_behalf_of });
+                let approval = Approval { transition, by, on_behalf_of };
+                self.approvals.retain(|earlier| !approval.takes_back(earlier));
+                self.approvals.push(approval);
             }
             WorkflowFact::Escalated { .. } => {
                 if let Some(task) = &mut self.task {

@@ -17,6 +17,59 @@ fn the_same_person_twice_is_one_person() {
     assert_eq!(case.have(), 1);
 }
 
+/// Two out of a committee grant, or refuse.
+fn voted_on() -> Case {
+    let candidates = json!(["kim", "kai", "kay"]);
+    let vote = |name: &str, to: &str| json!({"name": name, "from": "submitted", "to": to, "candidates": "['kim', 'kai', 'kay']", "approvals": {"need": 2, "of": 3}});
+    let mut case = Case::new();
+    case.form = form_with(json!({
+        "initial": "submitted",
+        "states": {"submitted": {}, "granted": {"final": true}, "refused": {"final": true}},
+        "transitions": [vote("grant", "granted"), vote("refuse", "refused")]
+    }));
+    let (form, now) = (case.form.clone(), case.now);
+    let data = Arc::new(json!({"amount": 5000}));
+    case.run(SubmissionCommand::Submit { form, data, draft: false, by: sam(), now }).expect("accepted");
+    let people = &case.work().task().expect("a task").actions[0].candidates;
+    assert_eq!(json!(people), candidates);
+    case
+}
+
+#[test]
+fn who_votes_for_another_transition_has_taken_the_first_vote_back() {
+    let mut case = voted_on();
+    let have =
+        |case: &Case| ["grant", "refuse"].map(|name| case.work().approvals(name).map(|given| given.have));
+    case.take(&person("kim", &[]), "grant").expect("a vote");
+    case.take(&person("kim", &[]), "refuse").expect("another opinion");
+    assert_eq!(have(&case), [Some(0), Some(1)]);
+    case.take(&person("kai", &[]), "grant").expect("a vote");
+    assert_eq!(case.state(), "submitted", "one for it, and one against it");
+    refused_as_approved_already(case.take(&person("kai", &[]), "grant"));
+    case.take(&person("kim", &[]), "grant").expect("convinced");
+    assert_eq!(case.state(), "granted");
+}
+
+#[test]
+fn a_vote_of_a_delegate_takes_back_what_its_owner_said() {
+    let mut case = voted_on();
+    case.act(&person("kim", &[]), delegate("kai")).expect("delegated");
+    case.take(&person("kim", &[]), "grant").expect("a vote");
+    let act = Act::Take {
+        transition: "refuse".to_owned(),
+        reason: None,
+        data: None,
+        on_behalf_of: Some("kim".into()),
+        signature: None,
+    };
+    case.act(&person("kai", &[]), act).expect("in kim's name");
+    assert_eq!(case.work().approvals("grant").map(|given| given.have), Some(0));
+    case.take(&person("kai", &[]), "grant")
+        .expect("the delegate's own vote is one and the same pair of eyes");
+    assert_eq!(case.work().approvals("refuse").map(|given| given.have), Some(0));
+    assert_eq!(case.state(), "submitted");
+}
+
 #[test]
 fn an_api_key_is_nobodys_eyes() {
     let mut case = Case::in_review();
