@@ -259,7 +259,7 @@ async fn append(
     topic: Option<Arc<str>>,
     events: Vec<AuditEvent>,
 ) -> Result<(), ApiError> {
-    let options = ExecuteOptions { expectation, idempotency: None, topic, outcome: &|_, _| () };
+    let options = ExecuteOptions { expectation, idempotency: None, topic, basis: None, outcome: &|_, _| () };
     match ledger.execute::<Audit, _>(stream, AuditCommand::Record(events), &(), options).await {
         Ok(_) => Ok(()),
         Err(ExecuteError::Refused(never)) => match never {},

@@ -9,7 +9,7 @@ use formledger_domain::{
     CanonicalJson, CompiledForm, Form, FormDefinition, FormError, FormEvent, FormId, FormPin, FormVersion,
     LedgerAggregate, Sequence, TenantContext, TenantId,
 };
-use formledger_store::{Moment, RecordedEvent, TenantLedger, causes};
+use formledger_store::{Basis, RecordedEvent, TenantLedger, causes};
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
@@ -18,7 +18,8 @@ use crate::error::ApiError;
 use crate::limits::KNOWN_FORMS_MAX;
 
 /// How long an entry is used before the form's stream is asked again, unless it is known that nobody else appended to the ledger. Publications
-/// of this process are known at once; this bounds how long one that another process recorded stays unseen.
+/// of this process are known at once; this bounds how long one that another process recorded stays unseen by who only looks. Nothing is recorded on an
+/// entry that does not hold any more: see [`Basis`].
 const FRESH_FOR: Duration = Duration::from_secs(2);
 /// How long an entry is used because nobody else is known to have appended, by a look at all ledgers twice a second: should that ever miss something, it is not
 /// missed for ever. With ten thousand tenants, a minute meant a stream read for every thirtieth submission.
@@ -58,12 +59,18 @@ impl Text {
 struct Entry {
     /// What takes submissions now, or why nothing does.
     open: Result<Text, FormError>,
-    sequence: Sequence,
-    /// The ledgers' era in which it was read.
-    era: u64,
-    /// Before it was read.
-    since: Moment,
+    /// What was read.
+    basis: Arc<Basis>,
     loaded: Instant,
+}
+
+/// A form that takes submissions.
+#[derive(Debug)]
+pub struct Opened {
+    /// Its newest version.
+    pub form: Arc<CompiledForm>,
+    /// What says that it is: a submission is recorded only while that is so.
+    pub basis: Arc<Basis>,
 }
 
 /// A form that takes submissions, or why it does not.
@@ -73,17 +80,26 @@ impl Entry {
     /// Whether it can be used without asking the form's stream. That a form takes nothing is asked again soon in any case: not everything that this
     /// process records about such a form is told here.
     fn is_fresh(&self, ledger: &TenantLedger) -> bool {
-        let age = self.loaded.elapsed();
-        let is_ours = || age < OURS_FOR && self.open.is_ok() && ledger.is_ours_since(self.since, FRESH_FOR);
-        self.era == ledger.era() && (age < FRESH_FOR || is_ours())
+        self.is_known(ledger, Duration::ZERO)
     }
 
     /// Whether it may still be used while it, or another one, is being read.
     fn is_good_enough(&self, ledger: &TenantLedger) -> bool {
-        let age = self.loaded.elapsed();
-        let was_ours =
-            || age < OURS_FOR && self.open.is_ok() && ledger.is_ours_since(self.since, FRESH_FOR + STALE_FOR);
-        self.era == ledger.era() && (age < FRESH_FOR + STALE_FOR || was_ours())
+        self.is_known(ledger, STALE_FOR)
+    }
+
+    /// A form that took submissions is asked for again by the ledger itself before one is recorded, should another process have appended; that one takes
+    /// nothing, nobody else asks.
+    fn is_known(&self, ledger: &TenantLedger, longer: Duration) -> bool {
+        let (age, since) = (self.loaded.elapsed(), self.basis.since);
+        let is_ours = || age < OURS_FOR && ledger.is_ours_since(since, FRESH_FOR + longer);
+        let is_young = age < FRESH_FOR + longer;
+        self.basis.era == ledger.era()
+            && if self.open.is_ok() {
+                is_young || is_ours()
+            } else {
+                is_young && !ledger.has_moved_since(since)
+            }
     }
 }
 
@@ -117,26 +133,27 @@ impl Catalogue {
         ledger: &TenantLedger,
         context: &TenantContext,
         form: &FormId,
-    ) -> Result<Arc<CompiledForm>, ApiError> {
+    ) -> Result<Opened, ApiError> {
         let key = (context.tenant.clone(), form.clone());
         let known = self.newest.get(&key);
-        let usable = known.as_ref().and_then(|entry| self.compiled_of(entry));
-        match (known, usable) {
-            (Some(entry), Some(open)) if entry.is_fresh(ledger) => Ok(open?),
-            (known, usable) => {
+        let usable = known.and_then(|entry| Some((self.compiled_of(&entry)?, entry)));
+        let opened = |(open, entry): (Open, Entry)| Ok(Opened { form: open?, basis: entry.basis });
+        match usable {
+            Some(usable) if usable.1.is_fresh(ledger) => opened(usable),
+            usable => {
                 let loader = self.loader(&key);
-                let good_enough = known.filter(|entry| entry.is_good_enough(ledger)).and(usable);
+                let good_enough = usable.filter(|(_, entry)| entry.is_good_enough(ledger));
                 // Somebody is asking already.
                 let _loading = match (loader.try_lock(), good_enough) {
                     (Ok(guard), _) => guard,
-                    (Err(_), Some(open)) => return Ok(open?),
+                    (Err(_), Some(usable)) => return opened(usable),
                     (Err(_), None) => loader.lock().await,
                 };
                 let fresh = self.newest.get(&key).filter(|entry| entry.is_fresh(ledger));
-                if let Some(open) = fresh.and_then(|entry| self.compiled_of(&entry)) {
-                    return Ok(open?);
+                if let Some(fresh) = fresh.and_then(|entry| Some((self.compiled_of(&entry)?, entry))) {
+                    return opened(fresh);
                 }
-                Ok(self.load(ledger, context, key).await??)
+                opened(self.load(ledger, context, key).await?)
             }
         }
     }
@@ -184,18 +201,27 @@ impl Catalogue {
         Ok(compiled)
     }
 
-    async fn load(&self, ledger: &TenantLedger, context: &TenantContext, key: Key) -> Result<Open, ApiError> {
+    async fn load(
+        &self,
+        ledger: &TenantLedger,
+        context: &TenantContext,
+        key: Key,
+    ) -> Result<(Open, Entry), ApiError> {
         let (loaded, since, era) = (Instant::now(), ledger.moment(), ledger.era());
-        let events = ledger.load(&context.stream::<Form>(&key.1)).await?;
+        let stream = context.stream::<Form>(&key.1);
+        let events = ledger.load(&stream).await?;
         let sequence = events.last().map_or(Sequence::START, |event| event.sequence);
-        let same = self.newest.get(&key).filter(|known| (known.sequence, known.era) == (sequence, era));
+        let is_same = |known: &Entry| (known.basis.sequence, known.basis.era) == (sequence, era);
+        let same = self.newest.get(&key).filter(is_same);
         let known = same.and_then(|known| Some((known.open.clone(), self.compiled_of(&known)?)));
         let (text, open) = match known {
             Some(known) => known,
             None => self.newest_of(&events, &key.1)?,
         };
-        self.newest.insert(key, Entry { open: text, sequence, era, since, loaded });
-        Ok(open)
+        let basis = Arc::new(Basis { stream, sequence, era, since });
+        let entry = Entry { open: text, basis, loaded };
+        self.newest.insert(key, entry.clone());
+        Ok((open, entry))
     }
 
     /// What an entry stands for; `None` when it has to be compiled again.
@@ -304,7 +330,7 @@ mod tests {
         for _ in 0..2 {
             for form in &forms {
                 let open = catalogue.open(&ledger, &context, form).await.expect("open");
-                assert_eq!((open.id(), open.version()), (form, FormVersion(4)));
+                assert_eq!((open.form.id(), open.form.version()), (form, FormVersion(4)));
                 for version in 1..=4 {
                     let pin = FormPin { form: form.clone(), version: FormVersion(version) };
                     let pinned = catalogue.pinned(&ledger, &context, &pin).await.expect("published");
@@ -347,7 +373,7 @@ mod tests {
             let context = TenantContext::system(tenant.parse().expect("a slug"), "test", Utc::now());
             let ledger = store.ledger(&context);
             published(&ledger, &context, &form, versions).await;
-            open.push(catalogue.open(&ledger, &context, &form).await.expect("open"));
+            open.push(catalogue.open(&ledger, &context, &form).await.expect("open").form);
         }
         assert!(Arc::ptr_eq(&open[0], &open[1]) && !Arc::ptr_eq(&open[0], &open[2]));
         assert_eq!((catalogue.compiled.len(), catalogue.newest.len()), (2, 3));
@@ -368,7 +394,10 @@ mod tests {
         // As a draft is: nobody tells the catalogue.
         published(&ledger, &context, &form, 1).await;
         tokio::time::sleep(FRESH_FOR + Duration::from_millis(100)).await;
-        assert_eq!(catalogue.open(&ledger, &context, &form).await.expect("open").version(), FormVersion(1));
+        assert_eq!(
+            catalogue.open(&ledger, &context, &form).await.expect("open").form.version(),
+            FormVersion(1)
+        );
         store.close().await;
     }
 
@@ -385,7 +414,7 @@ mod tests {
         let (ledger, form) = (ours.ledger(&context), "claim".parse::<FormId>().expect("an id"));
         published(&ledger, &context, &form, 1).await;
         let catalogue = Catalogue::of(8, 8);
-        let version = async || catalogue.open(&ledger, &context, &form).await.expect("open").version();
+        let version = async || catalogue.open(&ledger, &context, &form).await.expect("open").form.version();
         assert_eq!(version().await, FormVersion(1));
         tokio::time::sleep(FRESH_FOR + Duration::from_secs(1)).await;
         let loaded = |catalogue: &Catalogue| {

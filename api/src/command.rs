@@ -8,8 +8,8 @@ use bytes::Bytes;
 use cqrs_es::event_sink::EventSink;
 use formledger_domain::{InexactNumber, LedgerAggregate, Position, Sequence, StreamId, UnreadableJson};
 use formledger_store::{
-    AppendError, ExecuteError, ExecuteOptions, Executed, Expectation, FirstOutcome, Idempotency, Remember,
-    TenantLedger,
+    AppendError, Basis, ExecuteError, ExecuteOptions, Executed, Expectation, FirstOutcome, Idempotency,
+    Remember, TenantLedger,
 };
 use http::StatusCode;
 use http::header::{ETAG, HeaderName, HeaderValue, LOCATION};
@@ -218,17 +218,37 @@ impl CommandCall {
         A: LedgerAggregate<Services = ()>,
         ApiError: From<A::Error>,
     {
-        let stream = self.caller.context.stream::<A>(id);
-        let expectation = self.preconditions.expectation(&self.ledger, &stream).await?;
-        self.run(&stream, command, topic, expectation, outcome).await
+        self.settle_on(None, id, command, topic, outcome).await
     }
 
-    /// Runs a command that begins a stream.
+    /// As [`CommandCall::settle`], for a command that rests on another stream.
     ///
     /// # Errors
-    /// As [`CommandCall::execute`]; any `If-Match` is 412, because there is nothing yet that could match.
-    pub async fn begin<A>(
+    /// As [`CommandCall::execute`]; [`ApiError::Outdated`] where `basis` is to be read again.
+    pub async fn settle_on<A>(
         &self,
+        basis: Option<Arc<Basis>>,
+        id: impl fmt::Display,
+        command: A::Command,
+        topic: Option<Arc<str>>,
+        outcome: impl Fn(&A, &[A::Event]) -> Outcome + Send + Sync,
+    ) -> Result<Settled, ApiError>
+    where
+        A: LedgerAggregate<Services = ()>,
+        ApiError: From<A::Error>,
+    {
+        let stream = self.caller.context.stream::<A>(id);
+        let expectation = self.preconditions.expectation(&self.ledger, &stream).await?;
+        self.run(&stream, command, topic, (expectation, basis), outcome).await
+    }
+
+    /// Runs a command that begins a stream and rests on another one.
+    ///
+    /// # Errors
+    /// As [`CommandCall::settle_on`]; any `If-Match` is 412, because there is nothing yet that could match.
+    pub async fn begin_on<A>(
+        &self,
+        basis: Arc<Basis>,
         id: impl fmt::Display,
         command: A::Command,
         topic: Option<Arc<str>>,
@@ -242,7 +262,7 @@ impl CommandCall {
             return Err(refusal);
         }
         let stream = self.caller.context.stream::<A>(id);
-        self.run(&stream, command, topic, Expectation::NoStream, outcome).await
+        self.run(&stream, command, topic, (Expectation::NoStream, Some(basis)), outcome).await
     }
 
     async fn run<A>(
@@ -250,7 +270,7 @@ impl CommandCall {
         stream: &StreamId,
         command: A::Command,
         topic: Option<Arc<str>>,
-        expectation: Expectation,
+        (expectation, basis): (Expectation, Option<Arc<Basis>>),
         outcome: impl Fn(&A, &[A::Event]) -> Outcome + Send + Sync,
     ) -> Result<Settled, ApiError>
     where
@@ -262,7 +282,7 @@ impl CommandCall {
             Box::pin(self.begin_ledger::<A>(command.clone(), expectation)).await?;
         }
         let idempotency = self.idempotency.clone().map(|key| (key, Outcome::remembered as Remember<Outcome>));
-        let options = ExecuteOptions { expectation, idempotency, topic, outcome: &outcome };
+        let options = ExecuteOptions { expectation, idempotency, topic, basis, outcome: &outcome };
         match self.ledger.execute::<A, _>(stream, command, &(), options).await {
             Ok(Executed::Now { outcome, position, sequence, .. }) => {
                 Ok(Settled { outcome, position, sequence, is_first: true })

@@ -137,7 +137,7 @@ async fn submit(api: &Api, tenant: &TenantId, planned: Planned) -> Result<(), Ap
     let Planned { id, form, number, by, data } = planned;
     let context = context(tenant, &by, &[role::SUBMITTER]);
     let ledger = api.store.ledger(&context);
-    let compiled = api.catalogue.open(&ledger, &context, &form).await?;
+    let compiled = api.catalogue.open(&ledger, &context, &form).await?.form;
     let (by, now) = (context.actor.clone(), context.now);
     let command = SubmissionCommand::Submit { form: compiled, data: Arc::new(data), draft: false, by, now };
     let key = format!("submission/{form}/{number}");
@@ -175,7 +175,7 @@ where
     // Nobody asks how it went the first time.
     let remember: Remember<()> = |()| "{}".to_owned();
     let idempotency = Some((idempotency, remember));
-    let options = ExecuteOptions { expectation, idempotency, topic, outcome: &|_, _| () };
+    let options = ExecuteOptions { expectation, idempotency, topic, basis: None, outcome: &|_, _| () };
     match ledger.execute::<A, _>(&context.stream::<A>(id), command, &(), options).await {
         Ok(Executed::Now { .. } | Executed::Before(_)) => Ok(()),
         Err(ExecuteError::Refused(refusal)) => Err(refusal.into()),

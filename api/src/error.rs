@@ -186,6 +186,9 @@ pub enum ApiError {
         /// What is full.
         detail: &'static str,
     },
+    /// What a command was decided on keeps changing while it is to be recorded.
+    #[error("what this rests on keeps changing; ask again")]
+    Outdated,
     /// The tenant has as much of something as it may have at once; `code` says of what.
     #[error("{detail}")]
     OverQuota {
@@ -336,6 +339,8 @@ impl ApiError {
             Self::Overloaded { code, .. } => {
                 problem(StatusCode::SERVICE_UNAVAILABLE, code, "Unavailable").retry_after(RETRY_AFTER)
             }
+            Self::Outdated => problem(StatusCode::SERVICE_UNAVAILABLE, "ledger-busy", "Unavailable")
+                .retry_after(RETRY_AFTER),
             Self::OverQuota { code, .. } => {
                 problem(StatusCode::TOO_MANY_REQUESTS, code, TOO_MANY).retry_after(RETRY_AFTER)
             }
@@ -396,6 +401,7 @@ impl From<AppendError> for ApiError {
                 code: "concurrent-change",
                 detail: format!("another command was faster; the resource is at sequence {actual} now"),
             },
+            AppendError::Outdated => Self::Outdated,
             AppendError::KeyReused => Self::IdempotencyKeyReused,
             AppendError::Store(store) => store.into(),
         }

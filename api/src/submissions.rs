@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cqrs_es::Aggregate;
 use formledger_domain::{
-    Approvals, Attachment, CanonicalJson, CompiledForm, LedgerAggregate, Sequence, Submission,
+    Approvals, Attachment, CanonicalJson, CompiledForm, FormId, LedgerAggregate, Sequence, Submission,
     SubmissionCommand, SubmissionId, SubmissionState,
 };
 use formledger_store::{RecordedEvent, TenantLedger};
@@ -18,11 +18,15 @@ use crate::access::SUBMITTERS;
 use crate::app::Api;
 use crate::auth::{Caller, role};
 use crate::call::Call;
+use crate::catalogue::Opened;
 use crate::command::{CommandCall, Empty, Outcome, Settled, members, parse, parse_with_data};
 use crate::error::ApiError;
 use crate::forms::{existing_form_id, topic};
 use crate::ids;
 use crate::openapi::answers;
+
+/// How often a form is read for one command while others keep changing it.
+const FORM_READS_MAX: usize = 4;
 
 /// The body of a new submission.
 #[derive(Debug, utoipa::ToSchema)]
@@ -71,19 +75,45 @@ pub async fn submit(call: Call, form: String) -> Result<Response, ApiError> {
 /// As the route documents them.
 pub async fn make(call: &CommandCall, form: &str, new: NewSubmission) -> Result<Settled, ApiError> {
     let NewSubmission { data, draft } = new;
-    let form = existing_form_id(form)?;
-    let form = match call.api.catalogue.open(&call.ledger, &call.caller.context, &form).await {
-        Ok(form) => form,
-        Err(refusal) => return call.settled_or(refusal).await,
-    };
+    let (form, data) = (existing_form_id(form)?, Arc::new(data));
     let id = SubmissionId(Uuid::now_v7());
-    let topic = topic(form.id());
-    let (by, now) = (call.caller.context.actor.clone(), call.caller.context.now);
-    let command = SubmissionCommand::Submit { form, data: Arc::new(data), draft, by, now };
-    call.begin::<Submission>(id, command, topic, |state, _| {
-        Outcome::created(format!("/v1/submissions/{id}"), &Effect::of(id, state))
-    })
-    .await
+    let mut reads = FormReads::default();
+    loop {
+        let Opened { form, basis } = match reads.next(call, &form).await {
+            Ok(opened) => opened,
+            Err(refusal) => return call.settled_or(refusal).await,
+        };
+        let topic = topic(form.id());
+        let (by, now) = (call.caller.context.actor.clone(), call.caller.context.now);
+        let command = SubmissionCommand::Submit { form, data: data.clone(), draft, by, now };
+        let outcome = |state: &Submission, _: &[_]| {
+            Outcome::created(format!("/v1/submissions/{id}"), &Effect::of(id, state))
+        };
+        match call.begin_on(basis, id, command, topic, outcome).await {
+            Err(ApiError::Outdated) if reads.may_go_on() => {}
+            settled => return settled,
+        }
+    }
+}
+
+/// How often a form was read for a command that rests on what the form is: again where another server published or retired it before the command was
+/// recorded.
+#[derive(Default)]
+struct FormReads(usize);
+
+impl FormReads {
+    async fn next(&mut self, call: &CommandCall, form: &FormId) -> Result<Opened, ApiError> {
+        let (catalogue, context) = (&call.api.catalogue, &call.caller.context);
+        if self.0 > 0 {
+            catalogue.refresh(&call.ledger, context, form).await;
+        }
+        self.0 += 1;
+        catalogue.open(&call.ledger, context, form).await
+    }
+
+    fn may_go_on(&self) -> bool {
+        self.0 < FORM_READS_MAX
+    }
 }
 
 /// Changes the data with a JSON merge patch (RFC 7396): all of a draft, and what a workflow state lets this person edit.
@@ -131,14 +161,21 @@ pub async fn submit_draft(call: Call, id: String) -> Result<Response, ApiError> 
         Err(refusal) => return call.first_or(refusal).await,
     };
     call.caller.require_on(form.id(), SUBMITTERS)?;
-    // A retirement that is recorded between this look and the append is not seen: forms and submissions are different streams.
-    if let Err(refusal) = call.api.catalogue.open(&call.ledger, &call.caller.context, form.id()).await {
-        return call.first_or(refusal).await;
+    let mut reads = FormReads::default();
+    loop {
+        let basis = match reads.next(&call, form.id()).await {
+            Ok(opened) => opened.basis,
+            Err(refusal) => return call.first_or(refusal).await,
+        };
+        let (by, now) = (call.caller.context.actor.clone(), call.caller.context.now);
+        let topic = topic(form.id());
+        let command = SubmissionCommand::SubmitDraft { form: form.clone(), by, now };
+        let outcome = |state: &Submission, _: &[_]| Outcome::ok(&Effect::of(id, state));
+        match call.settle_on(Some(basis), id, command, topic, outcome).await {
+            Err(ApiError::Outdated) if reads.may_go_on() => {}
+            settled => return Ok(settled?.answer()),
+        }
     }
-    let (by, now) = (call.caller.context.actor.clone(), call.caller.context.now);
-    let topic = topic(form.id());
-    let command = SubmissionCommand::SubmitDraft { form, by, now };
-    call.execute::<Submission>(id, command, topic, |state, _| Outcome::ok(&Effect::of(id, state))).await
 }
 
 impl NewSubmission {

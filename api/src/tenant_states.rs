@@ -151,6 +151,7 @@ mod tests {
             expectation: Expectation::NoStream,
             idempotency: None,
             topic: None,
+            basis: None,
             outcome: &|_, _| (),
         };
         let stream = context.stream::<Tenant>(&tenant);

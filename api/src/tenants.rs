@@ -99,6 +99,7 @@ async fn register(ledger: &TenantLedger, context: &TenantContext) -> Result<(), 
         expectation: Expectation::NoStream,
         idempotency: None,
         topic: None,
+        basis: None,
         outcome: &|_, _| (),
     };
     match ledger.execute::<Tenant, _>(&stream, TenantCommand::Register { tenant }, &(), options).await {

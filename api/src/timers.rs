@@ -151,6 +151,7 @@ async fn escalate(api: &Api, task: &DueTask, now: DateTime<Utc>) -> Result<bool,
         expectation: Expectation::Any,
         idempotency: None,
         topic: topic(form.id()),
+        basis: None,
         outcome: &|_, events| !events.is_empty(),
     };
     let stream = context.stream::<Submission>(task.submission_id);

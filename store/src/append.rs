@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use formledger_domain::{EncodedEvent, Position, Sequence, StreamId};
 
+use crate::elsewhere::Moment;
 use crate::tail::EVENT_BYTES;
 
 /// What the caller knows of a stream before it appends.
@@ -17,6 +18,20 @@ pub enum Expectation {
     NoStream,
     /// The stream is at exactly this sequence, as the caller saw it (`If-Match`).
     Exact(Sequence),
+}
+
+/// Another stream that a decision rests on, as a submission rests on its form. What was decided is recorded only while that stream ends where it did
+/// when it was read, also where another process appended to it since.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Basis {
+    /// The stream, of the same tenant.
+    pub stream: StreamId,
+    /// Where it ended.
+    pub sequence: Sequence,
+    /// [`crate::TenantLedger::era`] before it was read.
+    pub era: u64,
+    /// [`crate::TenantLedger::moment`] before it was read.
+    pub since: Moment,
 }
 
 /// A client's promise that a repeated request is the same one.

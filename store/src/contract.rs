@@ -87,6 +87,7 @@ macro_rules! contract_suite {
             conflict::the_second_of_one_batch_sees_the_first,
             conflict::a_command_that_the_database_refuses_fails_alone,
             conflict::a_ledger_moved_by_another_process_is_retried_alone,
+            conflict::what_a_decision_rests_on_is_there_still_when_it_is_recorded,
             conflict::a_batch_ends_where_it_reaches_its_bytes,
             conflict::a_batch_is_what_queued_meanwhile_and_no_more_than_its_limit,
             idempotency::a_repeated_request_gets_the_first_outcome,

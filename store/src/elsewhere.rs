@@ -1,11 +1,13 @@
 //! What this process knows of the others that append: which ledgers they moved, and up to when that is all.
 //! Told by the writer and by whoever looks for other processes' appends; asked by those who keep what they read of a stream.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use formledger_domain::TenantId;
+use formledger_domain::{StreamId, TenantId};
+
+use crate::append::Basis;
 
 /// Ledgers of which it is known when another process moved them, about 100 bytes each; at the limit all count as moved now.
 const MOVED_MAX: usize = 65_536;
@@ -63,12 +65,31 @@ impl Elsewhere {
         self.known.write().unwrap_or_else(PoisonError::into_inner).looked = Some(began);
     }
 
+    /// Of what decisions rest on, the streams of ledgers that another process moved since they were read.
+    pub(crate) fn moved_bases<'b>(&self, bases: impl Iterator<Item = &'b Basis>) -> HashSet<&'b StreamId> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        bases
+            .filter(|basis| known.has_moved_since(basis.stream.tenant(), basis.since))
+            .map(|basis| &basis.stream)
+            .collect()
+    }
+
+    /// Whether another process is known to have moved a ledger since.
+    pub(crate) fn has_moved_since(&self, tenant: &TenantId, since: Moment) -> bool {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).has_moved_since(tenant, since)
+    }
+
     /// Whether nobody else moved a ledger since, as of at most so long ago.
     pub(crate) fn is_ours_since(&self, tenant: &TenantId, since: Moment, age_max: Duration) -> bool {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.looked.is_some_and(|looked| looked.elapsed() < age_max)
-            && known.all <= since
-            && known.moved.get(tenant).is_none_or(|moved| *moved <= since)
+        known.looked.is_some_and(|looked| looked.elapsed() < age_max) && !known.has_moved_since(tenant, since)
+    }
+}
+
+impl Known {
+    fn has_moved_since(&self, tenant: &TenantId, since: Moment) -> bool {
+        // Mostly nobody else moved any.
+        self.now > since && (self.all > since || self.moved.get(tenant).is_some_and(|moved| *moved > since))
     }
 }
 

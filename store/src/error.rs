@@ -124,6 +124,10 @@ pub enum AppendError {
         /// Where the stream is.
         actual: Sequence,
     },
+    /// What it was decided on is not what the ledger says now: its [`crate::Basis`] moved, or events may have been lost since it was read. It is
+    /// to be read and decided again.
+    #[error("what this was decided on has changed or may be lost")]
+    Outdated,
     /// The idempotency key was used before with another request.
     #[error("the idempotency key was used for another request")]
     KeyReused,

@@ -1,6 +1,7 @@
 //! Runs one command on one aggregate: load, decide, append, and again when another command was faster.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -8,7 +9,7 @@ use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use formledger_domain::{EncodedEvent, LedgerAggregate, Position, Sequence, StreamId};
 
-use crate::append::{Append, Appended, Expectation, FirstOutcome, Idempotency};
+use crate::append::{Append, Appended, Basis, Expectation, FirstOutcome, Idempotency};
 use crate::error::{AppendError, ExecuteError, StoreError};
 use crate::ledger::TenantLedger;
 
@@ -26,7 +27,9 @@ pub struct ExecuteOptions<'a, A: LedgerAggregate, O> {
     /// The client's idempotency key, where it gave one, and how the outcome is written down under it.
     pub idempotency: Option<(Idempotency, Remember<O>)>,
     /// See [`crate::Metadata::topic`].
-    pub topic: Option<std::sync::Arc<str>>,
+    pub topic: Option<Arc<str>>,
+    /// What the command rests on beside its own stream.
+    pub basis: Option<Arc<Basis>>,
     /// Makes what the caller keeps.
     pub outcome: &'a MakeOutcome<'a, A, O>,
 }
@@ -68,7 +71,7 @@ struct Decided<O> {
 impl TenantLedger {
     /// Loads the stream, lets the aggregate decide, appends its events.
     ///
-    /// With [`Expectation::Any`] a sequence conflict is decided again on the newer state, a bounded number of times with jitter.
+    /// [`AppendError::Outdated`] is answered only to who states a [`Basis`], which is to be read again. With [`Expectation::Any`] a sequence conflict is decided again on the newer state, a bounded number of times with jitter.
     /// A request that was recorded before gets its first outcome again, also when the aggregate would refuse it by now.
     ///
     /// # Errors
@@ -108,10 +111,14 @@ impl TenantLedger {
     where
         A: LedgerAggregate,
     {
-        let retries = if options.expectation == Expectation::Any { DECISIONS_MAX - 1 } else { 0 };
+        // What was read may have been lost before it was recorded, in the middle of a failover: whatever is expected is looked for again. What it
+        // rests on, only the caller can read again.
+        let (any, alone) = (options.expectation == Expectation::Any, options.basis.is_none());
+        let retries = if any || alone { DECISIONS_MAX - 1 } else { 0 };
         for retry in 0..retries {
             match self.decide_and_append(stream, command.clone(), services, options).await {
-                Err(ExecuteError::Append(AppendError::Conflict { .. })) => pause(retry).await,
+                Err(ExecuteError::Append(AppendError::Conflict { .. })) if any => pause(retry).await,
+                Err(ExecuteError::Append(AppendError::Outdated)) if alone => pause(retry).await,
                 settled => return settled,
             }
         }
@@ -147,7 +154,7 @@ impl TenantLedger {
             topic: options.topic.clone(),
             idempotency: idempotency.map(|(key, remember)| (key.clone(), remember(&outcome))),
         };
-        Ok(match self.append_seen(append, Some(era)).await? {
+        Ok(match self.append_seen(append, Some(era), options.basis.clone()).await? {
             Appended::Recorded { position, sequence, recorded_at } => {
                 let recorded_at = if has_events { recorded_at } else { self.now() };
                 Executed::Now { outcome, position, sequence, recorded_at }

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use formledger_domain::{Position, StreamId, TenantContext, TenantId};
 use tokio::sync::{oneshot, watch};
 
-use crate::append::{Append, Appended, FirstOutcome, Idempotency};
+use crate::append::{Append, Appended, Basis, FirstOutcome, Idempotency};
 use crate::backend::Head;
 use crate::elsewhere::Moment;
 use crate::error::{AppendError, StoreError};
@@ -103,18 +103,20 @@ impl TenantLedger {
     /// # Panics
     /// When `append` has neither events nor an outcome to remember.
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
-        self.append_seen(append, None).await
+        self.append_seen(append, None, None).await
     }
 
-    /// As [`TenantLedger::append`]; `seen_in` promises that the caller loaded the stream up to `append.expected` in that era.
+    /// As [`TenantLedger::append`]; `seen_in` promises that the caller loaded the stream up to `append.expected` in that era, and decided on `basis`.
     pub(crate) async fn append_seen(
         &self,
         append: Append,
         seen_in: Option<u64>,
+        basis: Option<Arc<Basis>>,
     ) -> Result<Appended, AppendError> {
         let says_something = !append.events.is_empty() || append.idempotency.is_some();
         assert!(says_something, "an append records an event, or an outcome to remember");
         self.own(&append.stream)?;
+        basis.as_ref().map_or(Ok(()), |basis| self.own(&basis.stream))?;
         let origin = Metadata {
             actor: self.actor.clone(),
             causation_id: self.causation_id.clone(),
@@ -124,7 +126,7 @@ impl TenantLedger {
         // A full queue is said before the work of hashing, and at once: waiting here would only hide the overload.
         let (place, share) = self.store.queue_place(&self.tenant, append.bytes())?;
         let (sender, answer) = oneshot::channel();
-        place.send(Command::new(append, seen_in, origin, share, sender));
+        place.send(Command::new(append, (seen_in, basis), origin, share, sender));
         answer.await.unwrap_or(Err(StoreError::Closed.into()))
     }
 
@@ -237,6 +239,11 @@ impl TenantLedger {
     /// appends, is still true. `false` where that is not known.
     pub fn is_ours_since(&self, since: Moment, age_max: Duration) -> bool {
         self.store.followers.elsewhere.is_ours_since(&self.tenant, since, age_max)
+    }
+
+    /// Whether another process is known to have appended to the ledger since; what it appended within [`crate::POLL_INTERVAL`] may be unknown.
+    pub fn has_moved_since(&self, since: Moment) -> bool {
+        self.store.followers.elsewhere.has_moved_since(&self.tenant, since)
     }
 
     /// The newest position known to this process, and a signal each time it moves.

@@ -31,7 +31,7 @@ mod postgres;
 mod sqlite;
 mod writer;
 
-pub use append::{Append, Appended, Expectation, FirstOutcome, Idempotency};
+pub use append::{Append, Appended, Basis, Expectation, FirstOutcome, Idempotency};
 pub use elsewhere::Moment;
 pub use error::{AppendError, ExecuteError, StoreError, causes};
 pub use event::{Metadata, RecordedEvent};

@@ -189,9 +189,18 @@ impl<B: Backend> Writer<B> {
     /// Answers and removes the commands it could settle; those that remain when it fails share its error.
     async fn try_record(&mut self, commands: &mut Vec<Command>) -> Result<(), StoreError> {
         let mut facts = Facts::default();
-        self.read_unseen_sequences(commands, &mut facts).await?;
+        // The era that the facts are of.
+        let mut read_in = None;
         for _ in 0..BATCH_ATTEMPTS_MAX {
             self.read_heads(commands).await?;
+            let era = self.followers.era();
+            if read_in != Some(era) {
+                refuse_outdated(commands, era);
+                facts = Facts::default();
+                self.read_unseen_sequences(commands, &mut facts).await?;
+                read_in = Some(era);
+            }
+            self.read_moved_bases(commands, &mut facts).await?;
             if commands.is_empty() {
                 return self.backend.release().await;
             }
@@ -317,18 +326,25 @@ impl<B: Backend> Writer<B> {
         Ok(())
     }
 
-    /// Looks up streams that a caller claims to be long without having read them, or having read what may be lost since.
+    /// Looks up streams that a caller claims to be long without having read them.
     async fn read_unseen_sequences(
         &mut self,
         commands: &[Command],
         facts: &mut Facts,
     ) -> Result<(), StoreError> {
-        let era = self.followers.era();
         let unseen = commands
             .iter()
-            .filter(|command| command.expected > Sequence::START && command.seen_in != Some(era))
+            .filter(|command| command.expected > Sequence::START && command.seen_in.is_none())
             .map(|command| &command.stream);
         self.read_sequences(unseen.collect(), facts).await
+    }
+
+    /// Looks up what commands rest on where another process appended to the ledger since it was read. The heads are known or held: should somebody append
+    /// from here on, they are not where this batch expects them.
+    async fn read_moved_bases(&mut self, commands: &[Command], facts: &mut Facts) -> Result<(), StoreError> {
+        let bases = commands.iter().filter_map(|command| command.basis.as_deref());
+        let moved = self.followers.elsewhere.moved_bases(bases);
+        self.read_sequences(moved, facts).await
     }
 
     /// Reads everything that could have collided.
@@ -416,6 +432,13 @@ fn fail(commands: Vec<Command>, error: &StoreError) {
     }
 }
 
+/// Answers and removes commands that were decided on what was read in another era, and may be lost.
+fn refuse_outdated(commands: &mut Vec<Command>, era: u64) {
+    for command in commands.extract_if(.., |command| !command.is_of(era)) {
+        answer(command, Err(AppendError::Outdated));
+    }
+}
+
 /// Answers and removes the commands of one tenant, whose ledger is damaged.
 fn refuse(commands: &mut Vec<Command>, tenant: &TenantId, what: &str) {
     let of_tenant = commands.extract_if(.., |command| command.stream.tenant() == tenant).collect();
@@ -440,6 +463,7 @@ fn is_repeat(verdict: &Result<Appended, AppendError>) -> bool {
 fn answer(command: Command, verdict: Result<Appended, AppendError>) {
     let rejection = match &verdict {
         Err(AppendError::Conflict { .. }) => Some("conflict"),
+        Err(AppendError::Outdated) => Some("outdated"),
         Err(AppendError::KeyReused) => Some("key-reused"),
         Err(AppendError::Store(StoreError::Refused(_))) => Some("refused"),
         Err(AppendError::Store(_)) | Ok(_) => None,

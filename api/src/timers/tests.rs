@@ -28,6 +28,7 @@ async fn execute<A: LedgerAggregate<Services = ()>>(api: &Api, tenant: &str, id:
         expectation: Expectation::Any,
         idempotency: None,
         topic: None,
+        basis: None,
         outcome: &|_: &A, _: &[_]| (),
     };
     let done =
@@ -71,7 +72,7 @@ async fn seed_in(app: &App, slug: &str, review: Value, submissions: usize) {
     execute::<Form>(api, slug, "claim", save).await;
     execute::<Form>(api, slug, "claim", FormCommand::Publish { form: form.clone() }).await;
     let context = context(slug);
-    let compiled = api.catalogue.open(&api.store.ledger(&context), &context, &form).await.expect("open");
+    let compiled = api.catalogue.open(&api.store.ledger(&context), &context, &form).await.expect("open").form;
     let submissions = (0..submissions).map(|_| {
         let (form, by) = (compiled.clone(), context.actor.clone());
         let submit =

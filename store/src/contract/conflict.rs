@@ -1,9 +1,11 @@
 //! Promise: a stream moves only from where the caller saw it, and a conflict is nobody else's affair.
 
+use std::sync::Arc;
+
 use formledger_domain::{Position, Sequence};
 
 use super::{Database, append, context, events, keyed, positions, stream};
-use crate::{AppendError, Appended, StoreError, StoreSettings};
+use crate::{AppendError, Appended, Basis, StoreError, StoreSettings, TenantLedger};
 
 fn conflict(answer: &Result<Appended, AppendError>) -> (u64, u64) {
     match answer {
@@ -106,6 +108,53 @@ pub(crate) async fn a_ledger_moved_by_another_process_is_retried_alone(database:
     let positions: Vec<_> = answers.iter().map(|answer| position(answer).0).collect();
     assert_eq!(positions, [5, 2, 2]);
     assert_eq!(faults.batches()[tried_before..], [1, 3, 1], "the opener, the batch, the moved ledger alone");
+}
+
+/// As a submission rests on its form.
+pub(crate) async fn what_a_decision_rests_on_is_there_still_when_it_is_recorded(database: &impl Database) {
+    let (here, elsewhere) = (database.open().await, database.open().await);
+    let (ledger, form) = (here.ledger(&context("acme")), stream("acme", "form"));
+    append(&here, events(&form, 0, 1)).await;
+    let basis = async |ledger: &TenantLedger| {
+        let (era, since) = (ledger.era(), ledger.moment());
+        let read = ledger.load(&form).await.expect("reads");
+        let sequence = read.last().expect("an event").sequence;
+        Arc::new(Basis { stream: form.clone(), sequence, era, since })
+    };
+    let rest = async |id: &str, basis: &Arc<Basis>| {
+        ledger.append_seen(events(&stream("acme", id), 0, 1), None, Some(basis.clone())).await
+    };
+    let first = basis(&ledger).await;
+    assert_eq!(position(&rest("a", &first).await), Position(2));
+
+    append(&elsewhere, events(&stream("acme", "other"), 0, 1)).await;
+    assert_eq!(position(&rest("b", &first).await), Position(4), "others append what has no part in it");
+
+    append(&elsewhere, events(&form, 1, 1)).await;
+    for id in ["c", "d"] {
+        let outdated = rest(id, &first).await;
+        assert!(matches!(outdated, Err(AppendError::Outdated)), "{outdated:?}");
+    }
+    let second = basis(&ledger).await;
+    assert_eq!(position(&rest("c", &second).await), Position(6));
+
+    // In one batch, too: what comes behind the change does not rest on what was before it.
+    let (store, faults) = database.open_faulty(StoreSettings::default()).await;
+    let ledger = store.ledger(&context("acme"));
+    let third = basis(&ledger).await;
+    append(&store, events(&stream("acme", "other"), 1, 1)).await;
+    let appends = vec![
+        (events(&stream("acme", "e"), 0, 1), Some(third.clone())),
+        (events(&form, 2, 1), None),
+        (events(&stream("acme", "f"), 0, 1), Some(third)),
+    ];
+    let answers = faults.while_busy_on(&store, appends).await;
+    assert_eq!([position(&answers[0]), position(&answers[1])], [Position(8), Position(9)]);
+    assert!(matches!(answers[2], Err(AppendError::Outdated)), "{:?}", answers[2]);
+
+    let foreign = Arc::new(Basis { stream: stream("globex", "form"), ..(*second).clone() });
+    let refused = rest("g", &foreign).await;
+    assert!(matches!(refused, Err(AppendError::Store(StoreError::ForeignStream))), "{refused:?}");
 }
 
 pub(crate) async fn a_batch_ends_where_it_reaches_its_bytes(database: &impl Database) {

@@ -18,7 +18,7 @@ type Effect = (Tally, usize);
 
 fn expecting(expectation: Expectation) -> ExecuteOptions<'static, Tally, Effect> {
     let outcome = &|tally: &Tally, events: &[_]| (tally.clone(), events.len());
-    ExecuteOptions { expectation, idempotency: None, topic: None, outcome }
+    ExecuteOptions { expectation, idempotency: None, topic: None, basis: None, outcome }
 }
 
 fn keyed(key: &str) -> ExecuteOptions<'static, Tally, Effect> {

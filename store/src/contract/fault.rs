@@ -14,7 +14,7 @@ use super::wakeup::PATIENCE;
 use super::{Database, append, context, events, keyed, positions, stream};
 use crate::backend::{Applied, Backend, Batch, Remembered, StoredHead};
 use crate::followers::Followers;
-use crate::{Append, AppendError, Appended, Store, StoreError, StoreSettings};
+use crate::{Append, AppendError, Appended, Basis, Store, StoreError, StoreSettings};
 
 /// What goes wrong, once.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -84,14 +84,23 @@ impl Faults {
         store: &Store,
         appends: Vec<Append>,
     ) -> Vec<Result<Appended, AppendError>> {
+        self.while_busy_on(store, appends.into_iter().map(|append| (append, None)).collect()).await
+    }
+
+    /// As [`Faults::while_busy`], of appends that may rest on something.
+    pub(crate) async fn while_busy_on(
+        &self,
+        store: &Store,
+        appends: Vec<(Append, Option<Arc<Basis>>)>,
+    ) -> Vec<Result<Appended, AppendError>> {
         self.next(Fault::HoldBeforeStatements);
         let tenant = "busy";
         let opener = stream(tenant, &format!("opener-{}", Uuid::now_v7()));
         let queue_all = async {
             self.held().await;
-            let answers = appends.into_iter().map(|append| {
+            let answers = appends.into_iter().map(|(append, basis)| {
                 let ledger = store.ledger(&context(append.stream.tenant().as_str()));
-                async move { ledger.append(append).await }
+                async move { ledger.append_seen(append, None, basis).await }
             });
             // The first poll of an append queues it, and join_all polls in order; then the writer may go on.
             tokio::join!(join_all(answers), async { self.release() }).0

@@ -2,13 +2,14 @@
 //! Made by the front in the caller's task, so that hashing a payload is not the one writer's work.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use formledger_domain::{CanonicalJson, EncodedEvent, EventId, Sequence, StreamId};
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use crate::append::{Append, Appended, Idempotency};
+use crate::append::{Append, Appended, Basis, Idempotency};
 use crate::envelope::{OpenLeaf, Opening};
 use crate::error::AppendError;
 use crate::event::Metadata;
@@ -27,6 +28,7 @@ pub(crate) struct Command {
     /// The era in which the caller saw an event at `expected`, if it did. Events are immutable, so seen once is there for the rest of the
     /// era: the writer need not look whether the stream is that long, only whether it is longer.
     pub(crate) seen_in: Option<u64>,
+    pub(crate) basis: Option<Arc<Basis>>,
     pub(crate) origin: Metadata,
     /// `origin` as canonical JSON.
     pub(crate) metadata: Box<RawValue>,
@@ -50,7 +52,7 @@ pub(crate) struct PreparedEvent {
 impl Command {
     pub(crate) fn new(
         append: Append,
-        seen_in: Option<u64>,
+        (seen_in, basis): (Option<u64>, Option<Arc<Basis>>),
         origin: Metadata,
         share: Share,
         answer: Answer,
@@ -59,7 +61,25 @@ impl Command {
         let Append { stream, expected, events, topic: _, idempotency } = append;
         let events = events.into_iter().map(|event| prepare(&stream, event, &metadata)).collect();
         let aggregate_id = stream.aggregate_id();
-        Self { stream, aggregate_id, expected, seen_in, origin, metadata, events, idempotency, share, answer }
+        Self {
+            stream,
+            aggregate_id,
+            expected,
+            seen_in,
+            basis,
+            origin,
+            metadata,
+            events,
+            idempotency,
+            share,
+            answer,
+        }
+    }
+
+    /// Whether nothing that it was decided on was read in another era.
+    pub(crate) fn is_of(&self, era: u64) -> bool {
+        let read_in = self.basis.as_ref().map(|basis| basis.era);
+        self.seen_in.into_iter().chain(read_in).all(|read_in| read_in == era)
     }
 
     /// The tenant's idempotency key, where the client gave one.

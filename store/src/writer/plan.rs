@@ -108,7 +108,12 @@ impl<'c> Planner<'c, '_> {
         {
             return replay(remembered, idempotency);
         }
-        let actual = self.sequence(command);
+        if let Some(basis) = &command.basis
+            && self.known(&basis.stream).is_some_and(|actual| actual != basis.sequence)
+        {
+            return Err(AppendError::Outdated);
+        }
+        let actual = self.known(&command.stream).unwrap_or(command.expected);
         if actual != command.expected {
             return Err(AppendError::Conflict { expected: command.expected, actual });
         }
@@ -126,9 +131,9 @@ impl<'c> Planner<'c, '_> {
         })
     }
 
-    fn sequence(&self, command: &Command) -> Sequence {
-        let known = self.sequences.get(&command.stream).or_else(|| self.facts.sequences.get(&command.stream));
-        known.copied().unwrap_or(command.expected)
+    /// Where a stream ends, as far as that was read or follows from the commands before.
+    fn known(&self, stream: &StreamId) -> Option<Sequence> {
+        self.sequences.get(stream).or_else(|| self.facts.sequences.get(stream)).copied()
     }
 
     fn record(&mut self, command: &'c Command) -> Appended {

@@ -1,15 +1,16 @@
 //! Promise: a process that lives while events get lost goes on with what is left, and serves nothing else from memory.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use formledger_domain::{Position, TenantId};
+use formledger_domain::{Position, Sequence, TenantId};
 use formledger_test_cluster::{Postgres, Proxy};
 use tokio::time::timeout;
 
 use super::SharedDatabase;
 use super::outage::{PATIENCE, append_until_known, at, open, through};
 use crate::contract::{Database, append, context, events, positions, stream};
-use crate::{AppendError, LedgerRange, Store};
+use crate::{AppendError, Basis, LedgerRange, Store};
 
 /// Puts the ledgers back to where they were when this was made, beside everybody.
 const KEEP: &str = "CREATE TABLE kept AS SELECT * FROM ledgers";
@@ -67,7 +68,7 @@ async fn a_failover_that_lost_events_begins_another_era() {
     append(&store, events(&stream("acme", "s"), 2, 2)).await;
     let mut follower = ledger.follow().await.expect("reads");
     follower.borrow_and_update();
-    let era = store.era();
+    let (era, since) = (store.era(), ledger.moment());
 
     primary.kill_9().await;
     standby.promote().await;
@@ -78,12 +79,16 @@ async fn a_failover_that_lost_events_begins_another_era() {
 
     // Who read the stream before may not append to what is not there any more.
     let seen = loop {
-        match ledger.append_seen(events(&stream("acme", "s"), 4, 1), Some(era)).await {
+        match ledger.append_seen(events(&stream("acme", "s"), 4, 1), Some(era), None).await {
             Err(AppendError::Store(_)) => tokio::time::sleep(Duration::from_millis(20)).await,
             answer => break answer,
         }
     };
-    assert!(matches!(seen, Err(AppendError::Conflict { .. })), "{seen:?}");
+    assert!(matches!(seen, Err(AppendError::Outdated)), "{seen:?}");
+    // Nor record what rests on it, at another place.
+    let basis = Arc::new(Basis { stream: stream("acme", "s"), sequence: Sequence(4), era, since });
+    let resting = ledger.append_seen(events(&stream("acme", "new"), 0, 1), None, Some(basis)).await;
+    assert!(matches!(resting, Err(AppendError::Outdated)), "{resting:?}");
     timeout(PATIENCE, follower.changed()).await.expect("hears").expect_err("is dismissed");
     assert!(store.era() > era);
     assert_eq!(append_until_known(&store, "acme", "after").await, Position(5));
