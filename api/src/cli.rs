@@ -16,6 +16,7 @@ mod rebuild;
 mod replay;
 mod rules;
 mod serve;
+mod skip;
 mod token;
 mod verify;
 
@@ -49,6 +50,7 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Serve(arguments) => serve::serve(&arguments),
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Rebuild(arguments) => rebuild::rebuild(&arguments),
+        Command::Skip(arguments) => skip::skip(&arguments),
         Command::Verify(arguments) => verify::verify(&arguments),
         Command::Rules(command) => rules::rules(&command),
         Command::Backtest(arguments) => backtest::backtest(&arguments),

@@ -42,6 +42,8 @@ pub enum Command {
     Migrate(StorageArgs),
     /// Build read models again from the ledger, while the old ones keep serving
     Rebuild(RebuildArgs),
+    /// Let a projection that stopped before an event pass over it, for good; who decided so and why is kept
+    Skip(SkipArgs),
     /// Check the ledger's integrity; a difference is a non-zero exit
     Verify(TenantsArgs),
     /// Write a tenant's whole ledger as NDJSON
@@ -145,6 +147,29 @@ pub struct RebuildArgs {
     /// Only this projection
     #[arg(long, env = "FORMLEDGER_PROJECTION")]
     pub projection: Option<String>,
+}
+
+/// What to pass over, and who says so.
+#[derive(Debug, Clone, Args)]
+pub struct SkipArgs {
+    /// Where the ledger and its read models are.
+    #[command(flatten)]
+    pub storage: StorageArgs,
+    /// The tenant
+    #[arg(long, env = "FORMLEDGER_TENANT")]
+    pub tenant: TenantId,
+    /// The projection that stopped, as the log names it
+    #[arg(long, env = "FORMLEDGER_PROJECTION")]
+    pub projection: String,
+    /// The position of the event before which it stopped
+    #[arg(long, env = "FORMLEDGER_POSITION")]
+    pub position: u64,
+    /// Who decided
+    #[arg(long, env = "FORMLEDGER_ACTOR")]
+    pub actor: String,
+    /// Why
+    #[arg(long, env = "FORMLEDGER_REASON")]
+    pub reason: String,
 }
 
 /// What to export, and where to.

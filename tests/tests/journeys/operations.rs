@@ -95,6 +95,21 @@ async fn a_tenant_whose_events_cannot_be_read_stands_still_visibly_and_others_go
         }
     })
     .await;
+
+    // Until somebody decides that it is passed over.
+    let position = damaged_from.to_string();
+    let decided = ["--actor", "olga", "--reason", "written by a program that is lost"];
+    let skip = async |projection: &str, position: &str| {
+        let what = ["skip", "--tenant", "globex", "--projection", projection, "--position", position];
+        installation.run(&[&what[..], &decided].concat()).await
+    };
+    let elsewhere = skip("submissions", "1").await.expect(1);
+    assert!(elsewhere.stderr.contains("not parked before position 1"), "{}", elsewhere.stderr);
+    skip("submissons", &position).await.expect(2);
+    skip("submissions", &position).await.expect(0);
+    let goes_on = async { while theirs.get(&path).header("Prefer", "wait=1").await.status != 200 {} };
+    within("the projection to go on", goes_on).await;
+    assert_eq!(theirs.get(&path).await.expect(200).submission_ids().len(), 1);
 }
 
 /// How many tenants stand still, as the metrics count them over all projections.
