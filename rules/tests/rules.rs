@@ -607,6 +607,72 @@ fn a_decimal_quotient_is_rounded_where_its_digits_end() {
     }
 }
 
+/// Half away from zero, for money above all: what is written is what `math.round` makes.
+#[test]
+fn a_decimal_is_written_with_fewer_digits_rounded_as_math_round_does() {
+    let written = |text: String| {
+        let rules = json!([{"id": "w", "kind": "compute", "value": text, "into": "/w"}]);
+        run(rules, data()).computed[0].value.as_str().expect("a text").to_owned()
+    };
+    for number in
+        ["0.999", "1.019", "2.675", "2.665", "-2.675", "2.5", "-0.96", "-0.001", "0", "1e-28", "9.9999"]
+    {
+        for places in [0, 1, 2, 28] {
+            let formatted = written(format!("'%.{places}f'.format([decimal('{number}')])"));
+            let rounded = written(format!("string(math.round(decimal('{number}'), {places}))"));
+            let (whole, fraction) = rounded.split_once('.').unwrap_or((&rounded, ""));
+            let point = if places > 0 { "." } else { "" };
+            assert_eq!(formatted, format!("{whole}{point}{fraction:0<places$}"), "{number} with {places}");
+        }
+    }
+    for (format, number, text) in [
+        ("%.2f", "decimal('0.999')", "1.00"),
+        ("%f", "decimal('1.0000009')", "1.000001"),
+        ("%.30f", "decimal('1.5')", "1.500000000000000000000000000000"),
+        ("%.0f", "decimal('7922816251426433759354395033.5')", "7922816251426433759354395034"),
+        ("%.2f", "9007199254740993", "9007199254740993.00"),
+        ("%.1e", "decimal('0.125')", "1.3e-01"),
+        ("%.1e", "decimal('-99.96')", "-1.0e+02"),
+        ("%.0e", "decimal('25')", "3e+01"),
+        ("%.17e", "decimal('12345678901234567.89')", "1.23456789012345679e+16"),
+        ("%e", "decimal('0.00')", "0.000000e+00"),
+        ("%d %s", "decimal('1.50'), decimal('1.50')", "1.50 1.50"),
+    ] {
+        assert_eq!(written(format!("'{format}'.format([{number}])")), text, "{format} of {number}");
+    }
+}
+
+/// A sum of nothing owed is no debt: `-0.00` is on no bill.
+#[test]
+fn a_decimal_has_no_negative_zero() {
+    for (zero, text) in [
+        ("-decimal('0.00')", "0.00"),
+        ("-(price - price)", "0.00"),
+        ("math.ceil(decimal('-0.5'))", "0"),
+        ("math.trunc(decimal('-0.5'))", "0"),
+        ("math.round(decimal('-0.4'))", "0"),
+        ("decimal('-0.00')", "0.00"),
+        ("decimal('-0e2')", "0"),
+        ("decimal(-0.0)", "0"),
+        ("decimal(-1e-40)", "0"),
+        ("decimal('-1e-20') * decimal('0')", "0"),
+        ("decimal('-1.5') % decimal('0.5')", "0.0"),
+        ("decimal(-1) / decimal('79228162514264337593543950335')", "0"),
+    ] {
+        let rules = json!([
+            {"id": "p", "kind": "compute", "value": "decimal('1.50')", "into": "/price"},
+            {"id": "z", "kind": "compute", "value": zero, "into": "/zero"},
+            {"id": "w", "kind": "compute", "value": "'%.0f %s'.format([zero, zero])", "into": "/written"}
+        ]);
+        let computed = run(rules, data()).computed;
+        assert_eq!(
+            (&*computed[1].value, &*computed[2].value),
+            (&json!(text), &json!(format!("0 {text}"))),
+            "{zero}"
+        );
+    }
+}
+
 /// Events of published versions go on as they were.
 #[test]
 fn a_duration_is_recorded_as_it_always_was() {

@@ -6,6 +6,7 @@
 use rust_decimal::Decimal;
 
 use super::Param::{A, B, Bool, Bytes, Decimal as Dec, Double, Int, List, String as Str, Uint};
+use super::math::unsigned_zero;
 use super::{Overload, Ran, Run, limit_size, no_overload, overflow};
 use crate::error::{ErrorKind, EvalError};
 use crate::limits::{ELEMENTS_MAX, TEXT_BYTES_MAX};
@@ -70,7 +71,7 @@ fn negate<'a>(a: &Value<'a>) -> Ran<'a> {
     match a {
         Value::Int(int) => int.checked_neg().map(Value::Int).ok_or_else(|| out_of_int("-")),
         Value::Double(double) => Ok(Value::Double(-double)),
-        Value::Decimal(decimal) => Ok(Value::Decimal(-decimal)),
+        Value::Decimal(decimal) => Ok(Value::Decimal(unsigned_zero(-decimal))),
         _ => Err(no_overload("-", std::slice::from_ref(a))),
     }
 }

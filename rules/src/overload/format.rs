@@ -1,6 +1,9 @@
 //! `'…'.format([…])`: the verbs `%s %d %f %e %b %o %x %X %%`, as the CEL string extension defines them.
 
+use rust_decimal::Decimal;
+
 use super::Param::{A, List, String as Str};
+use super::math::half_up;
 use super::{Overload, Ran, Run, invalid, limit_size, no_overload};
 use crate::error::EvalError;
 use crate::limits::TEXT_BYTES_MAX;
@@ -131,33 +134,52 @@ fn decimal(arg: &Value<'_>) -> Result<String, EvalError> {
     }
 }
 
-/// The number of `%f` and `%e` as a double.
-fn double(verb: &str, arg: &Value<'_>) -> Result<f64, EvalError> {
-    use rust_decimal::prelude::ToPrimitive;
-    match arg {
-        Value::Double(double) => Ok(*double),
-        Value::Int(int) => Ok(*int as f64),
-        Value::Uint(uint) => Ok(*uint as f64),
-        Value::Decimal(decimal) => Ok(decimal.to_f64().unwrap_or(f64::NAN)),
-        _ => refused(verb, arg),
-    }
-}
-
+/// Exact numbers keep all their digits before the point and are rounded behind it; doubles as CEL has it, by their binary value.
 fn fixed(arg: &Value<'_>, precision: usize) -> Result<String, EvalError> {
-    if let Value::Decimal(decimal) = arg {
-        return Ok(format!("{decimal:.precision$}"));
-    }
-    let number = double("%f", arg)?;
-    Ok(if number.is_finite() { format!("{number:.precision$}") } else { double_to_string(number) })
+    let exact = match arg {
+        Value::Double(double) if double.is_finite() => return Ok(format!("{double:.precision$}")),
+        Value::Double(double) => return Ok(double_to_string(*double)),
+        Value::Int(int) => Decimal::from(*int),
+        Value::Uint(uint) => Decimal::from(*uint),
+        Value::Decimal(decimal) => *decimal,
+        _ => return refused("%f", arg),
+    };
+    let places = u32::try_from(precision).unwrap_or(Decimal::MAX_SCALE).min(Decimal::MAX_SCALE);
+    // Told to write fewer digits than there are, the decimal would cut the others off.
+    Ok(format!("{:.precision$}", half_up(&exact, places)))
 }
 
 fn scientific(arg: &Value<'_>, precision: usize) -> Result<String, EvalError> {
-    let number = double("%e", arg)?;
+    let number = match arg {
+        Value::Double(double) => *double,
+        Value::Int(int) => *int as f64,
+        Value::Uint(uint) => *uint as f64,
+        Value::Decimal(decimal) => return Ok(scientific_decimal(decimal, precision)),
+        _ => return refused("%e", arg),
+    };
     Ok(if number.is_finite() {
         exponent_form(&format!("{number:.precision$e}"))
     } else {
         double_to_string(number)
     })
+}
+
+/// From the decimal's own digits, which a double does not have all, rounded as [`half_up`] does.
+fn scientific_decimal(decimal: &Decimal, precision: usize) -> String {
+    let sign = if decimal.is_sign_negative() && !decimal.is_zero() { "-" } else { "" };
+    let mantissa = decimal.mantissa().unsigned_abs();
+    let mut digits = mantissa.to_string();
+    let mut exponent =
+        if decimal.is_zero() { 0 } else { digits.len() as i64 - 1 - i64::from(decimal.scale()) };
+    if digits.len() > precision + 1 {
+        let unit = 10_u128.pow((digits.len() - precision - 1) as u32);
+        digits = ((mantissa + unit / 2) / unit).to_string();
+        // 9.99 becomes 10.0.
+        exponent += (digits.len() - precision - 1) as i64;
+    }
+    let (first, rest) = digits.split_at(1);
+    let rest = if precision > 0 { format!(".{rest:0<precision$.precision$}") } else { String::new() };
+    exponent_form(&format!("{sign}{first}{rest}e{exponent}"))
 }
 
 /// Binary or octal digits, with a sign.

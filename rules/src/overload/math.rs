@@ -105,9 +105,14 @@ fn rounding<'a>(
 ) -> Ran<'a> {
     match a {
         Value::Double(number) => Ok(Value::Double(double(*number))),
-        Value::Decimal(number) => Ok(Value::Decimal(decimal(number))),
+        Value::Decimal(number) => Ok(Value::Decimal(unsigned_zero(decimal(number)))),
         _ => Err(no_overload(name, std::slice::from_ref(a))),
     }
+}
+
+/// Decimals have no negative zero: it would be written `-0.00`.
+pub(super) fn unsigned_zero(decimal: Decimal) -> Decimal {
+    if decimal.is_zero() { decimal.abs() } else { decimal }
 }
 
 fn ceil<'a>(a: &Value<'a>) -> Ran<'a> {
@@ -127,7 +132,8 @@ fn round<'a>(a: &Value<'a>) -> Ran<'a> {
     rounding("math.round", a, f64::round, |decimal| half_up(decimal, 0))
 }
 
-fn half_up(decimal: &Decimal, places: u32) -> Decimal {
+/// Rounded to `places` behind the point, half away from zero: the one way in which decimals lose digits, beside `/`.
+pub(super) fn half_up(decimal: &Decimal, places: u32) -> Decimal {
     decimal.round_dp_with_strategy(places, RoundingStrategy::MidpointAwayFromZero)
 }
 
