@@ -3,7 +3,6 @@
 //! Used by conversions, comparisons, `format`, JSON output and the literal reader.
 
 use rust_decimal::Decimal;
-use rust_decimal::prelude::FromPrimitive;
 
 use crate::value::decimal_from_text;
 
@@ -26,7 +25,13 @@ pub(crate) fn double_to_string(double: f64) -> String {
 /// beyond all decimals.
 pub(crate) fn double_to_decimal(double: f64) -> Option<Decimal> {
     let written = double.is_finite().then(|| decimal_from_text(ryu_js::Buffer::new().format_finite(double)));
-    written.flatten().or_else(|| Decimal::from_f64(double))
+    // From the text again, which `Decimal` rounds half away from zero where its places end; the library's own conversion rounds twice.
+    written.flatten().or_else(|| format!("{double}").parse().ok().map(|decimal: Decimal| decimal.normalize()))
+}
+
+/// The double nearest to a decimal, as its text would be read. The library's own conversion is off by one step for many decimals of 16 and more digits.
+pub(crate) fn decimal_to_double(decimal: &Decimal) -> f64 {
+    decimal.to_string().parse().expect("the text of a decimal is one of a double")
 }
 
 /// An exponent as C writes it, `1.5e+07`: a sign and at least two digits.
@@ -82,5 +87,66 @@ mod tests {
         }
         assert_eq!(double_to_decimal(1e-40), Some(Decimal::ZERO));
         assert_eq!([1e30, f64::INFINITY, f64::NAN].map(double_to_decimal), [None; 3]);
+    }
+
+    #[test]
+    fn a_double_with_more_places_than_a_decimal_is_rounded_once() {
+        for (text, rounded) in [
+            ("9.026105120454588e-17", "0.0000000000000000902610512045"),
+            ("3.786068124545147e-15", "0.0000000000000037860681245451"),
+            ("-8.839296715311732e-29", "-0.0000000000000000000000000001"),
+            ("2.5e-28", "0.0000000000000000000000000003"),
+        ] {
+            let decimal = double_to_decimal(text.parse().expect("a number"));
+            assert_eq!(decimal.map(|decimal| decimal.to_string()).as_deref(), Some(rounded), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_exponent_moves_the_point_and_loses_no_digit() {
+        for (text, plain) in [
+            ("1.5e3", "1500"),
+            ("1.5E+1", "15"),
+            ("1.50e1", "15.0"),
+            ("-12.25e-3", "-0.01225"),
+            ("10e-29", "0.0000000000000000000000000001"),
+            ("0.00000000000000000000000000005e1", "0.0000000000000000000000000005"),
+            ("0.0001e30", "100000000000000000000000000"),
+            ("7.9228162514264337593543950335e28", "79228162514264337593543950335"),
+            ("0e2", "0"),
+            ("-0e2", "0"),
+        ] {
+            assert_eq!(
+                decimal_from_text(text).map(|decimal| decimal.to_string()).as_deref(),
+                Some(plain),
+                "{text}"
+            );
+        }
+        for text in [
+            "1.23456789012345678901234567890123e0",
+            "12345678901234567890123456789.5e0",
+            "5e-29",
+            "8e28",
+            "1e999999999999",
+            "1e2147483647",
+            "1e-2147483648",
+            "1_000e1",
+            "e5",
+            "1e",
+            "1e1.5",
+            "1e2e3",
+        ] {
+            assert_eq!(decimal_from_text(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_decimal_becomes_the_nearest_double() {
+        for text in
+            ["7783799097090022.6", "0.00517133350774711675", "0.0007608571828227609641071781", "-0.1", "1"]
+        {
+            let decimal = decimal_from_text(text).expect("a decimal");
+            assert_eq!(Ok(decimal_to_double(&decimal)), text.parse::<f64>(), "{text}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use super::Param::{
     self, Any, Bool, Bytes, Date, Decimal as Dec, Double, Duration, Int, String as Str, Timestamp, Type, Uint,
 };
 use super::{Overload, Ran, Run, invalid, no_overload, overflow};
-use crate::number::{double_to_decimal, double_to_string, parse_double};
+use crate::number::{decimal_to_double, double_to_decimal, double_to_string, parse_double};
 use crate::time;
 use crate::value::{Value, decimal_from_text};
 
@@ -147,7 +147,7 @@ fn to_double<'a>(a: &Value<'a>) -> Ran<'a> {
         Value::Double(double) => Some(*double),
         Value::Int(int) => Some(*int as f64),
         Value::Uint(uint) => Some(*uint as f64),
-        Value::Decimal(decimal) => decimal.to_f64(),
+        Value::Decimal(decimal) => Some(decimal_to_double(decimal)),
         Value::String(text) => match parse_double(text) {
             Some(double) => Some(double),
             None => return unreadable(text, "a double"),

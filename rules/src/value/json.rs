@@ -118,8 +118,8 @@ fn integral(number: &serde_json::Number) -> Option<i64> {
 
 /// A decimal from its text, exactly, with or without exponent; `None` when it does not fit 28 digits.
 pub(crate) fn decimal(text: &str) -> Option<Decimal> {
-    if text.contains(['e', 'E']) {
-        return Decimal::from_scientific(text).ok();
+    if let Some((mantissa, exponent)) = text.split_once(['e', 'E']) {
+        return decimal(&moved(mantissa, exponent.parse().ok()?)?);
     }
     // `from_str` rounds what has too many digits; exactness is the point, so `from_str_exact`.
     let plain = !text.is_empty()
@@ -128,6 +128,33 @@ pub(crate) fn decimal(text: &str) -> Option<Decimal> {
         return None;
     }
     Decimal::from_str_exact(text).ok().or_else(|| trimmed(text))
+}
+
+/// The largest exponent that is read, with either sign: beyond it no digit of a number of ordinary length is inside a decimal.
+const EXPONENT_MAX: usize = 1_000;
+
+/// A number with its point moved as the exponent says. The library's own reader of exponents rounds what has too many digits.
+fn moved(mantissa: &str, exponent: i32) -> Option<String> {
+    let (sign, number) = match mantissa.strip_prefix('-') {
+        Some(number) => ("-", number),
+        None => ("", mantissa.strip_prefix('+').unwrap_or(mantissa)),
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let digits = [whole, fraction].concat();
+    let moves = usize::try_from(exponent.unsigned_abs()).ok().filter(|moves| *moves <= EXPONENT_MAX)?;
+    if digits.is_empty() || digits.bytes().any(|byte| !byte.is_ascii_digit()) {
+        return None;
+    }
+    Some(if exponent < 0 {
+        let whole = format!("{whole:0>width$}", width = moves + 1);
+        let (whole, behind) = whole.split_at(whole.len() - moves);
+        format!("{sign}{whole}.{behind}{fraction}")
+    } else {
+        let fraction = format!("{fraction:0<moves$}");
+        let (before, behind) = fraction.split_at(moves);
+        let point = if behind.is_empty() { "" } else { "." };
+        format!("{sign}{whole}{before}{point}{behind}")
+    })
 }
 
 /// A text with more fraction digits than a decimal holds, when the surplus digits are zeros.
