@@ -286,6 +286,25 @@ fn a_pattern_that_re2_refuses_is_not_published_any_more() {
     assert_eq!(state("D E"), None);
 }
 
+/// As it was before zones were looked up, with a warning.
+#[test]
+fn a_time_zone_that_nobody_knows_is_not_published_but_a_published_form_works() {
+    let when = |zone: &str| json!([{"id": "late", "kind": "decision", "when": format!("date(now, '{zone}') > '2026-01-01'"), "then": 1}]);
+    let id = "expense".parse().expect("a form id");
+    let problems = FormDefinition::problems(&definition(when("Europe/Berlim")), &id);
+    let [error] = problems.as_slice() else { panic!("{problems:#?}") };
+    assert!(error.is_error() && error.message.contains("did you mean `Europe/Berlin`?"), "{error:?}");
+    assert_eq!(
+        (&*error.pointer, error.span.map(|span| (span.start, span.end))),
+        ("/rules/0/when", Some((10, 25)))
+    );
+    let form = form(when("Europe/Berlim"));
+    let events = submit(&form, json!({"amount": 1, "country": "DE"})).expect("accepted");
+    let said = fold(events).outcomes().expect("outcomes").to_value();
+    assert_eq!(said["late"]["error"], json!("`Europe/Berlim` is not a time zone"));
+    assert_eq!(FormDefinition::problems(&definition(when("Europe/Berlin")), &id), []);
+}
+
 /// The schema is asked of what people send, and not of what rules make: neither bounds nor listed values say anything about a computed field, nor
 /// that it is required.
 #[test]

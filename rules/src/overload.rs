@@ -91,6 +91,11 @@ impl Overload {
         self.params.len() == args.len() && self.params.iter().zip(args).all(|(param, arg)| param.accepts(arg))
     }
 
+    /// Whether the row's second argument is a time zone: a text beside a timestamp is nothing else.
+    pub fn takes_zone(&self) -> bool {
+        matches!(self.params, [Param::Timestamp, Param::String])
+    }
+
     /// Whether the row is a test of two operands.
     pub fn is_test(&self) -> bool {
         matches!(self.run, Run::Test(_))
@@ -149,6 +154,9 @@ pub(crate) fn no_overload(name: &str, args: &[Value<'_>]) -> EvalError {
     let kinds: Vec<&str> = args.iter().map(|arg| arg.kind().name()).collect();
     EvalError::new(ErrorKind::NoOverload, format!("no overload of `{name}` takes ({})", kinds.join(", ")))
 }
+
+/// Why a function of a time zone may fail.
+const ZONE: &str = "the zone may not be known";
 
 /// The error of an argument that an operation does not admit.
 #[cold]

@@ -212,6 +212,18 @@ pub(crate) fn in_zone(at: DateTime<Utc>, zone: &str) -> Option<NaiveDateTime> {
     Some(zone.from_utc_datetime(&at.naive_utc()).naive_local())
 }
 
+/// Why `zone` is none that [`in_zone`] knows; `None` when it is one.
+pub(crate) fn zone_refusal(zone: &str) -> Option<String> {
+    if parse_offset(zone).is_some() || Tz::from_str(zone).is_ok() {
+        return None;
+    }
+    let advice = match crate::check::nearest(zone, chrono_tz::TZ_VARIANTS.iter().map(|known| known.name())) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "one is a name such as `Europe/Berlin`, or an offset such as `+01:00`".to_owned(),
+    };
+    Some(format!("`{zone}` is not a time zone; {advice}"))
+}
+
 /// `[+-]HH:MM`.
 fn parse_offset(text: &str) -> Option<FixedOffset> {
     let (sign, rest) = match text.strip_prefix('-') {

@@ -373,6 +373,57 @@ fn what_may_fail_when_it_runs_is_warned_of_and_what_decides_it_silences_the_warn
 }
 
 #[test]
+fn a_time_zone_that_is_written_out_is_looked_up_at_publish() {
+    let told = |source: &str| {
+        let program =
+            Program::compile(source, &layout()).unwrap_or_else(|problems| panic!("{source}: {problems:?}"));
+        let told = program.warnings().iter();
+        told.map(|told| (told.severity, told.tolerated, told.message.clone())).collect::<Vec<_>>()
+    };
+    for source in
+        ["date(now, 'Europe/Berlin') > '2026-01-01'", "now.getHours('+01:00') > 8", "now.getDate('UTC') > 1"]
+    {
+        assert_eq!(told(source), [], "{source}");
+    }
+    for (source, message) in [
+        (
+            "date(now, 'Europe/Berlim') > '2026-01-01'",
+            "`Europe/Berlim` is not a time zone; did you mean `Europe/Berlin`?",
+        ),
+        (
+            "now.getHours('europe/berlin') > 8",
+            "`europe/berlin` is not a time zone; did you mean `Europe/Berlin`?",
+        ),
+        (
+            "now.getDayOfWeek('+1 hour') == 1",
+            "`+1 hour` is not a time zone; one is a name such as `Europe/Berlin`, or an offset such as `+01:00`",
+        ),
+    ] {
+        assert_eq!(told(source), [(Severity::Error, true, message.to_owned())], "{source}");
+    }
+    // Of unknown types there is a warning, too.
+    let dynamic = told("date(dyn(now), 'Europe/Berlim') > '2026-01-01'");
+    assert!(dynamic.iter().any(|(severity, ..)| *severity == Severity::Error), "{dynamic:?}");
+    let unknown = "the zone may not be known";
+    for source in ["date(now, country) > '2026-01-01'", "now.getHours(country) > 8"] {
+        assert!(
+            matches!(&*told(source), [(Severity::Warning, _, message)] if message.ends_with(unknown)),
+            "{source}"
+        );
+    }
+    let constant = Program::compile(
+        "date(timestamp('2026-01-01T00:00:00Z'), 'Europe/Berlim') == '2026-01-01'",
+        &layout(),
+    );
+    let errors = constant
+        .expect_err("always fails")
+        .into_iter()
+        .filter(|told| told.severity == Severity::Error)
+        .count();
+    assert_eq!(errors, 1);
+}
+
+#[test]
 fn a_comparison_that_the_schema_decides_is_warned_of() {
     let fields = [Field::required("n", Type::Int).within(Some(0.into()), Some(10.into()))];
     let layout = Layout::new(Arc::new(ObjectType::new(fields, false)));

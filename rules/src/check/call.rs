@@ -13,6 +13,7 @@ use crate::function::Function;
 use crate::node::{Dispatch, Injected, Node};
 use crate::overload::{self, Fit, Overload, Signature};
 use crate::syntax::{Expr, ExprKind, Span};
+use crate::time;
 use crate::types::Type;
 use crate::value::{List, Value};
 
@@ -120,6 +121,7 @@ impl<'s> Checker<'_, 's> {
         }
         if self.mode == Mode::Checked {
             self.check_operands(name, span, &args);
+            self.check_zone(&choices, sources, &args);
         }
         if let Some(at) = choices.iter().position(|choice| choice.fit == Fit::Yes) {
             let choice = choices.swap_remove(at);
@@ -252,6 +254,22 @@ impl<'s> Checker<'_, 's> {
                 items.iter().for_each(|item| self.check_enum(span, *slot, item));
             }
             value => self.check_enum(span, *slot, value),
+        }
+    }
+
+    /// Refuses a time zone that is written out and that nobody knows; what was published before this was looked at goes on.
+    fn check_zone(&mut self, choices: &[Choice], sources: &[&Expr<'s>], args: &[Typed]) {
+        let [at, zone] = args else { return };
+        let (true, None, Some(Value::String(zone))) = (
+            !choices.is_empty() && choices.iter().all(|choice| choice.row.takes_zone()),
+            // A constant call is made at once, and says so itself.
+            at.node.as_const(),
+            zone.node.as_const(),
+        ) else {
+            return;
+        };
+        if let Some(message) = time::zone_refusal(zone) {
+            self.problems.push(Problem::tolerated(sources[1].span.range(), message));
         }
     }
 

@@ -22,8 +22,9 @@ impl<'s> Checker<'_, 's> {
         nodes: &[Node],
     ) {
         let Some(why) = row.fails.filter(|_| self.mode == Mode::Checked) else { return };
-        // A constant divisor was tried already, where it is not zero by being written so.
+        // A constant divisor was tried already, where it is not zero by being written so, and so was a constant zone.
         let certain = match (row.name, nodes) {
+            (_, [_, Node::Const(_)]) if row.takes_zone() => true,
             ("/" | "%", [_, Node::Const(divisor)]) => !is_zero(divisor),
             ("/" | "%", [_, Node::Slot(divisor)]) => self.is_non_zero(*divisor),
             _ => false,

@@ -9,7 +9,7 @@ use rust_decimal::prelude::ToPrimitive;
 use super::Param::{
     self, Any, Bool, Bytes, Date, Decimal as Dec, Double, Duration, Int, String as Str, Timestamp, Type, Uint,
 };
-use super::{Overload, Ran, Run, invalid, no_overload, overflow};
+use super::{Overload, Ran, Run, ZONE, invalid, no_overload, overflow};
 use crate::number::{decimal_to_double, double_to_decimal, double_to_string, parse_double};
 use crate::time;
 use crate::value::{Value, decimal_from_text};
@@ -78,8 +78,7 @@ pub(super) const OVERLOADS: &[Overload] = &[
     to("date", &[Date], Date, to_date),
     to("date", &[Str], Date, to_date).failing(UNREADABLE),
     to("date", &[Timestamp], Date, to_date),
-    Overload::function("date", &[Timestamp, Str], Date, Run::Two(date_in_zone))
-        .failing("the zone may not be known"),
+    Overload::function("date", &[Timestamp, Str], Date, Run::Two(date_in_zone)).failing(ZONE),
 ];
 
 fn type_of<'a>(a: &Value<'a>) -> Ran<'a> {

@@ -3,7 +3,7 @@
 use chrono::{Datelike, NaiveDate, NaiveDateTime, Timelike};
 
 use super::Param::{Date, Duration, Int, String as Str, Timestamp};
-use super::{Overload, Ran, Run, invalid, no_overload, overflow};
+use super::{Overload, Ran, Run, ZONE, invalid, no_overload, overflow};
 use crate::error::EvalError;
 use crate::time::{self, NANOS};
 use crate::value::Value;
@@ -15,7 +15,7 @@ macro_rules! parts {
         const PARTS: [Overload; 20] = [
             $(
                 Overload::method($name, &[Timestamp], Int, Run::Many($plain)),
-                Overload::method($name, &[Timestamp, Str], Int, Run::Many($plain)),
+                Overload::method($name, &[Timestamp, Str], Int, Run::Many($plain)).failing(ZONE),
             )*
         ];
     };
