@@ -399,6 +399,119 @@ fn slips_that_change_no_meaning_are_mended_and_told() {
     refuses(&form, json!({"list": [{"x": "c"}]}), &[("/list/0/x", "enum")]);
 }
 
+/// What warnings there are, by place.
+fn warned(schema: Value) -> Vec<(String, String)> {
+    let form = compile(schema);
+    assert!(!form.remarks().iter().any(DefinitionProblem::is_error), "{:#?}", form.remarks());
+    form.remarks().iter().map(|warning| (warning.pointer.clone(), warning.message.clone())).collect()
+}
+
+#[test]
+fn a_keyword_that_is_misspelt_is_warned_of_where_it_stands() {
+    for draft in DRAFTS {
+        for (name, value, meant) in [
+            ("minimun", json!(3), "minimum"),
+            ("requird", json!(["a"]), "required"),
+            ("propertys", json!({"a": {}}), "properties"),
+            ("aditionalProperties", json!(false), "additionalProperties"),
+            ("minlength", json!(3), "minLength"),
+            ("maxLenght", json!(3), "maxLength"),
+            ("tyep", json!("string"), "type"),
+            ("ref", json!("#/definitions/a"), "$ref"),
+            ("formt", json!("email"), "format"),
+            ("oneof", json!([{}]), "oneOf"),
+            ("titel", json!("A"), "title"),
+        ] {
+            let message =
+                format!("`{name}` is no keyword of JSON Schema, so it says nothing; did you mean `{meant}`?");
+            let schema = json!({"$schema": draft, "properties": {"x": {"allOf": [{"not": {name: value}}]}}});
+            let place = format!("/schema/properties/x/allOf/0/not/{name}");
+            assert_eq!(warned(schema), [(place, message)], "{draft}");
+        }
+    }
+}
+
+#[test]
+fn words_of_other_tools_are_no_misspelt_keywords() {
+    // No slips, of nothing that is a keyword by its value, or by the book.
+    let others = json!({
+        "x-minimun": 3, "ui:order": [], "options": {"minimun": 3}, "propertyOrder": 1, "enumNames": ["a"], "widget": "x", "note": "not that",
+        "hint": "x", "unit": "EUR", "label": "x", "group": "x", "of": {}, "types": ["invoice"], "nullable": true, "example": 1, "xml": {},
+        "discriminator": {"propertyName": "kind"}, "externalDocs": {}, "maxim": 3, "definition_of_done": "x", "comment": "x", "ids": "x"
+    });
+    // What the data are called is nobody's business here.
+    let names = json!({"minimun": {"type": "string"}, "requird": {"default": {"minimun": 1}, "enum": [{"tyep": 1}], "examples": [{"titel": 1}]}});
+    for draft in DRAFTS {
+        let mut schema = others.clone();
+        schema["$schema"] = json!(draft);
+        schema["properties"] = names.clone();
+        schema["definitions"] = names.clone();
+        schema["dependencies"] = json!({"minimun": ["requird"], "requird": {}});
+        assert_eq!(warned(schema), [], "{draft}");
+    }
+}
+
+#[test]
+fn the_keywords_of_every_draft_are_known() {
+    let any = r#"{
+        "$id": "https://example.org/a", "$comment": "x", "$defs": {}, "definitions": {}, "title": "x", "description": "x", "default": 1,
+        "deprecated": false, "readOnly": false, "writeOnly": false, "examples": [], "type": "object", "enum": [{}], "const": {}, "multipleOf": 1,
+        "maximum": 1, "minimum": 1, "maxLength": 1, "minLength": 1, "pattern": "a", "items": {}, "additionalItems": {}, "maxItems": 1, "minItems": 1,
+        "uniqueItems": true, "contains": {}, "maxContains": 1, "minContains": 1, "maxProperties": 1, "minProperties": 1, "required": ["a"],
+        "properties": {}, "patternProperties": {}, "additionalProperties": {}, "dependencies": {}, "dependentRequired": {}, "dependentSchemas": {},
+        "propertyNames": {}, "if": {}, "then": {}, "else": {}, "allOf": [{}], "anyOf": [{}], "oneOf": [{}], "not": {}, "format": "email",
+        "contentEncoding": "base64", "contentMediaType": "text/plain", "contentSchema": {}, "unevaluatedItems": {}, "unevaluatedProperties": {}
+    }"#;
+    let any: Value = serde_json::from_str(any).expect("JSON");
+    for draft in DRAFTS {
+        let mut schema = any.clone();
+        schema["$schema"] = json!(draft);
+        let old = draft.contains("draft-04");
+        schema["exclusiveMinimum"] = if old { json!(true) } else { json!(1) };
+        schema["exclusiveMaximum"] = schema["exclusiveMinimum"].clone();
+        if old {
+            schema["id"] = json!("https://example.org/a");
+        }
+        assert_eq!(warned(schema), [], "{draft}");
+    }
+    let newest = json!({
+        "$anchor": "a", "$dynamicAnchor": "b", "prefixItems": [{}],
+        "properties": {"a": {"$dynamicRef": "#b"}, "b": {"$ref": "#a"}}
+    });
+    assert_eq!(warned(newest), []);
+    let middle = json!({
+        "$schema": "https://json-schema.org/draft/2019-09/schema", "$recursiveAnchor": true, "properties": {"a": {"$recursiveRef": "#"}}
+    });
+    assert_eq!(warned(middle), []);
+}
+
+#[test]
+fn a_format_that_nobody_checks_is_warned_of_unless_it_is_known_elsewhere() {
+    let of = |format: &str| warned(json!({"properties": {"a": {"type": "string", "format": format}}}));
+    for (format, advice) in [
+        ("emial", "did you mean `email`?"),
+        ("datetime", "did you mean `date-time`?"),
+        ("Date", "did you mean `date`?"),
+        ("url", "did you mean `uri`?"),
+        ("decimel", "did you mean `decimal`?"),
+        ("phone", "a `pattern` can say which texts fit"),
+        ("^d{9}$", "a `pattern` can say which texts fit"),
+    ] {
+        let message = format!("`{format}` is no format that is checked, so any text has it; {advice}");
+        assert_eq!(of(format), [("/schema/properties/a/format".to_owned(), message)]);
+    }
+    for format in ["email", "decimal", "uuid", "relative-json-pointer", "int64", "password", "binary"] {
+        assert_eq!(of(format), [], "{format}");
+    }
+}
+
+#[test]
+fn of_very_many_slips_the_first_are_told() {
+    let many: serde_json::Map<String, Value> =
+        (0..1_000).map(|at| (format!("f{at}"), json!({"minimun": 3, "format": "emial"}))).collect();
+    assert_eq!(warned(json!({"properties": many})).len(), 50);
+}
+
 #[test]
 fn what_changes_the_meaning_is_a_problem() {
     problem_at(json!({"type": "objekt"}), "/schema/type");

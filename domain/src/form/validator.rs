@@ -12,6 +12,7 @@ use super::references::References;
 use super::violation::{self, Violation};
 
 mod format;
+mod slips;
 
 /// How often a schema is mended and looked at again; each round mends every place that the last one told.
 const MENDING_ROUNDS_MAX: usize = 10;
@@ -32,17 +33,17 @@ pub(super) struct Checked {
     pub(super) draft: Draft,
     /// Its validator.
     pub(super) validator: Validator,
-    /// What was mended.
+    /// What was mended, and what looks like a slip of the pen.
     pub(super) warnings: Vec<DefinitionProblem>,
 }
 
-/// Checks `schema` by its draft's meta-schema and makes its validator.
+/// Checks a schema by its draft's meta-schema and makes its validator.
 ///
 /// # Errors
 /// Problems with pointers from the root of the form definition.
-pub(super) fn check(schema: &Value) -> Result<Checked, Vec<DefinitionProblem>> {
-    let draft = draft(schema).map_err(|problem| vec![problem])?;
-    if bytes_of_places(schema, 0) > PLACES_BYTES_MAX {
+pub(super) fn check(given: &Value) -> Result<Checked, Vec<DefinitionProblem>> {
+    let draft = draft(given).map_err(|problem| vec![problem])?;
+    if bytes_of_places(given, 0) > PLACES_BYTES_MAX {
         let message = "the names in the schema are so long, and so much lies below them, that they cannot be kept for every keyword; \
                        shorten them, or put what lies deep under `$defs` and refer to it";
         return Err(vec![DefinitionProblem::error("/schema", message)]);
@@ -51,7 +52,7 @@ pub(super) fn check(schema: &Value) -> Result<Checked, Vec<DefinitionProblem>> {
         .with_draft(draft)
         .offline()
         .with_pattern_options(PatternOptions::fancy_regex().backtrack_limit(BACKTRACKS_MAX));
-    let mut schema = schema.clone();
+    let mut schema = given.clone();
     let is_known = |pattern: &str| {
         let schema = json!({"pattern": pattern});
         meta_violations(&schema, draft).is_empty() && options.build(&schema).is_ok()
@@ -64,6 +65,10 @@ pub(super) fn check(schema: &Value) -> Result<Checked, Vec<DefinitionProblem>> {
         vec![DefinitionProblem::error(format!("/schema{}", costly.place), costly.to_string())]
     })?;
     let validator = options.build(&schema).map_err(|error| vec![build_problem(&schema, draft, error)])?;
+    // In the schema as it was sent, whose places these are.
+    warnings.extend(slips::slips(given, &|keyword, value| {
+        meta_violations(&json!({keyword: value}), draft).is_empty()
+    }));
     Ok(Checked { schema, draft, validator, warnings })
 }
 
