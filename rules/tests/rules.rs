@@ -265,6 +265,32 @@ fn hit_policies_choose_among_matching_rows() {
 }
 
 #[test]
+fn a_wrong_aggregate_is_told_where_it_stands() {
+    let told = |hit: Json| {
+        let problems = refused(table(hit, json!([{"when": ["-", "-"], "then": {"fee": 1}}])));
+        let [problem] = problems.as_slice() else { panic!("not one problem: {problems:#?}") };
+        (problem.pointer.clone(), problem.message.clone())
+    };
+    let word = "`aggregate` must be one word, for all keys of the result alike: `list`, `sum`, `min`, `max` or `count`";
+    let policy = "`hit` must be `first`, `unique`, `priority` or `collect`";
+    let alone = |policy: &str| {
+        format!("only `collect` puts rows together by an `aggregate`; under `{policy}` one row counts")
+    };
+    for (hit, member, message) in [
+        (json!({"hit": "collect", "aggregate": {"fee": "sum"}}), "aggregate", word),
+        (json!({"hit": "collect", "aggregate": "total"}), "aggregate", word),
+        (json!({"hit": "collect total"}), "hit", word),
+        (json!({"hit": "gather", "aggregate": "sum"}), "hit", policy),
+        (json!({"hit": "first", "aggregate": "sum"}), "aggregate", &alone("first")),
+        (json!({"aggregate": "sum"}), "aggregate", &alone("unique")),
+        (json!({"hit": "priority max"}), "hit", &alone("priority")),
+    ] {
+        assert_eq!(told(hit), (format!("/rules/0/{member}"), message.to_owned()));
+    }
+    compile(table(json!({"hit": "first", "aggregate": "list"}), json!([{"when": ["-", "-"], "then": 1}])));
+}
+
+#[test]
 fn an_input_that_is_missing_matches_only_the_dash() {
     let rules = json!([{"id": "t", "kind": "table", "hit": "first", "inputs": ["applicant.age"], "rows": [
         {"when": ["not(18)"], "then": "known"}, {"when": ["-"], "then": "unknown"}]}]);

@@ -277,28 +277,46 @@ impl Reader<'_, '_> {
             return None;
         };
         let (policy, inline) = text.split_once(' ').unwrap_or((text, ""));
-        let aggregate = match self.members.get("aggregate") {
-            Some(json) => json.as_str().unwrap_or("?"),
-            None if inline.is_empty() => "list",
-            None => inline,
+        // Where the aggregate stands, for what is said of it.
+        let (place, aggregate) = match self.members.get("aggregate") {
+            Some(json) => ("aggregate", json.as_str()),
+            None if inline.is_empty() => ("hit", Some("list")),
+            None => ("hit", Some(inline)),
         };
-        let hit = match (policy, aggregate) {
-            ("first", "list") => Some(Hit::First),
-            ("unique", "list") => Some(Hit::Unique),
-            ("priority", "list") => Some(Hit::Priority),
-            ("collect", "list") => Some(Hit::Collect(Collect::List)),
-            ("collect", "sum") => Some(Hit::Collect(Collect::Sum)),
-            ("collect", "min") => Some(Hit::Collect(Collect::Min)),
-            ("collect", "max") => Some(Hit::Collect(Collect::Max)),
-            ("collect", "count") => Some(Hit::Collect(Collect::Count)),
+        let collect = match aggregate {
+            Some("list") => Some(Collect::List),
+            Some("sum") => Some(Collect::Sum),
+            Some("min") => Some(Collect::Min),
+            Some("max") => Some(Collect::Max),
+            Some("count") => Some(Collect::Count),
             _ => None,
         };
-        if hit.is_none() {
-            let policies = "`hit` must be `first`, `unique`, `priority` or `collect`";
-            let aggregates = "`collect` may have `aggregate`: `list`, `sum`, `min`, `max` or `count`";
-            self.error("hit", format!("{policies}; {aggregates}"));
+        let hit = match policy {
+            "first" => Hit::First,
+            "unique" => Hit::Unique,
+            "priority" => Hit::Priority,
+            "collect" => Hit::Collect(collect.unwrap_or(Collect::List)),
+            _ => {
+                self.error("hit", "`hit` must be `first`, `unique`, `priority` or `collect`");
+                return None;
+            }
+        };
+        if collect.is_none() {
+            let words = "`list`, `sum`, `min`, `max` or `count`";
+            self.error(
+                place,
+                format!("`aggregate` must be one word, for all keys of the result alike: {words}"),
+            );
+            return None;
         }
-        hit
+        if policy != "collect" && collect != Some(Collect::List) {
+            let message = format!(
+                "only `collect` puts rows together by an `aggregate`; under `{policy}` one row counts"
+            );
+            self.error(place, message);
+            return None;
+        }
+        Some(hit)
     }
 
     fn texts(&mut self, member: &str, json: Option<&Json>) -> Option<Vec<String>> {
