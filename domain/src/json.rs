@@ -34,8 +34,8 @@ pub use formledger_rules::INTEGER_MAX;
 /// A number at `pointer` that other JSON readers would round.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{number}` cannot be carried exactly by every JSON reader (RFC 7493); send it as a decimal string, \
-     for example `\"{number}\"`"
+    "`{number}` cannot be carried exactly by every JSON reader (RFC 7493); a field of type number takes fewer digits, whole numbers to \
+     {INTEGER_MAX}; one that needs more is a string with `format: decimal` in the form's schema, and takes all digits as a string"
 )]
 pub struct InexactNumber {
     /// Where the number stands, as a JSON Pointer (RFC 6901).
@@ -174,7 +174,11 @@ mod tests {
         let error =
             CanonicalJson::from_value(&json!({"a": [{"b/c": 9007199254740993u64}]})).expect_err("inexact");
         assert_eq!(error.pointer, "/a/0/b~1c");
-        assert!(error.to_string().contains("\"9007199254740993\""));
+        // Who fills in a form cannot make a string of a number; who designs it can.
+        let advice = "a field of type number takes fewer digits, whole numbers to 9007199254740991; one that needs more is a string with \
+                      `format: decimal` in the form's schema, and takes all digits as a string";
+        assert!(error.to_string().starts_with("`9007199254740993` cannot"), "{error}");
+        assert!(error.to_string().ends_with(advice), "{error}");
         assert!(CanonicalJson::from_value(&json!([9007199254740991u64, -9007199254740991i64])).is_ok());
         assert!(CanonicalJson::from_value(&json!(-9007199254740992i64)).is_err());
     }

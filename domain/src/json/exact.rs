@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_would_be_rounded_is_refused_with_the_text_to_send_instead() {
+    fn a_number_that_would_be_rounded_is_refused_as_it_was_sent() {
         for (text, pointer, number) in [
             ("9007199254740993", "", "9007199254740993"),
             (r#"{"a": [0, -9007199254740993]}"#, "/a/1", "-9007199254740993"),
@@ -354,7 +354,7 @@ mod tests {
         ] {
             let error = refused(text);
             assert_eq!(error.pointer(), Some(pointer), "{text}");
-            assert!(error.to_string().contains(&format!("`\"{number}\"`")), "{error}");
+            assert!(error.to_string().starts_with(&format!("`{number}` cannot")), "{error}");
         }
     }
 
