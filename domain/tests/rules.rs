@@ -305,6 +305,30 @@ fn a_time_zone_that_nobody_knows_is_not_published_but_a_published_form_works() {
     assert_eq!(FormDefinition::problems(&definition(when("Europe/Berlin")), &id), []);
 }
 
+#[test]
+fn the_schema_says_how_long_a_list_is_at_least_unless_a_rule_makes_it_or_alternatives_differ() {
+    let doubts = |list: Value, more: Value| {
+        let mut rules =
+            vec![json!({"id": "ninth", "kind": "constraint", "assert": "has(phq) && phq[8] < 1"})];
+        rules.extend(more.as_array().into_iter().flatten().cloned());
+        let definition = json!({"title": "PHQ-9", "rules": rules,
+            "schema": {"type": "object", "properties": {"phq": list, "n": {"type": "integer"}}}});
+        let problems = FormDefinition::problems(&definition, &"phq".parse().expect("a form id"));
+        assert!(!problems.iter().any(DefinitionProblem::is_error), "{problems:#?}");
+        problems.iter().filter(|problem| problem.message.contains("`phq[8]` may fail")).count()
+    };
+    let items = json!({"type": "integer"});
+    let nine = json!({"type": "array", "minItems": 9, "items": items});
+    let eight = json!({"type": "array", "minItems": 8, "items": items});
+    assert_eq!(doubts(nine.clone(), json!([])), 0);
+    assert_eq!(doubts(json!({"anyOf": [nine, {"type": "null"}]}), json!([])), 0);
+    assert_eq!(doubts(json!({"allOf": [{"type": "array", "items": items}, {"minItems": 9}]}), json!([])), 0);
+    assert_eq!(doubts(eight.clone(), json!([])), 1);
+    assert_eq!(doubts(json!({"anyOf": [nine, eight]}), json!([])), 1);
+    let made = json!([{"id": "made", "kind": "compute", "value": "[n]", "into": "/phq"}]);
+    assert_eq!(doubts(nine, made), 1);
+}
+
 /// The schema is asked of what people send, and not of what rules make: neither bounds nor listed values say anything about a computed field, nor
 /// that it is required.
 #[test]

@@ -47,6 +47,8 @@ pub(crate) struct SlotInfo {
     /// The least and the greatest number that the schema admits.
     pub minimum: Option<Number>,
     pub maximum: Option<Number>,
+    /// The fewest items of a list that the schema admits.
+    pub min_items: u64,
     /// Whether the member may be absent or null in an object that is there.
     pub optional: bool,
 }
@@ -202,7 +204,8 @@ impl Layout {
     pub(crate) fn forget_limits(&mut self, path: &[&str]) {
         if let Some(slot) = self.slot(path) {
             let info = &mut self.slots[slot.index()];
-            (info.values, info.minimum, info.maximum, info.optional) = (None, None, None, true);
+            (info.values, info.minimum, info.maximum, info.min_items, info.optional) =
+                (None, None, None, 0, true);
         }
     }
 
@@ -248,6 +251,7 @@ impl Layout {
             values: field.values.clone(),
             minimum: field.minimum.clone(),
             maximum: field.maximum.clone(),
+            min_items: field.min_items,
             optional: !field.required || matches!(field.ty, Type::Nullable(_)),
         });
         let branch = match field.ty.non_null() {

@@ -168,12 +168,15 @@ pub struct Field {
     pub minimum: Option<serde_json::Number>,
     /// The greatest number that the schema admits (`maximum`).
     pub maximum: Option<serde_json::Number>,
+    /// The fewest items of a list that the schema admits (`minItems`); 0 where it does not say.
+    pub min_items: u64,
 }
 
 impl Field {
     /// A required member of any value of `ty`.
     pub fn required(name: &str, ty: Type) -> Field {
-        Field { name: name.into(), ty, required: true, values: None, minimum: None, maximum: None }
+        let (values, minimum, maximum) = (None, None, None);
+        Field { name: name.into(), ty, required: true, values, minimum, maximum, min_items: 0 }
     }
 
     /// A member that may be absent.
@@ -184,6 +187,11 @@ impl Field {
     /// The same member, holding only numbers from `minimum` to `maximum`, where these are given.
     pub fn within(self, minimum: Option<serde_json::Number>, maximum: Option<serde_json::Number>) -> Field {
         Field { minimum, maximum, ..self }
+    }
+
+    /// The same member, a list of no fewer items than `min_items`.
+    pub fn of_at_least(self, min_items: u64) -> Field {
+        Field { min_items, ..self }
     }
 
     /// The same member, holding one of `values` only.

@@ -399,6 +399,60 @@ fn what_may_fail_when_it_runs_is_warned_of_and_what_decides_it_silences_the_warn
 }
 
 #[test]
+fn a_list_that_the_schema_makes_long_enough_is_not_doubted() {
+    let fields = [
+        Field::required("phq", Type::list(Type::Int)).of_at_least(9),
+        Field::optional("maybe", Type::nullable(Type::list(Type::Int))).of_at_least(1),
+        Field::required("any", Type::list(Type::Int)),
+        Field::required("n", Type::Int),
+    ];
+    let layout = Layout::new(Arc::new(ObjectType::new(fields, false)));
+    let warned = |source: &str| {
+        let program =
+            Program::compile(source, &layout).unwrap_or_else(|problems| panic!("{source}: {problems:?}"));
+        program.warnings().iter().filter(|warning| warning.message.contains("may fail")).count()
+    };
+    for source in [
+        "phq[8] > 0 && phq[0] > 0",
+        "phq.min() > 0 && phq.map(x, x * 2).max() > 3 && phq.sortBy(x, -x)[8] > 0",
+        "phq.slice(0, 9).sum() > 3 && phq.slice(2, 2).size() == 0",
+        "maybe[0] > 0",
+    ] {
+        assert_eq!(warned(source), 0, "{source}");
+    }
+    for source in [
+        "phq[9] > 0",
+        "phq[-1] > 0",
+        "phq[n] > 0",
+        "any[0] > 0",
+        "maybe[1] > 0",
+        "any.min() > 0",
+        "phq.filter(x, x > 0)[0] > 0",
+        "phq.filter(x, x > 0).min() > 0",
+        "phq.map(x, x > 0, x)[0] > 0",
+        "phq.slice(0, 10).sum() > 3",
+        "phq.slice(3, 2).sum() > 3",
+    ] {
+        assert_eq!(warned(source), 1, "{source}");
+    }
+}
+
+#[test]
+fn a_call_that_always_fails_is_told_once() {
+    for source in [
+        "date('2026-02-30') > date('2026-01-01')",
+        "decimal('1,5') > 1",
+        "1 / 0 > 1",
+        "int('x') > 1",
+        "'a'.matches('(')",
+    ] {
+        let problems = Program::compile(source, &layout()).expect_err(source);
+        assert_eq!(problems.len(), 1, "{source}: {problems:#?}");
+        assert!(problems[0].message.starts_with("this always fails: "), "{source}: {problems:#?}");
+    }
+}
+
+#[test]
 fn a_time_zone_that_is_written_out_is_looked_up_at_publish() {
     let told = |source: &str| {
         let program =

@@ -156,6 +156,7 @@ impl Field {
             };
             let limit = |limit: Option<f64>| limit.and_then(Number::from_f64);
             let member = member.within(limit(child.constraints.minimum), limit(child.constraints.maximum));
+            let member = member.of_at_least(child.constraints.min_items.unwrap_or(0));
             match &child.options {
                 Some(options) => member.one_of(options.clone()),
                 None => member,

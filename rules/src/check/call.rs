@@ -164,9 +164,11 @@ impl<'s> Checker<'_, 's> {
         if let Some(values) = constants {
             match row.call(&values) {
                 Ok(value) => return Typed::new(Node::Const(value), result),
+                // What is refused needs no warning.
                 Err(error) if self.mode == Mode::Checked => {
                     let message = format!("this always fails: {error}");
                     self.problems.push(Problem::error(span.range(), message));
+                    return Typed::new(Node::call_row(row.name, row.run, nodes), result);
                 }
                 Err(_) => {}
             }

@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 use super::{Checker, Mode};
 use crate::error::Problem;
 use crate::layout::Slot;
-use crate::node::Node;
+use crate::node::{FoldKind, Node};
 use crate::overload::Overload;
 use crate::syntax::{Expr, Span};
 use crate::value::{Value, compare, decimal_from_text};
@@ -27,12 +27,33 @@ impl<'s> Checker<'_, 's> {
             (_, [_, Node::Const(_)]) if row.takes_zone() => true,
             ("/" | "%", [_, Node::Const(divisor)]) => !is_zero(divisor),
             ("/" | "%", [_, Node::Slot(divisor)]) => self.is_non_zero(*divisor),
+            ("[]", [list, Node::Const(Value::Int(at))]) => {
+                u64::try_from(*at).is_ok_and(|at| at < self.least_size(list))
+            }
+            ("min" | "max", [list]) => self.least_size(list) > 0,
+            ("slice", [list, Node::Const(Value::Int(from)), Node::Const(Value::Int(to))]) => {
+                (0..=*to).contains(from) && to.cast_unsigned() <= self.least_size(list)
+            }
             _ => false,
         };
         if certain || sources.is_empty() {
             return;
         }
         self.remark(span, |text| format!("`{text}` may fail: {why}"));
+    }
+
+    /// The fewest elements that a list has, as far as the schema says it.
+    fn least_size(&self, list: &Node) -> u64 {
+        match list {
+            Node::Slot(slot) => self.layout.info(*slot).min_items,
+            Node::NonNull(inner) => self.least_size(inner),
+            Node::Fold(fold)
+                if matches!(fold.kind, FoldKind::List | FoldKind::SortBy) && fold.filter.is_none() =>
+            {
+                self.least_size(&fold.range)
+            }
+            _ => 0,
+        }
     }
 
     /// Warns of a call whose types are known only when it runs, once.
