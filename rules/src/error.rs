@@ -26,12 +26,14 @@ pub struct Problem {
     pub severity: Severity,
     /// Whether the source works all the same: an earlier checker took it, so what is in use goes on, and only what is new is refused.
     pub tolerated: bool,
+    /// Whether it says that evaluation may fail by more than a missing field.
+    pub fails: bool,
 }
 
 impl Problem {
     /// A problem that refuses the source.
     pub(crate) fn error(span: Range<usize>, message: impl Into<String>) -> Problem {
-        Problem { message: message.into(), span, severity: Severity::Error, tolerated: false }
+        Problem { message: message.into(), span, severity: Severity::Error, tolerated: false, fails: false }
     }
 
     /// A problem that refuses a new source, of what an earlier checker took.
@@ -41,7 +43,12 @@ impl Problem {
 
     /// A remark on a source that compiles.
     pub(crate) fn warning(span: Range<usize>, message: impl Into<String>) -> Problem {
-        Problem { message: message.into(), span, severity: Severity::Warning, tolerated: false }
+        Problem { severity: Severity::Warning, ..Problem::error(span, message) }
+    }
+
+    /// The same, of what may fail when it is evaluated.
+    pub(crate) fn failing(self) -> Problem {
+        Problem { fails: true, ..self }
     }
 }
 

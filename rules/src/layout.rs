@@ -209,6 +209,13 @@ impl Layout {
         }
     }
 
+    /// Remembers that the member of a variable at `path` is there wherever the objects around it are.
+    pub(crate) fn promise(&mut self, path: &[&str]) {
+        if let Some(slot) = self.variable(path) {
+            self.slots[slot.index()].optional = false;
+        }
+    }
+
     /// The form's members.
     pub(crate) fn root(&self) -> &Branch {
         &self.root

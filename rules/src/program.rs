@@ -111,6 +111,11 @@ impl Program {
         self.dynamic
     }
 
+    /// Whether its evaluation may fail by more than a missing field, as far as the checker tells: overflow and a spent budget are not told.
+    pub(crate) fn may_fail(&self) -> bool {
+        self.dynamic || self.warnings.iter().any(|problem| problem.fails)
+    }
+
     /// The slots that the program reads.
     pub fn uses(&self) -> &SlotSet {
         &self.uses

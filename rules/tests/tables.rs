@@ -181,3 +181,74 @@ fn a_size_is_never_negative() {
         assert_eq!(message, format!("no value of `{size}` is in here, so row 1 never matches"));
     }
 }
+
+/// The hit policy, the inputs and the rows of a table.
+type Parts<'t> = (&'t str, &'t [&'t str], &'t [&'t [&'t str]]);
+
+/// The warnings of a rule that reads a key which every result of the table has.
+fn read_after(mut table: Json, key: &str) -> Vec<String> {
+    table
+        .as_array_mut()
+        .expect("rules")
+        .push(json!({"id": "reads", "kind": "decision", "when": format!("outcomes.t.{key} > 0"), "then": 1}));
+    let told = problems(&table).into_iter().filter(|problem| problem.pointer == "/rules/1/when");
+    told.map(|problem| problem.message).collect()
+}
+
+#[test]
+fn what_a_table_says_is_there_where_it_always_says_something() {
+    let missing = |key: &str| {
+        vec![format!(
+            "`outcomes.t.{key}` may be missing, and then this is not evaluated; `has(outcomes.t.{key}) && …` decides that case"
+        )]
+    };
+    let complete: &[Parts<'_>] = &[
+        ("unique", &["amount"], &[&["< 100"], &[">= 100"]]),
+        ("unique", &["level", "vip"], &[&["'low'", "-"], &["not('low')", "true"], &["not('low')", "false"]]),
+        ("first", &["country"], &[&["'DE'"], &["-"]]),
+        // A missing note is in the last row.
+        ("first", &["note"], &[&["'a'"], &["-"]]),
+        ("priority", &["qty"], &[&["-"], &["> 3"]]),
+        ("collect sum", &["amount"], &[&["< 100"], &[">= 50"]]),
+        ("first", &["amount / 3.0"], &[&["< 100"], &["-"]]),
+    ];
+    for (hit, inputs, rows) in complete {
+        assert_eq!(read_after(table(hit, inputs, rows), "value"), Vec::<String>::new(), "{hit} {inputs:?}");
+    }
+    let open: &[Parts<'_>] = &[
+        ("unique", &["amount"], &[&["< 100"], &["> 100"]]),
+        ("first", &["note"], &[&["'a'"], &["not('a')"]]),
+        ("collect sum", &["amount"], &[&["< 100"], &["> 100"]]),
+        // Only a submission decides whether a row matches, or whether two do.
+        ("first", &["amount"], &[&["< qty"], &[">= qty"]]),
+        ("unique", &["amount"], &[&["< 100"], &[">= 100"], &["> double(qty * 1000)"]]),
+        // It may fail, or be no number.
+        ("first", &["100 / qty"], &[&["< 100"], &["-"]]),
+        ("first", &["qty"], &[&["100 / country.size()"], &["-"]]),
+        ("first", &["amount / amount"], &[&["< 100"], &[">= 100"]]),
+    ];
+    for (hit, inputs, rows) in open {
+        assert_eq!(read_after(table(hit, inputs, rows), "value"), missing("value"), "{hit} {inputs:?}");
+    }
+    let keyed = |hit: &str, rows: &[(&str, Json)], otherwise: Json| {
+        let rows: Vec<Json> = rows.iter().map(|(when, then)| json!({"when": [when], "then": then})).collect();
+        let mut table = json!([{"id": "t", "kind": "table", "hit": hit, "inputs": ["qty"], "rows": rows}]);
+        if !otherwise.is_null() {
+            table[0]["otherwise"] = otherwise;
+        }
+        read_after(table, "fee")
+    };
+    let fee = |fee: i32| json!({"fee": fee, "of": "qty"});
+    for hit in ["first", "collect max"] {
+        let covered = [("< 10", fee(1)), (">= 10", fee(2))];
+        assert_eq!(keyed(hit, &covered, Json::Null), Vec::<String>::new(), "{hit}");
+        let gap = [("< 10", fee(1)), ("> 10", fee(2))];
+        assert_eq!(keyed(hit, &gap, Json::Null), missing("fee"), "{hit}");
+        assert_eq!(keyed(hit, &gap, fee(0)), Vec::<String>::new(), "{hit}");
+        assert_eq!(keyed(hit, &gap, json!({"of": "qty"})), missing("fee"), "{hit}");
+        let without = [("< 10", fee(1)), (">= 10", json!({"of": "qty"}))];
+        assert_eq!(keyed(hit, &without, Json::Null), missing("fee"), "{hit}");
+    }
+    let null = [("< 10", fee(1)), (">= 10", json!({"fee": null}))];
+    assert_eq!(keyed("first", &null, Json::Null), missing("fee"));
+}

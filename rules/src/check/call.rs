@@ -271,7 +271,7 @@ impl<'s> Checker<'_, 's> {
             return;
         };
         if let Some(message) = time::zone_refusal(zone) {
-            self.problems.push(Problem::tolerated(sources[1].span.range(), message));
+            self.problems.push(Problem::tolerated(sources[1].span.range(), message).failing());
         }
     }
 

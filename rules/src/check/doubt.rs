@@ -39,7 +39,7 @@ impl<'s> Checker<'_, 's> {
         if certain || sources.is_empty() {
             return;
         }
-        self.remark(span, |text| format!("`{text}` may fail: {why}"));
+        self.remark(span, |text| format!("`{text}` may fail: {why}"), Problem::failing);
     }
 
     /// The fewest elements that a list has, as far as the schema says it.
@@ -60,7 +60,7 @@ impl<'s> Checker<'_, 's> {
     pub(super) fn warn_dynamic(&mut self, span: Span) {
         let known = |problem: &Problem| problem.message.ends_with(DYNAMIC);
         if !self.problems.iter().any(known) {
-            self.remark(span, |text| format!("`{text}` {DYNAMIC}"));
+            self.remark(span, |text| format!("`{text}` {DYNAMIC}"), Problem::failing);
         }
     }
 
@@ -94,13 +94,19 @@ impl<'s> Checker<'_, 's> {
             .collect();
         let (path, limits) = (info.path.join("."), limits.join(" and "));
         let verdict = if holds { "always" } else { "never" };
-        self.remark(span, |text| format!("`{text}` {verdict} holds: the schema admits `{path}` {limits}"));
+        let message = |text: &str| format!("`{text}` {verdict} holds: the schema admits `{path}` {limits}");
+        self.remark(span, message, |warning| warning);
     }
 
-    fn remark(&mut self, span: Span, message: impl FnOnce(&str) -> String) {
+    fn remark(
+        &mut self,
+        span: Span,
+        message: impl FnOnce(&str) -> String,
+        finish: impl FnOnce(Problem) -> Problem,
+    ) {
         // What stands before the source of a table's cell means nothing to its author.
         let text = self.source.get(span.range()).unwrap_or_default();
-        let warning = Problem::warning(span.range(), message(text));
+        let warning = finish(Problem::warning(span.range(), message(text)));
         if !self.problems.contains(&warning) {
             self.problems.push(warning);
         }

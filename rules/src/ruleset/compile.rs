@@ -13,7 +13,7 @@ use super::outcome::RuleProblem;
 use super::place::nothing_at;
 use super::shape::{meet, outcome_type, type_of};
 use super::table::Table;
-use super::{Action, OUTCOMES, Rule, RuleSet};
+use super::{Action, OUTCOMES, Rule, RuleSet, VALUE};
 use crate::error::{Problem, Severity};
 use crate::layout::{Layout, Slot};
 use crate::program::Program;
@@ -95,6 +95,20 @@ fn table_type(table: &TableDefinition) -> Type {
         (_, rows) => rows,
     };
     table.otherwise.iter().map(type_of).fold(collected, meet)
+}
+
+/// The keys that every result of a table has a value for: [`VALUE`] where all are values of their own. Its type does not know them where a row may be
+/// missing, or where several rows are put together.
+fn keys_of_all(table: &TableDefinition) -> Vec<&str> {
+    let results: Vec<&Json> = table.rows.iter().map(|row| &row.then).chain(&table.otherwise).collect();
+    let Some((Json::Object(first), others)) = results.split_first() else {
+        let values = results.iter().all(|result| !result.is_object() && !result.is_null());
+        return if values { vec![VALUE] } else { Vec::new() };
+    };
+    let has = |result: &Json, key: &str| result.get(key).is_some_and(|value| !value.is_null());
+    let keys =
+        first.iter().filter(|(key, value)| !value.is_null() && others.iter().all(|other| has(other, key)));
+    keys.map(|(key, _)| key.as_str()).collect()
 }
 
 fn collected(collect: Collect, ty: &Type) -> Type {
@@ -219,8 +233,14 @@ impl Compiler {
                 Some(Action::Decision { when, then: then.clone().into(), otherwise: otherwise.into() })
             }
             Kind::Compute { value, into } => self.compute(definition, value, tree, into),
-            Kind::Table(table) => {
-                Table::compile(self, definition, table).map(|table| Action::Table(Box::new(table)))
+            Kind::Table(source) => {
+                let (table, complete) = Table::compile(self, definition, source)?;
+                if complete || source.otherwise.is_some() {
+                    for key in keys_of_all(source) {
+                        self.layout.promise(&[OUTCOMES, &definition.id, key]);
+                    }
+                }
+                Some(Action::Table(Box::new(table)))
             }
         }
     }

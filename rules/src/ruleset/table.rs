@@ -75,11 +75,12 @@ pub(super) enum Said<'a> {
 }
 
 impl Table {
+    /// Compiles a table, and tells whether it is certain that some row gives its result, whatever is submitted.
     pub(super) fn compile(
         compiler: &mut Compiler,
         definition: &Definition,
         source: &TableDefinition,
-    ) -> Option<Table> {
+    ) -> Option<(Table, bool)> {
         let columns: Vec<Column> = source
             .inputs
             .iter()
@@ -93,14 +94,13 @@ impl Table {
             .into_iter()
             .collect();
         let (rows, cells): (Vec<Row>, Vec<Vec<cell::Admits>>) = rows?.into_iter().unzip();
-        analysis::analyse(compiler, definition, source, &columns, &cells);
+        let covered = analysis::analyse(compiler, definition, source, &columns, &cells);
         let inputs = columns.into_iter().map(|column| Some((column.program?, column.slot)));
-        Some(Table {
-            hit: source.hit,
-            inputs: inputs.collect::<Option<_>>()?,
-            rows,
-            otherwise: source.otherwise.clone().unwrap_or_default().into(),
-        })
+        let inputs: Vec<(Program, Slot)> = inputs.collect::<Option<_>>()?;
+        let tests = rows.iter().flat_map(|row| &row.tests).flat_map(|test| &test.alternatives).flatten();
+        let fails = inputs.iter().map(|(program, _)| program).chain(tests).any(Program::may_fail);
+        let otherwise = source.otherwise.clone().unwrap_or_default().into();
+        Some((Table { hit: source.hit, inputs, rows, otherwise }, covered && !fails))
     }
 
     /// Whether its result may be put together from several rows.
@@ -214,6 +214,12 @@ impl Column {
         let slot = compiler.layout.add_variable(&Field { values, ..Field::required(&name, ty.clone()) });
         compiler.layout.show_as(slot, text);
         Column { program, slot, ty, limits, optional }
+    }
+
+    /// Whether the input may be no number that is in any order: fields never are.
+    fn may_be_nan(&self) -> bool {
+        let is_field = self.program.as_ref().is_some_and(|program| program.slot().is_some());
+        self.ty == Type::Double && !is_field
     }
 }
 

@@ -21,18 +21,23 @@ const STEPS_MAX: u32 = 20_000;
 /// The same for all searches of one table.
 const STEPS_OF_TABLE_MAX: u32 = 400_000;
 
-/// Tells what is wrong with a table whose cells are all right by themselves.
+/// Tells what is wrong with a table whose cells are all right by themselves, and answers whether one of its rows is certain to give the result, as
+/// long as nothing in it fails.
 pub(super) fn analyse(
     compiler: &mut Compiler,
     definition: &Definition,
     source: &TableDefinition,
     columns: &[Column],
     cells: &[Vec<Admits>],
-) {
+) -> bool {
+    let catch_all = cells.iter().any(|row| row.iter().all(|cell| matches!(cell, Admits::Anything)));
+    // Two rows that match are no result.
+    let covered = catch_all && (source.hit != Hit::Unique || source.rows.len() == 1);
     if source.rows.len() > ROWS_MAX || source.rows.is_empty() || columns.is_empty() {
-        return;
+        return covered;
     }
-    let Some(grid) = Grid::new(compiler, columns, cells) else { return };
+    let Some(grid) = Grid::new(compiler, columns, cells) else { return covered };
+    let covered = covered || !columns.iter().any(Column::may_be_nan) && grid.is_certain(source.hit);
     let never = grid.never(compiler, definition);
     match source.hit {
         Hit::Unique => grid.overlaps(compiler, definition, source),
@@ -45,9 +50,10 @@ pub(super) fn analyse(
             order.sort_by(|a, b| source.rows[*b].priority.total_cmp(&source.rows[*a].priority));
             grid.shadowed(compiler, definition, &order, &never);
         }
-        Hit::Collect(_) => return,
+        Hit::Collect(_) => return covered,
     }
     grid.gap(compiler, definition, source);
+    covered
 }
 
 /// A table as boxes of regions, one box a row.
@@ -159,6 +165,26 @@ impl Grid {
         }
     }
 
+    /// Whether some row matches every combination, missing inputs included.
+    fn always_matches(&self) -> bool {
+        let surely: Vec<Vec<&Set>> =
+            self.rows.iter().map(|row| row.iter().map(|cell| &cell.surely).collect()).collect();
+        let all: Vec<Set> = self.axes.iter().map(|axis| axis.present().clone()).collect();
+        matches!(uncovered(&all, &surely, &mut { STEPS_MAX }), Search::Covered)
+    }
+
+    /// Whether the table has a result for every combination.
+    fn is_certain(&self, hit: Hit) -> bool {
+        let both_match = |a: &[Admitted], b: &[Admitted]| {
+            a.iter().zip(b).all(|(a, b)| a.possibly.first_common(&b.possibly).is_some())
+        };
+        let conflict = || {
+            let rows = self.rows.iter().enumerate();
+            rows.clone().any(|(at, row)| self.rows[..at].iter().any(|earlier| both_match(row, earlier)))
+        };
+        self.always_matches() && (hit != Hit::Unique || !conflict())
+    }
+
     /// Tells of a combination that no row matches, or of an `otherwise` that is never used.
     fn gap(&self, compiler: &mut Compiler, definition: &Definition, source: &TableDefinition) {
         let cover: Vec<Vec<&Set>> =
@@ -173,17 +199,12 @@ impl Grid {
                 );
                 compiler.warn(definition, "rows", &message);
             }
-            (Some(_), _) => {
-                let surely: Vec<Vec<&Set>> =
-                    self.rows.iter().map(|row| row.iter().map(|cell| &cell.surely).collect()).collect();
-                let all: Vec<Set> = self.axes.iter().map(|axis| axis.present().clone()).collect();
-                if matches!(uncovered(&all, &surely, &mut { STEPS_MAX }), Search::Covered) {
-                    compiler.warn(
-                        definition,
-                        "otherwise",
-                        "some row always matches, so `otherwise` is never used",
-                    );
-                }
+            (Some(_), _) if self.always_matches() => {
+                compiler.warn(
+                    definition,
+                    "otherwise",
+                    "some row always matches, so `otherwise` is never used",
+                );
             }
             _ => {}
         }
