@@ -452,6 +452,58 @@ fn a_call_that_always_fails_is_told_once() {
     }
 }
 
+/// As the answer says it, for top-level fields, members and members of list items.
+#[test]
+fn a_default_for_a_field_that_is_no_optional_is_answered_with_how_it_is_written() {
+    let inner = [
+        Field::optional("age", Type::Int),
+        Field::optional("a b", Type::Int),
+        Field::optional("price", Type::Decimal),
+        Field::optional("rate", Type::Double),
+    ];
+    let inner = Type::Object(Arc::new(ObjectType::new(inner, false)));
+    let fields = [
+        Field::optional("deductible", Type::Decimal),
+        Field::optional("a b", Type::Int),
+        Field::optional("applicant", inner.clone()),
+        Field::required("lines", Type::list(inner)),
+    ];
+    let layout = Layout::new(Arc::new(ObjectType::new(fields, false)));
+    for (source, place, right) in [
+        ("deductible.orValue(0) > 1", "decimal", "has(deductible) ? deductible : 0"),
+        ("`a b`.orValue(1 + 1) > 1", "int", "has(`a b`) ? `a b` : 1 + 1"),
+        ("(applicant.age).orValue(0) > 1", "int", "applicant.?age.orValue(0)"),
+        ("applicant.price.orValue(0) > 1", "decimal", "applicant.?price.orValue(decimal('0'))"),
+        ("lines.all(l, l.rate.orValue(0) > 1)", "double", "l.?rate.orValue(0.0)"),
+        ("applicant.rate.orValue(2.5) > 1", "double", "applicant.?rate.orValue(2.5)"),
+        ("applicant.`a b`.orValue(0) > 1", "int", "applicant.?`a b`.orValue(0)"),
+        ("lines.all(l, l.age.orValue(0) > 1)", "int", "l.?age.orValue(0)"),
+        ("deductible.hasValue()", "decimal", "has(deductible)"),
+        ("applicant.age.hasValue()", "int", "has(applicant.age)"),
+    ] {
+        let problems = Program::compile(source, &layout).expect_err(source);
+        let error = problems.iter().find(|problem| problem.severity == Severity::Error).expect("an error");
+        let quoted = if right.contains('`') { format!("`` {right} ``") } else { format!("`{right}`") };
+        let name = if source.contains("hasValue") { "hasValue" } else { "orValue" };
+        let message = format!(
+            "`{name}` is a method of optionals, which `.?` and `[?…]` give; this is {place}; write {quoted}"
+        );
+        assert_eq!(error.message, message, "{source}");
+        let right = if name == "hasValue" { right.to_owned() } else { format!("({right}) > 1") };
+        let right = if source.starts_with("lines") { format!("lines.all(l, {right})") } else { right };
+        let written =
+            Program::compile(&right, &layout).unwrap_or_else(|problems| panic!("{right}: {problems:?}"));
+        assert!(written.warnings().is_empty(), "{right}: {:?}", written.warnings());
+    }
+    for (source, ty) in
+        [("lines.size().orValue(0) > 1", "int"), ("lines.all(l, l.orValue(l).age > 1)", "object")]
+    {
+        let problems = Program::compile(source, &layout).expect_err(source);
+        let message = format!("`orValue` is a method of optionals, which `.?` and `[?…]` give; this is {ty}");
+        assert!(problems.iter().any(|problem| problem.message == message), "{source}: {problems:#?}");
+    }
+}
+
 #[test]
 fn a_time_zone_that_is_written_out_is_looked_up_at_publish() {
     let told = |source: &str| {
@@ -736,6 +788,34 @@ fn a_decimal_quotient_is_rounded_where_its_digits_end() {
             json!([{"id": "q", "kind": "compute", "value": format!("string({quotient})"), "into": "/q"}]);
         assert_eq!(*run(rules, data()).computed[0].value, json!(text), "{quotient}");
     }
+}
+
+#[test]
+fn the_examples_of_the_page_are_rules_that_do_what_it_says() {
+    let page = include_str!("../../docs/rules.md");
+    let blocks = page.split("```json\n").skip(1).filter_map(|block| block.split("```").next());
+    let rules: Vec<Json> = blocks
+        .flat_map(|block| serde_json::Deserializer::from_str(block).into_iter::<Json>())
+        .collect::<Result<_, _>>()
+        .expect("JSON");
+    assert!(rules.len() >= 5, "{rules:#?}");
+    let line =
+        ObjectType::new([Field::required("qty", Type::Int), Field::required("price", Type::Decimal)], false);
+    let applicant = ObjectType::new([Field::optional("age", Type::Int)], false);
+    let fields = [
+        Field::required("amount", Type::Double),
+        Field::required("country", Type::String),
+        Field::required("price", Type::Decimal),
+        Field::required("applicant", Type::Object(Arc::new(applicant))),
+        Field::required("lines", Type::list(Type::Object(Arc::new(line)))),
+    ];
+    let layout = Layout::new(Arc::new(ObjectType::new(fields, true)));
+    let rules = RuleSet::compile(&json!(rules), &layout).unwrap_or_else(|problems| panic!("{problems:#?}"));
+    let data =
+        json!({"amount": 120, "country": "DE", "price": "10.10", "applicant": {"age": 20}, "lines": []});
+    let outcome = rules.evaluate(&data, &[], &mut Budget::default());
+    let due = outcome.computed.iter().find(|made| &*made.into == "/due").expect("computed");
+    assert_eq!(*due.value, json!("22.60"));
 }
 
 /// Half away from zero, for money above all: what is written is what `math.round` makes.

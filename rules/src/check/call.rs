@@ -12,7 +12,7 @@ use crate::error::{ErrorKind, Problem};
 use crate::function::Function;
 use crate::node::{Dispatch, Injected, Node};
 use crate::overload::{self, Fit, Overload, Signature};
-use crate::syntax::{Expr, ExprKind, Span};
+use crate::syntax::{Expr, ExprKind, Literal, Span};
 use crate::time;
 use crate::types::Type;
 use crate::value::{List, Value};
@@ -131,7 +131,8 @@ impl<'s> Checker<'_, 's> {
             choices = rows.iter().map(|row| Choice { row, result: Type::Dyn, fit: Fit::Maybe }).collect();
         }
         if choices.is_empty() {
-            let message = refusal(name, rows, &args);
+            let message =
+                self.no_optional(name, sources, &args).unwrap_or_else(|| refusal(name, rows, &args));
             return self.refuse(span, ErrorKind::NoOverload, message);
         }
         if self.mode == Mode::Checked {
@@ -191,6 +192,45 @@ impl<'s> Checker<'_, 's> {
         }
         self.warn_failing(row, span, sources, &nodes);
         Typed::new(Node::call_row(row.name, row.run, nodes), result)
+    }
+
+    /// What to say of a method of optionals on a value that is none: people write `age.orValue(0)` for a field that may be missing.
+    fn no_optional(&self, name: &str, sources: &[&Expr<'s>], args: &[Typed]) -> Option<String> {
+        let (holder, ty) = (sources.first()?, args.first()?.ty.non_null());
+        if !matches!(name, "orValue" | "hasValue" | "value" | "or") || matches!(ty, Type::Optional(_)) {
+            return None;
+        }
+        let text = |span: Span| self.source.get(span.range()).unwrap_or_default();
+        let field = text(holder.span);
+        let right = match (&holder.kind, name, sources) {
+            (ExprKind::Select { operand, field_span, optional: false, .. }, "orValue", [_, default]) => {
+                // `orValue` takes a default of another number type, and nobody knows the type of what it gives then.
+                let default = match (&default.kind, ty, text(default.span)) {
+                    (ExprKind::Literal(Literal::Int(_)), Type::Double, whole) => format!("{whole}.0"),
+                    (ExprKind::Literal(Literal::Int(_) | Literal::Double(_)), Type::Decimal, number) => {
+                        format!("decimal('{number}')")
+                    }
+                    (_, _, other) => other.to_owned(),
+                };
+                Some(format!("{}.?{}.orValue({default})", text(operand.span), text(*field_span)))
+            }
+            // A variable of a macro is always there.
+            (ExprKind::Ident { .. }, ..) if self.is_local(holder) => None,
+            (ExprKind::Ident { .. }, "orValue", [_, default]) => {
+                Some(format!("has({field}) ? {field} : {}", text(default.span)))
+            }
+            (ExprKind::Ident { .. } | ExprKind::Select { optional: false, .. }, "hasValue", _) => {
+                Some(format!("has({field})"))
+            }
+            _ => None,
+        };
+        let right = match right {
+            // Set apart as in Markdown, so that it can be copied.
+            Some(right) if right.contains('`') => format!("; write `` {right} ``"),
+            Some(right) => format!("; write `{right}`"),
+            None => String::new(),
+        };
+        Some(format!("`{name}` is a method of optionals, which `.?` and `[?…]` give; this is {ty}{right}"))
     }
 
     /// Reads literals as the type of the other arguments, elements of literal lists included.
