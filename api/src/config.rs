@@ -218,7 +218,10 @@ pub enum RulesCommand {
         #[arg(long, env = "FORMLEDGER_FORM")]
         form: PathBuf,
     },
-    /// Evaluate NDJSON cases from standard input
+    /// Evaluate single expressions, a JSON object a line on standard input
+    ///
+    /// A line is `{"expr": "a + 1", "bindings": {"a": {"int64Value": "2"}}}`; `bindings` may be missing. Its answer is a line, `{"value": {"int64Value": "3"}}`
+    /// or `{"error": "…"}`. Values are written in the protobuf JSON form of `cel.expr.Value`, which docs/rules.md lists under "Single expressions".
     Eval,
     /// Read decision tables of another engine and print them as `{"rules": […]}`
     Import {

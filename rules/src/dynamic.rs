@@ -16,7 +16,7 @@ use crate::program::Program;
 use crate::slots::Slots;
 use crate::time;
 use crate::types::Type;
-use crate::value::{Kind, Map, Value};
+use crate::value::{Kind, Map, Value, decimal_from_text};
 
 /// Deepest nesting of a binding's value, in lists and maps.
 const DEPTH_MAX: usize = 100;
@@ -91,13 +91,15 @@ fn integer_text(json: &Json) -> Option<String> {
     }
 }
 
-/// The well-known messages that are values of the language.
+/// The well-known messages that are values of the language, and the objects as which [`write`] shows what CEL lacks.
 fn read_object(object: &Json) -> Option<Value<'static>> {
     let name = object.get("@type")?.as_str()?.rsplit('/').next()?;
     let text = object.get("value")?.as_str()?;
     match name {
         "google.protobuf.Timestamp" => time::parse_timestamp(text).map(Value::Timestamp),
         "google.protobuf.Duration" => time::parse_duration(text).map(Value::Duration),
+        "formledger.Decimal" => decimal_from_text(text).map(Value::Decimal),
+        "formledger.Date" => time::parse_date(text).map(Value::Date),
         _ => None,
     }
 }

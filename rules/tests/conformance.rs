@@ -4,7 +4,7 @@
 //! A ratchet: the cases that fail are listed by name below, and the list may only shrink.
 
 use formledger_rules::dynamic::eval_ndjson_case;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 /// Cases known to fail. Remove a name when it passes; never add one.
 const KNOWN_FAILURES: [&str; 1] = [
@@ -61,5 +61,41 @@ fn same(a: &Json, b: &Json) -> bool {
         (Json::Array(x), Json::Array(y)) => x.len() == y.len() && x.iter().zip(y).all(|(x, y)| same(x, y)),
         (Json::Number(x), Json::Number(y)) => x.as_f64() == y.as_f64(),
         _ => a == b,
+    }
+}
+
+#[test]
+fn the_cases_of_the_page_have_the_answers_that_stand_there() {
+    let page = include_str!("../../docs/rules.md");
+    let block =
+        page.split("```jsonl\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block of cases");
+    let lines: Vec<Json> = block.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert!(lines.len() >= 8 && lines.len().is_multiple_of(2), "{lines:#?}");
+    for pair in lines.chunks(2) {
+        let expr = pair[0]["expr"].as_str().expect("an expression");
+        let answer = match eval_ndjson_case(expr, &pair[0]["bindings"]) {
+            Ok(value) => json!({"value": value}),
+            Err(error) => json!({"error": error}),
+        };
+        assert_eq!(answer, pair[1], "{expr}");
+    }
+    // Every value that the page's table shows is read, and written as it was.
+    let table =
+        page.split("| type | value |").nth(1).and_then(|rest| rest.split("\n\n").next()).expect("the table");
+    let shown = table.split('`').skip(1).step_by(2).filter(|value| value.starts_with("{\""));
+    let mut count = 0;
+    for value in shown {
+        let value: Json = serde_json::from_str(value).expect("JSON");
+        assert_eq!(eval_ndjson_case("x", &json!({"x": value})), Ok(value.clone()), "{value}");
+        count += 1;
+    }
+    assert!(count >= 9, "{count}");
+    let object = |name: &str, text: &str| json!({"objectValue": {"@type": name, "value": text}});
+    for value in [
+        object("formledger.Date", "2026-04-30"),
+        object("type.googleapis.com/google.protobuf.Timestamp", "2026-04-30T12:00:00Z"),
+        object("type.googleapis.com/google.protobuf.Duration", "5400s"),
+    ] {
+        assert_eq!(eval_ndjson_case("x", &json!({"x": value})), Ok(value.clone()), "{value}");
     }
 }
