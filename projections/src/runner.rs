@@ -146,7 +146,16 @@ impl Runner {
     }
 
     /// Follows until `shutdown` completes; failures are logged and tried again.
-    pub async fn run(mut self, shutdown: impl Future<Output = ()> + Send) {
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
+        let models = self.projector.read_models().clone();
+        // Beside it, because others take a leader that says nothing for one that stands still, and a step may take long.
+        tokio::select! {
+            () = self.follow(shutdown) => {}
+            () = models.leadership().stay_heard() => {}
+        }
+    }
+
+    async fn follow(mut self, shutdown: impl Future<Output = ()> + Send) {
         let shutdown = shutdown.shared();
         tokio::pin!(shutdown);
         // Before the first poll: what moves in between is announced.
