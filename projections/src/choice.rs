@@ -1,5 +1,6 @@
 //! Which replica answers a query: one that answers at all, is new enough for this reader, and has the least to do. Used by the reader only.
 
+use std::cmp::Reverse;
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -160,8 +161,8 @@ impl<'a> Attempt<'a> {
     }
 }
 
-/// The replicas in the order to ask them, the best one last: those that answer, those known to be new enough, the newest, the least busy.
-/// The last of the list serves when the others do not.
+/// The replicas in the order to ask them, the best one last: those that answer, those known to be new enough, those that do not stand still, the newest,
+/// the least busy. The last of the list serves when the others do not. Where all stand still, the one that came furthest.
 fn ranked(reader: &TenantReader, read_model: ReadModel, floor: Position) -> Vec<&ReadModels> {
     let replicas = &*reader.replicas;
     if let [only] = replicas {
@@ -178,10 +179,12 @@ fn ranked(reader: &TenantReader, read_model: ReadModel, floor: Position) -> Vec<
         .zip(known)
         .enumerate()
         .map(|(place, (replica, known))| {
+            let stale = replica.standing().stale_at(&reader.tenant, read_model, known).map(Reverse);
             let behind = (newest - known.0) / AS_NEW_EVENTS;
             let last_resort = place + 1 == count;
-            let worse =
-                (!replica.health().is_in(), known < floor, last_resort, behind, replica.health().load());
+            let load = replica.health().load();
+            // One that is not stale comes before all that are.
+            let worse = (!replica.health().is_in(), known < floor, stale, last_resort, behind, load);
             (worse, replica)
         })
         .collect();

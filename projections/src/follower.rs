@@ -122,16 +122,6 @@ impl<P: Projection> Follower<P> {
         self.checkpoints.values().map(|checkpoint| checkpoint.position.0).sum()
     }
 
-    /// Sets this projection's gauges.
-    pub(crate) fn report<'h>(&self, replica: &str, heads: impl Iterator<Item = (&'h TenantId, Position)>) {
-        let lag: u64 =
-            heads.filter_map(|(tenant, head)| Some(head.0.saturating_sub(self.following(tenant)?.0))).sum();
-        let name = P::READ_MODEL.name();
-        let gauge = |metric| metrics::gauge!(metric, "projection" => name, "replica" => replica.to_owned());
-        gauge("formledger_projection_lag_events").set(lag as f64);
-        gauge("formledger_projection_parked").set(self.parked_count() as f64);
-    }
-
     fn parked_count(&self) -> usize {
         self.checkpoints.values().filter(|checkpoint| checkpoint.parked.is_some()).count()
     }

@@ -156,10 +156,11 @@ async fn contend(
     if holds {
         return Ok(true);
     }
-    let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtext('formledger projects ' || $1))")
-        .bind(place.schema)
-        .fetch_one(&mut *connection)
-        .await?;
+    let taken: bool =
+        sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtext('formledger projects ' || $1))")
+            .bind(place.schema)
+            .fetch_one(&mut *connection)
+            .await?;
     if !taken {
         end_silent(connection, place, silent_max).await?;
     }

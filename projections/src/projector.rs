@@ -437,12 +437,10 @@ impl Projector {
             .increment(tenants);
     }
 
-    /// Sets the gauges of lag and parked tenants.
-    pub(crate) fn report(&mut self) {
+    /// Makes the counter of lost history known.
+    pub(crate) fn report(&self) {
         // From the start, so that the first one is an increase.
         self.count_history_lost(0);
-        let (agenda, replica) = (&self.agenda, self.read_models.label());
-        each!(self.followers, follower => follower.report(&replica, agenda.heads()));
     }
 }
 

@@ -23,6 +23,7 @@ use crate::position::{Applied, ReadModel};
 use crate::projector::ProjectError;
 use crate::reader::{QueryError, TenantReader};
 use crate::schema;
+use crate::standing::{Heads, Known, Standing, by_tenant};
 use crate::status::{self, ReadModelStatus, Skip, SkipError};
 use crate::tasks::{self, DueTask};
 use crate::witness;
@@ -56,6 +57,7 @@ struct Inner {
     writer: Mutex<Option<OwnConnection>>,
     applied: Applied,
     leadership: Leadership,
+    standing: Standing,
     health: Arc<Health>,
     /// Set once migrations are applied there; of a file that others may open, with a share in it.
     prepared: OnceCell<Option<InUse>>,
@@ -148,6 +150,7 @@ impl ReadModels {
             writer: Mutex::default(),
             applied: Applied::default(),
             leadership: Leadership::of(&place),
+            standing: Standing::default(),
             health,
             prepared: OnceCell::new(),
             told_policed: AtomicBool::default(),
@@ -201,13 +204,31 @@ impl ReadModels {
     /// # Errors
     /// [`QueryError::Database`].
     pub async fn status(&self, heads: &[LedgerHead]) -> Result<Vec<ReadModelStatus>, QueryError> {
-        let mut snapshot = self.inner.readers.snapshot_of_all().await?;
-        let mut connection = snapshot.connection();
-        let mut all = Vec::with_capacity(ReadModel::ALL.len());
-        for read_model in ReadModel::ALL {
-            all.push(status::of(&mut connection, read_model, heads).await?);
+        let heads = by_tenant(heads);
+        self.look(&heads).await?;
+        Ok(self.last_status(&heads))
+    }
+
+    /// Finds out where they are, for [`ReadModels::last_status`] and for the choice of who answers.
+    pub(crate) async fn look(&self, heads: &Heads) -> Result<(), QueryError> {
+        if !self.inner.health.is_proven() {
+            // Another ledger's rows say nothing of how far ours are.
+            return Ok(());
         }
-        Ok(all)
+        let mut snapshot = self.inner.readers.snapshot_of_all().await?;
+        let known = Known::read(&mut snapshot.connection(), heads).await?;
+        self.inner.standing.note(&known);
+        Ok(())
+    }
+
+    /// How they stand by where they were when they were last looked at, beside ledgers that end at `heads`; at the beginning, where that was never.
+    pub(crate) fn last_status(&self, heads: &Heads) -> Vec<ReadModelStatus> {
+        let known = self.inner.standing.known();
+        ReadModel::ALL.map(|read_model| known.status(read_model, heads)).into()
+    }
+
+    pub(crate) fn standing(&self) -> &Standing {
+        &self.inner.standing
     }
 
     /// What is due at `now` in all tenants, the longest overdue first, at most `limit` behind `after`, the last one of the page before;

@@ -8,14 +8,15 @@ use std::time::Duration;
 use formledger_domain::TenantContext;
 use formledger_store::{LedgerHead, Store, causes};
 use futures_util::FutureExt;
-use futures_util::future::join_all;
-use tokio::time::timeout;
+use futures_util::future::{join, join_all};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::keeper::keep;
 use crate::pool::PoolUse;
 use crate::read_models::ReadModels;
 use crate::reader::TenantReader;
 use crate::runner::{Runner, RunnerSettings};
+use crate::standing::{Ends, Heads, by_tenant};
 use crate::status::ReadModelStatus;
 
 /// How long a replica may take to tell its status.
@@ -26,6 +27,7 @@ const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Replicas {
     /// The primary's own last: it serves when no other does.
     all: Arc<[ReadModels]>,
+    ends: Arc<Ends>,
 }
 
 /// How one replica stands.
@@ -35,7 +37,7 @@ pub struct ReplicaStatus {
     pub answers: bool,
     /// Whether its runner in this process panicked and has not been well since.
     pub runner_failed: bool,
-    /// Its read models; empty when it told nothing.
+    /// Its read models; as they were when they last told, beside where ledgers end now, when it told nothing.
     pub read_models: Vec<ReadModelStatus>,
 }
 
@@ -54,7 +56,7 @@ impl ReplicaStatus {
 impl Replicas {
     /// The read models beside the ledger, and those of the replicas, which serve before it.
     pub fn new(primary: ReadModels, replicas: Vec<ReadModels>) -> Self {
-        Self { all: replicas.into_iter().chain([primary]).collect() }
+        Self { all: replicas.into_iter().chain([primary]).collect(), ends: Arc::default() }
     }
 
     /// How many there are.
@@ -78,11 +80,14 @@ impl Replicas {
 
     /// One runner for each; several processes may run theirs, one of them leads.
     pub fn runners(&self, store: &Store, settings: &RunnerSettings) -> Vec<Runner> {
-        let runner = |models: &ReadModels| Runner::new(store.clone(), models.clone(), settings.clone());
-        self.all.iter().map(runner).collect()
+        self.all.iter().map(|models| self.runner(store, models, settings)).collect()
     }
 
-    /// Keeps all of them up to date until `shutdown` completes, each with a runner that is started again when it panics.
+    fn runner(&self, store: &Store, models: &ReadModels, settings: &RunnerSettings) -> Runner {
+        Runner::new(store.clone(), models.clone(), settings.clone()).noting(&self.ends)
+    }
+
+    /// Keeps all of them up to date until `shutdown` completes, each with a runner that is started again when it panics, and looks how far each one is.
     pub async fn keep(
         &self,
         store: &Store,
@@ -91,12 +96,16 @@ impl Replicas {
     ) {
         let shutdown = shutdown.shared();
         let restarts = |models: &ReadModels| metrics::counter!("formledger_projection_runner_restarts_total", "replica" => models.label());
-        join_all(self.all.iter().map(|models| {
+        let watch = || self.watch(store, settings.poll_interval, shutdown.clone());
+        let failed = |said: String| async move {
+            tracing::error!(panic = said, "what looks how far read models are failed; it is started again");
+        };
+        let watched = keep(watch, failed, shutdown.clone());
+        let kept = join_all(self.all.iter().map(|models| {
             // From the start, so that the first one is an increase.
             restarts(models).increment(0);
             let ends = shutdown.clone();
-            let start =
-                move || Runner::new(store.clone(), models.clone(), settings.clone()).run(ends.clone());
+            let start = move || self.runner(store, models, settings).run(ends.clone());
             let failed = move |said: String| async move {
                 restarts(models).increment(1);
                 tracing::error!(
@@ -107,8 +116,53 @@ impl Replicas {
                 models.runner_failed().await;
             };
             keep(start, failed, shutdown.clone())
-        }))
-        .await;
+        }));
+        join(kept, watched).await;
+    }
+
+    /// Looks how far each one is, again and again: a runner tells nothing of a database that nobody leads or another process does, nor while its batch hangs.
+    async fn watch(&self, store: &Store, every: Duration, shutdown: impl Future<Output = ()>) {
+        tokio::pin!(shutdown);
+        let mut looks = interval(every);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => return,
+                _ = looks.tick() => {}
+            }
+            tokio::select! {
+                () = &mut shutdown => return,
+                () = self.look(store, every) => {}
+            }
+        }
+    }
+
+    /// Looks how far each one is, beside heads that are no older than `age` where the ledger tells, and sets the gauges of that.
+    async fn look(&self, store: &Store, age: Duration) {
+        if self.ends.latest().is_none_or(|(at, _)| at.elapsed() >= age) {
+            match timeout(STATUS_TIMEOUT, store.heads()).await {
+                Ok(Ok(heads)) => self.ends.note(&by_tenant(&heads)),
+                // What was seen last is told: the runners log what is wrong.
+                Ok(Err(error)) => {
+                    tracing::debug!(error = causes(&error), "the ledger does not say where it ends")
+                }
+                Err(_) => {}
+            }
+        }
+        let Some((_, heads)) = self.ends.latest() else { return };
+        let stands = self.status_beside(&heads).await;
+        let due = self.ends.due();
+        for (models, status) in self.all.iter().zip(stands) {
+            let replica = models.label();
+            let stale = due.as_ref().map_or(0, |due| models.standing().judge(due));
+            metrics::gauge!("formledger_replica_stale_tenants", "replica" => replica.clone())
+                .set(stale as f64);
+            for ReadModelStatus { read_model, lag_events, parked_count, .. } in status.read_models {
+                let gauge = |name| metrics::gauge!(name, "projection" => read_model.name(), "replica" => replica.clone());
+                gauge("formledger_projection_lag_events").set(lag_events as f64);
+                gauge("formledger_projection_parked").set(parked_count as f64);
+            }
+        }
     }
 
     /// The primary's own, which timers ask what is due: another replica may be far behind and answer all the same, and what it has not
@@ -119,22 +173,26 @@ impl Replicas {
 
     /// How each one stands, those that serve first. One that does not answer soon is told as not answering.
     pub async fn status(&self, heads: &[LedgerHead]) -> Vec<ReplicaStatus> {
+        self.status_beside(&by_tenant(heads)).await
+    }
+
+    async fn status_beside(&self, heads: &Heads) -> Vec<ReplicaStatus> {
         join_all(self.all.iter().map(|models| async {
-            let read_models = match timeout(STATUS_TIMEOUT, models.status(heads)).await {
-                Ok(Ok(read_models)) => Some(read_models),
+            let tells = match timeout(STATUS_TIMEOUT, models.look(heads)).await {
+                Ok(Ok(())) => true,
                 Ok(Err(error)) => {
                     tracing::debug!(
                         replica = models.name(),
                         error = causes(&error),
                         "a replica tells nothing"
                     );
-                    None
+                    false
                 }
-                Err(_) => None,
+                Err(_) => false,
             };
-            let answers = models.health().is_in() && read_models.is_some();
+            let answers = models.health().is_in() && tells;
             let runner_failed = models.health().runner_has_failed();
-            ReplicaStatus { answers, runner_failed, read_models: read_models.unwrap_or_default() }
+            ReplicaStatus { answers, runner_failed, read_models: models.last_status(heads) }
         }))
         .await
     }

@@ -1,9 +1,9 @@
 //! Follows the ledger while the process lives: wakes when ledgers move, gathers under load, retries what failed.
 //! Started by `api` once per process; what a batch does is the projector's.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::io::ErrorKind;
+use std::sync::Arc;
 use std::time::Duration;
 
 use formledger_domain::{Position, TenantId};
@@ -15,6 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, tim
 use crate::position::ReadModel;
 use crate::projector::{BatchLimits, ProjectError, Projector};
 use crate::read_models::ReadModels;
+use crate::standing::{Ends, by_tenant};
 
 /// How long the runner rests after a failure, so that a broken database is not hammered.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
@@ -65,6 +66,8 @@ pub struct Runner {
     loaded: bool,
     /// The ledger's era in which the rows were compared with it.
     era: u64,
+    /// Where this process notes where ledgers end, so that not everybody asks.
+    ends: Arc<Ends>,
     /// How many times a step's time the next one has, because the last ones took longer though they were as small as can be.
     patience: u32,
 }
@@ -83,8 +86,14 @@ impl Runner {
             leads: false,
             loaded: false,
             era: 0,
+            ends: Arc::default(),
             patience: 1,
         }
+    }
+
+    /// The same runner, that notes in `ends` where ledgers end.
+    pub(crate) fn noting(self, ends: &Arc<Ends>) -> Self {
+        Self { ends: Arc::clone(ends), ..self }
     }
 
     /// Applies everything up to the ledgers' present heads; answers how many events that was: 0 where another process leads.
@@ -288,7 +297,8 @@ impl Runner {
             self.projector.load(first).await?;
         }
         let heads = self.projector.store().heads().await?;
-        let heads: HashMap<_, _> = heads.into_iter().map(|head| (head.tenant, head.position)).collect();
+        let heads = by_tenant(&heads);
+        self.ends.note(&heads);
         if !first && self.projector.is_ahead(&heads) {
             // The ledger was set back under us.
             self.projector.rest();
@@ -301,7 +311,7 @@ impl Runner {
             self.loaded = self.projector.check(&heads).await?;
             self.era = era;
         }
-        self.projector.aim(heads);
+        self.projector.aim(heads.iter().map(|(tenant, head)| (tenant.clone(), *head)));
         Ok(())
     }
 }

@@ -1,11 +1,8 @@
 //! What readiness and operators see, and the one way past an event that cannot be applied.
-//! Asked by `api` for `/readyz`; `skip` is an operator's explicit action and leaves a record.
-
-use std::collections::HashMap;
+//! How far a read model is behind is found out in `standing.rs`; `skip` is an operator's explicit action and leaves a record.
 
 use chrono::{DateTime, Utc};
 use formledger_domain::{Position, TenantId};
-use formledger_store::LedgerHead;
 use serde::Serialize;
 
 use crate::checkpoint::{self, Checkpoint, Move, Moved};
@@ -71,38 +68,19 @@ pub struct Skip {
     pub at: DateTime<Utc>,
 }
 
-pub(crate) async fn of(
-    snapshot: &mut Connection<'_>,
-    read_model: ReadModel,
-    heads: &[LedgerHead],
-) -> Result<ReadModelStatus, sqlx::Error> {
-    let mut checkpoints = checkpoint::load_all(snapshot, read_model).await?;
-    let mut lag_events = 0;
-    for head in heads {
-        let position = match checkpoints.get(&head.tenant) {
-            Some(Checkpoint { parked: Some(_), .. }) => continue,
-            Some(checkpoint) => checkpoint.position,
-            None => Position::START,
-        };
-        lag_events += head.position.0.saturating_sub(position.0);
-    }
-    checkpoints.retain(|_, checkpoint| checkpoint.parked.is_some());
-    let parked_count = checkpoints.len() as u64;
-    Ok(ReadModelStatus { read_model, lag_events, parked_count, parked: listed(checkpoints) })
-}
-
-fn listed(checkpoints: HashMap<TenantId, Checkpoint>) -> Vec<ParkedTenant> {
-    let mut parked: Vec<ParkedTenant> = checkpoints
-        .into_iter()
-        .map(|(tenant, checkpoint)| ParkedTenant {
-            tenant,
-            position: checkpoint.position,
-            error: checkpoint.parked.unwrap_or_default(),
-        })
-        .collect();
+/// How many of these tenants are parked, and the first of them.
+pub(crate) fn listed<'a>(
+    checkpoints: impl Iterator<Item = (&'a TenantId, &'a Checkpoint)>,
+) -> (u64, Vec<ParkedTenant>) {
+    let parked = |(tenant, checkpoint): (&TenantId, &Checkpoint)| {
+        let error = checkpoint.parked.clone()?;
+        Some(ParkedTenant { tenant: tenant.clone(), position: checkpoint.position, error })
+    };
+    let mut parked: Vec<ParkedTenant> = checkpoints.filter_map(parked).collect();
+    let count = parked.len() as u64;
     parked.sort_by(|a, b| a.tenant.cmp(&b.tenant));
     parked.truncate(PARKED_LISTED_MAX);
-    parked
+    (count, parked)
 }
 
 /// Moves a parked checkpoint past one event and keeps a record of it, in one transaction.

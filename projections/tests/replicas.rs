@@ -8,9 +8,9 @@ use std::time::Duration;
 use formledger_domain::Position;
 use formledger_projections::{
     Behind, OpenError, ProjectError, QueryError, ReadModel, ReadModelPlace, ReadModelSettings, ReadModels,
-    Replicas, Runner, RunnerSettings, SubmissionQuery, TenantReader,
+    ReplicaStatus, Replicas, Runner, RunnerSettings, SubmissionQuery, TenantReader,
 };
-use formledger_store::Store;
+use formledger_store::{LedgerHead, Store};
 use formledger_test_cluster::{Database, Postgres, Settings, Shutdown};
 use futures_util::future::join_all;
 use serde_json::json;
@@ -223,12 +223,20 @@ async fn a_standby_is_queried_and_never_written_and_the_primary_serves_while_it_
     let used = kept.pool_use();
     assert!(reader().submission(last).await.expect("an answer").value.is_some());
     assert_eq!(kept.pool_use(), used, "the standby answered");
+    let heads = store.heads().await.expect("heads");
+    let lags = async |heads: &[LedgerHead]| -> Vec<u64> {
+        replicas.status(heads).await.iter().map(ReplicaStatus::lag_events).collect()
+    };
+    assert_eq!(lags(&heads).await, [0, 0]);
 
     standby.kill_9().await;
     for _ in 0..3 {
         assert!(reader().submission(last).await.expect("the primary answers").value.is_some());
     }
+    acme.submit("claim", json!({})).await;
+    assert_eq!(runner(&store, &kept).run_once().await.expect("a run"), 1);
     let heads = store.heads().await.expect("heads");
+    assert_eq!(lags(&heads).await, [1, 0], "it is where it was when it last told");
     let answers =
         async || replicas.status(&heads).await.iter().map(|status| status.answers).collect::<Vec<_>>();
     assert_eq!(answers().await, [false, true]);
@@ -239,6 +247,55 @@ async fn a_standby_is_queried_and_never_written_and_the_primary_serves_while_it_
         }
     };
     tokio::time::timeout(PATIENCE, back).await.expect("the standby is asked again");
+}
+
+#[tokio::test]
+async fn a_standby_that_stands_still_is_not_asked_before_one_that_follows_and_answers_when_nobody_else_can() {
+    let (_dir, store) = ledger().await;
+    let mut primary = server().await;
+    let kept = open_postgres(&primary.create_database("formledger").await).await;
+    let standby = primary.standby().await;
+    let copy = open_postgres(&standby.url("formledger")).await;
+    let replicas = Replicas::new(kept.clone(), vec![copy.clone()]);
+    let (still, moving) = (tenant_of(&store, "acme"), tenant_of(&store, "globex"));
+    still.publish("claim", 1, &[]).await;
+    moving.publish("claim", 1, &[]).await;
+    let keeping = tokio::spawn({
+        let (replicas, store) = (replicas.clone(), store.clone());
+        async move { replicas.keep(&store, &RunnerSettings::default(), std::future::pending()).await }
+    });
+    for tenant in ["acme", "globex"] {
+        let arrives = copy
+            .reader(&context(tenant))
+            .wait_for(ReadModel::Submissions, Position(1), Instant::now() + PATIENCE)
+            .await;
+        arrives.expect("the standby follows");
+    }
+    let pause = "SELECT pg_wal_replay_pause()";
+    let paused = "SELECT pg_get_wal_replay_pause_state() = 'paused'";
+    let mut session = standby.connect("formledger").await;
+    sqlx::query(pause).execute(&mut session).await.expect("pauses");
+    while !sqlx::query_scalar::<_, bool>(paused).fetch_one(&mut session).await.expect("a state") {
+        sleep(Duration::from_millis(20)).await;
+    }
+
+    // Far fewer than make a replica worse than another one by themselves.
+    let last = moving.submit("claim", json!({})).await;
+    let answered = async {
+        while replicas.reader(&context("globex")).submission(last).await.expect("an answer").value.is_none() {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, answered).await.expect("the ledger's own answers, without being asked for a position");
+    let heads = store.heads().await.expect("heads");
+    let status = replicas.status(&heads).await;
+    assert!(status[0].answers, "it answers, from where it stands");
+    assert_eq!((status[0].lag_events(), status[1].lag_events()), (1, 0));
+
+    primary.stop(Shutdown::Immediate).await;
+    let old = position(&replicas.reader(&context("globex"))).await;
+    assert_eq!(old, Position(1), "nobody else can answer");
+    keeping.abort();
 }
 
 #[tokio::test]

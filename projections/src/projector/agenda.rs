@@ -118,11 +118,6 @@ impl Agenda {
         self.waiting.news.is_empty() && self.waiting.arrears.is_empty()
     }
 
-    /// Where each ledger ends.
-    pub(super) fn heads(&self) -> impl Iterator<Item = (&TenantId, Position)> {
-        self.targets.iter().map(|(tenant, target)| (tenant, target.head))
-    }
-
     /// Events that wait, of those ledgers that wait first; stops counting at `enough`.
     pub(super) fn backlog(&self, enough: u64, spread: impl Fn(&TenantId) -> Option<Spread>) -> u64 {
         let news = self.waiting.news.iter().map(|tenant| (Sort::News, tenant));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use formledger_test_cluster::{Database, Postgres, Settings, Shutdown};
 use formledger_tests::definitions::{expense, expense_claim};
 use formledger_tests::wait::within;
-use formledger_tests::{Installation, Stage};
+use formledger_tests::{Installation, Server, Stage};
 use tokio::time::sleep;
 
 #[tokio::test]
@@ -62,6 +62,71 @@ async fn replicas_answer_with_what_was_written_and_are_left_out_while_they_fail(
         assert_eq!(answer, count);
     }
     postgres.resume();
+    assert!(server.stop().await.success());
+}
+
+/// How many events each read model of one replica is behind, by the metrics of a node; a name with a port is told from that of the embedded ones.
+async fn lag(server: &Server, read_model: &str) -> Option<u64> {
+    let metrics = server.anonymous().get("/metrics").await.expect(200).text();
+    let start = format!("formledger_projection_lag_events{{projection=\"{read_model}\",replica=\"127.0.0.1:");
+    let line = metrics.lines().find(|line| line.starts_with(&start))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+#[tokio::test]
+async fn metrics_tell_how_far_a_replica_is_behind_while_a_batch_hangs_and_while_its_database_is_away() {
+    let mut postgres = Postgres::start_with(Settings { fsync: false, ..Settings::default() }).await;
+    let replica = postgres.create_database("replica").await;
+    let installation = Installation::fresh().with("REPLICA_URL", &replica);
+    let server = installation.serve().await;
+    let admin = server.client(&installation.token("acme", "ada", "admin").await);
+    admin.publish("expense", &expense_claim()).await;
+    let submit = async || {
+        let answer = admin.submit("expense", &expense(12.0, "DE")).await.expect(201);
+        answer.json()["position"].as_u64().expect("a position")
+    };
+    let lag_is = async |wanted: u64, when: &str| {
+        within(when, async {
+            while lag(&server, "submissions").await != Some(wanted) {
+                sleep(Duration::from_millis(50)).await;
+            }
+        })
+        .await;
+    };
+    submit().await;
+    let reached = "SELECT coalesce(max(submissions_position), 0) FROM read_models.checkpoints";
+    let mut connection = postgres.connect("replica").await;
+    sqlx::query("BEGIN").execute(&mut connection).await.expect("begins");
+    let lock = "LOCK TABLE read_models.submissions IN ACCESS EXCLUSIVE MODE";
+    sqlx::query(lock).execute(&mut connection).await.expect("locks");
+    let before: i64 = sqlx::query_scalar(reached).fetch_one(&mut connection).await.expect("a position");
+    submit().await;
+    let behind = submit().await - before.unsigned_abs();
+    lag_is(behind, "the gauge to tell how far it is behind while its batch waits for a lock").await;
+    sqlx::query("COMMIT").execute(&mut connection).await.expect("unlocks");
+    lag_is(0, "it to catch up").await;
+
+    let before = submit().await;
+    lag_is(0, "it to catch up").await;
+    within("the gauge to be of the last event", async {
+        while sqlx::query_scalar::<_, i64>(reached).fetch_one(&mut connection).await.expect("a position")
+            < before.cast_signed()
+        {
+            sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    // Seen at the next look, which notes where it is.
+    server.anonymous().get("/readyz").await.expect(200);
+    postgres.stop(Shutdown::Immediate).await;
+    submit().await;
+    let behind = submit().await - before;
+    lag_is(behind, "the gauge to tell how far it is behind while its database is away").await;
+    let ready = server.anonymous().get("/readyz").await.expect(200).json();
+    assert_eq!(ready["replicas"][0]["answers"], false, "{ready}");
+    assert_eq!(ready["replicas"][0]["lag_events"], behind, "{ready}");
+    postgres.start_again().await;
+    lag_is(0, "it to catch up again").await;
     assert!(server.stop().await.success());
 }
 
