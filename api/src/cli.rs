@@ -1,5 +1,6 @@
 //! The command line's commands, one file each; this one picks, and turns failures into one line and an exit status.
 //! Called by `main.rs`. Exit 0: done. 1: it failed, or `verify` or `replay --shadow` found a difference. 2: the command line or configuration is wrong.
+//! 3: `replay --shadow` could not compare everything, and nothing differs in what it could.
 
 /// A line for standard output. Who reads it may have gone (`| head -1`), or its disk be full: that is an error, where `println!` would panic.
 macro_rules! print_line {

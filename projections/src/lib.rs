@@ -60,8 +60,8 @@ pub use rebuild::{RebuildError, RebuildProgress, RebuildRequest, rebuild};
 pub use replicas::{ReplicaStatus, Replicas};
 pub use runner::{Runner, RunnerSettings};
 pub use shadow::{
-    ComparedReadModel, SHADOW_DIFFERENCES_TOLD_MAX, Shadow, ShadowComparison, ShadowDifference, ShadowError,
-    ShadowFolder, remove_stale_shadows, shadow_file,
+    ComparedReadModel, LateReplica, SHADOW_DIFFERENCES_TOLD_MAX, Shadow, ShadowComparison, ShadowComparisons,
+    ShadowDifference, ShadowError, ShadowFolder, remove_stale_shadows, shadow_file,
 };
 pub use statistics::{
     DAYS_MAX, DayCount, EndedStays, OUTCOME_VALUE_BYTES_MAX, OUTCOME_VALUES_MAX, OpenStays, OutcomeCount,

@@ -51,13 +51,80 @@ pub enum ShadowError {
     #[error("the file for the shadow cannot be used")]
     File(#[from] std::io::Error),
     /// The live rows did not come as far as the shadow.
-    #[error("the live rows stay at position {position}, before the shadow at {wanted}")]
+    #[error("the live rows of {replica} stay at position {position}, before the shadow at {wanted}")]
     LiveBehind {
+        /// The database, as metrics name it.
+        replica: String,
         /// Where they are.
         position: Position,
         /// Where the shadow is.
         wanted: Position,
     },
+}
+
+/// What comparing with all live rows found. One of several that is late or does not answer keeps no other from being compared.
+#[derive(Debug, Default, Serialize)]
+pub struct ShadowComparisons {
+    /// Those that were compared.
+    pub compared: Vec<ShadowComparison>,
+    /// Those whose rows did not come as far as the shadow.
+    pub behind: Vec<LateReplica>,
+    /// Those that did not answer, as metrics name them.
+    pub unavailable: Vec<String>,
+    /// Why the last one was not compared.
+    #[serde(skip)]
+    failed: Option<ShadowError>,
+}
+
+/// A set of live rows that was not compared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LateReplica {
+    /// The database, as metrics name it.
+    pub replica: String,
+    /// Where its rows are.
+    pub position: Position,
+    /// Where the shadow is.
+    pub wanted: Position,
+}
+
+impl ShadowComparisons {
+    /// Takes in what comparing with one set of live rows said.
+    ///
+    /// # Errors
+    /// What no other one would say otherwise.
+    pub fn add(
+        &mut self,
+        replica: String,
+        compared: Result<ShadowComparison, ShadowError>,
+    ) -> Result<(), ShadowError> {
+        let error = match compared {
+            Ok(comparison) => {
+                self.compared.push(comparison);
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        tracing::warn!(replica, error = causes(&error), "a replica is not compared");
+        match &error {
+            ShadowError::LiveBehind { position, wanted, .. } => {
+                self.behind.push(LateReplica { replica, position: *position, wanted: *wanted });
+            }
+            ShadowError::Database(_) => self.unavailable.push(replica),
+            _ => return Err(error),
+        }
+        self.failed = Some(error);
+        Ok(())
+    }
+
+    /// Whether nothing was left out.
+    pub fn is_whole(&self) -> bool {
+        self.behind.is_empty() && self.unavailable.is_empty()
+    }
+
+    /// Why there is no comparison at all; `None` where there is one.
+    pub fn nothing(&mut self) -> Option<ShadowError> {
+        self.failed.take().filter(|_| self.compared.is_empty())
+    }
 }
 
 /// One tenant's read models, built again beside the live ones.
@@ -68,6 +135,7 @@ pub struct Shadow {
     followed: Vec<ReadModel>,
     tenant: TenantId,
     forward: Forward,
+    live_patience: Duration,
     /// What makes the indexes again that folding does without.
     indexes: Vec<String>,
     pub(crate) file: ShadowFile,
@@ -165,7 +233,8 @@ impl Shadow {
         projector.load(false).await?;
         let (followed, tenant) = (followed.to_vec(), tenant.clone());
         let (forward, indexes) = (Forward::default(), Vec::new());
-        Ok(Self { projector, read_models, followed, tenant, forward, indexes, file })
+        let live_patience = LIVE_PATIENCE;
+        Ok(Self { projector, read_models, followed, tenant, forward, live_patience, indexes, file })
     }
 
     /// Applies one batch of what lies up to a position; answers how far the shadow is, and whether it came to the end of what it can apply.
@@ -209,7 +278,7 @@ impl Shadow {
         // A connection of its own, so that no query waits for it.
         let settings = ReadModelSettings { read_connections_max: 1, ..ReadModelSettings::default() };
         let pool = ReadPool::new(live.place(), &settings);
-        let compared = self.compare_with(&pool).await;
+        let compared = self.compare_with(&pool, &live.label()).await;
         pool.close().await;
         let (read_models, told) = compared?;
         Ok(ShadowComparison { replica: live.label(), read_models, told })
@@ -218,8 +287,9 @@ impl Shadow {
     async fn compare_with(
         &mut self,
         live: &ReadPool,
+        replica: &str,
     ) -> Result<(Vec<ComparedReadModel>, Vec<ShadowDifference>), ShadowError> {
-        let deadline = Instant::now() + LIVE_PATIENCE;
+        let deadline = Instant::now() + self.live_patience;
         let (mut snapshot, positions) = loop {
             let mut snapshot = live.snapshot(&self.tenant).await?;
             let positions = self.live_positions(&mut snapshot.connection()).await?;
@@ -229,7 +299,7 @@ impl Shadow {
                 break (snapshot, positions);
             }
             if Instant::now() >= deadline {
-                return Err(ShadowError::LiveBehind { position, wanted });
+                return Err(ShadowError::LiveBehind { replica: replica.to_owned(), position, wanted });
             }
             drop(snapshot);
             sleep(LIVE_LOOK).await;
@@ -369,4 +439,43 @@ pub fn remove_stale_shadows(folder: &Path) -> Result<(), std::io::Error> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::projector::tests::Site;
+
+    #[tokio::test]
+    async fn one_that_is_late_is_named_and_keeps_no_other_from_being_compared() {
+        let site = Site::on_sqlite().await;
+        site.publish("acme").await;
+        site.submit("acme").await;
+        let mut projector = site.projector().await;
+        while projector.is_behind() {
+            projector.advance().await.expect("a batch");
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let late = folder.path().join("late.db");
+        let late = ReadModels::open_sqlite(&late, ReadModelSettings::default()).await.expect("read models");
+        let live = Replicas::new(site.models.clone(), vec![late]);
+        let (file, tenant) = (shadow_file(folder.path(), "test"), "acme".parse().expect("a slug"));
+        let mut shadow =
+            Shadow::begin(&site.store, &live, &file, &tenant, &ReadModel::ALL).await.expect("begins");
+        shadow.live_patience = Duration::from_millis(50);
+        while !shadow.advance(Position(2)).await.expect("advances").1 {}
+
+        let mut all = ShadowComparisons::default();
+        for replica in 0..live.count() {
+            let compared = shadow.compare(&live, replica).await;
+            all.add(format!("number {replica}"), compared).expect("of one only");
+            assert_eq!(all.nothing().is_some(), replica == 0, "the first one is late");
+        }
+        let late =
+            LateReplica { replica: "number 0".to_owned(), position: Position::START, wanted: Position(2) };
+        assert_eq!((&all.behind, all.unavailable.len(), all.is_whole()), (&vec![late], 0, false));
+        assert_eq!(all.compared.len(), 1);
+        assert!(all.compared[0].read_models.iter().all(|read_model| read_model.differences == 0));
+        shadow.remove().await;
+    }
 }

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 use formledger_domain::{Position, TenantContext};
 use formledger_projections::{
-    ReadModel, Replicas, Shadow, ShadowComparison, ShadowDifference, ShadowFolder, shadow_file,
+    LateReplica, ReadModel, Replicas, Shadow, ShadowComparison, ShadowComparisons, ShadowDifference,
+    ShadowFolder, shadow_file,
 };
 use formledger_store::{EventFilter, Store, TenantLedger};
 use serde::Serialize;
@@ -28,7 +29,10 @@ use crate::replays::{Pace, Speed};
 /// How often progress is told.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Replays events, or compares a shadow: exit 1 when it differs from the live rows.
+/// Exit status where nothing differs in what was compared, and something was not.
+const NOT_ALL_COMPARED: u8 = 3;
+
+/// Replays events, or compares a shadow: exit 1 when it differs from the live rows, 3 when some of them could not be compared.
 pub fn replay(arguments: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let storage = arguments.storage.storage()?;
     logging::start(&arguments.storage.log)?;
@@ -131,30 +135,40 @@ async fn shadow(
     shadow.remove().await;
     drop(folder);
     live.close().await;
-    let compared = compared?;
+    let all = compared?;
 
     let mut out = BufWriter::new(std::io::stdout().lock());
-    for ShadowComparison { replica, told, .. } in &compared {
+    for ShadowComparison { replica, told, .. } in &all.compared {
         for difference in told {
             serde_json::to_writer(&mut out, &Found { replica, difference })?;
             writeln!(out)?;
         }
     }
-    let read_models = || compared.iter().flat_map(|comparison| &comparison.read_models);
+    let read_models = || all.compared.iter().flat_map(|comparison| &comparison.read_models);
     let differences: u64 = read_models().map(|read_model| read_model.differences).sum();
     let rows: u64 = read_models().map(|read_model| read_model.rows).sum();
-    let summary = json!({"summary": {"rows": rows, "differences": differences, "compared": compared}});
+    let summary = json!({"summary": {"rows": rows, "differences": differences, "compared": all.compared,
+        "behind": all.behind, "unavailable": all.unavailable}});
     serde_json::to_writer(&mut out, &summary)?;
     writeln!(out)?;
     out.flush()?;
-    Ok(if differences == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    for late in &all.behind {
+        let LateReplica { replica, position, wanted } = late;
+        eprintln!(
+            "{replica} is not compared: it stays at position {position}, before the shadow at {wanted}"
+        );
+    }
+    for replica in &all.unavailable {
+        eprintln!("{replica} is not compared: it does not answer");
+    }
+    Ok(match differences {
+        0 if all.is_whole() => ExitCode::SUCCESS,
+        0 => ExitCode::from(NOT_ALL_COMPARED),
+        _ => ExitCode::FAILURE,
+    })
 }
 
-async fn compare(
-    shadow: &mut Shadow,
-    live: &Replicas,
-    to: Position,
-) -> anyhow::Result<Vec<ShadowComparison>> {
+async fn compare(shadow: &mut Shadow, live: &Replicas, to: Position) -> anyhow::Result<ShadowComparisons> {
     let mut progress = Progress::new(Position(1), to);
     loop {
         let (position, done) = shadow.advance(to).await?;
@@ -163,11 +177,12 @@ async fn compare(
             break;
         }
     }
-    let mut compared = Vec::with_capacity(live.count());
+    let mut all = ShadowComparisons::default();
     for replica in 0..live.count() {
-        compared.push(shadow.compare(live, replica).await?);
+        let compared = shadow.compare(live, replica).await;
+        all.add(live.label(replica), compared)?;
     }
-    Ok(compared)
+    Ok(all)
 }
 
 /// Progress on standard error with an estimated end: lines that overwrite each other for people, lines for logs.

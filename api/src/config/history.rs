@@ -47,7 +47,7 @@ pub struct ReplayArgs {
     /// Only events of these types, separated by commas
     #[arg(long, env = "FORMLEDGER_TYPES", value_delimiter = ',', conflicts_with = "shadow")]
     pub types: Vec<String>,
-    /// Build read models again beside the live ones and compare the two; a difference is a non-zero exit
+    /// Build read models again beside the live ones and compare the two: exit 1 when something differs, 3 when nothing does but a database could not be compared
     #[arg(long, env = "FORMLEDGER_SHADOW")]
     pub shadow: bool,
     /// Compare this read model only: `forms`, `submissions`, `statistics` or `tasks`

@@ -4,11 +4,10 @@
 use std::sync::Arc;
 
 use formledger_projections::{
-    ReadModel, Shadow, ShadowComparison, ShadowDifference, ShadowError, shadow_file,
+    ReadModel, Shadow, ShadowComparison, ShadowComparisons, ShadowDifference, ShadowError, shadow_file,
 };
-use formledger_store::causes;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
 use super::replay::{Order, Replay};
@@ -21,6 +20,16 @@ pub struct Found {
     replica: String,
     #[serde(flatten)]
     difference: ShadowDifference,
+}
+
+impl Found {
+    fn of(comparison: &ShadowComparison) -> impl Iterator<Item = Self> {
+        let found = |difference: &ShadowDifference| Self {
+            replica: comparison.replica.clone(),
+            difference: difference.clone(),
+        };
+        comparison.told.iter().map(found)
+    }
 }
 
 /// Builds the shadow and compares it with every database that answers queries.
@@ -52,35 +61,26 @@ async fn fold_and_compare(api: &Api, replay: &Replay, shadow: &mut Shadow) -> Re
         replay.advance(position, None);
         folded = done;
     }
-    let (mut compared, mut found, mut unavailable) = (Vec::new(), Vec::new(), Vec::new());
+    let mut all = ShadowComparisons::default();
     for replica in 0..api.read_models.count() {
         if !replay.goes_on().await {
             return Ok(());
         }
-        match shadow.compare(&api.read_models, replica).await {
-            Ok(ShadowComparison { replica, read_models, told }) => {
-                found.extend(
-                    told.into_iter().map(|difference| Found { replica: replica.clone(), difference }),
-                );
-                compared.push(json!({"replica": replica, "read_models": read_models}));
-            }
-            // One of several that does not answer keeps no other from being compared.
-            Err(ShadowError::Database(error)) if replica + 1 < api.read_models.count() => {
-                let label = api.read_models.label(replica);
-                tracing::warn!(replica = label, error = causes(&error), "a replica is not compared");
-                unavailable.push(label);
-            }
-            Err(error) => return Err(error.into()),
-        }
+        let compared = shadow.compare(&api.read_models, replica).await;
+        all.add(api.read_models.label(replica), compared)?;
     }
-    let sum = |member: &str| -> u64 {
-        let read_models = compared.iter().flat_map(|one| one["read_models"].as_array().into_iter().flatten());
-        read_models.filter_map(|read_model| read_model[member].as_u64()).sum()
-    };
-    let summary = json!({
-        "rows": sum("rows"), "differences": sum("differences"), "told": found.len(),
-        "compared": compared, "unavailable": unavailable,
-    });
+    if let Some(error) = all.nothing() {
+        return Err(error.into());
+    }
+    let found: Vec<Found> = all.compared.iter().flat_map(Found::of).collect();
+    let read_models = || all.compared.iter().flat_map(|comparison| &comparison.read_models);
+    let rows: u64 = read_models().map(|read_model| read_model.rows).sum();
+    let differences: u64 = read_models().map(|read_model| read_model.differences).sum();
+    let mut summary = json!({"rows": rows, "differences": differences, "told": found.len()});
+    let all = serde_json::to_value(&all).map_err(ApiError::internal)?;
+    if let (Value::Object(summary), Value::Object(all)) = (&mut summary, all) {
+        summary.extend(all);
+    }
     replay.tell(found, summary);
     Ok(())
 }
@@ -88,7 +88,7 @@ async fn fold_and_compare(api: &Api, replay: &Replay, shadow: &mut Shadow) -> Re
 impl From<ShadowError> for ApiError {
     fn from(error: ShadowError) -> Self {
         match error {
-            ShadowError::LiveBehind { position, wanted } => Self::ReplicaBehind { position, wanted },
+            ShadowError::LiveBehind { position, wanted, .. } => Self::ReplicaBehind { position, wanted },
             other => Self::internal(other),
         }
     }

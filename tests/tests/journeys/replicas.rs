@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use formledger_test_cluster::{Database, Postgres, Settings, Shutdown};
 use formledger_tests::definitions::{expense, expense_claim};
-use formledger_tests::wait::within;
+use formledger_tests::wait::{PATIENCE, within, within_time};
 use formledger_tests::{Installation, Server, Stage};
+use serde_json::{Value, json};
 use tokio::time::sleep;
 
 #[tokio::test]
@@ -63,6 +64,35 @@ async fn replicas_answer_with_what_was_written_and_are_left_out_while_they_fail(
     }
     postgres.resume();
     assert!(server.stop().await.success());
+}
+
+#[tokio::test]
+async fn a_replica_that_is_late_is_named_by_a_shadow_which_compares_the_others_and_is_exit_3() {
+    let database = Database::create().await;
+    let stage = Stage::with_form("expense", &expense_claim()).await;
+    let last = stage.admin.submit("expense", &expense(1.0, "DE")).await.expect(201).position();
+    for resource in ["submissions", "forms", "stats", "tasks"] {
+        stage.admin.get_at(&format!("/v1/{resource}"), last).await.expect(200);
+    }
+    let Stage { installation, server, .. } = stage;
+    assert!(server.stop().await.success());
+
+    // Nobody feeds it.
+    let installation = installation.with("REPLICA_URL", &database.url());
+    // It is waited for, for half a minute.
+    let comparing = installation.command(&["replay", "--tenant", "acme", "--shadow"]).output();
+    let compared = within_time("the comparison", 4 * PATIENCE, comparing).await.expect("it runs");
+    assert_eq!(compared.status.code(), Some(3), "{compared:?}");
+    let told: Value = serde_json::from_slice(&compared.stdout).expect("a summary");
+    let summary = &told["summary"];
+    assert_eq!((&summary["differences"], &summary["unavailable"]), (&json!(0), &json!([])), "{told}");
+    assert_eq!(summary["compared"].as_array().map(Vec::len), Some(1), "{told}");
+    assert_eq!(summary["compared"][0]["replica"], "embedded", "{told}");
+    let late = &summary["behind"][0];
+    assert_eq!(late["wanted"].as_u64(), Some(last), "{told}");
+    let name = late["replica"].as_str().expect("a name");
+    assert!(name.ends_with(database.name()), "{told}");
+    assert!(String::from_utf8_lossy(&compared.stderr).contains(name), "{compared:?}");
 }
 
 /// How many events each read model of one replica is behind, by the metrics of a node; a name with a port is told from that of the embedded ones.

@@ -90,7 +90,8 @@ pub struct Replay {
     #[schema(required = false)]
     ended_at: Option<DateTime<Utc>>,
     /// Of kind `rules`: `{evaluated, changed, refused, not_compared, rules: {"<rule id>": changed}, misfits?}`, so far while it runs. Of kind
-    /// `shadow`: `{rows, differences, told, compared[{replica, read_models[{read_model, position, rows, differences}]}], unavailable[]}`.
+    /// `shadow`: `{rows, differences, told, compared[{replica, read_models[{read_model, position, rows, differences}]}], behind[{replica, position,
+    /// wanted}], unavailable[]}`; of the databases in the last two nothing was compared.
     #[schema(required = false)]
     summary: Option<Value>,
     /// `{code, detail}`, of one that failed.
