@@ -78,7 +78,7 @@ async fn a_replica_that_is_late_is_named_by_a_shadow_which_compares_the_others_a
     assert!(server.stop().await.success());
 
     // Nobody feeds it.
-    let installation = installation.with("REPLICA_URL", &database.url());
+    let installation = installation.with("REPLICA_URL", database.url());
     // It is waited for, for half a minute.
     let comparing = installation.command(&["replay", "--tenant", "acme", "--shadow"]).output();
     let compared = within_time("the comparison", 4 * PATIENCE, comparing).await.expect("it runs");
