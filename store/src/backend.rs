@@ -149,7 +149,7 @@ pub(crate) trait Backend: Send + 'static {
         std::future::ready(Ok(()))
     }
 
-    /// Those of `tenants` whose ledgers have events after their heads, which no append leaves behind.
+    /// Those of `tenants` whose ledgers have events after their heads or before their first position, which no append leaves behind.
     fn overrun(
         &mut self,
         tenants: &[TenantId],

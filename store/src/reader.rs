@@ -11,7 +11,7 @@ use crate::ledger::LedgerRange;
 use crate::postgres::PostgresReader;
 use crate::sqlite::SqliteReader;
 use crate::store::PoolStatus;
-use crate::stored::StreamPlace;
+use crate::stored::{Stray, StreamPlace};
 
 /// The connections that read.
 #[derive(Debug, Clone)]
@@ -86,6 +86,16 @@ impl Reader {
         limit: u64,
     ) -> Result<Vec<StreamPlace>, StoreError> {
         ask!(self, stream_places(tenant, aggregate_type, after, limit))
+    }
+
+    /// Up to `limit` events of the tenant, from a place on, that stand outside of its ledger as it was at the same moment, in order of position.
+    pub(crate) async fn strays(
+        &self,
+        tenant: &TenantId,
+        from: i64,
+        limit: u64,
+    ) -> Result<Vec<Stray>, StoreError> {
+        ask!(self, strays(tenant, from, limit))
     }
 
     /// Every ledger's head, or what is wrong with it: one damaged ledger must not stop the others.

@@ -15,10 +15,26 @@ use crate::merkle::Frontier;
 pub(crate) struct StreamPlace {
     /// The value of the column, with the tenant.
     pub(crate) aggregate_id: String,
-    pub(crate) sequence: Sequence,
-    pub(crate) position: Position,
+    /// As they are stored, which may be where no writer puts anything: verification looks for that.
+    pub(crate) sequence: i64,
+    /// As `sequence`.
+    pub(crate) position: i64,
     /// The owner that the row names, which may be no tenant at all; anyone but the stream's own is forgery.
     pub(crate) tenant: String,
+}
+
+/// A row that names a ledger as its own and stands outside of it: before its first position, or after its last one.
+#[derive(Debug, Clone)]
+pub(crate) struct Stray {
+    /// As it is stored.
+    pub(crate) position: i64,
+    pub(crate) aggregate_type: String,
+    /// The value of the column, with a tenant.
+    pub(crate) aggregate_id: String,
+    /// As it is stored.
+    pub(crate) sequence: i64,
+    /// Where the ledger ended when the row was read.
+    pub(crate) head: i64,
 }
 
 /// Which rows of `events` belong to a tenant's streams of one type, from a place on.
@@ -34,7 +50,7 @@ impl StreamSpan {
     /// Stream ids of the tenant lie between `<tenant>/` and `<tenant>0`: `0` follows `/`.
     pub(crate) fn of(tenant: &TenantId, after: Option<&StreamPlace>) -> Self {
         let (after_id, after_sequence) = match after {
-            Some(place) => (place.aggregate_id.clone(), place.sequence.0 as i64),
+            Some(place) => (place.aggregate_id.clone(), place.sequence),
             None => (format!("{tenant}/"), 0),
         };
         Self { after_id, after_sequence, before_id: format!("{tenant}0") }
@@ -68,8 +84,14 @@ pub(crate) struct EventColumns<'r> {
 impl EventColumns<'_> {
     /// The event, as one of `tenant`'s.
     pub(crate) fn event(self, tenant: &TenantId) -> Result<StoredEvent, StoreError> {
-        let position = position(self.position);
-        let damaged = |what: &str| StoreError::Damaged(format!("event {position} of `{tenant}` has {what}"));
+        let stored_position = self.position;
+        let damaged =
+            |what: &str| StoreError::Damaged(format!("event {stored_position} of `{tenant}` has {what}"));
+        let position = position(stored_position)?;
+        let sequence = sequence(self.sequence)?;
+        if sequence == Sequence::START {
+            return Err(damaged("sequence 0"));
+        }
         let aggregate_id = self
             .aggregate_id
             .strip_prefix(tenant.as_str())
@@ -84,7 +106,7 @@ impl EventColumns<'_> {
             position,
             aggregate_type: self.aggregate_type.into(),
             aggregate_id: aggregate_id.into(),
-            sequence: sequence(self.sequence),
+            sequence,
             event_id: EventId(event_id),
             event_type: self.event_type.into(),
             event_version: self.event_version.into(),
@@ -103,7 +125,9 @@ pub(crate) fn head(
     recorded_at: Micros,
     frontier: &[u8],
 ) -> Result<Head, StoreError> {
-    let position = position(stored_position);
+    let position = position(stored_position).map_err(|_| {
+        StoreError::Damaged(format!("the ledger of `{tenant}` ends at {stored_position}, where none can"))
+    })?;
     let frontier = Frontier::from_stored(position.0, frontier).ok_or_else(|| {
         StoreError::Damaged(format!("the frontier of `{tenant}` does not fit position {position}"))
     })?;
@@ -124,7 +148,7 @@ pub(crate) fn remembered(
         .try_into()
         .map_err(|_| StoreError::Damaged("a remembered request hash is not 32 bytes".into()))?;
     let first =
-        FirstOutcome { outcome, position: position(stored_position), sequence: sequence(stored_sequence) };
+        FirstOutcome { outcome, position: position(stored_position)?, sequence: sequence(stored_sequence)? };
     Ok(Remembered { request_hash, first })
 }
 
@@ -132,12 +156,17 @@ pub(crate) fn tenant(stored: &str) -> Result<TenantId, StoreError> {
     stored.parse().map_err(|error| StoreError::Damaged(format!("a stored tenant is none: {error}")))
 }
 
-/// Integers of databases are signed; a check constraint keeps places at 1 and above.
-pub(crate) fn position(stored: i64) -> Position {
-    Position(stored.unsigned_abs())
+/// Integers of databases are signed, and a check constraint keeps positions at 1 and above: what is below was put there by somebody who took
+/// the constraint away, and no proof covers it.
+pub(crate) fn position(stored: i64) -> Result<Position, StoreError> {
+    match u64::try_from(stored) {
+        Ok(position @ 1..) => Ok(Position(position)),
+        _ => Err(StoreError::Damaged(format!("there is no position {stored}"))),
+    }
 }
 
-/// As [`position`].
-pub(crate) fn sequence(stored: i64) -> Sequence {
-    Sequence(stored.unsigned_abs())
+/// As [`position`]; 0 is where a stream without events is.
+pub(crate) fn sequence(stored: i64) -> Result<Sequence, StoreError> {
+    let sequence = u64::try_from(stored);
+    sequence.map(Sequence).map_err(|_| StoreError::Damaged(format!("there is no sequence {stored}")))
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use formledger_domain::{Position, Sequence, TenantId};
+use formledger_domain::{Position, TenantId};
 use serde_json::value::RawValue;
 
 use crate::backend::Head;
@@ -15,7 +15,7 @@ use crate::ledger::LedgerRange;
 use crate::merkle::{Frontier, Hash};
 use crate::reader::Reader;
 use crate::store::Store;
-use crate::stored::StreamPlace;
+use crate::stored::{self, Stray, StreamPlace};
 
 /// Events read at a time, about 2 KB each.
 const PAGE_EVENTS: u64 = 1024;
@@ -65,7 +65,8 @@ impl VerifyReport {
 }
 
 impl Store {
-    /// Reads `tenant`'s ledger up to its present head and checks positions, sequences, times, hashes, tree and head.
+    /// Reads `tenant`'s ledger up to its present head and checks positions, sequences, times, hashes, tree and head; then that it has no event
+    /// outside of that.
     ///
     /// Memory does not grow with the ledger. Appends may go on meanwhile; they are not checked.
     ///
@@ -90,7 +91,7 @@ impl Store {
         check.events(reader, &head, progress).await?;
         check.streams(reader, &head).await?;
         check.head(&head);
-        check.beyond(reader, head.position).await?;
+        check.strays(reader).await?;
         Ok(check.report())
     }
 }
@@ -223,9 +224,9 @@ impl<'a> Check<'a> {
                 for place in page {
                     if place.tenant != self.tenant.as_str() {
                         self.foreign_place(&place);
-                    } else if place.position <= head.position {
-                        // What was appended since the head was read is for the next verification.
-                        self.stream_place(before.as_ref(), &place);
+                    } else if let Some(position) = within(&place, head) {
+                        // What was appended since the head was read is for the next verification, what is outside of the ledger for `strays`.
+                        self.stream_place(before.as_ref(), &place, position);
                     }
                     before = Some(place);
                 }
@@ -248,20 +249,17 @@ impl<'a> Check<'a> {
         );
     }
 
-    fn stream_place(&mut self, before: Option<&StreamPlace>, place: &StreamPlace) {
+    fn stream_place(&mut self, before: Option<&StreamPlace>, place: &StreamPlace, position: Position) {
         self.stream_places += 1;
         let before = before.filter(|before| before.aggregate_id == place.aggregate_id);
-        let expected = before.map_or(Sequence::START, |before| before.sequence).next();
+        let expected = before.map_or(0, |before| before.sequence).saturating_add(1);
         let (stream, sequence) = (&place.aggregate_id, place.sequence);
         if sequence != expected {
-            self.differs(
-                Some(place.position),
-                format!("sequence {sequence} of `{stream}` should be {expected}"),
-            );
+            self.differs(Some(position), format!("sequence {sequence} of `{stream}` should be {expected}"));
         }
         if before.is_some_and(|before| before.position >= place.position) {
             let what = format!("sequence {sequence} of `{stream}` stands before the sequence before it");
-            self.differs(Some(place.position), what);
+            self.differs(Some(position), what);
         }
     }
 
@@ -276,17 +274,30 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Events after the head, unless the head moved meanwhile: both move in one transaction.
-    async fn beyond(&mut self, reader: &Reader, head: Position) -> Result<(), StoreError> {
-        let beyond = reader.read_after(self.tenant, head, 1, usize::MAX).await?;
-        let moved = reader.head(self.tenant).await?.is_some_and(|now| now.position > head);
-        if let Some(event) = beyond.first().filter(|_| !moved) {
-            self.differs(
-                Some(event.position),
-                format!("the ledger ends at {head}, but there are events after it"),
-            );
+    /// Events that no position of the ledger leads to, of whatever stream: the root does not vouch for them. Each page knows where the ledger ended
+    /// when it was read, because head and events move in one transaction: what is appended meanwhile is none.
+    async fn strays(&mut self, reader: &Reader) -> Result<(), StoreError> {
+        let mut from = Some(i64::MIN);
+        while let Some(first) = from {
+            let page = reader.strays(self.tenant, first, PAGE_EVENTS).await?;
+            page.iter().for_each(|stray| self.stray(stray));
+            from = page.last().and_then(|last| last.position.checked_add(1));
         }
         Ok(())
+    }
+
+    fn stray(&mut self, stray: &Stray) {
+        let Stray { position, aggregate_type, aggregate_id, sequence, head } = stray;
+        let what = format!("sequence {sequence} of `{aggregate_id}` ({aggregate_type})");
+        match stored::position(*position) {
+            Ok(position) => {
+                self.differs(
+                    Some(position),
+                    format!("the ledger ends at {head}, but {what} stands after it"),
+                );
+            }
+            Err(_) => self.differs(None, format!("{what} stands at {position}, where no ledger has events")),
+        }
     }
 
     fn report(self) -> VerifyReport {
@@ -299,6 +310,11 @@ impl<'a> Check<'a> {
             others_seen: self.others_seen,
         }
     }
+}
+
+/// Where in the ledger a place is; `None` outside of it.
+fn within(place: &StreamPlace, head: &Head) -> Option<Position> {
+    stored::position(place.position).ok().filter(|position| *position <= head.position)
 }
 
 fn leaf_hash(event: &StoredEvent) -> Result<Hash, serde_json::Error> {

@@ -315,13 +315,13 @@ impl<B: Backend> Writer<B> {
         }
     }
 
-    /// After a collision: no new fact lets a ledger go on whose events reach beyond its head, so its commands would hold up the batch.
+    /// After a collision: no new fact lets a ledger go on that has events outside of it, so its commands would hold up the batch.
     async fn refuse_overrun(&mut self, commands: &mut Vec<Command>) -> Result<(), StoreError> {
         let tenants: HashSet<&TenantId> = commands.iter().map(|command| command.stream.tenant()).collect();
         let tenants: Vec<TenantId> = tenants.into_iter().cloned().collect();
         for tenant in self.backend.overrun(&tenants).await? {
             self.heads.remove(&tenant);
-            refuse(commands, &tenant, &format!("there are events after the head of `{tenant}`"));
+            refuse(commands, &tenant, &format!("there are events outside of the ledger of `{tenant}`"));
         }
         Ok(())
     }

@@ -2,17 +2,20 @@
 
 use formledger_domain::Position;
 
+use super::execution::{execute, expecting};
+use super::tally::Command;
 use super::{Database, append, context, events, positions, stream};
-use crate::{AppendError, StoreError, StoreSettings};
+use crate::{AppendError, ExecuteError, Expectation, Store, StoreError, StoreSettings};
 
 /// Heads that no writer leaves behind.
-const IMPOSSIBLE_HEADS: [&str; 4] = [
+const IMPOSSIBLE_HEADS: [&str; 5] = [
     "UPDATE ledgers SET frontier = substr(frontier, 1, 0) WHERE tenant_id = 'acme'",
     "UPDATE ledgers SET recorded_at = 9223372036854775807, \
      frontier = (SELECT leaf_hash FROM events WHERE tenant_id = 'acme' AND position = 1) WHERE tenant_id = 'acme'",
     // Frontiers of one and of two leaves are of equal length, so this one reads well.
     "UPDATE ledgers SET position = 1 WHERE tenant_id = 'acme'",
     "DELETE FROM ledgers WHERE tenant_id = 'acme'",
+    "UPDATE ledgers SET position = -position WHERE tenant_id = 'acme'",
 ];
 
 /// An event that claims to be the next of acme's stream `s`, and to belong to a ledger that nobody asks for.
@@ -64,6 +67,84 @@ pub(crate) async fn a_forged_event_of_no_ledger_is_never_acted_on(database: &imp
     assert_eq!(found, ["sequence 3 of `acme/s` is event 2 of `nobody`"]);
 }
 
+/// Where no event of a ledger that ends at 2 can stand, and what verification says of one.
+const OUTSIDE: [(i64, &str); 5] = [
+    (
+        i64::MIN,
+        "ledger: sequence 3 of `acme/s` (Tally) stands at -9223372036854775808, where no ledger has events",
+    ),
+    (-1, "ledger: sequence 3 of `acme/s` (Tally) stands at -1, where no ledger has events"),
+    (0, "ledger: sequence 3 of `acme/s` (Tally) stands at 0, where no ledger has events"),
+    (3, "3: the ledger ends at 2, but sequence 3 of `acme/s` (Tally) stands after it"),
+    (
+        i64::MAX,
+        "9223372036854775807: the ledger ends at 2, but sequence 3 of `acme/s` (Tally) stands after it",
+    ),
+];
+
+/// An event that claims to be the next of acme's stream `s`, at a place outside of the ledger; by anybody who may insert one.
+fn forged_at(position: i64, aggregate_type: &str) -> String {
+    // Without the sign, which SQLite reads as an operator on a number that is too large.
+    let position =
+        if position == i64::MIN { "-9223372036854775807 - 1".to_owned() } else { position.to_string() };
+    format!(
+        "INSERT INTO events SELECT '{aggregate_type}', aggregate_id, sequence + 1, event_type, event_version, payload, metadata, \
+         tenant_id, {position}, event_id, recorded_at, leaf_hash FROM events WHERE tenant_id = 'acme' AND position = 2"
+    )
+}
+
+pub(crate) async fn an_event_outside_of_its_ledger_is_never_acted_on_and_found<D: Database>(_: &D) {
+    for (position, told) in OUTSIDE {
+        // Also of a type of which the ledger has no other event, so that none leads to its stream.
+        for aggregate_type in ["Tally", "Other"] {
+            let database = D::create().await;
+            let store = database.open().await;
+            append(&store, events(&stream("acme", "s"), 0, 2)).await;
+            append(&store, events(&stream("other", "s"), 0, 1)).await;
+            database.tamper(&forged_at(position, aggregate_type)).await.expect("forges");
+
+            let loaded = store.ledger(&context("acme")).load(&stream("acme", "s")).await.expect("loads");
+            let loaded: Vec<_> = loaded.iter().map(|event| event.position).collect();
+            assert_eq!(loaded, [Position(1), Position(2)], "{position}");
+            assert_eq!(found(&store).await, [told.replace("Tally", aggregate_type)]);
+            let sound = store.verify(&"other".parse().expect("slug"), |_| {}).await.expect("reads");
+            assert!(sound.is_sound(), "{sound:?}");
+        }
+    }
+}
+
+pub(crate) async fn who_would_append_behind_a_forged_event_is_told_that_the_ledger_is_damaged<D: Database>(
+    _: &D,
+) {
+    for (position, _) in OUTSIDE {
+        let database = D::create().await;
+        let store = database.open().await;
+        append(&store, events(&stream("acme", "s"), 0, 2)).await;
+        database.tamper(&forged_at(position, "Tally")).await.expect("forges");
+        let refused = execute(&store, "s", Command::Add(1), expecting(Expectation::Any)).await;
+        let Err(ExecuteError::Append(AppendError::Store(StoreError::Damaged(what)))) = refused else {
+            panic!("{position}: {refused:?}")
+        };
+        assert_eq!(what, "there are events outside of the ledger of `acme`");
+    }
+}
+
+pub(crate) async fn what_is_appended_while_a_ledger_is_verified_is_no_damage(database: &impl Database) {
+    let store = database.open().await;
+    append(&store, events(&stream("acme", "s"), 0, 1)).await;
+    let appends = async {
+        for sequence in 1..200 {
+            append(&store, events(&stream("acme", "s"), sequence, 1)).await;
+        }
+    };
+    let verifications = async {
+        for _ in 0..20 {
+            assert_eq!(found(&store).await, [""; 0]);
+        }
+    };
+    tokio::join!(appends, verifications);
+}
+
 pub(crate) async fn owners_are_all_who_own_a_ledger_or_an_event(database: &impl Database) {
     let store = database.open().await;
     append(&store, events(&stream("acme", "s"), 0, 2)).await;
@@ -78,7 +159,7 @@ pub(crate) async fn owners_are_all_who_own_a_ledger_or_an_event(database: &impl 
 }
 
 /// What someone with full access does, and how the differences that follow begin.
-const TAMPERINGS: [(&str, &[&str]); 9] = [
+const TAMPERINGS: [(&str, &[&str]); 12] = [
     (
         "UPDATE events SET payload = '{}' WHERE position = 2",
         &["2: the leaf hash", "ledger: the ledger's root"],
@@ -105,7 +186,16 @@ const TAMPERINGS: [(&str, &[&str]); 9] = [
     ),
     ("UPDATE ledgers SET position = 3", &["ledger: the frontier"]),
     ("UPDATE ledgers SET position = 2", &["ledger: the ledger's root", "3: the ledger ends at 2"]),
-    ("DELETE FROM ledgers", &["1: the ledger ends at 0"]),
+    ("DELETE FROM ledgers", &["1: the ledger ends at 0", "4: the ledger ends at 0"]),
+    ("UPDATE ledgers SET position = -position", &["ledger: the ledger of `acme` ends at -4"]),
+    (
+        "UPDATE events SET position = -position WHERE position = 2",
+        &["2: positions 2 to 2 are missing", "ledger: sequence 2 of `acme/s`"],
+    ),
+    (
+        "UPDATE events SET sequence = -sequence WHERE position = 2",
+        &["2: there is no sequence -2", "2: sequence -2 of `acme/s` should be 1"],
+    ),
 ];
 
 pub(crate) async fn verify_names_every_difference_that_tampering_leaves<D: Database>(_: &D) {
@@ -116,15 +206,21 @@ pub(crate) async fn verify_names_every_difference_that_tampering_leaves<D: Datab
         append(&store, events(&stream("acme", "t"), 0, 1)).await;
         database.tamper(statement).await.expect("tampers");
 
-        let report = store.verify(&"acme".parse().expect("slug"), |_| {}).await.expect("reads");
-        let found = report.differences.iter().map(|difference| {
-            let place = difference.position.map_or("ledger".to_owned(), |position| position.to_string());
-            format!("{place}: {}", difference.what)
-        });
-        let found: Vec<_> = found.collect();
+        let found = found(&store).await;
         for expected in expected {
             assert!(found.iter().any(|found| found.starts_with(expected)), "`{statement}` gives {found:#?}");
         }
-        assert_eq!(report.differences_count as usize, found.len());
     }
+}
+
+/// What verification says of acme's ledger.
+async fn found(store: &Store) -> Vec<String> {
+    let report = store.verify(&"acme".parse().expect("slug"), |_| {}).await.expect("reads");
+    let found = report.differences.iter().map(|difference| {
+        let place = difference.position.map_or("ledger".to_owned(), |position| position.to_string());
+        format!("{place}: {}", difference.what)
+    });
+    let found: Vec<_> = found.collect();
+    assert_eq!(report.differences_count as usize, found.len());
+    found
 }

@@ -14,9 +14,9 @@ use crate::{
 };
 
 /// The state after a command, and how many events it had.
-type Effect = (Tally, usize);
+pub(super) type Effect = (Tally, usize);
 
-fn expecting(expectation: Expectation) -> ExecuteOptions<'static, Tally, Effect> {
+pub(super) fn expecting(expectation: Expectation) -> ExecuteOptions<'static, Tally, Effect> {
     let outcome = &|tally: &Tally, events: &[_]| (tally.clone(), events.len());
     ExecuteOptions { expectation, idempotency: None, topic: None, basis: None, outcome }
 }
@@ -33,7 +33,7 @@ fn hashed(key: &str, hash: u8) -> ExecuteOptions<'static, Tally, Effect> {
     ExecuteOptions { idempotency, ..expecting(Expectation::Any) }
 }
 
-async fn execute(
+pub(super) async fn execute(
     store: &Store,
     id: &str,
     command: Command,

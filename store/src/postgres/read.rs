@@ -21,11 +21,21 @@ use crate::error::{StoreError, causes};
 use crate::event::StoredEvent;
 use crate::ledger::LedgerRange;
 use crate::store::{PoolStatus, StoreSettings};
-use crate::stored::{self, EventColumns, StreamPlace, StreamSpan, event_columns};
+use crate::stored::{self, EventColumns, Stray, StreamPlace, StreamSpan, event_columns};
 use crate::tail::EVENT_BYTES;
 
 /// Rows of one page: sqlx reads an answer to its end, also what nobody takes, so a page that is bounded in bytes must be bounded in rows first.
 const PAGE_ROWS: usize = 512;
+
+/// The events of one stream. The tenant too, although the id begins with it, and no place outside of its ledger: only what the ledger's own proof
+/// covers may be acted on, and where tables are distributed by tenant it tells where to look. This is why the stream is not loaded through
+/// postgres-es, which could. `IS TRUE` keeps the place from being looked for: the index on positions would lead through the whole ledger.
+pub(super) const LOAD: &str = concat!(
+    "SELECT ",
+    event_columns!(),
+    " FROM events WHERE aggregate_type = $1 AND aggregate_id = $2 AND tenant_id = $3 \
+      AND (position BETWEEN 1 AND (SELECT position FROM ledgers WHERE tenant_id = $3)) IS TRUE ORDER BY sequence"
+);
 
 /// Leaf hashes of the events before ranges.
 type Links = HashMap<TenantId, [u8; 32]>;
@@ -210,14 +220,7 @@ impl PostgresReader {
     }
 
     pub(crate) async fn load(&self, stream: &StreamId) -> Result<Vec<StoredEvent>, StoreError> {
-        const SQL: &str = concat!(
-            "SELECT ",
-            event_columns!(),
-            " FROM events WHERE aggregate_type = $1 AND aggregate_id = $2 AND tenant_id = $3 ORDER BY sequence"
-        );
-        // The tenant too, although the id begins with it: only what the ledger's own proof covers may be acted on, and where tables are
-        // distributed by tenant it tells where to look. This is why the stream is not loaded through postgres-es, which could.
-        let query = sqlx::query(SQL)
+        let query = sqlx::query(LOAD)
             .bind(stream.aggregate_type())
             .bind(stream.aggregate_id())
             .bind(stream.tenant().as_str());
@@ -279,7 +282,7 @@ impl PostgresReader {
         let (mut events, mut links) = (Vec::with_capacity(rows.len()), Links::new());
         for row in &rows {
             let LedgerRange { tenant, after, .. } = owner(row, ranges)?;
-            if stored::position(row.try_get(0)?) == *after {
+            if row.try_get::<i64, _>(0)? == after.0 as i64 {
                 // Only this of it: what else may be wrong with the event was dealt with when it was read.
                 links.extend(row.try_get::<[u8; 32], _>(10).ok().map(|link| (tenant.clone(), link)));
             } else {
@@ -339,12 +342,44 @@ impl PostgresReader {
         let place = |row: &PgRow| {
             Ok(StreamPlace {
                 aggregate_id: row.try_get(0)?,
-                sequence: stored::sequence(row.try_get(1)?),
-                position: stored::position(row.try_get(2)?),
+                sequence: row.try_get(1)?,
+                position: row.try_get(2)?,
                 tenant: row.try_get(3)?,
             })
         };
         rows.iter().map(place).collect()
+    }
+
+    pub(crate) async fn strays(
+        &self,
+        tenant: &TenantId,
+        from: i64,
+        limit: u64,
+    ) -> Result<Vec<Stray>, StoreError> {
+        // One statement, so that the head and the events after it are of one moment.
+        let query = sqlx::query(
+            "WITH head (position) AS (SELECT coalesce((SELECT position FROM ledgers WHERE tenant_id = $1), 0)) \
+             SELECT position, aggregate_type, aggregate_id, sequence, (SELECT position FROM head) AS ends_at FROM events \
+             WHERE tenant_id = $1 AND position >= $2 AND position < 1 \
+             UNION ALL \
+             SELECT position, aggregate_type, aggregate_id, sequence, (SELECT position FROM head) AS ends_at FROM events \
+             WHERE tenant_id = $1 AND position >= greatest($2, 1) AND position > (SELECT position FROM head) \
+             ORDER BY position LIMIT $3",
+        )
+        .bind(tenant.as_str())
+        .bind(from)
+        .bind(limit as i64);
+        let rows = self.fetch(Access::Tenant(tenant), query).await?;
+        let stray = |row: &PgRow| {
+            Ok(Stray {
+                position: row.try_get(0)?,
+                aggregate_type: row.try_get(1)?,
+                aggregate_id: row.try_get(2)?,
+                sequence: row.try_get(3)?,
+                head: row.try_get(4)?,
+            })
+        };
+        rows.iter().map(stray).collect()
     }
 
     pub(crate) async fn heads(&self) -> Result<Vec<Result<(TenantId, Head), StoreError>>, StoreError> {
@@ -353,7 +388,7 @@ impl PostgresReader {
         Ok(self.fetch(self.widest(None)?, query).await?.iter().map(head_from_row).collect())
     }
 
-    /// Where ledgers end, of `tenants` or of all. A ledger of an impossible name is logged and left out.
+    /// Where ledgers end, of `tenants` or of all. A ledger of an impossible name or place is logged and left out.
     pub(super) async fn positions(
         &self,
         tenants: Option<&[&str]>,
@@ -367,8 +402,9 @@ impl PostgresReader {
         let rows = self.fetch(self.widest(None)?, query).await?;
         let mut positions = Vec::with_capacity(rows.len());
         for row in &rows {
-            match stored::tenant(row.try_get(0)?) {
-                Ok(tenant) => positions.push((tenant, stored::position(row.try_get(1)?))),
+            let (tenant, position) = (stored::tenant(row.try_get(0)?), stored::position(row.try_get(1)?));
+            match tenant.and_then(|tenant| Ok((tenant, position?))) {
+                Ok(end) => positions.push(end),
                 Err(error) => tracing::error!(error = causes(&error), "a ledger is left out"),
             }
         }

@@ -223,15 +223,26 @@ impl Backend for PostgresBackend {
             .iter()
             .map(|row| Ok::<_, sqlx::Error>((row.try_get(0)?, row.try_get(1)?)))
             .collect::<Result<_, _>>()?;
+        let before = sqlx::query(
+            "SELECT tenant_id FROM unnest($1::text[]) AS asked (tenant_id) \
+             WHERE EXISTS (SELECT 1 FROM events WHERE events.tenant_id = asked.tenant_id AND events.position < 1)",
+        )
+        .bind(&names);
+        let before = self.read(before).await?;
+        let mut overrun: Vec<TenantId> =
+            before.iter().map(|row| stored::tenant(row.try_get(0)?)).collect::<Result<_, _>>()?;
         if beyond.is_empty() {
-            return Ok(Vec::new());
+            return Ok(overrun);
         }
         // Events and head become visible together, so a head that is read after them is not behind them, unless it is damaged.
         let suspects: Vec<&str> = beyond.iter().map(|(tenant, _)| tenant.as_str()).collect();
         let heads: HashMap<_, _> = self.positions(&suspects).await?.into_iter().collect();
-        let overrun =
-            beyond.iter().filter(|(tenant, position)| heads.get(tenant).is_none_or(|head| head < position));
-        overrun.map(|(tenant, _)| stored::tenant(tenant)).collect()
+        for (tenant, position) in &beyond {
+            if heads.get(tenant).is_none_or(|head| head < position) {
+                overrun.push(stored::tenant(tenant)?);
+            }
+        }
+        Ok(overrun)
     }
 
     async fn sequences(&mut self, streams: &[&StreamId]) -> Result<Vec<Sequence>, StoreError> {
@@ -246,7 +257,7 @@ impl Backend for PostgresBackend {
         .bind(&ids);
         let mut sequences = vec![Sequence::START; streams.len()];
         for row in self.read(query).await? {
-            sequences[place(&row)?] = stored::sequence(row.try_get(1)?);
+            sequences[place(&row)?] = stored::sequence(row.try_get(1)?)?;
         }
         Ok(sequences)
     }

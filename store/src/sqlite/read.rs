@@ -16,8 +16,17 @@ use crate::error::StoreError;
 use crate::event::StoredEvent;
 use crate::ledger::LedgerRange;
 use crate::store::{PoolStatus, StoreSettings};
-use crate::stored::{self, EventColumns, StreamPlace, StreamSpan, event_columns};
+use crate::stored::{self, EventColumns, Stray, StreamPlace, StreamSpan, event_columns};
 use crate::tail::EVENT_BYTES;
+
+/// The events of one stream. The tenant too, although the id begins with it, and no place outside of its ledger: only what the ledger's own proof
+/// covers may be acted on. `+` keeps the place from being looked for: the index on positions would lead through the whole ledger.
+pub(super) const LOAD: &str = concat!(
+    "SELECT ",
+    event_columns!(),
+    " FROM events WHERE aggregate_type = ?1 AND aggregate_id = ?2 AND tenant_id = ?3 \
+      AND +position BETWEEN 1 AND (SELECT position FROM ledgers WHERE tenant_id = ?3) ORDER BY sequence"
+);
 
 /// The connections that read.
 #[derive(Debug, Clone)]
@@ -56,13 +65,7 @@ impl SqliteReader {
     }
 
     pub(crate) async fn load(&self, stream: &StreamId) -> Result<Vec<StoredEvent>, StoreError> {
-        const SQL: &str = concat!(
-            "SELECT ",
-            event_columns!(),
-            " FROM events WHERE aggregate_type = ? AND aggregate_id = ? AND tenant_id = ? ORDER BY sequence"
-        );
-        // The tenant too, although the id begins with it: only what the ledger's own proof covers may be acted on.
-        let query = sqlx::query(SQL)
+        let query = sqlx::query(LOAD)
             .bind(stream.aggregate_type())
             .bind(stream.aggregate_id())
             .bind(stream.tenant().as_str());
@@ -123,12 +126,45 @@ impl SqliteReader {
         let place = |row: &SqliteRow| {
             Ok(StreamPlace {
                 aggregate_id: row.try_get(0)?,
-                sequence: stored::sequence(row.try_get(1)?),
-                position: stored::position(row.try_get(2)?),
+                sequence: row.try_get(1)?,
+                position: row.try_get(2)?,
                 tenant: row.try_get(3)?,
             })
         };
         rows.iter().map(place).collect()
+    }
+
+    pub(crate) async fn strays(
+        &self,
+        tenant: &TenantId,
+        from: i64,
+        limit: u64,
+    ) -> Result<Vec<Stray>, StoreError> {
+        // One statement, so that the head and the events after it are of one moment.
+        let rows = sqlx::query(
+            "WITH head (position) AS (SELECT coalesce((SELECT position FROM ledgers WHERE tenant_id = ?1), 0)) \
+             SELECT position, aggregate_type, aggregate_id, sequence, (SELECT position FROM head) AS ends_at FROM events \
+             WHERE tenant_id = ?1 AND position >= ?2 AND position < 1 \
+             UNION ALL \
+             SELECT position, aggregate_type, aggregate_id, sequence, (SELECT position FROM head) AS ends_at FROM events \
+             WHERE tenant_id = ?1 AND position >= max(?2, 1) AND position > (SELECT position FROM head) \
+             ORDER BY position LIMIT ?3",
+        )
+        .bind(tenant.as_str())
+        .bind(from)
+        .bind(limit as i64)
+        .fetch_all(&self.pool)
+        .await?;
+        let stray = |row: &SqliteRow| {
+            Ok(Stray {
+                position: row.try_get(0)?,
+                aggregate_type: row.try_get(1)?,
+                aggregate_id: row.try_get(2)?,
+                sequence: row.try_get(3)?,
+                head: row.try_get(4)?,
+            })
+        };
+        rows.iter().map(stray).collect()
     }
 
     pub(crate) async fn heads(&self) -> Result<Vec<Result<(TenantId, Head), StoreError>>, StoreError> {

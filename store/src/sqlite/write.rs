@@ -108,7 +108,8 @@ impl Backend for SqliteBackend {
         // One statement, so that a head and the events after it are of one moment.
         const SQL: &str = "SELECT asked.value FROM json_each(?) asked LEFT JOIN ledgers ON ledgers.tenant_id = asked.value \
              WHERE EXISTS (SELECT 1 FROM events WHERE events.tenant_id = asked.value \
-                           AND events.position > coalesce(ledgers.position, 0))";
+                           AND events.position > coalesce(ledgers.position, 0)) \
+                OR EXISTS (SELECT 1 FROM events WHERE events.tenant_id = asked.value AND events.position < 1)";
         blocking(|| self.rows(SQL, [json(tenants)], |row| stored::tenant(text(row, 0)?))).await
     }
 
@@ -118,7 +119,7 @@ impl Backend for SqliteBackend {
              FROM json_each(?) asked ORDER BY asked.key";
         let keys: Vec<_> =
             streams.iter().map(|stream| (stream.aggregate_type(), stream.aggregate_id())).collect();
-        blocking(|| self.rows(SQL, [json(&keys)], |row| Ok(stored::sequence(row.get(0)?)))).await
+        blocking(|| self.rows(SQL, [json(&keys)], |row| stored::sequence(row.get(0)?))).await
     }
 
     async fn remembered(
@@ -169,13 +170,16 @@ impl Backend for SqliteBackend {
             if version == before {
                 return Ok(Some(Vec::new()));
             }
-            let place = |row: &Row<'_>| Ok((stored::tenant(text(row, 0)?), stored::position(row.get(1)?)));
+            let place = |row: &Row<'_>| {
+                let (tenant, position) = (stored::tenant(text(row, 0)?), stored::position(row.get(1)?));
+                Ok(tenant.and_then(|tenant| Ok((tenant, position?))))
+            };
             let places = self.rows("SELECT tenant_id, position FROM ledgers", [], place)?;
             self.data_version = version;
             let mut moved = Vec::with_capacity(places.len());
-            for (tenant, position) in places {
-                match tenant {
-                    Ok(tenant) => moved.push((tenant, position)),
+            for place in places {
+                match place {
+                    Ok(place) => moved.push(place),
                     // Nobody can follow it; everybody else must still be told.
                     Err(error) => {
                         tracing::error!(error = causes(&error), "a ledger is left out")

@@ -3,7 +3,7 @@
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Executor, Row};
 
-use super::super::read::Access;
+use super::super::read::{Access, LOAD};
 use super::super::{PostgresOptions, PostgresReader};
 use super::SharedDatabase;
 use crate::contract::{Database, append, context, events, keyed, positions, stream};
@@ -174,6 +174,23 @@ async fn a_login_that_only_reads_is_refused_nothing_but_what_its_roles_do_not_se
         Store::open_postgres_to_read(&options, StoreSettings::default()).await.expect_err("refuses");
     let StoreError::MissingPrivilege(what) = refused else { panic!("{refused:?}") };
     assert!(what.ends_with(&format!("`GRANT formledger_reader TO {login}`")), "{what}");
+}
+
+#[tokio::test]
+async fn a_stream_is_loaded_along_its_own_index() {
+    let database = two_tenants().await;
+    let reader = PostgresReader::new(&database.0.url().parse().expect("a URL"), &StoreSettings::default());
+    let tenant = "acme".parse().expect("slug");
+    for statistics in ["", "ANALYZE"] {
+        database.sql(statistics).await.expect("counts");
+        let explain = format!("EXPLAIN {LOAD}");
+        let plan = sqlx::query(&explain).bind("Tally").bind("acme/s").bind("acme");
+        let plan = reader.fetch(Access::Tenant(&tenant), plan).await.expect("plans");
+        let plan: Vec<String> = plan.iter().map(|step| step.get(0)).collect();
+        let plan = plan.join("\n");
+        assert!(plan.contains("Index Scan using events_pkey on events"), "{plan}");
+        assert!(!plan.contains("events_position_key") && !plan.contains("Sort"), "{plan}");
+    }
 }
 
 #[tokio::test]
