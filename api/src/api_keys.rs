@@ -126,6 +126,7 @@ pub async fn revoke(call: Call, id: String) -> Result<Response, ApiError> {
     let context = &call.caller.context;
     let events = call.ledger.load(&context.stream::<Tenant>(&context.tenant)).await?;
     let command = TenantCommand::RevokeApiKey { id, makers: makers(&events)?, now: context.now };
+    let _changing = call.api.tenant_states.changing(&context.tenant).await;
     let revoked = call
         .execute::<Tenant>(&context.tenant, command, None, |_, _| {
             Outcome::ok(&json!({"id": id, "revoked": true}))

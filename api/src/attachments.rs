@@ -26,7 +26,7 @@ use warp::reply::Response;
 
 use crate::access::SUBMITTERS;
 use crate::body::{self, Body};
-use crate::call::{Call, media_type};
+use crate::call::{Call, caller_now, media_type};
 use crate::command::{CommandCall, LEDGER_POSITION, Outcome, members};
 use crate::error::ApiError;
 use crate::forms::topic;
@@ -106,7 +106,7 @@ pub async fn attach(call: Call, id: String) -> Result<Response, ApiError> {
     be_what_it_says(&spooled, media_type)?;
 
     // Minutes may have gone by: the credential, who may and what is attached are those of now.
-    let caller = rule.admit(api.authenticator.authenticate(&api, &head).await?, &head)?;
+    let caller = caller_now(&api, &head, rule).await?;
     let named = announced.request(&spooled.sha256);
     let call = CommandCall::for_ledger(Arc::clone(&api), &head, caller, named, asked.ledger)?;
     if let Some(first) = call.first().await? {

@@ -95,18 +95,17 @@ pub async fn note_about(
     kind: Kind,
     submission_id: Option<SubmissionId>,
 ) {
-    // Without a tenant the credential was not good, and nobody is known to have done anything.
-    let Some(tenant) = head.tenant.get() else { return };
-    let system = TenantContext::system(tenant.clone(), Arc::clone(&head.correlation_id), Utc::now());
+    // Who the handler took it to be, rather than asked again: the credential may have ended meanwhile, and what it did is to be recorded all the same.
+    // Of a credential that never was good, nobody is known to have done anything.
+    let Some(known) = head.known.get() else { return };
+    let context = &TenantContext { now: Utc::now(), ..known.clone() };
+    let system = TenantContext::system(known.tenant.clone(), Arc::clone(&head.correlation_id), context.now);
     let is_read = kind == Kind::Read;
     match settings(api, &api.store.ledger(&system), &system).await {
         Ok(AuditSettings { refusals, reads, .. }) if !(if is_read { reads } else { refusals }) => return,
         Ok(_) => {}
-        Err(error) => return lost(&system, 1, &causes(&error)),
+        Err(error) => return lost(context, 1, &causes(&error)),
     }
-    // Who it was is found again rather than carried along: what has to be looked up for it is remembered.
-    let Ok(caller) = api.authenticator.authenticate(api, head).await else { return };
-    let context = &caller.context;
     let (action, target) = (action(rule), Some(cut(head.uri.path())));
     let noted = Noted { kind, action, target, submission_id };
     let fate = api.audit.folding().note(context, noted.clone(), !is_read, Instant::now());

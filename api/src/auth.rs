@@ -197,7 +197,7 @@ impl Authenticator {
             }
         };
         // A head is authenticated once or by the same credential again, so what is there is right.
-        let _ = head.tenant.set(caller.context.tenant.clone());
+        head.known.get_or_init(|| caller.context.clone());
         Ok(caller)
     }
 

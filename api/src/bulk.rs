@@ -29,7 +29,7 @@ use crate::access::Rule;
 use crate::app::Api;
 use crate::audit;
 use crate::body::stream;
-use crate::call::{Call, log};
+use crate::call::{Call, caller_now, log};
 use crate::command::{CommandCall, Settled};
 use crate::error::ApiError;
 use crate::head::Head;
@@ -207,7 +207,7 @@ impl Shared {
         }
         let Self { api, head, rule, .. } = self;
         // Asked again for each line: an import may outlive its credential, and every decision has a time of its own.
-        let caller = rule.admit(api.authenticator.authenticate(api, head).await?, head)?;
+        let caller = caller_now(api, head, rule).await?;
         let (subject, own) = (&caller.context.actor.subject, command.idempotency_key());
         let idempotency = line_idempotency(head, subject, number, own, &text)?;
         let preconditions = Preconditions::of_line(head, command.if_match().map(IfMatch::at))?;

@@ -36,6 +36,18 @@ pub struct Call {
     body: Body,
 }
 
+/// A request whose body was read.
+pub struct Sent {
+    /// The application.
+    pub api: Arc<Api>,
+    /// What the request said before its body.
+    pub head: Arc<Head>,
+    /// Who asks, and may use the route, once the body was there.
+    pub caller: Caller,
+    /// The body; empty where none came.
+    pub body: Bytes,
+}
+
 impl Call {
     /// Puts one together.
     pub fn new(api: Arc<Api>, head: Arc<Head>, rule: &'static Rule, body: Body) -> Self {
@@ -49,10 +61,7 @@ impl Call {
     pub fn caller(&self) -> impl Future<Output = Result<Caller, ApiError>> + Send {
         // Without the body, which cannot be shared between threads.
         let Self { api, head, rule, .. } = self;
-        async move {
-            let caller = api.authenticator.authenticate(api, head).await?;
-            rule.admit(caller, head)
-        }
+        caller_now(api, head, rule)
     }
 
     /// The application, the head and the body that is still to come, for who reads it as it comes.
@@ -60,27 +69,27 @@ impl Call {
         (self.api, self.head, self.body)
     }
 
-    /// Reads the body, which must be JSON by its media type; the head stays.
+    /// Reads the body, which must be JSON by its media type, of somebody who may use the route.
     ///
     /// # Errors
-    /// 415 for another media type, and what [`Body::read`] refuses.
-    pub async fn json_body(self) -> Result<(Arc<Api>, Arc<Head>, Bytes), ApiError> {
+    /// As [`Call::caller`], before a body is read and after it; 415 for another media type, and what [`Body::read`] refuses.
+    pub async fn json_body(self) -> Result<Sent, ApiError> {
+        self.caller().await?;
         require_json(&self.head)?;
-        let body = self.body.read(&self.api.settings.limits).await?;
-        Ok((self.api, self.head, body))
+        self.sent().await
     }
 
-    /// Reads the body, which must be a JSON merge patch (RFC 7396) by its media type; the head stays.
+    /// Reads the body, which must be a JSON merge patch (RFC 7396) by its media type.
     ///
     /// # Errors
-    /// 415 for another media type, also for other patches in JSON, which mean something else; and what [`Body::read`] refuses.
-    pub async fn merge_patch_body(self) -> Result<(Arc<Api>, Arc<Head>, Bytes), ApiError> {
+    /// As [`Call::json_body`]; 415 also for other patches in JSON, which mean something else.
+    pub async fn merge_patch_body(self) -> Result<Sent, ApiError> {
+        self.caller().await?;
         let fits = |given: &str| MERGE_PATCH_TYPES.iter().any(|known| given.eq_ignore_ascii_case(known));
         if !media_type(&self.head)?.is_some_and(fits) {
             return Err(ApiError::UnsupportedPatch);
         }
-        let body = self.body.read(&self.api.settings.limits).await?;
-        Ok((self.api, self.head, body))
+        self.sent().await
     }
 
     /// The body to be read line by line, which must be NDJSON by its media type.
@@ -99,13 +108,30 @@ impl Call {
     ///
     /// # Errors
     /// As [`Call::json_body`].
-    pub async fn optional_json_body(self) -> Result<(Arc<Api>, Arc<Head>, Bytes), ApiError> {
-        let body = self.body.read(&self.api.settings.limits).await?;
-        if !body.is_empty() {
-            require_json(&self.head)?;
+    pub async fn optional_json_body(self) -> Result<Sent, ApiError> {
+        self.caller().await?;
+        let sent = self.sent().await?;
+        if !sent.body.is_empty() {
+            require_json(&sent.head)?;
         }
-        Ok((self.api, self.head, body))
+        Ok(sent)
     }
+
+    /// Whoever sends a body decides how long that takes: the credential, and who may, are those of when it was there.
+    async fn sent(self) -> Result<Sent, ApiError> {
+        let Self { api, head, rule, body } = self;
+        let body = body.read(&api.settings.limits).await?;
+        let caller = caller_now(&api, &head, rule).await?;
+        Ok(Sent { api, head, caller, body })
+    }
+}
+
+/// Who is asking now, and may use the route now: asked again after every wait that the client can draw out.
+///
+/// # Errors
+/// As [`Call::caller`].
+pub async fn caller_now(api: &Api, head: &Head, rule: &Rule) -> Result<Caller, ApiError> {
+    rule.admit(api.authenticator.authenticate(api, head).await?, head)
 }
 
 /// JSON by media type: `application/json` or a `+json` type.

@@ -22,7 +22,7 @@ use warp::reply::Response;
 use crate::app::Api;
 use crate::auth::Caller;
 use crate::body::whole;
-use crate::call::Call;
+use crate::call::{Call, Sent};
 use crate::error::ApiError;
 use crate::head::Head;
 use crate::idempotency::idempotency;
@@ -120,9 +120,7 @@ impl CommandCall {
     /// 401, 403, 404 for a tenant that does not exist, 400 for malformed header fields and for any parameter in the query string, and what
     /// reading a body refuses.
     pub async fn read(call: Call) -> Result<Self, ApiError> {
-        let caller = call.caller().await?;
-        let (api, head, body) = call.json_body().await?;
-        Self::enter(api, &head, caller, body).await
+        Self::enter(call.json_body().await?).await
     }
 
     /// Reads a command's request whose body may be missing.
@@ -130,9 +128,7 @@ impl CommandCall {
     /// # Errors
     /// As [`CommandCall::read`].
     pub async fn read_optional(call: Call) -> Result<Self, ApiError> {
-        let caller = call.caller().await?;
-        let (api, head, body) = call.optional_json_body().await?;
-        Self::enter(api, &head, caller, body).await
+        Self::enter(call.optional_json_body().await?).await
     }
 
     /// Reads a command's request whose body is a JSON merge patch.
@@ -140,15 +136,14 @@ impl CommandCall {
     /// # Errors
     /// As [`CommandCall::read`]; 415 for a patch of another kind.
     pub async fn read_merge_patch(call: Call) -> Result<Self, ApiError> {
-        let caller = call.caller().await?;
-        let (api, head, body) = call.merge_patch_body().await?;
-        Self::enter(api, &head, caller, body).await
+        Self::enter(call.merge_patch_body().await?).await
     }
 
-    async fn enter(api: Arc<Api>, head: &Head, caller: Caller, body: Bytes) -> Result<Self, ApiError> {
+    async fn enter(sent: Sent) -> Result<Self, ApiError> {
+        let Sent { api, head, caller, body } = sent;
         let Entered { ledger, begins } = api.tenants.enter(&api.store, &caller).await?;
-        Params::none(head)?;
-        let call = Self::for_ledger(api, head, caller, body, ledger)?;
+        Params::none(&head)?;
+        let call = Self::for_ledger(api, &head, caller, body, ledger)?;
         Ok(Self { begins, ..call })
     }
 

@@ -4,7 +4,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use formledger_domain::TenantId;
+use formledger_domain::TenantContext;
 use http::header::{HeaderMap, HeaderName};
 use http::{Method, Uri};
 use uuid::Uuid;
@@ -33,8 +33,8 @@ pub struct Head {
     pub correlation_id: Arc<str>,
     /// When the head had arrived.
     pub received: Instant,
-    /// The tenant of the credential, once it was found good; for the log.
-    pub tenant: OnceLock<TenantId>,
+    /// Who asks, once the credential was found good; it stays when the credential ends meanwhile, for the log and for what is audited.
+    pub known: OnceLock<TenantContext>,
 }
 
 impl Head {
@@ -55,7 +55,7 @@ impl Head {
             request_id,
             correlation_id,
             received: Instant::now(),
-            tenant: OnceLock::new(),
+            known: OnceLock::new(),
         }
     }
 
@@ -66,7 +66,7 @@ impl Head {
 
     /// The tenant as logs name it; empty before the credential was found good.
     pub fn tenant_name(&self) -> &str {
-        self.tenant.get().map_or("", TenantId::as_str)
+        self.known.get().map_or("", |context| context.tenant.as_str())
     }
 
     /// A header field as text; `None` when it is missing.

@@ -20,7 +20,7 @@ use crate::app::Api;
 use crate::audit;
 use crate::auth::{Caller, role};
 use crate::body::whole;
-use crate::call::Call;
+use crate::call::{Call, caller_now};
 use crate::command::{LEDGER_POSITION, etag};
 use crate::error::ApiError;
 use crate::head::Head;
@@ -145,7 +145,10 @@ impl QueryCall {
         let arrived =
             async { followed.wait_for(|position| *position >= wanted).await.map(|position| *position) };
         match self.unless_stopping(timeout(self.patience(), arrived)).await? {
-            Ok(Ok(position)) => Ok(position),
+            Ok(Ok(position)) => {
+                self.is_still_admitted().await?;
+                Ok(position)
+            }
             Ok(Err(_)) | Err(_) => Err(ApiError::ReplicaBehind { position: head, wanted }),
         }
     }
@@ -163,7 +166,7 @@ impl QueryCall {
         let Some(wanted) = self.min_position else { return Ok(()) };
         let arrived = async { followed.wait_for(|progress| there(progress, wanted)).await.map(|_| ()) };
         match self.unless_stopping(timeout(self.patience(), arrived)).await? {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => self.is_still_admitted().await,
             Ok(Err(_)) | Err(_) => {
                 Err(ApiError::ReplicaBehind { position: position(&followed.borrow()), wanted })
             }
@@ -176,7 +179,10 @@ impl QueryCall {
     /// 503 while they are being folded and the client would not wait longer.
     pub async fn reader_at(&self, position: Position) -> Result<TenantReader, ApiError> {
         let deadline = Instant::now() + self.patience();
-        Ok(self.unless_stopping(self.api.moments.at(&self.caller.context, position, deadline)).await??)
+        let reader =
+            self.unless_stopping(self.api.moments.at(&self.caller.context, position, deadline)).await??;
+        self.is_still_admitted().await?;
+        Ok(reader)
     }
 
     async fn wait_for(&self, read_model: ReadModel, wanted: Position) -> Result<(), ApiError> {
@@ -188,9 +194,17 @@ impl QueryCall {
             Err(closing) => timeout(STOPPING_WAIT_MAX, waited).await.map_err(|_| closing)?,
         };
         match arrived {
-            Ok(_) => Ok(()),
+            Ok(_) => self.is_still_admitted().await,
             Err(behind) => Err(ApiError::ReplicaBehind { position: behind.position, wanted }),
         }
+    }
+
+    /// Refuses who may not ask any more after a wait, which may have ended with the very event that ended the credential.
+    async fn is_still_admitted(&self) -> Result<(), ApiError> {
+        if self.caller.api_key.is_some() {
+            self.api.tenant_states.settled(&self.caller.context.tenant).await;
+        }
+        caller_now(&self.api, &self.head, self.rule).await.map(drop)
     }
 
     /// What a wait comes to, unless the server stops meanwhile.

@@ -28,7 +28,7 @@ pub use registry::Replays;
 
 use crate::auth::Caller;
 use crate::backtest::{CandidateError, compile};
-use crate::call::Call;
+use crate::call::{Call, Sent};
 use crate::command::{Empty, LEDGER_POSITION, members};
 use crate::error::ApiError;
 use crate::events::filter;
@@ -83,8 +83,7 @@ struct ReplayList {
         (status = 503, description = "`too-many-replays` run or are paused on this server."),
     ))]
 pub async fn create(call: Call) -> Result<Response, ApiError> {
-    let caller = call.caller().await?;
-    let (api, head, body) = call.json_body().await?;
+    let Sent { api, head, caller, body } = call.json_body().await?;
     let ledger = api.tenants.require(&api.store, &caller).await?;
     Params::none(&head)?;
     if let Some(refusal) = Preconditions::read(&head)?.refusal_to_begin() {
@@ -217,8 +216,7 @@ async fn direct(
     id: &str,
     change: impl FnOnce(&Replay) -> Result<(), ApiError> + Send,
 ) -> Result<Response, ApiError> {
-    let caller = call.caller().await?;
-    let (api, head, body) = call.optional_json_body().await?;
+    let Sent { api, head, caller, body } = call.optional_json_body().await?;
     let Empty {} = members(&body)?;
     api.tenants.require(&api.store, &caller).await?;
     Params::none(&head)?;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use cqrs_es::Aggregate;
 use formledger_domain::{LedgerAggregate, Tenant, TenantContext, TenantId};
 use formledger_store::{POLL_INTERVAL, RecordedEvent, TenantLedger, causes};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, RwLock, RwLockReadGuard};
 
 use crate::bounded::BoundedMap;
 use crate::error::ApiError;
@@ -27,6 +27,7 @@ const PATIENCE: Duration = Duration::from_millis(250);
 pub struct TenantStates {
     known: BoundedMap<TenantId, Known>,
     loaders: [Mutex<()>; LOADERS],
+    changes: [RwLock<()>; LOADERS],
 }
 
 #[derive(Clone)]
@@ -46,7 +47,11 @@ impl Known {
 impl TenantStates {
     /// Knows none yet.
     pub fn new() -> Self {
-        Self { known: BoundedMap::new(KNOWN_TENANTS_MAX), loaders: Default::default() }
+        Self {
+            known: BoundedMap::new(KNOWN_TENANTS_MAX),
+            loaders: Default::default(),
+            changes: Default::default(),
+        }
     }
 
     /// The tenant of `context`, as it was recorded at most [`POLL_INTERVAL`] ago; empty when it does not exist.
@@ -89,6 +94,16 @@ impl TenantStates {
         }
     }
 
+    /// A change of the tenant begins here, and ends with what is answered being dropped: from before it is recorded until what is known here has it.
+    pub async fn changing(&self, tenant: &TenantId) -> RwLockReadGuard<'_, ()> {
+        self.changes[place(tenant)].read().await
+    }
+
+    /// Waits until changes that began here are known here: who was woken by an event hears of it before who recorded it does.
+    pub async fn settled(&self, tenant: &TenantId) {
+        drop(self.changes[place(tenant)].write().await);
+    }
+
     /// Makes the next request see the tenant as it is recorded now.
     ///
     /// Cannot fail, because what was recorded is to be acknowledged: when the stream cannot be read now, it is forgotten.
@@ -114,10 +129,14 @@ impl TenantStates {
     }
 
     fn loader(&self, tenant: &TenantId) -> &Mutex<()> {
-        let mut hasher = DefaultHasher::new();
-        tenant.hash(&mut hasher);
-        &self.loaders[(hasher.finish() % LOADERS as u64) as usize]
+        &self.loaders[place(tenant)]
     }
+}
+
+fn place(tenant: &TenantId) -> usize {
+    let mut hasher = DefaultHasher::new();
+    tenant.hash(&mut hasher);
+    (hasher.finish() % LOADERS as u64) as usize
 }
 
 /// The tenant after these events of its stream, from the first on.

@@ -9,7 +9,7 @@ use warp::reply::Response;
 
 use crate::auth::{Caller, role};
 use crate::bounded::BoundedMap;
-use crate::call::Call;
+use crate::call::{Call, Sent};
 use crate::command::{CommandCall, Outcome, required_members};
 use crate::error::ApiError;
 use crate::limits::KNOWN_TENANTS_MAX;
@@ -126,8 +126,7 @@ pub struct NewTenant {
         (status = 409, description = "`tenant-exists`."),
     ))]
 pub async fn create(call: Call) -> Result<Response, ApiError> {
-    let caller = call.caller().await?;
-    let (api, head, body) = call.json_body().await?;
+    let Sent { api, head, caller, body } = call.json_body().await?;
     Params::none(&head)?;
     let NewTenant { tenant } = required_members(&body)?;
     let caller = caller.provisioning(tenant.clone())?;

@@ -6,7 +6,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use http::Method;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
+use crate::audit::{configure, entries};
 use crate::support::{Answer, Server, admin, token};
 
 const NEVER: &str = "01a2044c-820f-767f-8936-209666b7162d";
@@ -98,6 +101,81 @@ async fn a_revoked_key_is_over_at_once_with_its_feed() {
     assert_eq!(again["position"], revoked["position"], "nothing more is recorded");
     let listed = server.get(&admin, "/v1/api-keys").await.expect(200).json();
     assert_eq!(listed["items"][0]["revoked_by"], "ada");
+}
+
+#[tokio::test]
+async fn a_key_that_ends_while_its_request_waits_is_shown_nothing_and_records_nothing() {
+    let server = Server::start().await;
+    let admin = admin("acme");
+    server.publish(&admin, "expense").await;
+    configure(&server, true, true, true).await;
+    let paths = [
+        "/v1/ledger",
+        "/v1/submissions",
+        "/v1/tasks",
+        "/v1/events",
+        "/v1/forms/expense",
+        "/v1/exports/submissions.csv",
+        "/v1/submissions?at_position=1",
+    ];
+    for path in paths {
+        let (id, secret) = make(&server, &admin, json!({"name": "waits", "roles": ["auditor"]})).await;
+        let head = server.get(&admin, "/v1/ledger").await.json()["position"].as_u64().expect("a position");
+        let sign = if path.contains('?') { '&' } else { '?' };
+        // Released by the very event that ends the key.
+        let path = format!("{path}{sign}min_position={}", head + 1);
+        let headers = [("x-api-key", secret.as_str()), ("prefer", "wait=30")];
+        let revoke = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            server
+                .send(&admin, Method::DELETE, &format!("/v1/api-keys/{id}"), &Value::Null)
+                .await
+                .expect(200);
+        };
+        let (answer, ()) = tokio::join!(server.call(Method::GET, &path, &headers, ""), revoke);
+        answer.expect_problem(401, "unauthenticated");
+    }
+
+    let (id, secret) = make(&server, &admin, json!({"name": "holds back", "roles": ["submitter"]})).await;
+    let mut held = held_back(&server, &secret, "/v1/forms/expense/submissions", 21).await;
+    server.send(&admin, Method::DELETE, &format!("/v1/api-keys/{id}"), &Value::Null).await.expect(200);
+    held.write_all(br#"{"data":{"amount":5}}"#).await.expect("writes");
+    let mut answer = [0; 12];
+    held.read_exact(&mut answer).await.expect("is answered");
+    assert_eq!(&answer, b"HTTP/1.1 401");
+}
+
+/// A command whose body of some bytes does not come, once the server has found its credential good and waits for it.
+async fn held_back(server: &Server, key: &str, path: &str, bytes: usize) -> TcpStream {
+    let mut stream = TcpStream::connect(&server.address).await.expect("connects");
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: a\r\nx-api-key: {key}\r\ncontent-type: application/json\r\n\
+         content-length: {bytes}\r\nexpect: 100-continue\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.expect("writes");
+    let mut go_on = [0; b"HTTP/1.1 100 Continue\r\n\r\n".len()];
+    stream.read_exact(&mut go_on).await.expect("is asked for the body");
+    assert!(go_on.starts_with(b"HTTP/1.1 100"), "{go_on:?}");
+    stream
+}
+
+#[tokio::test]
+async fn what_a_key_is_refused_is_audited_though_it_ended_meanwhile() {
+    let server = Server::start().await;
+    let admin = admin("acme");
+    server.publish(&admin, "expense").await;
+    configure(&server, true, false, false).await;
+    let (id, secret) = make(&server, &admin, json!({"name": "tries", "roles": ["submitter"]})).await;
+    let path = format!("/v1/submissions/{NEVER}/comments");
+    let mut held = held_back(&server, &secret, &path, 13).await;
+    server.send(&admin, Method::DELETE, &format!("/v1/api-keys/{id}"), &Value::Null).await.expect(200);
+    held.write_all(br#"{"text":"hi"}"#).await.expect("writes");
+    let mut answer = [0; 10];
+    held.read_exact(&mut answer).await.expect("is answered");
+    assert_eq!(&answer, b"HTTP/1.1 4");
+    let found = entries(&server, 0, &format!("key:{id}")).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0]["data"]["attempt"]["target"], path);
 }
 
 #[tokio::test]
