@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use formledger_domain::{
-    Audit, AuditCommand, AuditEvent, AuditSettings, Submission, SubmissionId, TenantContext, Use,
+    Audit, AuditCommand, AuditEvent, AuditSettings, Submission, SubmissionId, TenantContext,
 };
 use formledger_store::{ExecuteError, ExecuteOptions, Expectation, StoreError, TenantLedger, causes};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 use warp::reply::Response;
 
@@ -107,7 +108,7 @@ pub async fn note_about(
         Err(error) => return lost(context, 1, &causes(&error)),
     }
     let (action, target) = (action(rule), Some(cut(head.uri.path())));
-    let noted = Noted { kind, action, target, submission_id };
+    let noted = Noted { kind, action, target, submission_id, query: None };
     let fate = api.audit.folding().note(context, noted.clone(), !is_read, Instant::now());
     match fate {
         Fate::Folded => {}
@@ -116,30 +117,8 @@ pub async fn note_about(
     }
 }
 
-/// As [`exported`], for a part of what is given out: the first is recorded before, further ones of the same within a few seconds are counted.
-///
-/// # Errors
-/// When it is to be recorded and cannot be.
-pub async fn part_exported(
-    api: &Api,
-    ledger: &TenantLedger,
-    context: &TenantContext,
-    rule: &Rule,
-    (submission_id, path): (SubmissionId, &str),
-) -> Result<(), ApiError> {
-    if settings(api, ledger, context).await?.exports {
-        let (action, target) = (action(rule), Some(cut(path)));
-        let noted = Noted { kind: Kind::Part, action, target, submission_id: Some(submission_id) };
-        if api.audit.folding().repeats(context, &noted) {
-            return Ok(());
-        }
-        exported(api, ledger, context, rule, Some((submission_id, path))).await?;
-        api.audit.folding().note(context, noted, true, Instant::now());
-    }
-    Ok(())
-}
-
-/// Records an export before it is given out, where the tenant wants that: of many submissions, or of what a path names and belongs to one.
+/// Records an export before it is given out, where the tenant wants that: of many submissions, or of what the path names and belongs to one. Further
+/// ones of the same within a few seconds are counted.
 ///
 /// # Errors
 /// When it is to be recorded and cannot be.
@@ -147,17 +126,23 @@ pub async fn exported(
     api: &Api,
     ledger: &TenantLedger,
     context: &TenantContext,
-    rule: &Rule,
-    about: Option<(SubmissionId, &str)>,
+    (rule, head): (&Rule, &Head),
+    submission_id: Option<SubmissionId>,
 ) -> Result<(), ApiError> {
     if !settings(api, ledger, context).await?.exports {
         return Ok(());
     }
-    let target = about.map_or(rule.template.into(), |(_, path)| cut(path));
-    let (action, target, submission_id) = (action(rule), Some(target), about.map(|(id, _)| id));
+    let target = submission_id.map_or(rule.template.into(), |_| cut(head.uri.path()));
+    let query = head.uri.query().map(|query| Sha256::digest(query.as_bytes()).into());
+    let noted =
+        Noted { kind: Kind::Export, action: action(rule), target: Some(target), submission_id, query };
+    if api.audit.folding().repeats(context, &noted) {
+        return Ok(());
+    }
     let at = Utc::now();
-    let export = Use { action, target, submission_id, times: 1, first_at: at, last_at: at };
-    record(api, context, vec![AuditEvent::Exported { export }]).await
+    record(api, context, vec![noted.clone().event(1, at, at)]).await?;
+    api.audit.folding().recorded(context, noted, Instant::now());
+    Ok(())
 }
 
 /// Records what was counted in windows that are over, until the application stops.

@@ -92,23 +92,20 @@ impl QueryCall {
         if self.head.is_bodiless {
             return Ok(());
         }
-        audit::exported(&self.api, &self.ledger, &self.caller.context, self.rule, None).await
+        let asked = (self.rule, &*self.head);
+        audit::exported(&self.api, &self.ledger, &self.caller.context, asked, None).await
     }
 
     /// As [`QueryCall::record_export`], of something that belongs to one submission and is named by the path.
     ///
     /// # Errors
     /// As [`QueryCall::record_export`].
-    pub async fn record_export_of(&self, id: SubmissionId, is_part: bool) -> Result<(), ApiError> {
+    pub async fn record_export_of(&self, id: SubmissionId) -> Result<(), ApiError> {
         if self.head.is_bodiless {
             return Ok(());
         }
-        let (context, about) = (&self.caller.context, (id, self.head.uri.path()));
-        if is_part {
-            audit::part_exported(&self.api, &self.ledger, context, self.rule, about).await
-        } else {
-            audit::exported(&self.api, &self.ledger, context, self.rule, Some(about)).await
-        }
+        let asked = (self.rule, &*self.head);
+        audit::exported(&self.api, &self.ledger, &self.caller.context, asked, Some(id)).await
     }
 
     /// Waits until `read_model` has reached the position that the request asks for.

@@ -10,7 +10,8 @@ use formledger_domain::{AuditEvent, SubmissionId, TenantContext, TenantId, Use};
 
 /// How long facts of one actor are folded together before what was counted is recorded.
 pub const WINDOW: Duration = Duration::from_secs(5);
-/// Facts of one actor and window that are recorded or counted apart; further ones are counted by route and code alone.
+/// Facts of one actor and window that are recorded or counted apart; further ones are counted by route and code alone. As many different exports are
+/// remembered; further ones are recorded each, because none is given out before it is recorded.
 const APART_MAX: usize = 20;
 /// Actors of whom something is counted at once; facts of further ones are counted in a metric only.
 const ACTORS_MAX: usize = 10_000;
@@ -27,8 +28,8 @@ pub enum Kind {
     },
     /// Somebody read something.
     Read,
-    /// Somebody was given a part of a file.
-    Part,
+    /// Somebody was given something to take away.
+    Export,
 }
 
 /// One fact, before it is known whether it is recorded by itself.
@@ -42,19 +43,21 @@ pub struct Noted {
     pub target: Option<Arc<str>>,
     /// The submission in the path, where it exists.
     pub submission_id: Option<SubmissionId>,
+    /// SHA-256 of the query string, which tells one export from another and is not recorded.
+    pub query: Option<[u8; 32]>,
 }
 
 impl Noted {
     /// The event that says it happened `times` between two moments.
     pub fn event(self, times: u32, first_at: DateTime<Utc>, last_at: DateTime<Utc>) -> AuditEvent {
-        let Self { kind, action, target, submission_id } = self;
+        let Self { kind, action, target, submission_id, query: _ } = self;
         let used = Use { action, target, submission_id, times, first_at, last_at };
         match kind {
             Kind::Refused { code, status } => {
                 AuditEvent::AttemptRefused { attempt: used, code: code.into(), status }
             }
             Kind::Read => AuditEvent::DataRead { read: used },
-            Kind::Part => AuditEvent::Exported { export: used },
+            Kind::Export => AuditEvent::Exported { export: used },
         }
     }
 }
@@ -69,6 +72,13 @@ struct Window {
     began: Instant,
     context: TenantContext,
     counted: HashMap<Noted, Count>,
+}
+
+impl Window {
+    /// How many exports are remembered, or how many other facts: neither takes the other's room.
+    fn apart(&self, exports: bool) -> usize {
+        self.counted.keys().filter(|noted| (noted.kind == Kind::Export) == exports).count()
+    }
 }
 
 struct Count {
@@ -99,15 +109,7 @@ pub struct Folded {
 impl Folding {
     /// Says what becomes of a fact; with `at_once`, the first of its like in a window is recorded by itself.
     pub fn note(&mut self, context: &TenantContext, noted: Noted, at_once: bool, now: Instant) -> Fate {
-        let actor = (context.tenant.clone(), Arc::clone(&context.actor.subject));
-        if self.actors.len() >= ACTORS_MAX && !self.actors.contains_key(&actor) {
-            return Fate::Dropped;
-        }
-        let window = self.actors.entry(actor).or_insert_with(|| Window {
-            began: now,
-            context: context.clone(),
-            counted: HashMap::new(),
-        });
+        let Some(window) = self.window(context, now) else { return Fate::Dropped };
         let (first_at, last_at) = (context.now, context.now);
         if let Some(count) = window.counted.get_mut(&noted) {
             if count.times == 0 {
@@ -116,19 +118,19 @@ impl Folding {
             (count.times, count.last_at) = (count.times.saturating_add(1), last_at);
             return Fate::Folded;
         }
-        if window.counted.len() < APART_MAX {
+        if window.apart(false) < APART_MAX {
             // What is recorded now stands there with nothing counted, so that its like are folded.
             let times = if at_once { 0 } else { 1 };
             window.counted.insert(noted, Count { times, first_at, last_at });
             return if at_once { Fate::Apart } else { Fate::Folded };
         }
-        let alike = Noted { target: None, submission_id: None, ..noted };
+        let alike = Noted { target: None, submission_id: None, query: None, ..noted };
         let count = window.counted.entry(alike).or_insert(Count { times: 0, first_at, last_at });
         (count.times, count.last_at) = (count.times.saturating_add(1), last_at);
         Fate::Folded
     }
 
-    /// Counts a fact that was recorded by itself in this window; answers `false` for one that is to be recorded, and by what it is about, now.
+    /// Counts an export the like of which was recorded in this window; answers `false` for one that is to be recorded now.
     pub fn repeats(&mut self, context: &TenantContext, noted: &Noted) -> bool {
         let actor = (context.tenant.clone(), Arc::clone(&context.actor.subject));
         let Some(window) = self.actors.get_mut(&actor) else { return false };
@@ -138,6 +140,25 @@ impl Folding {
         }
         (count.times, count.last_at) = (count.times.saturating_add(1), context.now);
         true
+    }
+
+    /// Remembers an export that was recorded by itself, so that its like are counted, as long as there is room.
+    pub fn recorded(&mut self, context: &TenantContext, export: Noted, now: Instant) {
+        let Some(window) = self.window(context, now) else { return };
+        if window.apart(true) < APART_MAX {
+            let (first_at, last_at) = (context.now, context.now);
+            window.counted.entry(export).or_insert(Count { times: 0, first_at, last_at });
+        }
+    }
+
+    /// The actor's window; `None` where there are too many.
+    fn window(&mut self, context: &TenantContext, now: Instant) -> Option<&mut Window> {
+        let actor = (context.tenant.clone(), Arc::clone(&context.actor.subject));
+        if self.actors.len() >= ACTORS_MAX && !self.actors.contains_key(&actor) {
+            return None;
+        }
+        let window = || Window { began: now, context: context.clone(), counted: HashMap::new() };
+        Some(self.actors.entry(actor).or_insert_with(window))
     }
 
     /// Takes out what was counted in windows that are over at `now`, or in all of them.
@@ -177,6 +198,7 @@ mod tests {
             action: "PUT /v1/forms/{form}".into(),
             target: Some(target.into()),
             submission_id: None,
+            query: None,
         }
     }
 
@@ -211,6 +233,47 @@ mod tests {
         let folded = folding.take(None);
         assert_eq!(times(&folded), [5_000 - APART_MAX as u32]);
         assert_eq!(folded[0].events[0].about().target, None);
+    }
+
+    #[test]
+    fn an_export_is_recorded_once_and_counted_whatever_else_its_actor_did() {
+        let (mut folding, now) = (Folding::default(), Instant::now());
+        let eve = context("eve");
+        for number in 0..APART_MAX + 5 {
+            folding.note(&eve, refused(&format!("/v1/forms/{number}")), true, now);
+        }
+        let export = Noted { kind: Kind::Export, ..refused("/v1/exports/submissions.csv") };
+        let mut recorded = 0;
+        for number in 0..30 {
+            let query = Some([number % 3; 32]);
+            let export = Noted { query, ..export.clone() };
+            if !folding.repeats(&eve, &export) {
+                recorded += 1;
+                folding.recorded(&eve, export, now);
+            }
+        }
+        assert_eq!(recorded, 3, "each of three queries");
+        let folded = folding.take(None);
+        let is_export = |event: &&AuditEvent| matches!(event, AuditEvent::Exported { .. });
+        let counted = folded[0].events.iter().filter(is_export).map(|event| event.about().times);
+        assert_eq!(counted.collect::<Vec<_>>(), [9, 9, 9]);
+    }
+
+    #[test]
+    fn exports_beyond_what_is_remembered_are_each_recorded_and_counted_nowhere() {
+        let (mut folding, now) = (Folding::default(), Instant::now());
+        let eve = context("eve");
+        for round in 0..2 {
+            for number in 0..APART_MAX as u8 + 5 {
+                let export = Noted { kind: Kind::Export, query: Some([number; 32]), ..refused("/v1/events") };
+                let repeats = folding.repeats(&eve, &export);
+                assert_eq!(repeats, round > 0 && usize::from(number) < APART_MAX);
+                if !repeats {
+                    folding.recorded(&eve, export, now);
+                }
+            }
+        }
+        assert_eq!(times(&folding.take(None)), [1; APART_MAX]);
     }
 
     #[test]

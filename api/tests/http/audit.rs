@@ -152,6 +152,27 @@ async fn a_feed_is_read_whether_what_it_shows_happens_now_or_goes_by_again() {
 }
 
 #[tokio::test]
+async fn a_flood_of_one_export_is_one_entry_and_a_count_though_others_stand_before_it() {
+    let server = Server::start().await;
+    server.publish(&admin("acme"), "expense").await;
+    configure(&server, true, false, true).await;
+    let rita = token("acme", "rita", &["reviewer"]);
+    for number in 0..25 {
+        server.get(&rita, &format!("/v1/forms/none{number}")).await.expect_problem(404, "not-found");
+    }
+    let before = head(&server).await;
+    for _ in 0..15 {
+        server.get(&rita, "/v1/exports/submissions.csv").await.expect(200);
+        server.get(&rita, "/v1/exports/submissions.csv?form=expense").await.expect(200);
+    }
+    assert_eq!(head(&server).await, before + 2, "each query once, before it is given out");
+    // The refusals, of which five are counted, and two exports; then the counts.
+    let found = in_time(&server, "rita", 25).await;
+    let of_exports = found.iter().filter_map(|entry| entry["data"]["export"]["times"].as_u64());
+    assert_eq!(of_exports.collect::<Vec<_>>(), [1, 1, 14, 14]);
+}
+
+#[tokio::test]
 async fn an_export_is_in_the_ledger_before_it_is_given_out() {
     let server = Server::start().await;
     server.publish(&admin("acme"), "expense").await;
