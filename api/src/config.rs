@@ -474,6 +474,19 @@ mod tests {
         assert!(settings.storage.database.is_some() && !format!("{settings:?}").contains("hunter2"));
         let error = serve(&["--database-url", "mysql://user:hunter2@localhost/x"]).expect_err("no Postgres");
         assert_eq!(error.to_string(), "`--database-url` is no `postgres://user@host:port/database`");
+        let wrong = [
+            "mysql://user:hunter2@localhost/x",
+            "user:hunter2@localhost/x",
+            "postgres:///user:hunter2@localhost/x",
+            "postgres://user:5432/hunter2@localhost/x",
+        ];
+        for url in wrong {
+            for option in ["--database-url", "--replica-url"] {
+                let error = serve(&[option, url]).expect_err("no Postgres").to_string();
+                assert!(error.starts_with(&format!("`{option}`")) && !error.contains("hunter2"), "{error}");
+            }
+        }
+        serve(&["--replica-url", "postgres://user:hunter2@localhost/x?options=-c%20a=b/c@d"]).expect("a URL");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use formledger_store::PostgresOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection, Executor};
@@ -110,6 +111,8 @@ impl ReadModelPlace {
     /// # Errors
     /// [`OpenError::Url`]; the URL itself is not told, because it may hold a password.
     pub fn postgres(url: &str) -> Result<Self, OpenError> {
+        // sqlx takes any scheme; what the ledger takes, and no more, has no password where the name is.
+        PostgresOptions::new(url).map_err(|_| OpenError::Url)?;
         let options = PgConnectOptions::from_str(url).map_err(|_| OpenError::Url)?;
         let options = options.statement_cache_capacity(STATEMENTS_MAX).disable_statement_logging();
         Ok(Self(Place::Postgres(Box::new(PostgresPlace { options, schema: SCHEMA }))))

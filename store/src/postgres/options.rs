@@ -45,12 +45,20 @@ const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
 fn parse(url: &str) -> Result<PgConnectOptions, StoreError> {
     // The text of the error may quote the URL, and with it the password.
     let parsed =
-        SCHEMES.iter().any(|scheme| url.starts_with(scheme)).then(|| PgConnectOptions::from_str(url));
+        SCHEMES.iter().any(|scheme| names_a_database(url, scheme)).then(|| PgConnectOptions::from_str(url));
     let Some(Ok(options)) = parsed else {
         return Err(StoreError::Unusable("its address is no `postgres://user@host:port/database`".into()));
     };
     // sqlx would ask for it when it connects, and PgBouncer refuses what it does not know.
     Ok(options.extra_float_digits(None).application_name("formledger"))
+}
+
+/// Whether nothing stands where the database's name does that belongs before it: with a slash too many, or one in a password, what people are shown
+/// as server and database would hold the password.
+fn names_a_database(url: &str, scheme: &str) -> bool {
+    let Some(rest) = url.strip_prefix(scheme) else { return false };
+    let before_query = rest.split_once('?').map_or(rest, |(before, _)| before);
+    before_query.split_once('/').is_none_or(|(_, name)| !name.contains(['@', '/']))
 }
 
 impl fmt::Debug for PostgresOptions {
