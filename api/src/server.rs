@@ -1,6 +1,7 @@
 //! The connection loop: accepts, limits, serves HTTP/1.1 through the routes, and stops without dropping an answer.
 //! Called by `app`. It exists because `warp::serve` has no header timeout, no connection cap and no TCP_NODELAY.
 
+mod coding;
 mod host;
 mod stall;
 
@@ -10,6 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::CONNECTION;
 use http::{HeaderValue, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -122,12 +124,17 @@ async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Result<Respo
     let head = Arc::new(Head::new(parts.method, parts.uri.clone(), headers));
     parts.method = head.method.clone();
     parts.extensions.insert(Arc::clone(&head));
-    let mut response = match host::require(&head, parts.version) {
+    let mut response = match host::require(&head, parts.version).and_then(|()| coding::require(&head)) {
         Ok(()) => {
             let mut routes = warp::service(server.routes.clone());
             routes.call(Request::from_parts(parts, body)).await?
         }
-        Err(refused) => call::answer(&head, &server.unmatched, Err(refused)),
+        Err(refused) => {
+            let mut answer = call::answer(&head, &server.unmatched, Err(refused));
+            // Where its body ends may be another question to who sent it, and so what is behind that.
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            answer
+        }
     };
     finish(&head, &mut response);
     Ok(response)

@@ -40,6 +40,43 @@ async fn a_body_that_does_not_come_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_body_in_another_coding_than_chunked_is_refused_and_the_connection_ends() {
+    let server = Server::start().await;
+    server.publish(&admin("acme"), "expense").await;
+    let send = async |fields: &str| {
+        let mut stream = TcpStream::connect(&server.address).await.expect("connects");
+        let request = format!(
+            "POST /v1/forms/expense/submissions HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {}\r\n\
+             content-type: application/json\r\n{fields}\r\n\r\n15\r\n{{\"data\":{{\"amount\":5}}}}\r\n0\r\n\r\n",
+            admin("acme")
+        );
+        stream.write_all(request.as_bytes()).await.expect("writes");
+        read_to_end(&mut stream).await
+    };
+    let close = "connection: close\r\ntransfer-encoding: Chunked";
+    assert!(send(close).await.starts_with("HTTP/1.1 201 "));
+    for fields in [
+        "transfer-encoding: chunked, chunked",
+        "transfer-encoding: chunked\r\ntransfer-encoding: chunked",
+        "transfer-encoding: gzip, chunked",
+        "transfer-encoding: identity, chunked",
+        "transfer-encoding: foo;q=1, chunked",
+        "transfer-encoding: gzip",
+        "content-length: 5\r\ncontent-length: 6",
+    ] {
+        let answer = send(fields).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{fields}: {answer}");
+    }
+    // The coding counts, the length does not, and the connection ends: nobody can take the rest for another request.
+    for fields in
+        ["content-length: 3\r\ntransfer-encoding: chunked", "transfer-encoding: chunked\r\ncontent-length: 3"]
+    {
+        let answer = send(fields).await;
+        assert!(answer.starts_with("HTTP/1.1 201 "), "{fields}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn connections_over_the_cap_are_told_so() {
     let server = Server::start_with(|settings| settings.limits.connections_max = 2).await;
     let mut held = Vec::new();
