@@ -69,7 +69,15 @@ async fn verify_one(store: &Store, tenant: &TenantId) -> anyhow::Result<bool> {
             eprint!("{tenant}: {position} of {head}{end}");
         }
     };
-    let report = store.verify(tenant, progress).await?;
+    let report = match store.verify(tenant, progress).await {
+        Ok(report) => report,
+        // What is wrong with one ledger hides nothing of the others.
+        Err(StoreError::Damaged(what)) => {
+            print_line!("{tenant}: {what}")?;
+            return Ok(false);
+        }
+        Err(error) => return Err(error.into()),
+    };
     for difference in &report.differences {
         match difference.position {
             Some(position) => print_line!("{tenant}: position {position}: {}", difference.what)?,

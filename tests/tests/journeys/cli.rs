@@ -195,6 +195,22 @@ async fn verify_sees_every_kind_of_tampering() {
 }
 
 #[tokio::test]
+async fn verify_goes_on_with_the_other_tenants_after_damage_in_one() {
+    let installation = stopped_with_history().await;
+    // Of a ledger that sorts before all others and that is none, in a stream of another one.
+    let decoy = "insert into events select aggregate_type, 'acme/decoy', sequence, event_type, event_version, payload, metadata, \
+                 'aaa', position, event_id, recorded_at, leaf_hash from events where position = 5";
+    tampering::tamper(&installation, decoy).await;
+    let changed =
+        "update events set event_type = event_type || 'x' where position = 5 and tenant_id = 'acme'";
+    tampering::tamper(&installation, changed).await;
+    let finished = installation.run(&["verify"]).await.expect(1);
+    for said in ["aaa: position 5: the ledger ends at 0", "acme: position 5: the leaf hash"] {
+        assert!(finished.stdout.contains(said), "{}\n{}", finished.stdout, finished.stderr);
+    }
+}
+
+#[tokio::test]
 async fn a_ledger_without_one_of_its_events_is_neither_exported_nor_listed_nor_fed_as_if_it_were_whole() {
     for position in ["5", "(select max(position) from events)"] {
         let installation = stopped_with_history().await;
