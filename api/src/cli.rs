@@ -33,6 +33,9 @@ use crate::config::{Cli, Command, ConfigError, Storage};
 
 /// Runs the command that the command line names.
 pub fn run() -> ExitCode {
+    // Whatever is made holds what people submitted, or tells of it: in one place, because databases make files of their own. What is there already
+    // stays as it is.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let cli = match Cli::read() {
         Ok(cli) => cli,
         Err(error) => return explain(&error),

@@ -211,6 +211,35 @@ async fn verify_goes_on_with_the_other_tenants_after_damage_in_one() {
 }
 
 #[tokio::test]
+async fn what_the_program_makes_is_its_users_alone() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let installation = stopped_with_history().await;
+    let out = installation.scratch().join("acme.ndjson");
+    installation
+        .run(&["export", "--tenant", "acme", "--out", out.to_str().expect("a plain path")])
+        .await
+        .expect(0);
+    let mut seen = vec![installation.data().to_owned(), out];
+    let mut folders = vec![installation.data().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            folders.extend(path.is_dir().then(|| path.clone()));
+            seen.push(path);
+        }
+    }
+    assert!(
+        seen.iter().any(|path| path.ends_with("ledger.db"))
+            && seen.iter().any(|path| path.ends_with("attachments"))
+    );
+    for path in seen {
+        let mode = std::fs::metadata(&path).expect("is there").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "`{}`: {mode:o}", path.display());
+    }
+}
+
+#[tokio::test]
 async fn a_ledger_without_one_of_its_events_is_neither_exported_nor_listed_nor_fed_as_if_it_were_whole() {
     for position in ["5", "(select max(position) from events)"] {
         let installation = stopped_with_history().await;
