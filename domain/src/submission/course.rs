@@ -205,37 +205,39 @@ pub(super) fn patched(
 }
 
 /// The places that differ and do not lie within `edit`, at most [`PLACES_TOLD_MAX`] of them.
+///
+/// An object that comes or goes is no change of its own where all that is in it may be edited: it is there for the sake of that. An empty one
+/// is: rules and guards ask whether it is there.
 fn outside(before: &Value, after: &Value, edit: &[&String]) -> Vec<String> {
-    fn walk(before: &Value, after: &Value, place: &mut String, edit: &[&String], found: &mut Vec<String>) {
+    fn walk(
+        before: Option<&Value>,
+        after: Option<&Value>,
+        place: &mut String,
+        edit: &[&String],
+        found: &mut Vec<String>,
+    ) {
         if before == after || found.len() >= PLACES_TOLD_MAX || edit.iter().any(|named| **named == *place) {
             return;
         }
-        let (Value::Object(old), Value::Object(new)) = (before, after) else {
-            found.push(place.clone());
-            return;
+        let nothing = &Map::new();
+        let (old, new) = match (before, after) {
+            (Some(Value::Object(old)), Some(Value::Object(new))) => (old, new),
+            (None, Some(Value::Object(new))) if !new.is_empty() => (nothing, new),
+            (Some(Value::Object(old)), None) if !old.is_empty() => (old, nothing),
+            _ => {
+                found.push(place.clone());
+                return;
+            }
         };
         let members = old.keys().chain(new.keys().filter(|name| !old.contains_key(*name)));
         for name in members {
             let length = place.len();
             pointer::push(place, name);
-            let absent = &Value::Null;
-            match (old.get(name), new.get(name)) {
-                // An object that comes or goes as a whole is looked into: only parts of it may be open to editing.
-                (None, Some(new @ Value::Object(_))) => {
-                    walk(&Value::Object(Map::new()), new, place, edit, found)
-                }
-                (Some(old @ Value::Object(_)), None) => {
-                    walk(old, &Value::Object(Map::new()), place, edit, found)
-                }
-                // A member that is null is not a missing one.
-                (None, Some(Value::Null)) => walk(&Value::Bool(false), absent, place, edit, found),
-                (Some(Value::Null), None) => walk(absent, &Value::Bool(false), place, edit, found),
-                (old, new) => walk(old.unwrap_or(absent), new.unwrap_or(absent), place, edit, found),
-            }
+            walk(old.get(name), new.get(name), place, edit, found);
             place.truncate(length);
         }
     }
     let mut found = Vec::new();
-    walk(before, after, &mut String::new(), edit, &mut found);
+    walk(Some(before), Some(after), &mut String::new(), edit, &mut found);
     found
 }

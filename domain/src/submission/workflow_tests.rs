@@ -3,6 +3,7 @@
 mod attachments;
 mod bounds;
 mod delegation;
+mod editing;
 mod form_roles;
 mod four_eyes;
 mod reminders;
