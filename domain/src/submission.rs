@@ -5,6 +5,7 @@ mod attaching;
 mod command;
 mod course;
 mod decide;
+mod editing;
 mod event;
 mod fact;
 mod people;

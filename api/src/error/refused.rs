@@ -66,8 +66,12 @@ impl From<SubmissionError> for ApiError {
             SubmissionError::Missing => Self::NotFound("submission"),
             SubmissionError::NotInState { .. } => Self::Conflict { code: "not-in-state", detail },
             SubmissionError::NotPermitted { .. } => Self::NotPermitted(detail),
-            SubmissionError::NotEditable { pointers, .. } => {
-                let told = |pointer: &String| json!({"pointer": pointer, "message": "may not be edited in this state"});
+            SubmissionError::NotEditable { pointers, only_for, .. } => {
+                let message = match only_for {
+                    Some(who) => format!("may be edited in this state only by {}", who.trim_end_matches(',')),
+                    None => "may not be edited in this state".to_owned(),
+                };
+                let told = |pointer: &String| json!({"pointer": pointer, "message": message});
                 Self::NotEditable { detail, errors: pointers.iter().map(told).collect() }
             }
             SubmissionError::UnknownTransition(_) => Self::TransitionUnknown(detail),

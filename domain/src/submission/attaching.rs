@@ -4,6 +4,7 @@
 use chrono::{DateTime, Utc};
 
 use super::decide::SubmissionError;
+use super::editing::who_edits;
 use super::fact::WorkflowFact;
 use super::people::{Decision, Person, REASON_BYTES_MAX, not_permitted, text};
 use super::rights::ADMIN;
@@ -55,10 +56,10 @@ impl Submission {
             let needed = std::iter::once(SubmissionState::DRAFT).chain(elsewhere.map(SubmissionState::named));
             return Err(SubmissionError::NotInState { state: name.clone(), needed: needed.collect() });
         };
-        if self.may_edit(state, by, now) {
-            return Ok(());
+        match self.right_to_edit(state, by, now) {
+            Some(_) => Ok(()),
+            None => Err(not_permitted(&who_edits(state))),
         }
-        Err(not_permitted("its submitter, or somebody who may act on it or edit it in this state,"))
     }
 }
 

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 use super::decide::{SUBMISSION_BYTES_MAX, SubmissionError};
+use super::editing::outside;
 use super::event::SubmissionEvent;
 use super::fact::WorkflowFact;
 use super::state::{Submission, SubmissionState};
@@ -15,10 +16,7 @@ use super::task::{Action, Task};
 use super::work::Work;
 use crate::context::Actor;
 use crate::form::{CompiledForm, Facts, SUBMITTER_ROLE, State, Transition, Verdict, moments};
-use crate::json::{CanonicalJson, merge, pointer};
-
-/// The most places told of a patch that changes what may not be edited.
-const PLACES_TOLD_MAX: usize = 20;
+use crate::json::{CanonicalJson, merge};
 
 /// A command on its way: what it has decided so far, and the state that this makes.
 pub(super) struct Course<'a> {
@@ -74,7 +72,7 @@ impl<'a> Course<'a> {
         let Some((data, value)) = patched(&before, &patch)? else { return Ok(false) };
         let places = outside(&before.to_value(), &value, edit);
         if !places.is_empty() {
-            return Err(SubmissionError::NotEditable { state: self.state(), pointers: places });
+            return Err(SubmissionError::NotEditable { state: self.state(), pointers: places, only_for: None });
         }
         let patch = CanonicalJson::from_value(&patch)?;
         self.submission.leaves_room_for(&data, &patch)?;
@@ -202,42 +200,4 @@ pub(super) fn patched(
         return Err(SubmissionError::TooLarge { bytes });
     }
     Ok(Some((data, value)))
-}
-
-/// The places that differ and do not lie within `edit`, at most [`PLACES_TOLD_MAX`] of them.
-///
-/// An object that comes or goes is no change of its own where all that is in it may be edited: it is there for the sake of that. An empty one
-/// is: rules and guards ask whether it is there.
-fn outside(before: &Value, after: &Value, edit: &[&String]) -> Vec<String> {
-    fn walk(
-        before: Option<&Value>,
-        after: Option<&Value>,
-        place: &mut String,
-        edit: &[&String],
-        found: &mut Vec<String>,
-    ) {
-        if before == after || found.len() >= PLACES_TOLD_MAX || edit.iter().any(|named| **named == *place) {
-            return;
-        }
-        let nothing = &Map::new();
-        let (old, new) = match (before, after) {
-            (Some(Value::Object(old)), Some(Value::Object(new))) => (old, new),
-            (None, Some(Value::Object(new))) if !new.is_empty() => (nothing, new),
-            (Some(Value::Object(old)), None) if !old.is_empty() => (old, nothing),
-            _ => {
-                found.push(place.clone());
-                return;
-            }
-        };
-        let members = old.keys().chain(new.keys().filter(|name| !old.contains_key(*name)));
-        for name in members {
-            let length = place.len();
-            pointer::push(place, name);
-            walk(old.get(name), new.get(name), place, edit, found);
-            place.truncate(length);
-        }
-    }
-    let mut found = Vec::new();
-    walk(Some(before), Some(after), &mut String::new(), edit, &mut found);
-    found
 }

@@ -100,13 +100,15 @@ pub enum SubmissionError {
     /// A text that must say something says nothing.
     #[error("the {0} is empty")]
     EmptyText(&'static str),
-    /// The patch changes what the state does not let be edited.
-    #[error("in `{state}` this may not be edited: `{}`", .pointers.join("`, `"))]
+    /// The patch changes what the state does not let be edited, or not by this person.
+    #[error("in `{state}` this {}: `{}`", edited_by(.only_for), .pointers.join("`, `"))]
     NotEditable {
         /// The state it is in.
         state: SubmissionState,
         /// What the patch changes beyond what may be edited, as JSON Pointers.
         pointers: Vec<String>,
+        /// Who may edit that in this state, in words; `None`: nobody.
+        only_for: Option<String>,
     },
     /// The transition asks for a signature.
     #[error(
@@ -422,6 +424,11 @@ fn either(states: &[SubmissionState]) -> String {
     }
     let states: Vec<String> = states.iter().map(|state| format!("`{state}`")).collect();
     states.join(" or ")
+}
+
+fn edited_by(only_for: &Option<String>) -> String {
+    let only = |who: &String| format!("may be edited only by {}", who.trim_end_matches(','));
+    only_for.as_ref().map_or_else(|| "may not be edited".to_owned(), only)
 }
 
 fn told(error: &Option<String>) -> String {

@@ -117,10 +117,7 @@ impl Person<'_> {
         let signer = self.signature_for(transition, signature)?;
         let mut course = self.course();
         if let Some(data) = data {
-            let state = self.form.workflow().zip(self.submission.state());
-            let state = state.and_then(|(workflow, state)| workflow.state(state.as_str()));
-            let editable = state.into_iter().flat_map(|state| &state.edit).chain(&transition.edit);
-            if course.amend(data, &editable.collect::<Vec<_>>())? {
+            if self.amend_by_taking(&mut course, transition, data)? {
                 // Other data may have other candidates: the right is that of the moment.
                 course.reopen();
                 let action = course.work()?.action(name).ok_or_else(|| self.submission.not_waiting())?;
@@ -298,31 +295,6 @@ impl Person<'_> {
 
     fn require_task(&self) -> Result<(), SubmissionError> {
         self.submission.task().map(drop).ok_or_else(|| self.submission.not_waiting())
-    }
-
-    /// A merge patch outside of a draft.
-    pub(super) fn amend(&self, patch: &Value) -> Decision {
-        let Some(name) = self.submission.state() else { return Err(SubmissionError::Missing) };
-        let workflow = self.form.workflow();
-        let state = workflow.and_then(|workflow| workflow.state(name.as_str()));
-        let Some(state) = state.filter(|state| !state.edit.is_empty()) else {
-            let elsewhere = workflow.into_iter().flat_map(|workflow| workflow.editable_states());
-            let needed = std::iter::once(SubmissionState::DRAFT).chain(elsewhere.map(SubmissionState::named));
-            return Err(SubmissionError::NotInState { state: name.clone(), needed: needed.collect() });
-        };
-        if !self.submission.may_edit(state, self.by, self.now) {
-            return Err(not_permitted(
-                "its submitter, or somebody who may act on it or edit it in this state,",
-            ));
-        }
-        if self.submission.notes() >= NOTES_MAX {
-            return Err(SubmissionError::TooManyNotes);
-        }
-        let mut course = self.course();
-        if course.amend(patch, &state.edit.iter().collect::<Vec<_>>())? {
-            course.settle(false);
-        }
-        Ok(course.finish())
     }
 }
 

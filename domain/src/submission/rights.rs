@@ -10,7 +10,7 @@ use super::state::{Submission, SubmissionState};
 use super::task::{Action, Delegation};
 use super::work::Work;
 use crate::context::Actor;
-use crate::form::{CompiledForm, SUBMITTER_ROLE, State, Workflow};
+use crate::form::{CompiledForm, SUBMITTER_ROLE, Workflow};
 
 /// The role that may also do what others may do with what is theirs: edit and submit drafts, release tasks, end delegations.
 pub(super) const ADMIN: &str = "admin";
@@ -48,18 +48,6 @@ impl Submission {
         let submitted = self.made.as_ref().is_some_and(|made| made.submitted);
         let roles = if submitted { &EVERYWHERE } else { &[ADMIN][..] };
         roles.iter().any(|role| actor.has_role(role)) || self.concerns(form, actor, now)
-    }
-
-    /// Whether `by` may edit in the state it is in.
-    pub(super) fn may_edit(&self, state: &State, by: &Actor, now: DateTime<Utc>) -> bool {
-        let is_submitter = self.submitter().is_some_and(|submitter| *submitter == by.subject);
-        match &state.editors {
-            Some(editors) => editors.iter().any(|role| match role.as_str() {
-                SUBMITTER_ROLE => is_submitter,
-                role => by.has_role(role),
-            }),
-            None => is_submitter || self.work().is_some_and(|work| work.may_act(by, now)),
-        }
     }
 
     /// That something waits in the state it is in.
@@ -111,12 +99,10 @@ impl Work {
         let mut rights: Vec<OnBehalfOf> = own.then_some(None).into_iter().collect();
         if !own {
             let usable = |delegation: &&Delegation| {
-                delegation.to == by.subject
-                    && delegation.holds_at(now)
-                    && on_behalf_of.is_none_or(|principal| *delegation.from == *principal)
+                on_behalf_of.is_none_or(|principal| *delegation.from == *principal)
                     && action.admits(&delegation.from, &delegation.roles)
             };
-            for delegation in self.delegations().iter().filter(usable) {
+            for delegation in self.lent_to(&by.subject, now).filter(usable) {
                 let right = Some(delegation.from.clone());
                 if !rights.contains(&right) {
                     rights.push(right);
@@ -156,11 +142,31 @@ impl Work {
         }
     }
 
+    /// The delegations that let somebody act for others now.
+    pub(super) fn lent_to(&self, subject: &str, now: DateTime<Utc>) -> impl Iterator<Item = &Delegation> {
+        self.delegations()
+            .iter()
+            .filter(move |delegation| *delegation.to == *subject && delegation.holds_at(now))
+    }
+
+    /// By what right some action is open to `by`: their own where they have one, else that of the first who delegated theirs; `None` where
+    /// nothing is.
+    pub(super) fn right_to_act(&self, by: &Actor, now: DateTime<Utc>) -> Option<OnBehalfOf> {
+        let actions = self.task().into_iter().flat_map(|task| &task.actions);
+        let rights = actions.filter_map(|action| self.rights_to(action, by, None, now).ok()).flatten();
+        let mut lent = None;
+        for right in rights {
+            match right {
+                None => return Some(None),
+                Some(_) => lent = lent.or(Some(right)),
+            }
+        }
+        lent
+    }
+
     /// Whether some action is open to `by`, by their own or a delegated right.
     pub(super) fn may_act(&self, by: &Actor, now: DateTime<Utc>) -> bool {
-        self.task().is_some_and(|task| {
-            task.actions.iter().any(|action| self.rights_to(action, by, None, now).is_ok())
-        })
+        self.right_to_act(by, now).is_some()
     }
 
     /// The open action of a transition.

@@ -58,3 +58,62 @@ fn an_empty_object_is_edited_only_where_something_may_be() {
     case.patch(&sam(), json!({"extra": null})).expect("and goes with it");
     assert_eq!(case.state.data(), Some(json!({"amount": 5, "any": {"o": {}, "n": null, "l": [{}]}})));
 }
+
+/// A claim in a state where `editors` may edit the amount, and a transition the note.
+fn with_editors(editors: Value) -> Case {
+    let mut workflow = workflow();
+    workflow["states"]["review"]["edit"] = json!(["/amount"]);
+    workflow["states"]["review"]["editors"] = editors;
+    for transition in [0, 1] {
+        workflow["transitions"][transition]["edit"] = json!(["/note"]);
+    }
+    let mut case = Case::new();
+    case.form = form_with(workflow);
+    let (form, now) = (case.form.clone(), case.now);
+    let data = Arc::new(json!({"amount": 5000, "manager": "mia"}));
+    case.run(SubmissionCommand::Submit { form, data, draft: false, by: sam(), now }).expect("accepted");
+    case
+}
+
+#[test]
+fn taking_a_transition_is_no_right_to_edit_what_editors_may() {
+    for (editors, who) in [
+        (json!(["clerk"]), "a `clerk`"),
+        (json!(["submitter", "clerk"]), "its submitter or a `clerk`"),
+        (json!([]), "nobody, because `editors` of this state is empty"),
+    ] {
+        let mut case = with_editors(editors);
+        let patched = case.patch(&reviewer("rita"), json!({"amount": 6000})).expect_err("no editor");
+        assert_eq!(patched.to_string().replace(", may", " may"), format!("only {who} may do this"));
+        for (transition, by) in [("approve", reviewer("rita")), ("sign", person("mia", &[]))] {
+            let taken = case.act(&by, with_data(transition, json!({"amount": 6000, "manager": "eve"})));
+            refused_at(taken.clone(), &["/amount"]);
+            let said = format!("in `review` this may be edited only by {who}: `/amount`");
+            assert_eq!(taken.expect_err("no editor").to_string(), said);
+            refused_at(case.act(&by, with_data(transition, json!({"manager": "eve"}))), &["/manager"]);
+        }
+        case.act(&reviewer("rita"), with_data("approve", json!({"note": "n"}))).expect("the transition's own");
+        let clerk = person("rolf", &["reviewer", "clerk"]);
+        let edited = case.act(&clerk, with_data("approve", json!({"amount": 6000, "note": "m"})));
+        assert_eq!(edited.is_ok(), who.contains("clerk"), "{edited:?}");
+    }
+}
+
+#[test]
+fn who_acts_for_an_editor_edits_what_that_one_may() {
+    let dora = person("dora", &[]);
+    let mut case = with_editors(json!(["clerk"]));
+    case.act(&reviewer("rita"), delegate("dora")).expect("delegated by one who is no editor");
+    refused_as_not_permitted(case.patch(&dora, json!({"amount": 6000})));
+    case.act(&person("carl", &["clerk"]), delegate("dora")).expect("delegated by an editor");
+    case.patch(&dora, json!({"amount": 6000})).expect("for carl");
+    refused_at(case.patch(&dora, json!({"note": "n"})), &["/note"]);
+    case.act(&person("carl", &["clerk"]), Act::EndDelegation { from: None }).expect("ended");
+    refused_as_not_permitted(case.patch(&dora, json!({"amount": 7000})));
+
+    let mut own = with_editors(json!(["submitter"]));
+    own.act(&person("eve", &["submitter", "reviewer"]), delegate("dora")).expect("delegated");
+    refused_as_not_permitted(own.patch(&dora, json!({"amount": 6000})));
+    own.act(&person("sam", &["submitter", "reviewer"]), delegate("dora")).expect("delegated");
+    own.patch(&dora, json!({"amount": 6000})).expect("for sam, whose submission it is");
+}
