@@ -178,7 +178,8 @@ pub enum SubmissionError {
     DelegationInvalid(&'static str),
     /// Too much was said about the submission without moving it.
     #[error(
-        "the submission has {NOTES_MAX} comments, amendments and changes of hands; only transitions are taken now"
+        "the submission has {NOTES_MAX} comments, amendments and changes of hands; now transitions are taken, delegations ended and \
+         tasks released, nothing else"
     )]
     TooManyNotes,
     /// All its amendments and comments together hold more than [`HISTORY_BYTES_MAX`].

@@ -26,7 +26,7 @@ pub const COMMENT_BYTES_MAX: usize = 16 * 1024;
 /// The most delegations that hold on one submission.
 pub const DELEGATIONS_MAX: usize = 50;
 /// The most facts of a submission's life that do not move it (comments, claims, assignments, delegations and amendments), so that its
-/// stream stays one that can be read whole; at the limit such commands are refused, transitions are not.
+/// stream stays one that can be read whole; at the limit such commands are refused, transitions and what ends a delegation or a claim are not.
 pub const NOTES_MAX: u32 = 5_000;
 
 pub(super) type Decision = Result<Vec<SubmissionEvent>, SubmissionError>;
@@ -57,17 +57,18 @@ impl Person<'_> {
                 self.take(transition, reason.as_deref(), data.as_deref(), on_behalf_of.as_deref(), signature)
             }
             Act::Withdraw { reason } => self.withdraw(reason.as_deref()),
+            // What takes a right or a hold away is done at the limit, too: each needs one that is there, and no new ones come.
+            Act::Release => self.release(),
+            Act::EndDelegation { from } => self.end_delegations_of(from.as_deref()),
             _ if self.submission.notes() >= NOTES_MAX => Err(SubmissionError::TooManyNotes),
             Act::Attach { attachment } => self.attach(attachment),
             Act::Detach { sha256, reason } => self.detach(*sha256, reason.as_deref()),
             Act::Comment { text } => self.comment(text),
             Act::Claim => self.claim(),
             Act::Assign { to, reason } => self.assign(to, reason.as_deref()),
-            Act::Release => self.release(),
             Act::Delegate { to, starts_at, ends_at, reason } => {
                 self.delegate(to, *starts_at, *ends_at, reason.as_deref())
             }
-            Act::EndDelegation { from } => self.end_delegations_of(from.as_deref()),
         }
     }
 
@@ -116,8 +117,10 @@ impl Person<'_> {
         }
         let signer = self.signature_for(transition, signature)?;
         let mut course = self.course();
+        let mut amended = false;
         if let Some(data) = data {
-            if self.amend_by_taking(&mut course, transition, data)? {
+            amended = self.amend_by_taking(&mut course, transition, data)?;
+            if amended {
                 // Other data may have other candidates: the right is that of the moment.
                 course.reopen();
                 let action = course.work()?.action(name).ok_or_else(|| self.submission.not_waiting())?;
@@ -130,7 +133,7 @@ impl Person<'_> {
             .ask(Some(self.by), |facts| self.form.lets_through(transition, facts))
             .map_err(|failed| guard_not_met(name, failed))?;
         self.sign(&mut course, transition, signer, principal.as_ref())?;
-        self.count(&mut course, transition, principal, reason);
+        self.count(&mut course, transition, principal, reason, amended);
         Ok(course.finish())
     }
 
@@ -141,6 +144,7 @@ impl Person<'_> {
         transition: &Transition,
         on_behalf_of: Option<Arc<str>>,
         reason: Option<Arc<str>>,
+        amended: bool,
     ) {
         let (name, need): (Arc<str>, u32) = (transition.name.as_str().into(), transition.approvals);
         if need > 1 {
@@ -155,6 +159,10 @@ impl Person<'_> {
                 need,
             });
             if have < need {
+                // Data that came with it may lead on without the others, as those of an edit do.
+                if amended {
+                    course.settle(false);
+                }
                 return;
             }
         }

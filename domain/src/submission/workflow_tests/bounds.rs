@@ -28,6 +28,33 @@ fn comments_are_for_those_whom_it_concerns_and_bounded() {
 }
 
 #[test]
+fn nobody_makes_a_right_or_a_hold_last_by_filling_a_submission() {
+    let mut case = Case::in_review();
+    let (dora, root) = (person("dora", &[]), person("root", &["admin"]));
+    for owner in ["rita", "rolf", "rob"] {
+        case.act(&reviewer(owner), delegate("dora")).expect("delegated");
+    }
+    case.act(&reviewer("rob"), Act::Claim).expect("claimed");
+    while case.state.notes() < NOTES_MAX {
+        case.act(&dora, Act::Comment { text: "again".to_owned() }).expect("still room");
+    }
+    let end = |from: Option<&str>| Act::EndDelegation { from: from.map(str::to_owned) };
+    case.act(&reviewer("rita"), end(None)).expect("ended by its owner");
+    case.act(&root, end(Some("rolf"))).expect("ended by an admin");
+    case.act(&dora, Act::Release).expect("given back");
+    assert!(case.work().delegations().is_empty());
+    case.act(&root, Act::Release).expect("released");
+    let recorded = case.history.len();
+    for nothing in [end(Some("rita")), end(Some("rob")), Act::Release] {
+        assert_eq!(case.act(&root, nothing), Ok(Vec::new()), "there is no end of what has ended");
+    }
+    for new in [delegate("dora"), Act::Claim, Act::Assign { to: "rob".to_owned(), reason: None }] {
+        assert_eq!(case.act(&reviewer("rita"), new), Err(SubmissionError::TooManyNotes));
+    }
+    assert_eq!(case.history.len(), recorded);
+}
+
+#[test]
 fn amendments_end_where_the_history_would_be_too_large_to_be_read() {
     let mut case = Case::drafted(&sam(), json!({"amount": 5000}));
     let note = "x".repeat(500_000);

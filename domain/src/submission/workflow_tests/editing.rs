@@ -117,3 +117,30 @@ fn who_acts_for_an_editor_edits_what_that_one_may() {
     own.act(&person("sam", &["submitter", "reviewer"]), delegate("dora")).expect("delegated");
     own.patch(&dora, json!({"amount": 6000})).expect("for sam, whose submission it is");
 }
+
+#[test]
+fn data_of_an_approval_that_is_not_the_last_lead_on_as_those_of_a_patch_do() {
+    let mut workflow = workflow();
+    workflow["states"]["review"]["edit"] = json!(["/amount", "/manager"]);
+    let small = json!({"from": "review", "to": "approved", "when": "outcomes.route.route == 'auto'"});
+    workflow["auto"].as_array_mut().expect("a list").push(small);
+    let form = form_with(workflow);
+    let in_review = || {
+        let mut case = Case { form: form.clone(), ..Case::new() };
+        let (form, now, data) = (case.form.clone(), case.now, Arc::new(json!({"amount": 5000})));
+        case.run(SubmissionCommand::Submit { form, data, draft: false, by: sam(), now }).expect("accepted");
+        case
+    };
+    let mut case = in_review();
+    let events = case.act(&reviewer("rita"), with_data("approve", json!({"amount": 10}))).expect("approved");
+    assert_eq!(kinds(&events), ["amended", "rules-evaluated", "approved", "transitioned"]);
+    assert_eq!(case.state(), "approved");
+    let mut patched = in_review();
+    patched.patch(&reviewer("rita"), json!({"amount": 10})).expect("edited");
+    assert_eq!(patched.state(), "approved");
+
+    let mut stays = in_review();
+    let events = stays.act(&reviewer("rita"), with_data("approve", json!({"manager": "mia"}))).expect("approved");
+    assert_eq!(kinds(&events), ["amended", "rules-evaluated", "task-opened", "approved"]);
+    assert_eq!((stays.state(), stays.have()), ("review", 1));
+}
