@@ -218,7 +218,13 @@ pub async fn delegate(call: Call, id: String) -> Result<Response, ApiError> {
             return Err(ApiError::Malformed { code: "body-invalid", detail });
         }
         Some(Some(to)) => Act::Delegate { to, starts_at, ends_at, reason },
-        Some(None) => Act::EndDelegation { from },
+        Some(None) if starts_at.is_some() || ends_at.is_some() => {
+            let detail =
+                "`starts_at` and `ends_at` are a new delegation's; `\"to\": null` ends delegations at once"
+                    .to_owned();
+            return Err(ApiError::Malformed { code: "body-invalid", detail });
+        }
+        Some(None) => Act::EndDelegation { from, reason },
     };
     run(&call, &id, act).await
 }

@@ -122,7 +122,8 @@ fn drafts_do_not_count_and_a_form_that_records_nothing_does() {
         panic!("submitted")
     };
     let patch = data.clone();
-    let amended = vec![SubmissionEvent::Amended { data, form, form_version, patch, by: None }];
+    let amended =
+        vec![SubmissionEvent::Amended { data, form, form_version, patch, by: None, on_behalf_of: None }];
     let plain = submitted(&only_constraint, 1, json!({"amount": 5}));
     let (lines, summary) = run(&backtest(&only_constraint), vec![amended, plain.clone(), plain]);
     assert_eq!((lines.len(), summary.submissions), (0, 2));

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use formledger_domain::{
@@ -134,6 +135,7 @@ fn submission_events() -> Vec<SubmissionEvent> {
             form_version,
             patch: canonical(json!({"note": null})),
             by: None,
+            on_behalf_of: None,
         },
     ]
     .into_iter()
@@ -164,10 +166,38 @@ fn later_submission_events() -> Vec<(&'static str, SubmissionEvent)> {
         submitter: "ada@example.org".into(),
         by: dora.clone(),
     };
-    let patch = canonical(json!({"note": null}));
+    let amended = |by, on_behalf_of| SubmissionEvent::Amended {
+        data: data(),
+        form: form(),
+        form_version,
+        patch: canonical(json!({"note": null})),
+        by,
+        on_behalf_of,
+    };
+    let worked = |fact| SubmissionEvent::Worked { form: form(), form_version, fact };
+    let (dan, rita) = (Arc::<str>::from("dan@example.org"), Some("rita@example.org".into()));
+    let claimed = WorkflowFact::Claimed { by: dan.clone(), on_behalf_of: rita.clone() };
+    let attached =
+        WorkflowFact::Attached { attachment: attachment(), by: dan.clone(), on_behalf_of: rita.clone() };
+    let detached = WorkflowFact::Detached {
+        attachment: attachment(),
+        by: dan.clone(),
+        on_behalf_of: rita.clone(),
+        reason: None,
+    };
+    let ended = WorkflowFact::DelegationEnded {
+        from: "rita@example.org".into(),
+        to: dan,
+        reason: Some("back \"again\"".into()),
+    };
     vec![
         ("+by", submitted),
-        ("+by", SubmissionEvent::Amended { data: data(), form: form(), form_version, patch, by: dora }),
+        ("+by", amended(dora, None)),
+        ("+on_behalf_of", amended(None, rita)),
+        ("+on_behalf_of", worked(claimed)),
+        ("+on_behalf_of", worked(attached)),
+        ("+on_behalf_of", worked(detached)),
+        ("+reason", worked(ended)),
         ("+why", evaluated(Some(canonical(json!({"late": "tf-"}))), None)),
         ("+now", evaluated(None, Some(time("2026-03-01T10:00:00.123456789Z")))),
     ]
@@ -241,11 +271,11 @@ fn workflow_facts() -> Vec<WorkflowFact> {
             due_at: Some(time("2026-03-01T10:00:00Z")),
             assignee: Some(rita.into()),
         },
-        WorkflowFact::Claimed { by: rita.into() },
+        WorkflowFact::Claimed { by: rita.into(), on_behalf_of: None },
         WorkflowFact::Assigned { to: dora.into(), reason: Some("knows it".into()) },
         WorkflowFact::Released { assignee: rita.into() },
         WorkflowFact::Delegated { delegation, reason: Some("holiday".into()) },
-        WorkflowFact::DelegationEnded { from: rita.into(), to: dora.into() },
+        WorkflowFact::DelegationEnded { from: rita.into(), to: dora.into(), reason: None },
         WorkflowFact::Commented { text: "receipt follows\n".into() },
         WorkflowFact::Signed(Signature {
             transition: "approve".into(),
@@ -257,10 +287,11 @@ fn workflow_facts() -> Vec<WorkflowFact> {
             attachments: vec![SignedFile { sha256: attachment().sha256, name: attachment().name }],
             authenticated_at: Some(time("2026-03-01T09:58:00Z")),
         }),
-        WorkflowFact::Attached { attachment: attachment(), by: rita.into() },
+        WorkflowFact::Attached { attachment: attachment(), by: rita.into(), on_behalf_of: None },
         WorkflowFact::Detached {
             attachment: attachment(),
             by: dora.into(),
+            on_behalf_of: None,
             reason: Some("wrong \"receipt\"".into()),
         },
         WorkflowFact::Withdrawn { from: state("review"), reason: Some("sold the car".into()) },
@@ -345,14 +376,19 @@ fn no_golden_file_was_removed() {
         "formledger.form.published.v1",
         "formledger.form.retired.v1",
         "formledger.submission.amended.v1",
+        "formledger.submission.amended.v1+on_behalf_of",
         "formledger.submission.approved.v1",
         "formledger.submission.assigned.v1",
         "formledger.submission.attached.v1",
+        "formledger.submission.attached.v1+on_behalf_of",
         "formledger.submission.claimed.v1",
+        "formledger.submission.claimed.v1+on_behalf_of",
         "formledger.submission.commented.v1",
         "formledger.submission.delegated.v1",
         "formledger.submission.delegation-ended.v1",
+        "formledger.submission.delegation-ended.v1+reason",
         "formledger.submission.detached.v1",
+        "formledger.submission.detached.v1+on_behalf_of",
         "formledger.submission.drafted.v1",
         "formledger.submission.escalated.v1",
         "formledger.submission.released.v1",

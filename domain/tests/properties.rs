@@ -132,7 +132,14 @@ fn submission_event() -> impl Strategy<Value = SubmissionEvent> {
                 why: None,
                 now: None,
             },
-            _ => SubmissionEvent::Amended { patch: data.clone(), data, form, form_version, by: None },
+            _ => SubmissionEvent::Amended {
+                patch: data.clone(),
+                data,
+                form,
+                form_version,
+                by: None,
+                on_behalf_of: None,
+            },
         }
     })
 }

@@ -70,6 +70,7 @@ fn history() -> Result<Vec<SubmissionEvent>, Failure> {
             form_version: FormVersion::FIRST,
             patch: CanonicalJson::from_value(&patch)?,
             by: None,
+            on_behalf_of: None,
         });
     }
     Ok(events)

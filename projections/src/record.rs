@@ -87,7 +87,7 @@ impl Record {
 
     fn fold_one(&mut self, fact: &WorkflowFact, event: &RecordedEvent) {
         match fact {
-            WorkflowFact::Attached { attachment, by } => {
+            WorkflowFact::Attached { attachment, by, .. } => {
                 self.attached.insert(attachment.sha256, attachment.clone());
                 let Attachment { sha256, name, media_type, bytes } = attachment.clone();
                 let (attached_by, attached_at, position) = (by.clone(), event.recorded_at, event.position);

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use formledger_domain::{
-    Approvals, Attachment, Audit, AuditEvent, CanonicalJson, FieldDifference, LedgerAggregate, Position,
-    Sequence, Signature, Submission, SubmissionEvent, UndecodableEvent, WorkflowFact, differences,
+    Approvals, Attachment, Audit, AuditEvent, CanonicalJson, Delegation, FieldDifference, LedgerAggregate,
+    Position, Sequence, Signature, Submission, SubmissionEvent, UndecodableEvent, WorkflowFact, differences,
 };
 use formledger_store::RecordedEvent;
 use serde::Serialize;
@@ -78,6 +78,12 @@ pub struct Step {
     /// Until when something should be done, or should have been.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub due_at: Option<DateTime<Utc>>,
+    /// Since when somebody may act for somebody else; absent where that was at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub starts_at: Option<DateTime<Utc>>,
+    /// Until when, exclusive; absent where that has no end of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ends_at: Option<DateTime<Utc>>,
     /// What somebody said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub comment: Option<Arc<str>>,
@@ -103,19 +109,25 @@ impl Step {
             WorkflowFact::TaskOpened(task) => Self { due_at: task.due_at, ..nothing },
             WorkflowFact::Escalated { due_at, .. } => Self { due_at: Some(due_at), ..nothing },
             WorkflowFact::Reminded { due_at, assignee, .. } => Self { due_at, person: assignee, ..nothing },
-            WorkflowFact::Claimed { by: person }
-            | WorkflowFact::Assigned { to: person, .. }
-            | WorkflowFact::Released { assignee: person } => Self { person: Some(person), ..nothing },
-            WorkflowFact::Delegated { delegation, .. } => {
-                let (from, to) = (delegation.from, delegation.to);
-                Self { person: Some(to), on_behalf_of: Some(from), due_at: delegation.ends_at, ..nothing }
+            WorkflowFact::Claimed { by: person, on_behalf_of } => {
+                Self { person: Some(person), on_behalf_of, ..nothing }
             }
-            WorkflowFact::DelegationEnded { from, to } => {
+            WorkflowFact::Assigned { to: person, .. } | WorkflowFact::Released { assignee: person } => {
+                Self { person: Some(person), ..nothing }
+            }
+            WorkflowFact::Delegated { delegation, .. } => {
+                let Delegation { from, to, starts_at, ends_at, .. } = delegation;
+                // `due_at` said until when it holds before `ends_at` did, and goes on saying so.
+                let due_at = ends_at;
+                Self { person: Some(to), on_behalf_of: Some(from), starts_at, ends_at, due_at, ..nothing }
+            }
+            WorkflowFact::DelegationEnded { from, to, .. } => {
                 Self { person: Some(to), on_behalf_of: Some(from), ..nothing }
             }
             WorkflowFact::Commented { text } => Self { comment: Some(text), ..nothing },
-            WorkflowFact::Attached { attachment, .. } | WorkflowFact::Detached { attachment, .. } => {
-                Self { attachment: Some(attachment), ..nothing }
+            WorkflowFact::Attached { attachment, on_behalf_of, .. }
+            | WorkflowFact::Detached { attachment, on_behalf_of, .. } => {
+                Self { attachment: Some(attachment), on_behalf_of, ..nothing }
             }
             WorkflowFact::Signed(signature) => {
                 let (transition, on_behalf_of) =
@@ -160,6 +172,9 @@ pub fn fold(
         };
         let (reason, step) = match &said {
             SubmissionEvent::Worked { fact, .. } => (fact.reason().cloned(), Step::of(fact)),
+            SubmissionEvent::Amended { on_behalf_of, .. } => {
+                (None, Step { on_behalf_of: on_behalf_of.clone(), ..Step::default() })
+            }
             _ => Default::default(),
         };
         let touches_data = said.touches_data();

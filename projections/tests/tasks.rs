@@ -149,7 +149,7 @@ async fn what_somebody_did_or_took_on_leaves_their_lists_and_comes_back_when_dat
     let rob = tasks(&world, "acme", "rob", &["reviewer"]).await;
     assert_eq!(rob[0]["transitions"][0]["approvals"], json!({ "have": 1, "need": 2 }));
 
-    let claimed = fact(WorkflowFact::Claimed { by: "rob".into() });
+    let claimed = fact(WorkflowFact::Claimed { by: "rob".into(), on_behalf_of: None });
     world.tenant("acme").submission_events(id, &[claimed]).await;
     world.run_once().await;
     assert_eq!(tasks(&world, "acme", "rob", &["reviewer"]).await[0]["why"], json!(["assigned", "role"]));

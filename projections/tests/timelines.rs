@@ -2,10 +2,10 @@
 
 mod support;
 
-use formledger_domain::SubmissionId;
+use formledger_domain::{FormVersion, SubmissionEvent, SubmissionId, WorkflowFact};
 use formledger_projections::timeline;
 use serde_json::{Value, json};
-use support::{On, World, amended, drafted, evaluated, submitted};
+use support::{On, World, amended, drafted, evaluated, form_id, submitted};
 use uuid::Uuid;
 
 #[tokio::test]
@@ -74,4 +74,37 @@ async fn a_timeline_with_an_unreadable_event_is_an_error_and_not_a_shorter_timel
     events[0].event_version = "99".into();
     let error = timeline::fold(&events, 0, |_| None).expect_err("unreadable");
     assert_eq!(error.event_version, "99");
+}
+
+#[tokio::test]
+async fn a_timeline_tells_for_whom_it_was_done_and_when_that_right_holds() {
+    let world = World::new(On::Sqlite).await;
+    let acme = world.tenant("acme");
+    acme.publish("claim", 1, &[]).await;
+    let id = SubmissionId(Uuid::now_v7());
+    let worked = |fact| {
+        let fact: WorkflowFact = serde_json::from_value(fact).expect("a fact");
+        SubmissionEvent::Worked { form: form_id("claim"), form_version: FormVersion(1), fact }
+    };
+    let mut edited = amended("claim", &json!({"amount": 2}), &json!({"amount": 2}));
+    let SubmissionEvent::Amended { on_behalf_of, .. } = &mut edited else { unreachable!("it is amended") };
+    *on_behalf_of = Some("rita".into());
+    acme.submission_events(
+        id,
+        &[
+            submitted("claim", &json!({"amount": 1})),
+            worked(json!({"kind": "delegated", "delegation": {"from": "rita", "to": "dora", "roles": ["reviewer"],
+                "starts_at": "2026-03-01T00:00:00Z", "ends_at": "2026-03-09T00:00:00Z"}})),
+            edited,
+            worked(json!({"kind": "claimed", "by": "dora", "on_behalf_of": "rita"})),
+            worked(json!({"kind": "delegation-ended", "from": "rita", "to": "dora", "reason": "back"})),
+        ],
+    )
+    .await;
+    let told = timeline::fold(&acme.stream(id).await, 1, |_| None).expect("readable");
+    let told: Vec<Value> = told.iter().map(|entry| serde_json::to_value(entry).expect("JSON")).collect();
+    assert!(told.iter().all(|entry| entry["on_behalf_of"] == "rita"), "{told:?}");
+    let times = (&told[0]["starts_at"], &told[0]["ends_at"]);
+    assert_eq!(times, (&json!("2026-03-01T00:00:00Z"), &json!("2026-03-09T00:00:00Z")));
+    assert_eq!(told[3]["reason"], "back");
 }

@@ -299,6 +299,11 @@ pub struct TimelineEntry {
     person: Option<String>,
     #[schema(required = false)]
     due_at: Option<DateTime<Utc>>,
+    /// Since when and until when (exclusive) somebody may act for somebody else, where a delegation says so.
+    #[schema(required = false)]
+    starts_at: Option<DateTime<Utc>>,
+    #[schema(required = false)]
+    ends_at: Option<DateTime<Utc>>,
     #[schema(required = false)]
     comment: Option<String>,
     /// `{sha256, name, media_type, bytes}` of a file that was attached or taken off.

@@ -7,7 +7,7 @@ use super::decide::SubmissionError;
 use super::editing::who_edits;
 use super::fact::WorkflowFact;
 use super::people::{Decision, Person, REASON_BYTES_MAX, not_permitted, text};
-use super::rights::ADMIN;
+use super::rights::{ADMIN, OnBehalfOf};
 use super::state::{Submission, SubmissionState};
 use crate::attachment::{Attachment, ContentHash, is_attachment_name};
 use crate::context::Actor;
@@ -25,7 +25,7 @@ impl Submission {
         now: DateTime<Utc>,
     ) -> Result<&'a AttachmentRules, SubmissionError> {
         self.made_under(form)?;
-        self.may_change_attachments(form, by, now)?;
+        self.right_to_change_attachments(form, by, now)?;
         let rules = form.attachments().ok_or(SubmissionError::NoAttachments)?;
         if self.attachments().len() >= rules.count_max {
             return Err(SubmissionError::TooManyAttachments { count_max: rules.count_max });
@@ -33,19 +33,20 @@ impl Submission {
         Ok(rules)
     }
 
-    /// A draft's files are changed by whom the draft is open to, others in the states that let files be attached, by whoever may edit there.
-    fn may_change_attachments(
+    /// By what right `by` changes files: a draft's are changed by whom the draft is open to, others in the states that let files be attached, by
+    /// whoever may edit there.
+    fn right_to_change_attachments(
         &self,
         form: &CompiledForm,
         by: &Actor,
         now: DateTime<Utc>,
-    ) -> Result<(), SubmissionError> {
+    ) -> Result<OnBehalfOf, SubmissionError> {
         let (Some(name), Some(submitter)) = (self.state(), self.submitter()) else {
             return Err(SubmissionError::Missing);
         };
         if *name == SubmissionState::DRAFT {
             return match *submitter == by.subject || by.has_role(ADMIN) {
-                true => Ok(()),
+                true => Ok(None),
                 false => Err(not_permitted("its submitter or an `admin`")),
             };
         }
@@ -56,10 +57,7 @@ impl Submission {
             let needed = std::iter::once(SubmissionState::DRAFT).chain(elsewhere.map(SubmissionState::named));
             return Err(SubmissionError::NotInState { state: name.clone(), needed: needed.collect() });
         };
-        match self.right_to_edit(state, by, now) {
-            Some(_) => Ok(()),
-            None => Err(not_permitted(&who_edits(state))),
-        }
+        self.right_to_edit(state, by, now).ok_or_else(|| not_permitted(&who_edits(state)))
     }
 }
 
@@ -67,8 +65,9 @@ impl Person<'_> {
     pub(super) fn attach(&self, attachment: &Attachment) -> Decision {
         let Attachment { sha256, name, media_type, bytes } = attachment;
         let held = self.submission.attachments().iter().find(|held| held.sha256 == *sha256);
+        let on_behalf_of = || self.submission.right_to_change_attachments(self.form, self.by, self.now);
         if let Some(held) = held {
-            self.submission.may_change_attachments(self.form, self.by, self.now)?;
+            on_behalf_of()?;
             return match held == attachment {
                 true => Ok(Vec::new()),
                 false => Err(SubmissionError::AlreadyAttached { name: held.name.clone() }),
@@ -90,14 +89,15 @@ impl Person<'_> {
                 "an attachment's name has 1 to 255 bytes and no slashes, control characters or marks that reverse text",
             ));
         }
-        self.one(WorkflowFact::Attached { attachment: attachment.clone(), by: self.by.subject.clone() })
+        let (by, on_behalf_of) = (self.by.subject.clone(), on_behalf_of()?);
+        self.one(WorkflowFact::Attached { attachment: attachment.clone(), by, on_behalf_of })
     }
 
     pub(super) fn detach(&self, sha256: ContentHash, reason: Option<&str>) -> Decision {
-        self.submission.may_change_attachments(self.form, self.by, self.now)?;
+        let on_behalf_of = self.submission.right_to_change_attachments(self.form, self.by, self.now)?;
         let held = self.submission.attachments().iter().find(|held| held.sha256 == sha256);
         let attachment = held.ok_or(SubmissionError::NoSuchAttachment)?.clone();
         let reason = text("reason", reason, REASON_BYTES_MAX)?;
-        self.one(WorkflowFact::Detached { attachment, by: self.by.subject.clone(), reason })
+        self.one(WorkflowFact::Detached { attachment, by: self.by.subject.clone(), on_behalf_of, reason })
     }
 }

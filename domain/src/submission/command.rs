@@ -144,5 +144,7 @@ pub enum Act {
     EndDelegation {
         /// Whose; `None`: one's own.
         from: Option<String>,
+        /// Why.
+        reason: Option<String>,
     },
 }

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 use super::decide::{SUBMISSION_BYTES_MAX, SubmissionError};
-use super::editing::outside;
+use super::editing::{Editing, editing_as};
 use super::event::SubmissionEvent;
 use super::fact::WorkflowFact;
 use super::state::{Submission, SubmissionState};
@@ -65,20 +65,27 @@ impl<'a> Course<'a> {
         self.submission.state().cloned().unwrap_or(SubmissionState::DRAFT)
     }
 
-    /// Changes the data where `edit` lets them be changed, checks them and asks the rules again. Nothing when the patch changes nothing.
-    pub(super) fn amend(&mut self, patch: &Value, edit: &[&String]) -> Result<bool, SubmissionError> {
+    /// Changes the data where `rights` let them be changed, checks them and asks the rules again. Nothing when the patch changes nothing.
+    pub(super) fn amend(&mut self, patch: &Value, rights: &[Editing<'_>]) -> Result<bool, SubmissionError> {
         let before = self.submission.given_data().ok_or(SubmissionError::Missing)?.clone();
         let patch = self.submission.without_echoes(patch).into_owned();
         let Some((data, value)) = patched(&before, &patch)? else { return Ok(false) };
-        let places = outside(&before.to_value(), &value, edit);
-        if !places.is_empty() {
-            return Err(SubmissionError::NotEditable { state: self.state(), pointers: places, only_for: None });
-        }
+        let on_behalf_of = editing_as(&before.to_value(), &value, rights).map_err(|pointers| {
+            SubmissionError::NotEditable { state: self.state(), pointers, only_for: None }
+        })?;
         let patch = CanonicalJson::from_value(&patch)?;
         self.submission.leaves_room_for(&data, &patch)?;
         let verdict = self.form.judge(&value, self.now)?;
         let (form, form_version) = (self.form.id().clone(), self.form.version());
-        self.push(SubmissionEvent::Amended { data, form: form.clone(), form_version, patch, by: None });
+        let by = None;
+        self.push(SubmissionEvent::Amended {
+            data,
+            form: form.clone(),
+            form_version,
+            patch,
+            by,
+            on_behalf_of,
+        });
         if let Some(Verdict { computed, outcomes, why, now }) = verdict {
             self.push(SubmissionEvent::RulesEvaluated { computed, form, form_version, outcomes, why, now });
         }

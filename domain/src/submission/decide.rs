@@ -326,6 +326,7 @@ impl Submission {
             form_version: form.version(),
             patch,
             by: self.unless_submitter(by),
+            on_behalf_of: None,
         }])
     }
 

@@ -19,13 +19,12 @@ const PLACES_TOLD_MAX: usize = 20;
 impl Submission {
     /// By what right `by` edits what `state`, in which it is, lets be edited: their own where they have one, else that of the first who delegated
     /// theirs to them; `None` where they may not.
-    pub(super) fn right_to_edit(
-        &self,
-        state: &State,
-        by: &Actor,
-        now: DateTime<Utc>,
-    ) -> Option<OnBehalfOf> {
-        let work = self.work()?;
+    pub(super) fn right_to_edit(&self, state: &State, by: &Actor, now: DateTime<Utc>) -> Option<OnBehalfOf> {
+        self.rights_to_edit(state, by, now).into_iter().next()
+    }
+
+    fn rights_to_edit(&self, state: &State, by: &Actor, now: DateTime<Utc>) -> Vec<OnBehalfOf> {
+        let Some(work) = self.work() else { return Vec::new() };
         let is_submitter = |person: &str| self.submitter().is_some_and(|submitter| **submitter == *person);
         let is_editor = |person: &str, roles: &[String]| match &state.editors {
             Some(editors) => editors.iter().any(|role| match role.as_str() {
@@ -35,14 +34,47 @@ impl Submission {
             None => is_submitter(person),
         };
         if is_editor(&by.subject, &by.roles) {
-            return Some(None);
+            return vec![None];
         }
-        let acts = if state.editors.is_none() { work.right_to_act(by, now) } else { None };
-        acts.or_else(|| {
-            let mut lent = work.lent_to(&by.subject, now);
-            lent.find(|lent| is_editor(&lent.from, &lent.roles)).map(|lent| Some(lent.from.clone()))
-        })
+        let mut rights = if state.editors.is_none() { work.rights_to_act(by, now) } else { Vec::new() };
+        if !rights.contains(&None) {
+            let lent = work.lent_to(&by.subject, now).filter(|lent| is_editor(&lent.from, &lent.roles));
+            rights.extend(lent.map(|lent| Some(lent.from.clone())));
+        }
+        rights
     }
+}
+
+/// What somebody may edit, and by what right.
+pub(super) struct Editing<'a> {
+    /// JSON Pointers of the places, with everything below.
+    pub(super) edit: &'a [String],
+    /// For whom, as a delegate.
+    pub(super) on_behalf_of: OnBehalfOf,
+}
+
+/// By what right the data are changed so: the first that suffices for all of it; where it takes several, whoever is acted for in one of them.
+///
+/// # Errors
+/// The places that no right lets be edited, at most [`PLACES_TOLD_MAX`] of them.
+pub(super) fn editing_as(
+    before: &Value,
+    after: &Value,
+    rights: &[Editing<'_>],
+) -> Result<OnBehalfOf, Vec<String>> {
+    let places = outside(before, after, &rights.iter().flat_map(|right| right.edit).collect::<Vec<_>>());
+    if !places.is_empty() {
+        return Err(places);
+    }
+    if rights.iter().all(|right| right.on_behalf_of.is_none()) {
+        return Ok(None);
+    }
+    let suffices =
+        |right: &&Editing<'_>| outside(before, after, &right.edit.iter().collect::<Vec<_>>()).is_empty();
+    Ok(match rights.iter().find(suffices) {
+        Some(right) => right.on_behalf_of.clone(),
+        None => rights.iter().find_map(|right| right.on_behalf_of.clone()),
+    })
 }
 
 /// Who edits what `state` lets be edited, in words.
@@ -71,14 +103,14 @@ impl Person<'_> {
             let needed = std::iter::once(SubmissionState::DRAFT).chain(elsewhere.map(SubmissionState::named));
             return Err(SubmissionError::NotInState { state: name.clone(), needed: needed.collect() });
         };
-        if self.submission.right_to_edit(state, self.by, self.now).is_none() {
+        let Some(on_behalf_of) = self.submission.right_to_edit(state, self.by, self.now) else {
             return Err(not_permitted(&who_edits(state)));
-        }
+        };
         if self.submission.notes() >= NOTES_MAX {
             return Err(SubmissionError::TooManyNotes);
         }
         let mut course = self.course();
-        if course.amend(patch, &state.edit.iter().collect::<Vec<_>>())? {
+        if course.amend(patch, &[Editing { edit: &state.edit, on_behalf_of }])? {
             course.settle(false);
         }
         Ok(course.finish())
@@ -91,14 +123,20 @@ impl Person<'_> {
         course: &mut Course<'_>,
         transition: &Transition,
         data: &Value,
+        principal: OnBehalfOf,
     ) -> Result<bool, SubmissionError> {
+        let mut rights = vec![Editing { edit: &transition.edit, on_behalf_of: principal }];
         let state = self.form.workflow().zip(self.submission.state());
         let Some(state) = state.and_then(|(workflow, state)| workflow.state(state.as_str())) else {
-            return course.amend(data, &transition.edit.iter().collect::<Vec<_>>());
+            return course.amend(data, &rights);
         };
-        let may_edit = self.submission.right_to_edit(state, self.by, self.now).is_some();
-        let of_state = may_edit.then_some(&state.edit).into_iter().flatten();
-        match course.amend(data, &transition.edit.iter().chain(of_state).collect::<Vec<_>>()) {
+        let to_edit = self.submission.rights_to_edit(state, self.by, self.now);
+        let may_edit = !to_edit.is_empty();
+        // For whom they take it, they edit, too, where that one may.
+        let principal = &rights[0].on_behalf_of;
+        let right = to_edit.iter().find(|right| *right == principal).or(to_edit.first()).cloned();
+        rights.extend(right.map(|on_behalf_of| Editing { edit: &state.edit, on_behalf_of }));
+        match course.amend(data, &rights) {
             Err(SubmissionError::NotEditable { state: name, pointers, .. }) if !may_edit => {
                 let (others, nobodys): (Vec<_>, Vec<_>) =
                     pointers.into_iter().partition(|place| lies_within(place, &state.edit));
@@ -123,7 +161,7 @@ fn lies_within(place: &str, named: &[String]) -> bool {
 ///
 /// An object that comes or goes is no change of its own where all that is in it may be edited: it is there for the sake of that. An empty one
 /// is: rules and guards ask whether it is there.
-pub(super) fn outside(before: &Value, after: &Value, edit: &[&String]) -> Vec<String> {
+fn outside(before: &Value, after: &Value, edit: &[&String]) -> Vec<String> {
     fn walk(
         before: Option<&Value>,
         after: Option<&Value>,

@@ -70,6 +70,8 @@ pub enum SubmissionEvent {
         patch: CanonicalJson,
         /// Who wrote a draft in the submitter's name; `None` where that was the submitter, and outside of drafts.
         by: Option<Arc<str>>,
+        /// For whom, when it was by the right of somebody who delegated it; `None` in events of before it was recorded.
+        on_behalf_of: Option<Arc<str>>,
     },
     /// Something happened to it in its workflow; each kind of fact has an event type of its own.
     Worked {
@@ -154,13 +156,14 @@ impl SubmissionEvent {
                     .optional_json("why", why.as_ref())
                     .finish()
             }
-            Self::Amended { data, form, form_version, patch, by } => {
+            Self::Amended { data, form, form_version, patch, by, on_behalf_of } => {
                 PayloadWriter::new(data.as_str().len() + patch.as_str().len())
                     .optional_text("by", by.as_deref())
                     .json("data", data)
                     .text("form", form.as_str())
                     .number("form_version", form_version.0)
                     .text("kind", "amended")
+                    .optional_text("on_behalf_of", on_behalf_of.as_deref())
                     .json("patch", patch)
                     .finish()
             }
@@ -218,7 +221,7 @@ fn read_document(payload: &CanonicalJson) -> Result<SubmissionEvent, String> {
 fn read_canonical_document(payload: &CanonicalJson) -> Option<SubmissionEvent> {
     let part = |value| Some(payload.part(value));
     let (mut kind, mut form, mut form_version) = (None, None, None);
-    let (mut by, mut state, mut submitter) = (None, None, None);
+    let (mut by, mut on_behalf_of, mut state, mut submitter) = (None, None, None, None);
     let [mut computed, mut data, mut outcomes, mut patch, mut why] = [const { None }; 5];
     let mut before = "";
     for (name, value) in scan::members(payload.as_str())? {
@@ -234,6 +237,7 @@ fn read_canonical_document(payload: &CanonicalJson) -> Option<SubmissionEvent> {
             "form" => form = scan::plain_string(value)?.parse().ok(),
             "form_version" => form_version = value.parse().ok().map(FormVersion),
             "kind" => kind = Kind::of(scan::plain_string(value)?),
+            "on_behalf_of" => on_behalf_of = Some(scan::plain_string(value)?.into()),
             "outcomes" => outcomes = part(value),
             "patch" => patch = part(value),
             "state" => state = Some(SubmissionState::named(scan::plain_string(value)?)),
@@ -244,9 +248,22 @@ fn read_canonical_document(payload: &CanonicalJson) -> Option<SubmissionEvent> {
     }
     let (kind, form, form_version) = (kind?, form?, form_version?);
     let now = None;
-    Stored { kind, form, form_version, by, now, computed, data, outcomes, patch, state, submitter, why }
-        .into_event()
-        .ok()
+    let stored = Stored {
+        kind,
+        form,
+        form_version,
+        by,
+        now,
+        on_behalf_of,
+        computed,
+        data,
+        outcomes,
+        patch,
+        state,
+        submitter,
+        why,
+    };
+    stored.into_event().ok()
 }
 
 fn read_fact(payload: &CanonicalJson) -> Result<SubmissionEvent, String> {
@@ -268,6 +285,7 @@ struct Stored<J> {
     form_version: FormVersion,
     by: Option<Arc<str>>,
     now: Option<DateTime<Utc>>,
+    on_behalf_of: Option<Arc<str>>,
     #[serde(default, deserialize_with = "payload::present")]
     computed: Option<J>,
     #[serde(default, deserialize_with = "payload::present")]
@@ -336,6 +354,7 @@ impl<J: Into<CanonicalJson>> Stored<J> {
                 form_version,
                 patch: json(self.patch, "`patch` is missing")?,
                 by: self.by,
+                on_behalf_of: self.on_behalf_of,
             },
         })
     }
@@ -394,7 +413,10 @@ mod tests {
                     let (computed, outcomes) = (data, other);
                     SubmissionEvent::RulesEvaluated { computed, form, form_version, outcomes, why, now }
                 }
-                _ => SubmissionEvent::Amended { data, form, form_version, patch: other, by },
+                _ => {
+                    let on_behalf_of = by.as_ref().map(|_| submitter);
+                    SubmissionEvent::Amended { data, form, form_version, patch: other, by, on_behalf_of }
+                }
             },
         )
     }
@@ -430,7 +452,9 @@ mod tests {
                     is_plain(submitter) && by.as_deref().is_none_or(is_plain)
                 }
                 SubmissionEvent::RulesEvaluated { now, .. } => now.is_none(),
-                SubmissionEvent::Amended { by, .. } => by.as_deref().is_none_or(is_plain),
+                SubmissionEvent::Amended { by, on_behalf_of, .. } => {
+                    [by, on_behalf_of].into_iter().flatten().all(|person| is_plain(person))
+                }
                 SubmissionEvent::Worked { .. } => false,
             };
             prop_assert_eq!(read, is_quick.then(|| event.clone()));

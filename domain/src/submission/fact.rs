@@ -77,6 +77,9 @@ pub enum WorkflowFact {
     Claimed {
         /// Who.
         by: Arc<str>,
+        /// For whom, when it was by the right of somebody who delegated it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        on_behalf_of: Option<Arc<str>>,
     },
     /// `formledger.submission.assigned`: somebody was asked to take it on.
     Assigned {
@@ -105,6 +108,9 @@ pub enum WorkflowFact {
         from: Arc<str>,
         /// Who may not use it any more.
         to: Arc<str>,
+        /// Why, where somebody said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Arc<str>>,
     },
     /// `formledger.submission.commented`: somebody said something.
     Commented {
@@ -119,6 +125,9 @@ pub enum WorkflowFact {
         attachment: Attachment,
         /// Who attached it.
         by: Arc<str>,
+        /// For whom, when it was by the right of somebody who delegated it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        on_behalf_of: Option<Arc<str>>,
     },
     /// `formledger.submission.detached`: a file does not belong to it any more; its bytes stay.
     Detached {
@@ -126,6 +135,9 @@ pub enum WorkflowFact {
         attachment: Attachment,
         /// Who took it off.
         by: Arc<str>,
+        /// For whom, when it was by the right of somebody who delegated it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        on_behalf_of: Option<Arc<str>>,
         /// Why, where somebody said.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<Arc<str>>,
@@ -208,6 +220,7 @@ impl WorkflowFact {
             | Self::Approved { reason, .. }
             | Self::Assigned { reason, .. }
             | Self::Delegated { reason, .. }
+            | Self::DelegationEnded { reason, .. }
             | Self::Detached { reason, .. }
             | Self::Withdrawn { reason, .. } => reason.as_ref(),
             _ => None,

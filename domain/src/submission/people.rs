@@ -59,7 +59,9 @@ impl Person<'_> {
             Act::Withdraw { reason } => self.withdraw(reason.as_deref()),
             // What takes a right or a hold away is done at the limit, too: each needs one that is there, and no new ones come.
             Act::Release => self.release(),
-            Act::EndDelegation { from } => self.end_delegations_of(from.as_deref()),
+            Act::EndDelegation { from, reason } => {
+                self.end_delegations_of(from.as_deref(), reason.as_deref())
+            }
             _ if self.submission.notes() >= NOTES_MAX => Err(SubmissionError::TooManyNotes),
             Act::Attach { attachment } => self.attach(attachment),
             Act::Detach { sha256, reason } => self.detach(*sha256, reason.as_deref()),
@@ -119,7 +121,7 @@ impl Person<'_> {
         let mut course = self.course();
         let mut amended = false;
         if let Some(data) = data {
-            amended = self.amend_by_taking(&mut course, transition, data)?;
+            amended = self.amend_by_taking(&mut course, transition, data, principal.clone())?;
             if amended {
                 // Other data may have other candidates: the right is that of the moment.
                 course.reopen();
@@ -199,13 +201,14 @@ impl Person<'_> {
 
     fn claim(&self) -> Decision {
         self.require_task()?;
-        if !self.work()?.may_act(self.by, self.now) {
+        // Of several whose right it is by, the first.
+        let Some(on_behalf_of) = self.work()?.rights_to_act(self.by, self.now).into_iter().next() else {
             return Err(not_permitted("somebody who may act on it in this state"));
-        }
+        };
         match self.work()?.assignee() {
             Some(assignee) if *assignee == self.by.subject => Ok(Vec::new()),
             Some(assignee) => Err(SubmissionError::AlreadyClaimed { by: assignee.clone() }),
-            None => self.one(WorkflowFact::Claimed { by: self.by.subject.clone() }),
+            None => self.one(WorkflowFact::Claimed { by: self.by.subject.clone(), on_behalf_of }),
         }
     }
 
@@ -228,7 +231,7 @@ impl Person<'_> {
             Some(assignee) if *assignee == self.by.subject => {
                 self.one(WorkflowFact::Released { assignee: assignee.clone() })
             }
-            _ if is_delegate => self.end_delegations(|delegation| delegation.to == self.by.subject),
+            _ if is_delegate => self.end_delegations(|delegation| delegation.to == self.by.subject, None),
             Some(assignee) if self.by.has_role(ADMIN) => {
                 self.one(WorkflowFact::Released { assignee: assignee.clone() })
             }
@@ -285,18 +288,20 @@ impl Person<'_> {
         Ok(roles)
     }
 
-    fn end_delegations_of(&self, owner: Option<&str>) -> Decision {
+    fn end_delegations_of(&self, owner: Option<&str>, reason: Option<&str>) -> Decision {
         let owner = owner.unwrap_or(&self.by.subject);
         if *owner != *self.by.subject && !self.by.has_role(ADMIN) {
             return Err(not_permitted("its owner, or an `admin`,"));
         }
-        self.end_delegations(|delegation| *delegation.from == *owner)
+        let reason = text("reason", reason, REASON_BYTES_MAX)?;
+        self.end_delegations(|delegation| *delegation.from == *owner, reason)
     }
 
-    fn end_delegations(&self, ends: impl Fn(&Delegation) -> bool) -> Decision {
+    fn end_delegations(&self, ends: impl Fn(&Delegation) -> bool, reason: Option<Arc<str>>) -> Decision {
         let mut course = self.course();
         for ended in self.work()?.delegations().iter().filter(|delegation| ends(delegation)) {
-            course.fact(WorkflowFact::DelegationEnded { from: ended.from.clone(), to: ended.to.clone() });
+            let (from, to, reason) = (ended.from.clone(), ended.to.clone(), reason.clone());
+            course.fact(WorkflowFact::DelegationEnded { from, to, reason });
         }
         Ok(course.finish())
     }

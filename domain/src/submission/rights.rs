@@ -149,24 +149,19 @@ impl Work {
             .filter(move |delegation| *delegation.to == *subject && delegation.holds_at(now))
     }
 
-    /// By what right some action is open to `by`: their own where they have one, else that of the first who delegated theirs; `None` where
-    /// nothing is.
-    pub(super) fn right_to_act(&self, by: &Actor, now: DateTime<Utc>) -> Option<OnBehalfOf> {
+    /// By what rights some action is open to `by`: their own where they have one, else those of each who delegated theirs; none where nothing is.
+    pub(super) fn rights_to_act(&self, by: &Actor, now: DateTime<Utc>) -> Vec<OnBehalfOf> {
         let actions = self.task().into_iter().flat_map(|task| &task.actions);
-        let rights = actions.filter_map(|action| self.rights_to(action, by, None, now).ok()).flatten();
-        let mut lent = None;
-        for right in rights {
-            match right {
-                None => return Some(None),
-                Some(_) => lent = lent.or(Some(right)),
-            }
-        }
-        lent
+        let open = actions.filter_map(|action| self.rights_to(action, by, None, now).ok());
+        let rights: Vec<OnBehalfOf> = open.flatten().collect();
+        if rights.contains(&None) { vec![None] } else { rights }
     }
 
     /// Whether some action is open to `by`, by their own or a delegated right.
     pub(super) fn may_act(&self, by: &Actor, now: DateTime<Utc>) -> bool {
-        self.right_to_act(by, now).is_some()
+        self.task().is_some_and(|task| {
+            task.actions.iter().any(|action| self.rights_to(action, by, None, now).is_ok())
+        })
     }
 
     /// The open action of a transition.

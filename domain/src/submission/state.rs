@@ -264,7 +264,7 @@ impl Made {
         }
         self.stream_bytes += EVENT_BYTES + fact.texts_bytes();
         match fact {
-            WorkflowFact::Attached { attachment, by } => {
+            WorkflowFact::Attached { attachment, by, .. } => {
                 self.attachments.push(attachment.clone());
                 self.wrote(by);
             }

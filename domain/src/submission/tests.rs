@@ -94,6 +94,7 @@ fn amended(data: Value, patch: Value) -> SubmissionEvent {
         form_version: FormVersion(1),
         patch: canonical(&patch),
         by: None,
+        on_behalf_of: None,
     }
 }
 

@@ -125,7 +125,7 @@ impl Work {
                     task.remind_at.retain(|at| at > remind_at);
                 }
             }
-            WorkflowFact::Claimed { by: assignee } | WorkflowFact::Assigned { to: assignee, .. } => {
+            WorkflowFact::Claimed { by: assignee, .. } | WorkflowFact::Assigned { to: assignee, .. } => {
                 self.assignee = Some(assignee.clone());
             }
             WorkflowFact::Released { .. } => self.assignee = None,
@@ -133,7 +133,7 @@ impl Work {
                 self.end_delegation(&delegation.from, &delegation.to);
                 self.delegations.push(delegation.clone());
             }
-            WorkflowFact::DelegationEnded { from, to } => self.end_delegation(from, to),
+            WorkflowFact::DelegationEnded { from, to, .. } => self.end_delegation(from, to),
             // What was approved is not what stands there now.
             WorkflowFact::Attached { .. } | WorkflowFact::Detached { .. } => self.approvals.clear(),
             WorkflowFact::Signed(_) | WorkflowFact::Commented { .. } => {}

@@ -23,7 +23,11 @@ use crate::form::{CompiledForm, FormDefinition};
 use crate::ids::FormVersion;
 
 fn form_with(workflow: Value) -> Arc<CompiledForm> {
-    compiled(json!({
+    compiled(definition(workflow))
+}
+
+fn definition(workflow: Value) -> Value {
+    json!({
         "title": "Expense claim",
         "schema": {"type": "object", "required": ["amount"], "additionalProperties": false, "properties": {
             "amount": {"type": "number", "minimum": 0}, "manager": {"type": "string"}, "note": {"type": "string"},
@@ -32,7 +36,7 @@ fn form_with(workflow: Value) -> Arc<CompiledForm> {
         "rules": [{"id": "route", "kind": "decision", "when": "amount > 1000.0",
                    "then": {"route": "committee"}, "otherwise": {"route": "auto"}}],
         "workflow": workflow
-    }))
+    })
 }
 
 fn compiled(definition: Value) -> Arc<CompiledForm> {

@@ -324,6 +324,7 @@ pub fn amended(form: &str, data: &Value, patch: &Value) -> SubmissionEvent {
         form_version: FormVersion(1),
         patch: canonical(patch),
         by: None,
+        on_behalf_of: None,
     }
 }
 

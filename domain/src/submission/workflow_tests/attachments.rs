@@ -60,7 +60,8 @@ fn a_drafts_files_are_its_submitters_business_and_stay_when_it_is_submitted() {
     let mut case = Case::of(&form(json!({})), true);
     let attached = case.attach(&sam(), file(1)).expect("attached");
     assert_eq!(kinds(&attached), ["attached"]);
-    let SubmissionEvent::Worked { fact: WorkflowFact::Attached { attachment, by }, .. } = &attached[0] else {
+    let SubmissionEvent::Worked { fact: WorkflowFact::Attached { attachment, by, .. }, .. } = &attached[0]
+    else {
         panic!("{attached:?}")
     };
     assert_eq!((attachment, &**by), (&file(1), "sam"));

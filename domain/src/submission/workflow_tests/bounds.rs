@@ -38,7 +38,7 @@ fn nobody_makes_a_right_or_a_hold_last_by_filling_a_submission() {
     while case.state.notes() < NOTES_MAX {
         case.act(&dora, Act::Comment { text: "again".to_owned() }).expect("still room");
     }
-    let end = |from: Option<&str>| Act::EndDelegation { from: from.map(str::to_owned) };
+    let end = |from: Option<&str>| Act::EndDelegation { from: from.map(str::to_owned), reason: None };
     case.act(&reviewer("rita"), end(None)).expect("ended by its owner");
     case.act(&root, end(Some("rolf"))).expect("ended by an admin");
     case.act(&dora, Act::Release).expect("given back");

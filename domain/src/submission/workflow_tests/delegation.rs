@@ -2,8 +2,9 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::super::{Act, DELEGATIONS_MAX, SubmissionError};
+use super::super::{Act, DELEGATIONS_MAX, SubmissionError, WorkflowFact};
 use super::*;
+use crate::attachment::{Attachment, ContentHash, MediaType};
 
 #[test]
 fn a_delegation_holds_in_its_time_and_returns_to_its_owner() {
@@ -25,7 +26,7 @@ fn a_delegation_holds_in_its_time_and_returns_to_its_owner() {
     returned.act(&dora, Act::Release).expect("given back");
     refused_as_not_permitted(returned.take(&dora, "approve"));
     returned.act(&reviewer("rita"), delegate("dora")).expect("delegated again");
-    returned.act(&reviewer("rita"), Act::EndDelegation { from: None }).expect("taken back");
+    returned.act(&reviewer("rita"), Act::EndDelegation { from: None, reason: None }).expect("taken back");
     refused_as_not_permitted(returned.take(&dora, "approve"));
 }
 
@@ -78,7 +79,7 @@ fn a_delegation_holds_with_the_roles_its_owner_had_also_when_the_owner_lost_them
 
     let mut ended = Case::in_review();
     ended.act(&reviewer("rita"), delegate("dora")).expect("delegated");
-    let end = Act::EndDelegation { from: Some("rita".to_owned()) };
+    let end = Act::EndDelegation { from: Some("rita".to_owned()), reason: None };
     ended.act(&person("ada", &["admin"]), end).expect("an admin ends it in her place");
     refused_as_not_permitted(ended.take(&person("dora", &[]), "approve"));
 
@@ -114,4 +115,70 @@ fn delegations_that_are_over_leave_room_for_new_ones() {
     assert!(matches!(one_more, Err(SubmissionError::DelegationInvalid(_))), "{one_more:?}");
     case.now += TimeDelta::days(1);
     case.act(&reviewer("rita"), for_a_day("dora".to_owned(), case.now)).expect("the others are over");
+}
+
+/// For whom each of the facts was, as it is recorded.
+fn on_behalf_of(events: &[SubmissionEvent]) -> Option<&str> {
+    let SubmissionEvent::Worked { fact, .. } = &events[0] else {
+        let SubmissionEvent::Amended { on_behalf_of, .. } = &events[0] else { panic!("{events:?}") };
+        return on_behalf_of.as_deref();
+    };
+    match fact {
+        WorkflowFact::Claimed { on_behalf_of, .. }
+        | WorkflowFact::Attached { on_behalf_of, .. }
+        | WorkflowFact::Detached { on_behalf_of, .. } => on_behalf_of.as_deref(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_a_delegate_edits_claims_and_attaches_is_recorded_as_done_for_the_owner() {
+    let attachment = Attachment {
+        sha256: ContentHash([7; 32]),
+        name: "receipt.pdf".into(),
+        media_type: MediaType::named("application/pdf").expect("known"),
+        bytes: 10,
+    };
+    let mut case = Case::new();
+    let (mut definition, now) = (definition(workflow()), case.now);
+    definition["attachments"] = json!({});
+    case.form = compiled(definition);
+    let (form, data) = (case.form.clone(), Arc::new(json!({"amount": 5000, "manager": "mia"})));
+    case.run(SubmissionCommand::Submit { form, data, draft: false, by: sam(), now }).expect("accepted");
+    for owner in ["rita", "rolf"] {
+        case.act(&reviewer(owner), delegate("dora")).expect("delegated");
+    }
+    for (dora, owner) in [(person("dora", &[]), Some("rita")), (reviewer("dora"), None)] {
+        let sha256 = attachment.sha256;
+        let attach = Act::Attach { attachment: attachment.clone() };
+        let text = format!("for {owner:?}");
+        let edited = case.patch(&dora, json!({"note": text})).expect("edited");
+        assert_eq!(on_behalf_of(&edited), owner, "the first who delegated, where nobody says which");
+        assert_eq!(on_behalf_of(&case.act(&dora, attach).expect("attached")), owner);
+        let detached = case.act(&dora, Act::Detach { sha256, reason: None }).expect("taken off");
+        assert_eq!(on_behalf_of(&detached), owner);
+        assert_eq!(on_behalf_of(&case.act(&dora, Act::Claim).expect("claimed")), owner);
+        case.act(&dora, Act::Release).expect("released");
+    }
+    let taken = Act::Take {
+        transition: "approve".to_owned(),
+        reason: None,
+        data: Some(Arc::new(json!({"note": "approved"}))),
+        on_behalf_of: Some("rolf".to_owned()),
+        signature: None,
+    };
+    let events = case.act(&person("dora", &[]), taken).expect("for rolf");
+    assert_eq!(on_behalf_of(&events), Some("rolf"), "who is named for all of it");
+}
+
+#[test]
+fn why_a_delegation_ended_is_kept() {
+    let mut case = Case::in_review();
+    case.act(&reviewer("rita"), delegate("dora")).expect("delegated");
+    let end = |reason: String| Act::EndDelegation { from: None, reason: Some(reason) };
+    let long = case.act(&reviewer("rita"), end("x".repeat(5000)));
+    assert!(matches!(long, Err(SubmissionError::TextTooLong { .. })), "{long:?}");
+    let events = case.act(&reviewer("rita"), end(" back again ".to_owned())).expect("ended");
+    let SubmissionEvent::Worked { fact, .. } = &events[0] else { panic!("{events:?}") };
+    assert_eq!(fact.reason().map(|reason| &**reason), Some("back again"));
 }

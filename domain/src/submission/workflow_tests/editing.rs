@@ -92,7 +92,8 @@ fn taking_a_transition_is_no_right_to_edit_what_editors_may() {
             assert_eq!(taken.expect_err("no editor").to_string(), said);
             refused_at(case.act(&by, with_data(transition, json!({"manager": "eve"}))), &["/manager"]);
         }
-        case.act(&reviewer("rita"), with_data("approve", json!({"note": "n"}))).expect("the transition's own");
+        case.act(&reviewer("rita"), with_data("approve", json!({"note": "n"})))
+            .expect("the transition's own");
         let clerk = person("rolf", &["reviewer", "clerk"]);
         let edited = case.act(&clerk, with_data("approve", json!({"amount": 6000, "note": "m"})));
         assert_eq!(edited.is_ok(), who.contains("clerk"), "{edited:?}");
@@ -108,7 +109,7 @@ fn who_acts_for_an_editor_edits_what_that_one_may() {
     case.act(&person("carl", &["clerk"]), delegate("dora")).expect("delegated by an editor");
     case.patch(&dora, json!({"amount": 6000})).expect("for carl");
     refused_at(case.patch(&dora, json!({"note": "n"})), &["/note"]);
-    case.act(&person("carl", &["clerk"]), Act::EndDelegation { from: None }).expect("ended");
+    case.act(&person("carl", &["clerk"]), Act::EndDelegation { from: None, reason: None }).expect("ended");
     refused_as_not_permitted(case.patch(&dora, json!({"amount": 7000})));
 
     let mut own = with_editors(json!(["submitter"]));
@@ -140,7 +141,8 @@ fn data_of_an_approval_that_is_not_the_last_lead_on_as_those_of_a_patch_do() {
     assert_eq!(patched.state(), "approved");
 
     let mut stays = in_review();
-    let events = stays.act(&reviewer("rita"), with_data("approve", json!({"manager": "mia"}))).expect("approved");
+    let events =
+        stays.act(&reviewer("rita"), with_data("approve", json!({"manager": "mia"}))).expect("approved");
     assert_eq!(kinds(&events), ["amended", "rules-evaluated", "task-opened", "approved"]);
     assert_eq!((stays.state(), stays.have()), ("review", 1));
 }
