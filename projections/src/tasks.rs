@@ -39,7 +39,7 @@ struct Change {
 
 impl Projection for TasksProjection {
     const READ_MODEL: ReadModel = ReadModel::Tasks;
-    const VERSION: i64 = 2;
+    const VERSION: i64 = 3;
     const TABLES: &'static [&'static str] = &["tasks", "task_audience"];
 
     fn follows(aggregate_type: &str) -> bool {

@@ -20,6 +20,9 @@ on_both_databases!(
     a_delegated_task_waits_for_the_delegate_in_its_time_and_outlasts_a_state,
     what_is_due_is_known_for_all_tenants_and_forgotten_when_it_escalated,
     what_is_due_comes_page_by_page_each_once_and_of_no_tenant_that_is_parked,
+    what_is_overdue_stays_the_most_urgent_with_its_due_date,
+    a_claim_by_a_right_that_ended_hides_nothing,
+    no_role_is_one_too_many,
     lists_and_counts_follow_the_state,
 );
 
@@ -255,6 +258,58 @@ async fn what_is_due_comes_page_by_page_each_once_and_of_no_tenant_that_is_parke
     world.run_once().await;
     let due = world.models.due_tasks(later, None, 100).await.expect("an answer");
     assert_eq!(due, whole.into_iter().filter(|task| task.tenant.as_str() == "globex").collect::<Vec<_>>());
+}
+
+async fn what_is_overdue_stays_the_most_urgent_with_its_due_date(on: On) {
+    let mut world = World::new(on).await;
+    world.tenant("acme").publish("claim", 1, &[]).await;
+    let never = open(&world.tenant("acme"), None).await;
+    let later = open(&world.tenant("acme"), Some(30)).await;
+    let overdue = open(&world.tenant("acme"), Some(-1)).await;
+    let due_at = now() - TimeDelta::days(1);
+    let escalated = WorkflowFact::Escalated { state: state("review"), due_at };
+    world.tenant("acme").submission_events(overdue, &[fact(escalated)]).await;
+    world.run_once().await;
+    let rita = tasks(&world, "acme", "rita", &["reviewer"]).await;
+    assert_eq!(ids(&rita), [overdue, later, never]);
+    assert_eq!(rita[0]["due_at"], "2026-02-25T10:00:00Z");
+    assert_eq!(world.models.due_tasks(now(), None, 10).await.expect("an answer"), [], "it is told once");
+    assert_eq!(world.differences_from_rebuilt().await, []);
+}
+
+async fn a_claim_by_a_right_that_ended_hides_nothing(on: On) {
+    let mut world = World::new(on).await;
+    world.tenant("acme").publish("claim", 1, &[]).await;
+    let id = open(&world.tenant("acme"), None).await;
+    let lend = |ends_at| {
+        let (from, to) = ("mia".into(), "dora".into());
+        let delegation = Delegation { from, to, roles: Vec::new(), starts_at: None, ends_at };
+        fact(WorkflowFact::Delegated { delegation, reason: None })
+    };
+    let claimed = fact(WorkflowFact::Claimed { by: "dora".into(), on_behalf_of: Some("mia".into()) });
+    let acme = world.tenant("acme");
+    acme.submission_events(id, &[lend(Some(now() + TimeDelta::hours(1))), claimed]).await;
+    world.run_once().await;
+    assert_eq!(tasks(&world, "acme", "mia", &[]).await, Vec::<Value>::new(), "dora has it");
+    assert_eq!(tasks(&world, "acme", "dora", &[]).await[0]["assignee"], "dora");
+    world.tenant("acme").submission_events(id, &[lend(Some(now()))]).await;
+    world.run_once().await;
+    let mia = tasks(&world, "acme", "mia", &[]).await;
+    assert_eq!((ids(&mia), &mia[0]["assignee"]), (vec![id], &Value::Null));
+    assert_eq!(tasks(&world, "acme", "dora", &[]).await, Vec::<Value>::new());
+    assert_eq!(world.differences_from_rebuilt().await, []);
+}
+
+async fn no_role_is_one_too_many(on: On) {
+    let mut world = World::new(on).await;
+    world.tenant("acme").publish("claim", 1, &[]).await;
+    let id = open(&world.tenant("acme"), None).await;
+    world.run_once().await;
+    let mut roles: Vec<String> = (0..200).map(|n| format!("group-{n:03}")).collect();
+    roles.push("reviewer".to_owned());
+    let roles: Vec<&str> = roles.iter().map(String::as_str).collect();
+    assert_eq!(ids(&tasks(&world, "acme", "rita", &roles).await), [id]);
+    assert_eq!(tasks(&world, "acme", "rita", &roles[..200]).await, Vec::<Value>::new());
 }
 
 async fn lists_and_counts_follow_the_state(on: On) {

@@ -205,10 +205,13 @@ impl Person<'_> {
         let Some(on_behalf_of) = self.work()?.rights_to_act(self.by, self.now).into_iter().next() else {
             return Err(not_permitted("somebody who may act on it in this state"));
         };
-        match self.work()?.assignee() {
-            Some(assignee) if *assignee == self.by.subject => Ok(Vec::new()),
-            Some(assignee) => Err(SubmissionError::AlreadyClaimed { by: assignee.clone() }),
-            None => self.one(WorkflowFact::Claimed { by: self.by.subject.clone(), on_behalf_of }),
+        match self.work()?.holder(self.now) {
+            // Who was asked says by a claim that they do it, and it cannot be assigned to another one from then on.
+            Some(assignee) if *assignee == self.by.subject && !self.work()?.is_asked() => Ok(Vec::new()),
+            Some(assignee) if *assignee != self.by.subject => {
+                Err(SubmissionError::AlreadyClaimed { by: assignee.clone() })
+            }
+            _ => self.one(WorkflowFact::Claimed { by: self.by.subject.clone(), on_behalf_of }),
         }
     }
 
@@ -218,8 +221,14 @@ impl Person<'_> {
             return Err(not_permitted("an `admin`, or somebody who may act on it in this state,"));
         }
         let to = subject(to)?;
-        if self.work()?.assignee() == Some(&to) {
+        let holder = self.work()?.holder(self.now);
+        if holder == Some(&to) {
             return Ok(Vec::new());
+        }
+        // What somebody took on is theirs; what they were only asked to do is not yet.
+        let is_claim = |holder: &&Arc<str>| **holder != self.by.subject && !self.by.has_role(ADMIN);
+        if let Some(holder) = holder.filter(is_claim).filter(|_| !self.work().is_ok_and(Work::is_asked)) {
+            return Err(SubmissionError::AlreadyClaimed { by: holder.clone() });
         }
         self.one(WorkflowFact::Assigned { to, reason: text("reason", reason, REASON_BYTES_MAX)? })
     }
@@ -232,7 +241,11 @@ impl Person<'_> {
                 self.one(WorkflowFact::Released { assignee: assignee.clone() })
             }
             _ if is_delegate => self.end_delegations(|delegation| delegation.to == self.by.subject, None),
-            Some(assignee) if self.by.has_role(ADMIN) => {
+            // What its assignee can do nothing with any more, whoever may act sets free.
+            Some(assignee)
+                if self.by.has_role(ADMIN)
+                    || self.work()?.holder(self.now).is_none() && self.work()?.may_act(self.by, self.now) =>
+            {
                 self.one(WorkflowFact::Released { assignee: assignee.clone() })
             }
             Some(_) => Err(not_permitted("whoever took it on, or an `admin`,")),
@@ -264,10 +277,10 @@ impl Person<'_> {
         if known.contains(&delegation) {
             return Ok(Vec::new());
         }
-        let is_over = |held: &Delegation| held.ends_at.is_some_and(|end| end <= self.now);
         let others = known
             .iter()
-            .filter(|held| !is_over(held) && (held.from != delegation.from || held.to != delegation.to));
+            .filter_map(|held| held.clone().until_replaced_by(&delegation))
+            .filter(|held| !held.is_over_at(self.now));
         if others.count() >= DELEGATIONS_MAX {
             return Err(SubmissionError::DelegationInvalid("too many delegations hold on this submission"));
         }
@@ -300,8 +313,12 @@ impl Person<'_> {
     fn end_delegations(&self, ends: impl Fn(&Delegation) -> bool, reason: Option<Arc<str>>) -> Decision {
         let mut course = self.course();
         for ended in self.work()?.delegations().iter().filter(|delegation| ends(delegation)) {
-            let (from, to, reason) = (ended.from.clone(), ended.to.clone(), reason.clone());
-            course.fact(WorkflowFact::DelegationEnded { from, to, reason });
+            let is_of = |held: &Delegation| held.from == ended.from && held.to == ended.to;
+            // One person may have it for several times, which end together.
+            if course.work()?.delegations().iter().any(is_of) {
+                let (from, to, reason) = (ended.from.clone(), ended.to.clone(), reason.clone());
+                course.fact(WorkflowFact::DelegationEnded { from, to, reason });
+            }
         }
         Ok(course.finish())
     }
@@ -315,7 +332,8 @@ impl Person<'_> {
 pub(super) fn escalate(submission: &Submission, form: &CompiledForm, now: DateTime<Utc>) -> Decision {
     submission.made_under(form)?;
     let Some(task) = submission.task() else { return Ok(Vec::new()) };
-    let Some(due_at) = task.due_at.filter(|due_at| *due_at <= now) else {
+    let falls_due_at = submission.work().and_then(Work::falls_due_at);
+    let Some(due_at) = falls_due_at.filter(|due_at| *due_at <= now) else {
         return Ok(remind(submission, form, now));
     };
     let (state, to) = (task.state.clone(), task.escalate_to.clone());
@@ -340,7 +358,7 @@ fn remind(submission: &Submission, form: &CompiledForm, now: DateTime<Utc>) -> V
     let mut course = Course::new(submission, form, now);
     let passed = submission.task().and_then(|task| {
         let remind_at = task.remind_at.iter().copied().filter(|at| *at <= now).max()?;
-        let assignee = submission.work().and_then(|work| work.assignee()).cloned();
+        let assignee = submission.work().and_then(|work| work.holder(now)).cloned();
         Some(WorkflowFact::Reminded { state: task.state.clone(), remind_at, due_at: task.due_at, assignee })
     });
     passed.into_iter().for_each(|fact| course.fact(fact));

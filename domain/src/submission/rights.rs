@@ -31,7 +31,7 @@ impl Submission {
             let candidates =
                 work.task().into_iter().flat_map(|task| &task.actions).flat_map(|action| &action.candidates);
             candidates.map(String::as_str).any(|person| person == &*actor.subject)
-                || work.assignee() == Some(&actor.subject)
+                || work.holder(now) == Some(&actor.subject)
                 || work.delegations().iter().any(|one| one.to == actor.subject && one.holds_at(now))
         };
         // In a workflow `submitter` is the one person who made the submission, not the role.
@@ -147,6 +147,20 @@ impl Work {
         self.delegations()
             .iter()
             .filter(move |delegation| *delegation.to == *subject && delegation.holds_at(now))
+    }
+
+    /// Who has the task at `now`: who took it on, or was asked to. Where they could take it on by a delegated right only, they have it no longer
+    /// than somebody lends them such a right: it would be nobody's otherwise, and hidden from everybody who could act.
+    ///
+    /// Everything that asks who has a task asks here. Of those who came with a role of their own nobody knows whether they hold it still.
+    pub fn holder(&self, now: DateTime<Utc>) -> Option<&Arc<str>> {
+        let assignee = self.assignee()?;
+        let actions = || self.task().into_iter().flat_map(|task| &task.actions);
+        let is_lent = |action: &Action| {
+            action.admits(assignee, &[])
+                || self.lent_to(assignee, now).any(|lent| action.admits(&lent.from, &lent.roles))
+        };
+        (self.assignee_for().is_none() || actions().any(is_lent)).then_some(assignee)
     }
 
     /// By what rights some action is open to `by`: their own where they have one, else those of each who delegated theirs; none where nothing is.

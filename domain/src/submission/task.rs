@@ -68,11 +68,6 @@ impl Action {
 }
 
 impl Task {
-    /// When time does something next: tells that it waits, or ends the waiting.
-    pub fn next_at(&self) -> Option<DateTime<Utc>> {
-        self.remind_at.iter().copied().chain(self.due_at).min()
-    }
-
     /// Whether the submission is somebody's own: they made it, or wrote it for the one who did.
     pub fn is_own(&self, subject: &str) -> bool {
         *self.submitter == *subject || self.authors.iter().any(|author| **author == *subject)
@@ -125,7 +120,25 @@ pub struct Delegation {
 impl Delegation {
     /// Whether it holds at `now`.
     pub fn holds_at(&self, now: DateTime<Utc>) -> bool {
-        self.starts_at.is_none_or(|start| start <= now) && self.ends_at.is_none_or(|end| now < end)
+        self.starts_at.is_none_or(|start| start <= now) && !self.is_over_at(now)
+    }
+
+    /// Whether its time is over at `now`.
+    pub fn is_over_at(&self, now: DateTime<Utc>) -> bool {
+        self.ends_at.is_some_and(|end| end <= now)
+    }
+
+    /// What is left of it when its owner delegates to the same person anew: what lies before the new one begins; `None` where that is nothing.
+    pub fn until_replaced_by(mut self, newer: &Self) -> Option<Self> {
+        if self.from != newer.from || self.to != newer.to {
+            return Some(self);
+        }
+        let begins = newer.starts_at?;
+        if self.starts_at.is_some_and(|start| begins <= start) {
+            return None;
+        }
+        self.ends_at = Some(self.ends_at.map_or(begins, |end| end.min(begins)));
+        Some(self)
     }
 }
 

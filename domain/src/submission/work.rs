@@ -17,6 +17,15 @@ pub struct Work {
     task: Option<Task>,
     approvals: Vec<Approval>,
     assignee: Option<Arc<str>>,
+    /// For whom the assignee took it on, where they could by a delegated right only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    assignee_for: Option<Arc<str>>,
+    /// Whether the assignee was asked, and has not taken it on themselves.
+    #[serde(default, skip_serializing_if = "is_false")]
+    asked: bool,
+    /// Whether it is recorded that the time of the open task is over.
+    #[serde(default, skip_serializing_if = "is_false")]
+    escalated: bool,
     delegations: Vec<Delegation>,
 }
 
@@ -69,15 +78,39 @@ pub struct OpenTransition {
     pub guard_met: Option<bool>,
 }
 
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
 impl Work {
     /// What it waits for; `None` where nothing is left to do.
     pub fn task(&self) -> Option<&Task> {
         self.task.as_ref()
     }
 
-    /// Who took it on, or was asked to.
+    /// Who took it on, or was asked to, whether they still can or not: who has it now, [`Work::holder`] says.
     pub fn assignee(&self) -> Option<&Arc<str>> {
         self.assignee.as_ref()
+    }
+
+    /// For whom the assignee took it on, where they could by a delegated right only.
+    pub(super) fn assignee_for(&self) -> Option<&Arc<str>> {
+        self.assignee_for.as_ref()
+    }
+
+    /// Whether the assignee was asked, and has not taken it on themselves.
+    pub(super) fn is_asked(&self) -> bool {
+        self.asked
+    }
+
+    /// When the open task's time is over, as long as nothing is recorded of that.
+    pub fn falls_due_at(&self) -> Option<DateTime<Utc>> {
+        self.task.as_ref()?.due_at.filter(|_| !self.escalated)
+    }
+
+    /// When time does something next: tells that it waits, or ends the waiting.
+    pub fn next_at(&self) -> Option<DateTime<Utc>> {
+        self.task.as_ref()?.remind_at.iter().copied().chain(self.falls_due_at()).min()
     }
 
     /// Who may act for whom, whether that holds now or not.
@@ -103,8 +136,9 @@ impl Work {
         match fact {
             WorkflowFact::Transitioned { .. } | WorkflowFact::Withdrawn { .. } => {
                 self.task = None;
-                self.assignee = None;
+                self.escalated = false;
                 self.approvals.clear();
+                self.assign(None, None, false);
             }
             WorkflowFact::TaskOpened(task) => self.task = Some(task.clone()),
             WorkflowFact::Approved { transition, by, on_behalf_of, .. } => {
@@ -115,7 +149,8 @@ impl Work {
             }
             WorkflowFact::Escalated { .. } => {
                 if let Some(task) = &mut self.task {
-                    task.due_at = None;
+                    // It stays due, and among the most urgent; that is told once.
+                    self.escalated = true;
                     // Reminders lie before the due date, so that they have passed.
                     task.remind_at.clear();
                 }
@@ -125,12 +160,14 @@ impl Work {
                     task.remind_at.retain(|at| at > remind_at);
                 }
             }
-            WorkflowFact::Claimed { by: assignee, .. } | WorkflowFact::Assigned { to: assignee, .. } => {
-                self.assignee = Some(assignee.clone());
+            WorkflowFact::Claimed { by, on_behalf_of } => {
+                self.assign(Some(by.clone()), on_behalf_of.clone(), false);
             }
-            WorkflowFact::Released { .. } => self.assignee = None,
+            WorkflowFact::Assigned { to, .. } => self.assign(Some(to.clone()), None, true),
+            WorkflowFact::Released { .. } => self.assign(None, None, false),
             WorkflowFact::Delegated { delegation, .. } => {
-                self.end_delegation(&delegation.from, &delegation.to);
+                let held = std::mem::take(&mut self.delegations).into_iter();
+                self.delegations = held.filter_map(|held| held.until_replaced_by(delegation)).collect();
                 self.delegations.push(delegation.clone());
             }
             WorkflowFact::DelegationEnded { from, to, .. } => self.end_delegation(from, to),
@@ -145,6 +182,10 @@ impl Work {
         self.approvals.clear();
     }
 
+    fn assign(&mut self, assignee: Option<Arc<str>>, assignee_for: Option<Arc<str>>, asked: bool) {
+        (self.assignee, self.assignee_for, self.asked) = (assignee, assignee_for, asked);
+    }
+
     fn end_delegation(&mut self, from: &str, to: &str) {
         self.delegations.retain(|held| *held.from != *from || *held.to != *to);
     }
@@ -154,8 +195,9 @@ impl Work {
         let mut audience = Audience::default();
         let Some(task) = &self.task else { return audience };
         audience.people.extend(self.assignee.as_deref());
-        // What somebody took on alone waits for nobody else.
-        if self.assignee.is_some() && task.actions.iter().all(|action| action.need == 1) {
+        // What somebody took on alone waits for nobody else, unless the right by which they did may end with time.
+        let is_held = self.assignee.is_some() && self.assignee_for.is_none();
+        if is_held && task.actions.iter().all(|action| action.need == 1) {
             return audience;
         }
         for action in &task.actions {
@@ -169,13 +211,14 @@ impl Work {
     /// What waits for `actor` at `now`; `None` when nothing does.
     pub fn waits_for(&self, actor: &Actor, now: DateTime<Utc>) -> Option<Waiting> {
         let task = self.task.as_ref()?;
-        let is_assignee = self.assignee.as_deref() == Some(&*actor.subject);
+        let holder = self.holder(now);
+        let is_assignee = holder == Some(&actor.subject);
         let mut waiting = Waiting { why: BTreeSet::new(), transitions: Vec::new() };
         if is_assignee {
             waiting.why.insert(Reason::Assigned);
         }
         for action in &task.actions {
-            if self.assignee.is_some() && !is_assignee && action.need == 1 {
+            if holder.is_some() && !is_assignee && action.need == 1 {
                 continue;
             }
             let Ok(rights) = self.rights_to(action, actor, None, now) else { continue };

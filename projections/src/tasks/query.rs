@@ -22,8 +22,8 @@ use crate::reader::QueryError;
 pub const TASKS_PAGE_DEFAULT: u32 = 50;
 /// The most tasks of a page.
 pub const TASKS_PAGE_MAX: u32 = 200;
-/// The most roles of a person that are looked at, in alphabetical order; nobody needs to hold more to see a list.
-const ROLES_MAX: usize = 50;
+/// Audiences that are looked for at once: statements have one length, so that databases know them again.
+const AUDIENCES_AT_ONCE: usize = 64;
 /// Rows read at once along one role, where some turned out not to be the person's.
 const WALK_ROWS: usize = 256;
 /// The most rows that one page looks at along one role; a page that meets them ends there, and its cursor goes on behind them.
@@ -143,7 +143,7 @@ pub(crate) async fn page(
         None => START,
     };
     let mut walks = Vec::new();
-    for audience in audiences(&query.actor) {
+    for audience in inhabited(snapshot, tenant, audiences(&query.actor)).await? {
         walks.push(walk(snapshot, tenant, &audience, query, after, limit as usize).await?);
     }
     // Behind where a walk broke off, another may have found what comes later than what that walk did not look at.
@@ -171,8 +171,37 @@ fn audiences(actor: &Actor) -> Vec<String> {
     let mut roles: Vec<String> = actor.roles.iter().map(name).collect();
     roles.sort();
     roles.dedup();
-    let roles = roles.iter().take(ROLES_MAX).map(|role| for_role(role));
-    roles.chain([for_person(&actor.subject)]).collect()
+    roles.iter().map(|role| for_role(role)).chain([for_person(&actor.subject)]).collect()
+}
+
+/// Those of the audiences for which something waits. Somebody may hold many hundred roles, of which workflows name few, and each costs a walk.
+async fn inhabited(
+    snapshot: &mut Connection<'_>,
+    tenant: &TenantId,
+    audiences: Vec<String>,
+) -> Result<Vec<String>, sqlx::Error> {
+    // As cheap to walk as to ask.
+    if audiences.len() <= AUDIENCES_AT_ONCE / 8 {
+        return Ok(audiences);
+    }
+    let named: Vec<String> = (0..AUDIENCES_AT_ONCE).map(|place| format!("(${})", place + 2)).collect();
+    let text = format!(
+        "SELECT r.column1 AS audience FROM (VALUES {}) AS r WHERE EXISTS \
+         (SELECT 1 FROM task_audience AS a WHERE a.tenant_id = $1 AND a.audience = r.column1)",
+        named.join(",")
+    );
+    let mut found = HashSet::new();
+    for chunk in audiences.chunks(AUDIENCES_AT_ONCE) {
+        // The last ones are filled up with one of them.
+        let whole = chunk.iter().chain(std::iter::repeat(&chunk[0])).take(AUDIENCES_AT_ONCE);
+        let bound = whole
+            .fold(sql(text.clone()).bind(tenant.as_str()), |bound, audience| bound.bind(audience.as_str()));
+        for row in &bound.rows(snapshot).await? {
+            let audience: &str = row.get("audience")?;
+            found.insert(audience.to_owned());
+        }
+    }
+    Ok(audiences.into_iter().filter(|audience| found.contains(audience)).collect())
 }
 
 /// What a walk along one audience found.
@@ -256,7 +285,7 @@ fn row(entry: TaskEntry, query: &TaskQuery) -> Result<Option<TaskRow>, sqlx::Err
         form_version: entry.form_version,
         state: task.state.clone(),
         submitter: task.submitter.to_string(),
-        assignee: entry.work.assignee().map(ToString::to_string),
+        assignee: entry.work.holder(query.now).map(ToString::to_string),
         opened_at: columns::time(entry.opened_at)?,
         due_at: task.due_at,
         escalate_to: task.escalate_to.clone(),

@@ -35,7 +35,7 @@ impl TaskEntry {
 
     /// When the timer asks its submission what follows.
     fn next_at(&self) -> Option<i64> {
-        self.work.task()?.next_at().map(micros)
+        self.work.next_at().map(micros)
     }
 
     /// The keys of its rows in `task_audience`, without the tenant. A name that is too long for a key is nobody's.

@@ -182,3 +182,91 @@ fn why_a_delegation_ended_is_kept() {
     let SubmissionEvent::Worked { fact, .. } = &events[0] else { panic!("{events:?}") };
     assert_eq!(fact.reason().map(|reason| &**reason), Some("back again"));
 }
+
+#[test]
+fn a_delegation_that_begins_later_leaves_what_holds_until_then() {
+    let mut case = Case::in_review();
+    let (dora, day, start) = (person("dora", &[]), TimeDelta::days(1), case.now);
+    let lend = |starts_in: i32, ends_in: i32| {
+        let (starts_at, ends_at) = (Some(start + day * starts_in), Some(start + day * ends_in));
+        Act::Delegate { to: "dora".to_owned(), starts_at, ends_at, reason: None }
+    };
+    case.act(&reviewer("rita"), delegate("dora")).expect("at once, without an end");
+    case.act(&reviewer("rita"), lend(7, 9)).expect("and in a week");
+    for (days, holds) in [(0, true), (6, true), (7, true), (8, true), (9, false)] {
+        let now = start + day * days;
+        assert_eq!(case.work().may_act(&dora, now), holds, "after {days} days");
+    }
+    case.act(&reviewer("rita"), lend(5, 6)).expect("instead of the one in a week");
+    let times: Vec<_> = case.work().delegations().iter().map(|held| held.ends_at).collect();
+    assert_eq!(times, [Some(start + day * 5), Some(start + day * 6)]);
+    let ended = case.act(&reviewer("rita"), Act::EndDelegation { from: None, reason: None }).expect("ended");
+    assert_eq!(kinds(&ended), ["delegation-ended"], "both at once");
+    assert_eq!(case.work().delegations(), []);
+    case.act(&reviewer("rita"), lend(5, 6)).expect("later");
+    case.act(&reviewer("rita"), delegate("dora")).expect("at once");
+    assert_eq!(case.work().delegations().len(), 1, "what begins at once replaces all");
+}
+
+#[test]
+fn a_claim_by_a_lent_right_ends_with_it_and_keeps_nobody_off() {
+    let (dora, rita, rolf) = (person("dora", &[]), reviewer("rita"), reviewer("rolf"));
+    let claimed = || {
+        let mut case = Case::in_review();
+        let (to, ends_at) = ("dora".to_owned(), Some(case.now + TimeDelta::days(1)));
+        case.act(&rita, Act::Delegate { to, starts_at: None, ends_at, reason: None }).expect("delegated");
+        case.act(&dora, Act::Claim).expect("claimed");
+        let taken = case.act(&rolf, Act::Claim);
+        assert!(matches!(taken, Err(SubmissionError::AlreadyClaimed { .. })), "{taken:?}");
+        refused_as_not_permitted(case.act(&rolf, Act::Release));
+        case
+    };
+    let revoked = || {
+        let mut case = claimed();
+        case.act(&rita, Act::EndDelegation { from: None, reason: None }).expect("ended");
+        case
+    };
+    let expired = || {
+        let mut case = claimed();
+        case.now += TimeDelta::days(1);
+        case
+    };
+    for case in [revoked(), expired()] {
+        let waiting = case.work().waits_for(&rolf, case.now).expect("it waits for whoever may act");
+        assert!(waiting.transitions.iter().any(|open| &*open.name == "reject"), "{waiting:?}");
+        assert_eq!(case.work().waits_for(&dora, case.now), None);
+        assert!(!case.state.concerns(&case.form, &dora, case.now));
+        assert_eq!(case.work().holder(case.now), None);
+    }
+    for mut case in [revoked(), expired()] {
+        case.act(&rolf, Act::Claim).expect("claimed by who can");
+        assert_eq!(case.work().holder(case.now).map(|holder| &**holder), Some("rolf"));
+    }
+    for mut case in [revoked(), expired()] {
+        refused_as_not_permitted(case.act(&sam(), Act::Release));
+        case.act(&rita, Act::Release).expect("released by who may act");
+        assert_eq!(case.work().assignee(), None);
+    }
+    let mut other = revoked();
+    other.act(&rolf, delegate("dora")).expect("lent by another one");
+    assert_eq!(other.work().holder(other.now).map(|holder| &**holder), Some("dora"), "who can again");
+}
+
+#[test]
+fn an_assignment_takes_nobodys_claim_away_but_an_admins() {
+    let mut case = Case::in_review();
+    let to = |to: &str| Act::Assign { to: to.to_owned(), reason: None };
+    case.act(&reviewer("rita"), Act::Claim).expect("claimed");
+    for person in ["rolf", "otto"] {
+        let taken = case.act(&reviewer("rolf"), to(person));
+        assert_eq!(taken, Err(SubmissionError::AlreadyClaimed { by: "rita".into() }));
+    }
+    case.act(&reviewer("rita"), to("rolf")).expect("who has it hands it on");
+    case.act(&reviewer("otto"), to("dan")).expect("who was only asked does not have it yet");
+    case.act(&person("root", &["admin"]), to("rolf")).expect("an admin");
+    let claimed = case.act(&reviewer("rolf"), Act::Claim).expect("takes it on");
+    assert_eq!(kinds(&claimed), ["claimed"]);
+    let taken = case.act(&reviewer("otto"), to("dan"));
+    assert_eq!(taken, Err(SubmissionError::AlreadyClaimed { by: "rolf".into() }));
+    case.act(&person("root", &["admin"]), to("dan")).expect("an admin may");
+}

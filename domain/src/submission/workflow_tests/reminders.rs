@@ -42,7 +42,7 @@ fn it_is_told_once_at_each_moment_and_then_escalates() {
     };
     assert_eq!((told.len(), fact), (1, &expected));
     assert_eq!(case.escalate(), Ok(vec![]), "only once");
-    assert_eq!(case.work().task().and_then(|task| task.next_at()), Some(time("2026-02-28T10:00:00Z")));
+    assert_eq!(case.work().next_at(), Some(time("2026-02-28T10:00:00Z")));
     case.now -= TimeDelta::days(1);
     assert_eq!(case.escalate(), Ok(vec![]), "a clock that goes backwards changes nothing");
     case.now = time("2026-02-28T10:00:00Z");
@@ -79,4 +79,26 @@ fn an_edit_keeps_the_moments_and_another_arrival_begins_anew() {
     case.take(&person("mia", &[]), "sign").expect("decided");
     case.now += TimeDelta::days(9);
     assert_eq!(case.escalate(), Ok(vec![]), "what was decided is not told of");
+}
+
+#[test]
+fn what_is_overdue_and_goes_nowhere_stays_due_and_is_told_once() {
+    let mut case = Case::new();
+    let mut workflow = workflow();
+    workflow["states"]["review"] = json!({"due": "P3D", "edit": ["/manager"]});
+    workflow["transitions"][1] = json!({"name": "late", "from": "review", "to": "overdue"});
+    workflow["transitions"][2] = json!({"name": "reject", "from": ["review", "overdue"], "to": "rejected"});
+    workflow["transitions"].as_array_mut().expect("a list").remove(3);
+    workflow["states"].as_object_mut().expect("states").remove("changes");
+    case.form = form_with(workflow);
+    let (form, now, data) = (case.form.clone(), case.now, Arc::new(json!({"amount": 5000})));
+    case.run(SubmissionCommand::Submit { form, data, draft: false, by: sam(), now }).expect("accepted");
+    let due_at = case.state.task().expect("a task").due_at.expect("a due date");
+    case.now = due_at;
+    assert_eq!(kinds(&case.escalate().expect("due")), ["escalated"]);
+    case.patch(&sam(), json!({"manager": "mia"})).expect("opens the task again");
+    assert_eq!(case.state.task().and_then(|task| task.due_at), Some(due_at), "it is due still");
+    assert_eq!(case.work().next_at(), None);
+    case.now += TimeDelta::days(30);
+    assert_eq!(case.escalate(), Ok(vec![]), "only once");
 }
