@@ -2,7 +2,7 @@
 //! What may be done with a task is in `workflow`; what happens when its time is over, in `timers`.
 
 use chrono::{DateTime, Utc};
-use formledger_domain::{Facts, FormPin, Position, Workflow};
+use formledger_domain::{Actor, Facts, FormPin, Position, Workflow};
 use formledger_projections::{QueryError, ReadModel, TASKS_PAGE_MAX, TaskQuery, TaskRow};
 use tokio::task::yield_now;
 use tokio::time::Instant;
@@ -83,10 +83,12 @@ async fn ask_guards(
         // Where one of the two read models is ahead of the other, its data may be those of another task.
         let Some(row) = row.filter(|row| *row.state == *task.state.as_str()) else { continue };
         let (data, outcomes) = (row.data.to_value(), row.outcomes.to_value());
-        let actor = query.caller.context.actor.on(&task.form);
-        let facts =
-            Facts { data: &data, outcomes: &outcomes, submitter: &row.submitter, actor: Some(&actor), now };
+        let own = query.caller.context.actor.on(&task.form);
         for transition in &mut task.waiting.transitions {
+            let lent = transition.lent_roles.clone();
+            let lent = lent.map(|roles| Actor { subject: own.subject.clone(), roles: roles.into() });
+            let actor = Some(lent.as_ref().unwrap_or(&own));
+            let facts = Facts { data: &data, outcomes: &outcomes, submitter: &row.submitter, actor, now };
             transition.guard_met = form.guard_holds(&transition.name, &facts);
         }
         // A guard may cost what a submission's rules may; others have their turn in between.

@@ -108,6 +108,7 @@ impl From<SubmissionError> for ApiError {
             }
             SubmissionError::AlreadyAttached { .. } => Self::Conflict { code: "already-attached", detail },
             SubmissionError::NoSuchAttachment => Self::NotFound("attachment"),
+            SubmissionError::TextTooLong { what: "reason", .. } => refused("reason-too-long", detail),
             SubmissionError::TextTooLong { .. } => refused("text-too-long", detail),
             SubmissionError::EmptyText(_) => refused("text-empty", detail),
             SubmissionError::DelegationInvalid(_) => refused("delegation-invalid", detail),

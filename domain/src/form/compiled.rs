@@ -156,10 +156,16 @@ impl CompiledForm {
     }
 
     /// The people who may take a transition of the form's workflow whatever their roles.
-    pub(crate) fn candidates(&self, transition: &Transition, facts: &Facts<'_>) -> Vec<String> {
-        self.workflow
-            .as_ref()
-            .map_or_else(Vec::new, |workflow| workflow.candidates(transition, self.rules.set(), facts))
+    /// Those who are `excluded` take no seat from others.
+    pub(crate) fn candidates(
+        &self,
+        transition: &Transition,
+        excluded: impl Fn(&str) -> bool,
+        facts: &Facts<'_>,
+    ) -> Vec<String> {
+        self.workflow.as_ref().map_or_else(Vec::new, |workflow| {
+            workflow.candidates(transition, excluded, self.rules.set(), facts)
+        })
     }
 
     /// What the checker says of it: warnings, and what it refuses to publish today although a version that was published before it
@@ -193,8 +199,21 @@ impl CompiledForm {
     /// [`Refusal::Violations`]; constraints are asked only when the data fit the schema. A computed field that is sent as it is shown does,
     /// also where a number is recorded as text.
     pub fn judge(&self, data: &Value, now: DateTime<Utc>) -> Result<Option<Verdict>, Refusal> {
-        self.check(&self.rules.set().restore_computed(data))?;
+        let shown = self.rules.set().restore_computed(data);
+        self.check(&shown).or_else(|refusal| self.check(&self.without_nulls(&shown).ok_or(refusal)?))?;
         self.rules.run(data, now).map_err(Refusal::Violations)
+    }
+}
+
+impl CompiledForm {
+    /// The data without the computed fields that are null, as they are shown where something was filled in and the rule made nothing; `None` where
+    /// there is none.
+    fn without_nulls(&self, data: &Value) -> Option<Value> {
+        let mut without = None;
+        for target in self.computed().iter().filter(|target| data.pointer(target) == Some(&Value::Null)) {
+            pointer::take(without.get_or_insert_with(|| data.clone()), target);
+        }
+        without
     }
 }
 

@@ -129,6 +129,8 @@ impl Workflow {
         graph::check(&definition, fields, &mut found.problems);
         let restless = graph::restless(&definition);
         let compiled = rules.map(|rules| Self::of(definition, rules, &mut found));
+        let too_few = compiled.as_ref().zip(rules).map(|(workflow, rules)| workflow.too_few(rules));
+        found.problems.extend(too_few.into_iter().flatten());
         let Found { mut problems, tolerated } = found;
         let sound = !problems.iter().any(DefinitionProblem::is_error);
         problems.extend(tolerated);
@@ -246,13 +248,45 @@ impl Workflow {
     pub(super) fn candidates(
         &self,
         transition: &Transition,
+        excluded: impl Fn(&str) -> bool,
         rules: &RuleSet,
         facts: &Facts<'_>,
     ) -> Vec<String> {
         let Some(candidates) = &transition.candidates else { return Vec::new() };
         let mut people = candidates.people(&self.alone, rules, facts);
-        people.truncate(transition.approvers_max.map_or(usize::MAX, |max| max as usize));
+        let mut seats = transition.approvers_max.unwrap_or(u32::MAX);
+        // Who may not take it would keep a seat empty, and fewer might be left than it needs.
+        people.retain(|person| {
+            let seated = seats > 0;
+            seats = seats.saturating_sub(u32::from(!excluded(person)));
+            seated
+        });
         people
+    }
+
+    /// Whether some guard asks for the roles of who acts.
+    pub(crate) fn asks_for_roles(&self) -> bool {
+        let Some((_, roles)) = self.personal.person() else { return false };
+        self.transitions
+            .iter()
+            .filter_map(|transition| transition.when.as_ref())
+            .any(|when| when.reads(roles))
+    }
+
+    /// Remarks on transitions that nobody names roles for, and whose candidates are always the same and too few.
+    fn too_few(&self, rules: &RuleSet) -> Vec<DefinitionProblem> {
+        let named = self.transitions.iter().enumerate().filter(|(_, transition)| transition.roles.is_empty());
+        let told = |(place, transition): (usize, &Transition)| {
+            let people = transition.candidates.as_ref()?.constant(&self.alone, rules)?;
+            let (named, needed) = (people.len(), transition.approvals as usize);
+            (named < needed).then(|| {
+                let message = format!(
+                    "nobody could complete this: it takes {needed} people, and these are always {named}; name more, or give it `roles`"
+                );
+                DefinitionProblem::warning(format!("/workflow/transitions/{place}/candidates"), message)
+            })
+        };
+        named.filter_map(told).collect()
     }
 }
 

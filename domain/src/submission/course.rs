@@ -76,6 +76,9 @@ impl<'a> Course<'a> {
         let patch = CanonicalJson::from_value(&patch)?;
         self.submission.leaves_room_for(&data, &patch)?;
         let verdict = self.form.judge(&value, self.now)?;
+        if self.submission.shows_the_same(&value, verdict.as_ref()) {
+            return Ok(false);
+        }
         let (form, form_version) = (self.form.id().clone(), self.form.version());
         let by = None;
         self.push(SubmissionEvent::Amended {
@@ -170,7 +173,12 @@ impl<'a> Course<'a> {
     }
 
     fn action(&self, transition: &Transition) -> Action {
-        let mut candidates = self.ask(None, |facts| self.form.candidates(transition, facts));
+        let is_own = |person: &str| {
+            self.submission.submitter().is_some_and(|submitter| **submitter == *person)
+                || self.submission.authors().any(|author| **author == *person)
+        };
+        let excluded = |person: &str| transition.exclude_submitter && is_own(person);
+        let mut candidates = self.ask(None, |facts| self.form.candidates(transition, excluded, facts));
         let mut roles = transition.roles.clone();
         if let Some(place) = roles.iter().position(|role| role == SUBMITTER_ROLE) {
             // The role would be everybody's who submits; what is meant is the one who submitted this.

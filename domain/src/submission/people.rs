@@ -17,7 +17,7 @@ use super::state::{Submission, SubmissionState};
 use super::task::Delegation;
 use super::work::Work;
 use crate::context::{Actor, SUBJECT_BYTES_MAX};
-use crate::form::{CompiledForm, GuardFailed, Transition};
+use crate::form::{CompiledForm, GuardFailed, Transition, Workflow};
 
 /// The longest reason, in bytes.
 pub const REASON_BYTES_MAX: usize = 4096;
@@ -132,11 +132,23 @@ impl Person<'_> {
             }
         }
         course
-            .ask(Some(self.by), |facts| self.form.lets_through(transition, facts))
+            .ask(Some(&self.acting(&course, name, principal.as_deref())), |facts| {
+                self.form.lets_through(transition, facts)
+            })
             .map_err(|failed| guard_not_met(name, failed))?;
         self.sign(&mut course, transition, signer, principal.as_ref())?;
         self.count(&mut course, transition, principal, reason, amended);
         Ok(course.finish())
+    }
+
+    /// Who takes a transition, as its guard sees them: with their own roles, or with those that the person had for whom they take it.
+    fn acting(&self, course: &Course<'_>, transition: &str, principal: Option<&str>) -> Actor {
+        let Some(principal) = principal else { return self.by.clone() };
+        let work = course.work().ok();
+        let lent = work.and_then(|work| {
+            work.lent_roles(work.action(transition)?, &self.by.subject, principal, self.now)
+        });
+        Actor { subject: self.by.subject.clone(), roles: lent.unwrap_or_default().into() }
     }
 
     /// Counts the approval, and leads on when there are enough.
@@ -297,6 +309,10 @@ impl Person<'_> {
             actions.flat_map(|action| &action.candidates).any(|person| **person == *self.by.subject);
         if roles.is_empty() && !is_candidate {
             return Err(not_permitted("somebody who may act by their own right"));
+        }
+        // A guard may ask for any role, and sees those of the person for whom it is taken.
+        if workflow.is_some_and(Workflow::asks_for_roles) {
+            return Ok(self.by.roles.to_vec());
         }
         Ok(roles)
     }

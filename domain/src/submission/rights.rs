@@ -163,6 +163,18 @@ impl Work {
         (self.assignee_for().is_none() || actions().any(is_lent)).then_some(assignee)
     }
 
+    /// The roles that `owner` lent to `subject`, by which they may take an action.
+    pub(super) fn lent_roles(
+        &self,
+        action: &Action,
+        subject: &str,
+        owner: &str,
+        now: DateTime<Utc>,
+    ) -> Option<&[String]> {
+        let mut lent = self.lent_to(subject, now);
+        lent.find(|lent| *lent.from == *owner && action.admits(owner, &lent.roles)).map(|lent| &*lent.roles)
+    }
+
     /// By what rights some action is open to `by`: their own where they have one, else those of each who delegated theirs; none where nothing is.
     pub(super) fn rights_to_act(&self, by: &Actor, now: DateTime<Utc>) -> Vec<OnBehalfOf> {
         let actions = self.task().into_iter().flat_map(|task| &task.actions);

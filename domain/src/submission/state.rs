@@ -13,7 +13,7 @@ use super::fact::WorkflowFact;
 use super::task::Task;
 use super::work::Work;
 use crate::attachment::Attachment;
-use crate::form::CompiledForm;
+use crate::form::{CompiledForm, Verdict};
 use crate::ids::{FormId, FormVersion};
 use crate::json::{CanonicalJson, pointer};
 
@@ -152,13 +152,27 @@ impl Submission {
         let Some(rules) = self.made.as_ref().and_then(|made| made.rules.as_ref()) else { return patch };
         let Value::Object(computed) = rules.computed.to_value() else { return patch };
         for (target, value) in computed {
-            if value.is_null() || patch.pointer(&target) != Some(&value) {
+            if patch.pointer(&target) != Some(&value) {
                 continue;
             }
             // Objects that held nothing else were sent for its sake.
             pointer::take_with_objects(patch.to_mut(), &target);
         }
         patch
+    }
+
+    /// Whether nobody could tell `data` with what rules made of them from what is recorded: what was filled in for a computed field is seen by nobody.
+    pub(super) fn shows_the_same(&self, data: &Value, verdict: Option<&Verdict>) -> bool {
+        let (Some(verdict), Some(rules)) = (verdict, self.made.as_ref().and_then(|made| made.rules.as_ref()))
+        else {
+            return false;
+        };
+        if rules.outcomes != verdict.outcomes || rules.computed != verdict.computed {
+            return false;
+        }
+        let mut after = data.clone();
+        place_computed(&mut after, &verdict.computed);
+        self.data().as_ref() == Some(&after)
     }
 
     /// What the rules said, `{ "<rule id>": {"matched": bool, "value": {…}} }`; `None` while no rule was asked.

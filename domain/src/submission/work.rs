@@ -72,6 +72,9 @@ pub struct OpenTransition {
     /// For whom they would take it, as a delegate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_behalf_of: Option<Arc<str>>,
+    /// The roles with which they would: what its guard sees.
+    #[serde(skip)]
+    pub lent_roles: Option<Vec<String>>,
     /// Whether its guard holds for the data as they are; `None` where it has none, and where nobody asked, as who knows what waits does not know
     /// the data.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -232,7 +235,10 @@ impl Work {
                 None => Reason::Role,
             });
             let (name, approvals) = (action.transition.clone(), self.approvals(&action.transition));
-            waiting.transitions.push(OpenTransition { name, approvals, on_behalf_of, guard_met: None });
+            let lent = |owner| self.lent_roles(action, &actor.subject, owner, now).map(<[String]>::to_vec);
+            let lent_roles = on_behalf_of.as_deref().and_then(lent);
+            let open = OpenTransition { name, approvals, on_behalf_of, lent_roles, guard_met: None };
+            waiting.transitions.push(open);
         }
         (!waiting.why.is_empty()).then_some(waiting)
     }

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 
 use chrono::{DateTime, Utc};
 use formledger_rules::{
-    Budget, EvalError, Layout, Problem, Program, RuleSet, Severity as RuleSeverity, Slot, Slots, Type,
-    Value as Term,
+    Budget, EvalError, Layout, Problem, Program, RuleSet, Severity as RuleSeverity, Slot, SlotSet, Slots,
+    Type, Value as Term,
 };
 use serde_json::Value;
 
@@ -94,6 +94,11 @@ impl Scope {
         Self { person: Some((slot("actor"), slot("roles"))), submitter, now, layout }
     }
 
+    /// The slots of `actor` and `roles`, where a person acts.
+    pub(super) fn person(&self) -> Option<(Slot, Slot)> {
+        self.person
+    }
+
     fn bind<'a>(&'a self, rules: &'a RuleSet, facts: &Facts<'a>, documents: &'a Documents<'_>) -> Slots<'a> {
         let mut slots = self.layout.bind(documents.filled_in.as_ref().unwrap_or(&documents.data));
         // The scope's layout is the rules' own with more variables, so their slots are the same.
@@ -151,6 +156,11 @@ impl Guard {
         }
     }
 
+    /// Whether it reads what a slot holds.
+    pub(super) fn reads(&self, slot: Slot) -> bool {
+        self.program.uses().contains(slot)
+    }
+
     fn failed(&self, error: Option<&EvalError>) -> GuardFailed {
         GuardFailed { guard: self.text.clone(), error: error.map(ToString::to_string) }
     }
@@ -178,6 +188,17 @@ impl Candidates {
             return None;
         }
         Some(Self(program))
+    }
+
+    /// The people named where they are the same whatever the submission says.
+    pub(super) fn constant(&self, scope: &Scope, rules: &RuleSet) -> Option<Vec<String>> {
+        if *self.0.uses() != SlotSet::default() {
+            return None;
+        }
+        let nothing = &Value::Object(serde_json::Map::new());
+        let now = DateTime::UNIX_EPOCH;
+        let facts = Facts { data: nothing, outcomes: nothing, submitter: "", actor: None, now };
+        Some(self.people(scope, rules, &facts))
     }
 
     /// The people named; none where the expression has no value, for example because a field is missing. A text that no credential has

@@ -161,8 +161,10 @@ fn states(definition: &Definition, fields: &Field, problems: &mut Vec<Definition
         if *is_final && ways(definition).any(|(from, _)| from == name) {
             problem("a final state is the end; no transition leads from it");
         }
-        if state.editors.is_some() && edit.is_empty() {
-            problem("`editors` may edit what `edit` names; say what that is");
+        if state.editors.is_some() && !state.takes_attachments() && edit.is_empty() {
+            problem(
+                "`editors` may edit what `edit` names, and attach where `attach` is true; say what that is",
+            );
         }
         edits(&format!("{at}/edit"), edit, fields, problems);
         roles(&format!("{at}/editors"), state.editors.as_deref().unwrap_or_default(), problems);

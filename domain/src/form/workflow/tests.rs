@@ -345,3 +345,37 @@ fn a_state_that_lets_files_be_attached_is_in_a_form_that_takes_some() {
     let closed = errors(|workflow| workflow["states"]["approved"]["attach"] = json!(true));
     assert_eq!(closed, ["/workflow/states/approved"]);
 }
+
+#[test]
+fn candidates_that_are_always_too_few_are_remarked() {
+    for (candidates, approvals, remarked) in [
+        ("['a']", json!(2), true),
+        ("[]", json!(1), true),
+        ("['a', 'b']", json!(2), false),
+        ("['a', 'a']", json!(2), true),
+        ("manager", json!(2), false),
+        ("'a'", json!(1), false),
+    ] {
+        let (errors, warnings) = places(|w| {
+            w["transitions"][0] = json!({"name": "approve", "from": ["review", "overdue"], "to": "approved",
+                                         "candidates": candidates, "approvals": approvals});
+        });
+        let at = "/workflow/transitions/0/candidates".to_owned();
+        // Where a field may be missing, that is remarked at the same place.
+        let found = warnings.contains(&at) && candidates != "manager";
+        assert_eq!((errors, found), (vec![], remarked), "{candidates}: {warnings:?}");
+    }
+    let with_role = places(|w| w["transitions"][0]["candidates"] = json!("[]"));
+    assert_eq!(with_role, (vec![], vec![]), "holders of the role remain");
+}
+
+#[test]
+fn editors_may_be_named_where_files_are_attached_alone() {
+    assert_eq!(
+        errors(|w| w["states"]["overdue"] = json!({"editors": ["clerk"]})),
+        ["/workflow/states/overdue"]
+    );
+    // The form of these tests takes no files, which is said at `attach`.
+    let attach = errors(|w| w["states"]["overdue"] = json!({"editors": ["clerk"], "attach": true}));
+    assert_eq!(attach, ["/workflow/states/overdue/attach"]);
+}

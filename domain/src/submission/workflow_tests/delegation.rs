@@ -270,3 +270,22 @@ fn an_assignment_takes_nobodys_claim_away_but_an_admins() {
     assert_eq!(taken, Err(SubmissionError::AlreadyClaimed { by: "rolf".into() }));
     case.act(&person("root", &["admin"]), to("dan")).expect("an admin may");
 }
+
+#[test]
+fn a_guard_sees_the_roles_of_the_person_for_whom_it_is_taken() {
+    let taken = |owner: &[&str], delegate_roles: &[&str]| {
+        let mut case = Case::submitted(json!({"amount": 60000, "manager": "mia"}));
+        case.act(&person("mia", owner), delegate("dora")).expect("delegated");
+        case.take(&person("dora", delegate_roles), "sign")
+    };
+    taken(&["cfo"], &[]).expect("her delegate may what mia may");
+    for (owner, own) in [(&[][..], &[][..]), (&[], &["cfo"])] {
+        let refused = taken(owner, own);
+        assert!(matches!(refused, Err(SubmissionError::GuardNotMet { .. })), "{refused:?}");
+    }
+    let mut case = Case::submitted(json!({"amount": 60000, "manager": "mia"}));
+    case.act(&person("mia", &["cfo"]), delegate("dora")).expect("delegated");
+    let waiting = case.work().waits_for(&person("dora", &["clerk"]), case.now).expect("it waits");
+    let sign = waiting.transitions.iter().find(|open| &*open.name == "sign").expect("open");
+    assert_eq!(sign.lent_roles.as_deref(), Some(&["cfo".to_owned()][..]));
+}

@@ -146,3 +146,57 @@ fn data_of_an_approval_that_is_not_the_last_lead_on_as_those_of_a_patch_do() {
     assert_eq!(kinds(&events), ["amended", "rules-evaluated", "task-opened", "approved"]);
     assert_eq!((stays.state(), stays.have()), ("review", 1));
 }
+
+#[test]
+fn a_computed_field_that_shows_null_is_sent_back_and_submitted_anew() {
+    let form = compiled(json!({
+        "title": "Order",
+        "schema": {"type": "object", "properties": {
+            "n": {"type": "integer"}, "m": {"type": "integer"}, "t": {"type": "integer"},
+            "o": {"type": "object", "properties": {"t": {"type": "integer"}}}}},
+        "rules": [{"id": "t", "kind": "compute", "value": "n", "into": "/t"},
+                  {"id": "ot", "kind": "compute", "value": "n", "into": "/o/t"}],
+        "workflow": {"initial": "open", "states": {"open": {"edit": ["/m"]}, "done": {"final": true}},
+                     "transitions": [{"name": "end", "from": "open", "to": "done"}]}
+    }));
+    let submitted = |data: Value| {
+        let mut case = Case { form: form.clone(), ..Case::new() };
+        let (form, now, data) = (form.clone(), case.now, Arc::new(data));
+        case.run(SubmissionCommand::Submit { form, data, draft: false, by: sam(), now }).map(|_| case)
+    };
+    let mut case = submitted(json!({"t": 5, "o": {"t": 5}})).expect("accepted");
+    let shown = json!({"t": null, "o": {"t": null}});
+    assert_eq!(case.state.data(), Some(shown.clone()));
+    assert_eq!(case.patch(&sam(), shown.clone()).expect("nothing"), []);
+    case.patch(&sam(), json!({"t": null, "o": {"t": null}, "m": 3}))
+        .expect("what was shown, and one field more");
+    let shown = json!({"t": null, "o": {"t": null}, "m": 3});
+    assert_eq!(case.state.data(), Some(shown.clone()));
+    assert_eq!(submitted(shown.clone()).expect("as it is shown").state.data(), Some(shown));
+    for wrong in [json!({"t": null, "m": "3"}), json!({"m": null}), json!({"t": "5"})] {
+        assert!(submitted(wrong.clone()).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn what_nobody_can_see_of_an_edit_is_none() {
+    let mut case = Case::new();
+    case.form = compiled(json!({
+        "title": "Order",
+        "schema": {"type": "object", "properties": {"n": {"type": "integer"}, "t": {"type": "integer"}}},
+        "rules": [{"id": "t", "kind": "compute", "value": "n", "into": "/t"}],
+        "workflow": {"initial": "review", "states": {"review": {"edit": [""]}, "approved": {"final": true}},
+                     "transitions": [{"name": "approve", "from": "review", "to": "approved", "approvals": 2}]}
+    }));
+    let (form, now, data) = (case.form.clone(), case.now, Arc::new(json!({"n": 1})));
+    case.run(SubmissionCommand::Submit { form, data, draft: false, by: sam(), now }).expect("accepted");
+    case.take(&reviewer("rita"), "approve").expect("the first");
+    assert_eq!(
+        case.patch(&sam(), json!({"t": 999})),
+        Ok(Vec::new()),
+        "the rule says 1, whatever is filled in"
+    );
+    assert_eq!(case.have(), 1);
+    case.patch(&sam(), json!({"n": 2, "t": 999})).expect("an edit");
+    assert_eq!((case.have(), case.state.data()), (0, Some(json!({"n": 2, "t": 2}))));
+}

@@ -266,3 +266,27 @@ fn a_clock_that_goes_backwards_loses_no_approval_and_lets_nobody_act_who_may_not
     case.take(&person("dora", &[]), "approve").expect("for rob, in her time");
     assert_eq!(case.state(), "approved");
 }
+
+#[test]
+fn who_is_excluded_takes_no_seat_of_the_candidates() {
+    let seated = |exclude: bool| {
+        let mut workflow = workflow();
+        workflow["transitions"][4] = json!({
+            "name": "sign", "from": ["review"], "to": "approved", "approvals": {"need": 2, "of": 2},
+            "candidates": "['sam', 'mia', 'max', 'moe']", "exclude_submitter": exclude
+        });
+        let mut case = Case { form: form_with(workflow), ..Case::new() };
+        let (form, now, data) = (case.form.clone(), case.now, Arc::new(json!({"amount": 5000})));
+        case.run(SubmissionCommand::Submit { form, data, draft: false, by: sam(), now }).expect("accepted");
+        case
+    };
+    let mut case = seated(true);
+    refused_as_not_permitted(case.take(&sam(), "sign"));
+    refused_as_not_permitted(case.take(&person("moe", &[]), "sign"));
+    case.take(&person("mia", &[]), "sign").expect("the first seat");
+    case.take(&person("max", &[]), "sign").expect("the second");
+    assert_eq!(case.state(), "approved");
+    let mut open = seated(false);
+    open.take(&sam(), "sign").expect("nobody is excluded");
+    refused_as_not_permitted(open.take(&person("max", &[]), "sign"));
+}
