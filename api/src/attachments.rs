@@ -9,6 +9,8 @@ mod store;
 use std::ops::Range;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use formledger_domain::{
     ATTACHMENT_BYTES_MAX, Act, Attachment, ContentHash, MediaType, Position, Submission, SubmissionCommand,
@@ -17,8 +19,8 @@ use formledger_domain::{
 use formledger_projections::record::{AttachedFile, Record};
 use http::StatusCode;
 use http::header::{
-    ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY, ETAG, EXPECT,
-    HeaderValue,
+    ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+    ETAG, EXPECT, HeaderName, HeaderValue,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -39,6 +41,9 @@ use crate::query::{QueryCall, answer, unchanged};
 use crate::submissions::{Effect, Pinned, ensure_readable, pinned, submission_id};
 use spool::Spooled;
 
+/// Which hash the bytes of a body have.
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
+
 pub use store::{AttachmentStore, FOLDER, OpenError};
 
 /// The body of a detachment.
@@ -57,6 +62,8 @@ struct Announced {
     media_type: String,
     /// The size, where that is said.
     bytes: Option<u64>,
+    /// What the bytes hash to, where that is said (RFC 9530).
+    sha256: Option<ContentHash>,
     /// Whether the client sends the bytes only after it was told to go on.
     waits: bool,
 }
@@ -103,6 +110,10 @@ pub async fn attach(call: Call, id: String) -> Result<Response, ApiError> {
     let (limits, media_type) = (&api.settings.limits, admitted.media_type);
     let incoming = api.attachments.incoming();
     let spooled = spool::spool(&mut body, incoming, limits, admitted.bytes_max, media_type).await?;
+    if announced.sha256.is_some_and(|sha256| sha256 != spooled.sha256) {
+        let detail = format!("the bytes are not those of `Content-Digest`: they hash to {}", spooled.sha256);
+        return Err(ApiError::Malformed { code: "header-invalid", detail });
+    }
     be_what_it_says(&spooled, media_type)?;
 
     // Minutes may have gone by: the credential, who may and what is attached are those of now.
@@ -283,7 +294,9 @@ impl Announced {
         params.finish()?;
         let bytes = head.text(&CONTENT_LENGTH)?.and_then(|text| text.parse().ok());
         let media_type = media_type(head)?.unwrap_or_default().to_ascii_lowercase();
-        Ok(Self { name, media_type, bytes, waits: head.headers.contains_key(EXPECT) })
+        be_utf_8(head, &media_type)?;
+        let sha256 = content_digest(head)?;
+        Ok(Self { name, media_type, bytes, sha256, waits: head.headers.contains_key(EXPECT) })
     }
 
     /// What makes two requests the same, beside method and path; the name comes last, because it may hold anything.
@@ -365,9 +378,48 @@ fn be_what_it_says(spooled: &Spooled, declared: MediaType) -> Result<(), ApiErro
     }
     let looks = match spooled.inspection.found() {
         Some(found) => format!("they look like `{found}`"),
+        None if is_text(declared.as_str()) => "text is sent in UTF-8, without control characters".to_owned(),
         None => "send the file as what it is".to_owned(),
     };
     Err(refused("attachment-type-mismatch", &format!("these bytes are not `{declared}`; {looks}")))
+}
+
+fn is_text(media_type: &str) -> bool {
+    media_type.starts_with("text/")
+}
+
+/// That text is not said to be in another encoding than the one in which it is read.
+fn be_utf_8(head: &Head, media_type: &str) -> Result<(), ApiError> {
+    let parameters = head.text(&CONTENT_TYPE)?.unwrap_or_default().split(';').skip(1);
+    let charset = parameters.filter_map(|parameter| parameter.split_once('=')).find_map(|(name, value)| {
+        name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"'))
+    });
+    match charset {
+        Some(other)
+            if is_text(media_type)
+                && !["utf-8", "us-ascii"].iter().any(|known| other.eq_ignore_ascii_case(known)) =>
+        {
+            let detail =
+                format!("text is taken in UTF-8, not in `{other}`; save the file as UTF-8 and send it anew");
+            Err(refused("attachment-type-mismatch", &detail))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The SHA-256 that `Content-Digest` names (RFC 9530 section 2); other algorithms are passed over, as it says.
+fn content_digest(head: &Head) -> Result<Option<ContentHash>, ApiError> {
+    let members = head.text(&CONTENT_DIGEST)?.unwrap_or_default().split(',').map(str::trim);
+    let Some(given) = members.into_iter().find_map(|member| member.strip_prefix("sha-256=")) else {
+        return Ok(None);
+    };
+    let bytes = given.strip_prefix(':').and_then(|given| given.strip_suffix(':'));
+    let bytes = bytes.and_then(|given| STANDARD.decode(given).ok()).and_then(|bytes| bytes.try_into().ok());
+    let detail = || "`sha-256` of `Content-Digest` is 32 bytes in base64 between colons".to_owned();
+    bytes
+        .map(ContentHash)
+        .map(Some)
+        .ok_or_else(|| ApiError::Malformed { code: "header-invalid", detail: detail() })
 }
 
 fn refused(code: &'static str, detail: &str) -> ApiError {
@@ -380,5 +432,5 @@ fn place(id: SubmissionId, sha256: ContentHash) -> String {
 
 /// A hash in a path; text that is none names nothing that exists.
 fn content_hash(text: &str) -> Result<ContentHash, ApiError> {
-    text.parse().map_err(|_| ApiError::NotFound("attachment"))
+    text.to_ascii_lowercase().parse().map_err(|_| ApiError::NotFound("attachment"))
 }

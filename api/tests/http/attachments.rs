@@ -231,7 +231,20 @@ async fn what_a_form_does_not_take_is_refused_with_what_it_takes_and_nothing_is_
     desk.attach(&desk.sam, "a.txt", "text/plain", "a\0b")
         .await
         .expect_problem(422, "attachment-type-mismatch");
+    for (kind, bytes, said) in
+        [("text/plain; charset=windows-1252", "a", "windows-1252"), ("text/plain", "a\0b", "UTF-8")]
+    {
+        let refused = desk.attach(&desk.sam, "a.txt", kind, bytes).await;
+        let problem = refused.expect_problem(422, "attachment-type-mismatch");
+        assert!(problem["detail"].as_str().expect("text").contains(said), "{problem}");
+    }
     desk.attach(&desk.sam, "a.pdf", "application/pdf", "").await.expect_problem(422, "attachment-invalid");
+    for digest in ["sha-256=:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:", "sha-256=AAAA", "sha-256=:AAAA:"]
+    {
+        let headers = [("content-type", "application/pdf"), ("content-digest", digest)];
+        let refused = desk.attach_with(&desk.sam, "a.pdf", &headers, PDF).await;
+        refused.expect_problem(400, "header-invalid");
+    }
     for name in ["", "..", "a%2Fb.pdf", "a%0Ab.pdf", "%E2%80%AEfdp.exe", &"x".repeat(256)] {
         desk.attach(&desk.sam, name, "application/pdf", PDF).await.expect_problem(422, "attachment-invalid");
     }

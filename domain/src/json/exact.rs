@@ -63,6 +63,11 @@ fn read_all<'de, R: serde_json::de::Read<'de>>(
 fn malformed(bytes: &[u8], error: &serde_json::Error) -> UnreadableJson {
     match locate_inexact(bytes) {
         Some(number) => UnreadableJson::Inexact(number),
+        // Nobody sees it: editors write it and hide it.
+        None if bytes.starts_with(b"\xef\xbb\xbf") => UnreadableJson::Malformed {
+            what: "it begins with a byte order mark; send UTF-8 without one".to_owned(),
+            at: place_of(error),
+        },
         None => no_json(error),
     }
 }
@@ -397,6 +402,8 @@ mod tests {
             "\"\u{1}\"",
         ] {
             assert!(matches!(refused(text), UnreadableJson::Malformed { .. }), "{text}");
+            let said = refused(text).to_string();
+            assert_eq!(said.contains("byte order mark"), text.starts_with('\u{feff}'), "{said}");
         }
     }
 
