@@ -74,7 +74,7 @@ impl From<SubmissionError> for ApiError {
                 let told = |pointer: &String| json!({"pointer": pointer, "message": message});
                 Self::NotEditable { detail, errors: pointers.iter().map(told).collect() }
             }
-            SubmissionError::UnknownTransition(_) => Self::TransitionUnknown(detail),
+            SubmissionError::UnknownTransition { .. } => Self::TransitionUnknown(detail),
             SubmissionError::GuardNotMet { .. } => Self::Conflict { code: "guard-not-met", detail },
             SubmissionError::AlreadyApproved { .. } => Self::Conflict { code: "already-approved", detail },
             SubmissionError::AlreadyClaimed { .. } => Self::Conflict { code: "already-claimed", detail },

@@ -205,6 +205,11 @@ impl Workflow {
         self.transitions.iter().find(|transition| transition.name == name)
     }
 
+    /// The names of all transitions, as written.
+    pub fn transition_names(&self) -> impl Iterator<Item = &str> {
+        self.transitions.iter().map(|transition| transition.name.as_str())
+    }
+
     /// The transitions that lead from `state`, as written.
     pub fn transitions_from(&self, state: &str) -> impl Iterator<Item = &Transition> {
         self.transitions.iter().filter(move |transition| transition.from.iter().any(|from| from == state))

@@ -26,6 +26,8 @@ pub const SUBMISSION_BYTES_MAX: usize = 1024 * 1024;
 pub const HISTORY_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The most bytes of a submission's stream, about; at the limit no transition is taken any more, only withdrawal and what time does.
 pub const STREAM_BYTES_MAX: usize = 48 * 1024 * 1024;
+/// The most names that a refusal lists; of further ones it says how many there are.
+const NAMES_TOLD_MAX: usize = 20;
 
 /// Why a submission's command was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -57,8 +59,13 @@ pub enum SubmissionError {
         needed: Vec<SubmissionState>,
     },
     /// The form's workflow has no such transition.
-    #[error("the form's workflow has no transition `{0}`")]
-    UnknownTransition(String),
+    #[error("the form's workflow has no transition `{name}`; it has {}", listed(.known))]
+    UnknownTransition {
+        /// What was asked for.
+        name: String,
+        /// Those that there are, in the workflow's order.
+        known: Vec<String>,
+    },
     /// The guard of a transition does not let the submission through.
     #[error("`{transition}` is possible only when {guard}{}", told(.error))]
     GuardNotMet {
@@ -431,6 +438,16 @@ fn either(states: &[SubmissionState]) -> String {
 fn edited_by(only_for: &Option<String>) -> String {
     let only = |who: &String| format!("may be edited only by {}", who.trim_end_matches(','));
     only_for.as_ref().map_or_else(|| "may not be edited".to_owned(), only)
+}
+
+/// Names for a person to choose from.
+fn listed(names: &[String]) -> String {
+    let told: Vec<String> = names.iter().take(NAMES_TOLD_MAX).map(|name| format!("`{name}`")).collect();
+    match names.len() - told.len() {
+        0 if told.is_empty() => "none".to_owned(),
+        0 => told.join(", "),
+        more => format!("{} and {more} more", told.join(", ")),
+    }
 }
 
 fn told(error: &Option<String>) -> String {

@@ -93,8 +93,11 @@ impl Person<'_> {
     fn transition(&self, name: &str) -> Result<&Transition, SubmissionError> {
         let state = self.submission.state().ok_or(SubmissionError::Missing)?;
         let Some(workflow) = self.form.workflow() else { return Err(self.submission.not_waiting()) };
-        let transition =
-            workflow.transition(name).ok_or_else(|| SubmissionError::UnknownTransition(name.to_owned()))?;
+        let unknown = || SubmissionError::UnknownTransition {
+            name: name.to_owned(),
+            known: workflow.transition_names().map(str::to_owned).collect(),
+        };
+        let transition = workflow.transition(name).ok_or_else(unknown)?;
         if !transition.from.iter().any(|from| from == state.as_str()) {
             let needed = transition.from.iter().map(|from| SubmissionState::named(from)).collect();
             return Err(SubmissionError::NotInState { state: state.clone(), needed });

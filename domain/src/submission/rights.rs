@@ -196,9 +196,11 @@ impl Work {
     }
 }
 
+/// In words that need no article: roles are named in any language.
 fn who_may(action: &Action) -> String {
-    let roles = action.roles.iter().map(|role| format!("a `{role}`"));
+    let roles: Vec<String> = action.roles.iter().map(|role| format!("`{role}`")).collect();
+    let roles = (!roles.is_empty()).then(|| format!("somebody with the role {}", roles.join(" or ")));
     let candidates = (!action.candidates.is_empty()).then(|| "one of its candidates".to_owned());
-    let who: Vec<String> = roles.chain(candidates).collect();
+    let who: Vec<String> = roles.into_iter().chain(candidates).collect();
     if who.is_empty() { "nobody, because it has no candidates,".to_owned() } else { who.join(" or ") }
 }
