@@ -14,7 +14,11 @@ use crate::numbers;
 use crate::times::Rfc3339;
 
 /// Parameters that were not taken yet.
-pub struct Params(Vec<(String, String)>);
+pub struct Params {
+    left: Vec<(String, String)>,
+    /// The names by which some were taken, or would have been, in that order.
+    known: Vec<&'static str>,
+}
 
 impl Params {
     /// Reads the query string of a request.
@@ -30,7 +34,7 @@ impl Params {
             ));
         }
         serde_urlencoded::from_str(query)
-            .map(Self)
+            .map(|left| Self { left, known: Vec::new() })
             .map_err(|error| invalid(format!("the query string cannot be read: {error}")))
     }
 
@@ -49,7 +53,7 @@ impl Params {
     ///
     /// # Errors
     /// 400 when it is given more often.
-    pub fn one(&mut self, name: &str) -> Result<Option<String>, ApiError> {
+    pub fn one(&mut self, name: &'static str) -> Result<Option<String>, ApiError> {
         let mut values = self.all(name);
         let value = values.pop();
         if values.is_empty() { Ok(value) } else { Err(invalid(format!("give `{name}` once"))) }
@@ -59,7 +63,11 @@ impl Params {
     ///
     /// # Errors
     /// 400 when it is given more often or is no number.
-    pub fn number<T: FromStr>(&mut self, name: &str, right: impl Display) -> Result<Option<T>, ApiError> {
+    pub fn number<T: FromStr>(
+        &mut self,
+        name: &'static str,
+        right: impl Display,
+    ) -> Result<Option<T>, ApiError> {
         let Some(text) = self.one(name)? else { return Ok(None) };
         numbers::read(&text).map(Some).ok_or_else(|| invalid(format!("`{name}`: use {right}")))
     }
@@ -68,7 +76,7 @@ impl Params {
     ///
     /// # Errors
     /// 400 when it is given more often or is no position.
-    pub fn position(&mut self, name: &str) -> Result<Option<Position>, ApiError> {
+    pub fn position(&mut self, name: &'static str) -> Result<Option<Position>, ApiError> {
         Ok(self.number(name, "a position of the ledger, a whole number in digits")?.map(Position))
     }
 
@@ -88,7 +96,7 @@ impl Params {
     ///
     /// # Errors
     /// 400 when it is given more often or is no time.
-    pub fn time(&mut self, name: &str) -> Result<Option<DateTime<Utc>>, ApiError> {
+    pub fn time(&mut self, name: &'static str) -> Result<Option<DateTime<Utc>>, ApiError> {
         let Some(text) = self.one(name)? else { return Ok(None) };
         text.parse()
             .map(|Rfc3339(time)| Some(time))
@@ -99,7 +107,7 @@ impl Params {
     ///
     /// # Errors
     /// 400 when it is given more often or is not what it should be.
-    pub fn parsed<T>(&mut self, name: &str) -> Result<Option<T>, ApiError>
+    pub fn parsed<T>(&mut self, name: &'static str) -> Result<Option<T>, ApiError>
     where
         T: FromStr<Err: Display>,
     {
@@ -108,19 +116,22 @@ impl Params {
     }
 
     /// Takes all values of a parameter, in order.
-    pub fn all(&mut self, name: &str) -> Vec<String> {
-        self.0.extract_if(.., |(given, _)| given == name).map(|(_, value)| value).collect()
+    pub fn all(&mut self, name: &'static str) -> Vec<String> {
+        self.known.push(name);
+        self.left.extract_if(.., |(given, _)| given == name).map(|(_, value)| value).collect()
     }
 
-    /// Ends the reading.
+    /// Ends the reading, when everything that has a meaning here was taken.
     ///
     /// # Errors
-    /// 400 that names a parameter that nobody took.
+    /// 400 that names a parameter that nobody took, and those that there are.
     pub fn finish(&self) -> Result<(), ApiError> {
-        match self.0.first() {
-            None => Ok(()),
-            Some((name, _)) => Err(invalid(format!("there is no parameter `{name}` here"))),
-        }
+        let Some((name, _)) = self.left.first() else { return Ok(()) };
+        let known = match self.known.as_slice() {
+            [] => "none is taken".to_owned(),
+            known => format!("there are `{}`", known.join("`, `")),
+        };
+        Err(invalid(format!("there is no parameter `{name}` here; {known}")))
     }
 }
 
@@ -145,7 +156,10 @@ mod tests {
         assert_eq!(given.position("after").expect("a number"), Some(Position(7)));
         assert_eq!(given.limit(5).expect("in range"), Some(5));
         assert_eq!(given.all("where"), ["/a>1", "/b=x y"]);
-        assert!(given.finish().expect_err("aftr").to_string().contains("`aftr`"));
+        let refused = given.finish().expect_err("aftr").to_string();
+        assert_eq!(refused, "there is no parameter `aftr` here; there are `after`, `limit`, `where`");
+        let none = params("/?dry_run=true").finish().expect_err("a command").to_string();
+        assert_eq!(none, "there is no parameter `dry_run` here; none is taken");
         assert!(params("/?a=1&a=2").one("a").is_err());
         assert!(params("/?sort=").parsed::<formledger_domain::FormId>("sort").is_err());
     }

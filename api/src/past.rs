@@ -36,7 +36,11 @@ impl Asked {
     ///
     /// # Errors
     /// 400 for both, and for what is no position or time.
-    pub fn take_named(params: &mut Params, position: &str, time: &str) -> Result<Self, ApiError> {
+    pub fn take_named(
+        params: &mut Params,
+        position: &'static str,
+        time: &'static str,
+    ) -> Result<Self, ApiError> {
         match (params.position(position)?, params.time(time)?) {
             (None, None) => Ok(Self::Now),
             (Some(position), None) => Ok(Self::Position(position)),
