@@ -116,10 +116,17 @@ fn explain(error: &clap::Error) -> ExitCode {
         let told = error.print();
         return if told.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
-    let text = error.to_string();
-    let line = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
-    eprintln!("formledger: {}", line.trim_start_matches("error: "));
+    eprintln!("formledger: {}", first_words(&error.to_string()));
     ExitCode::from(2)
+}
+
+/// What clap says is wrong, and what it thinks was meant, without the usage behind it.
+fn first_words(text: &str) -> String {
+    let mut lines = text.lines().map(str::trim);
+    let wrong = lines.by_ref().take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    let meant = lines.filter_map(|line| line.strip_prefix("tip: "));
+    let told: Vec<&str> = std::iter::once(wrong.trim_start_matches("error: ")).chain(meant).collect();
+    told.join("; ")
 }
 
 fn is_configuration(error: &anyhow::Error) -> bool {

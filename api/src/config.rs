@@ -119,7 +119,7 @@ pub struct TokenArgs {
     /// Roles, separated by commas
     #[arg(long, env = "FORMLEDGER_ROLES", value_delimiter = ',', required = true, value_parser = role)]
     pub roles: Vec<String>,
-    /// How long the token lasts, for example `90s`, `30m`, `1h`, `7d`
+    /// How long the token lasts, for example `90s`, `30m`, `1h`, `7d`; a number alone is seconds
     #[arg(long, env = "FORMLEDGER_TTL", default_value = "1h", value_parser = some_time)]
     pub ttl: Duration,
     /// Secret that signs the token

@@ -50,6 +50,19 @@ async fn a_mistake_in_the_configuration_is_one_line_and_exit_status_2() {
     }
 }
 
+#[tokio::test]
+async fn a_slip_of_the_pen_is_told_what_may_have_been_meant() {
+    let installation = Installation::fresh();
+    for (arguments, meant) in [
+        (&["serv"][..], "'serve'"),
+        (&["token", "--tenent", "acme"], "'--tenant'"),
+        (&["rules", "chek"], "'check'"),
+    ] {
+        let told = installation.run(arguments).await.expect(2).stderr;
+        assert!(told.contains(meant) && told.trim().lines().count() == 1, "{arguments:?}: {told}");
+    }
+}
+
 /// `| head -1` has read enough, and a disk may be full.
 #[tokio::test]
 async fn a_tool_that_cannot_print_says_so_in_one_line() {
