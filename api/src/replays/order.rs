@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::pace::Speed;
 use super::replay::KindName;
+use crate::access::REPLAYERS;
 use crate::command::parse;
 use crate::error::ApiError;
 use crate::limits::{REPLAY_SPEED_MAX, REPLAY_SPEED_MIN};
@@ -44,29 +45,32 @@ pub struct Candidate {
     pointer: &'static str,
 }
 
-/// The body, of which the kind is known: enough to say who may.
+/// The body, of which the kind was looked at: enough to say who may.
 pub struct Body {
-    kind: KindName,
+    /// `None` when it names none that there is.
+    kind: Option<KindName>,
     members: Map<String, Value>,
 }
+
+/// Members that mean something in a replay of some kind, beside the range.
+const OF_SOME_KIND: [&str; 4] = ["speed", "form", "rules", "projection"];
 
 impl Body {
     /// Reads the kind.
     ///
     /// # Errors
-    /// 400 when the body is no JSON, 422 when it is no object or names no kind.
+    /// 400 when the body is no JSON, 422 when it is no object.
     pub fn read(body: &[u8]) -> Result<Self, ApiError> {
         let Value::Object(mut members) = parse(body)? else {
             return Err(refused(vec![problem("", "write an object with a `kind`")]));
         };
         let kind = members.remove("kind").and_then(|kind| serde_json::from_value(kind).ok());
-        let kind = kind.ok_or_else(|| refused(vec![problem("/kind", "is `feed`, `rules` or `shadow`")]))?;
         Ok(Self { kind, members })
     }
 
-    /// The roles that may begin such a replay.
+    /// The roles that may begin such a replay; of no kind that there is, those that may begin some.
     pub fn roles(&self) -> &'static [&'static str] {
-        self.kind.roles()
+        self.kind.map_or(REPLAYERS, KindName::roles)
     }
 
     /// Reads the rest, for a ledger that ends at `head`.
@@ -75,11 +79,19 @@ impl Body {
     /// 422 with everything that is wrong.
     pub fn request(self, head: Position) -> Result<Request, ApiError> {
         let mut members = Members { left: self.members, problems: Vec::new() };
+        if self.kind.is_none() {
+            members.wrong("/kind", "is `feed`, `rules` or `shadow`");
+        }
         let (from, to) = members.range(head);
         let what = match self.kind {
-            KindName::Feed => Some(What::Feed(members.speed())),
-            KindName::Rules => members.candidate().map(What::Rules),
-            KindName::Shadow => members.read_models(from).map(What::Shadow),
+            Some(KindName::Feed) => Some(What::Feed(members.speed())),
+            Some(KindName::Rules) => members.candidate().map(What::Rules),
+            Some(KindName::Shadow) => members.read_models(from).map(What::Shadow),
+            None => {
+                // Whether these are right only their kind would say.
+                members.left.retain(|name, _| !OF_SOME_KIND.contains(&name.as_str()));
+                None
+            }
         };
         members.finish();
         match what {
@@ -235,7 +247,8 @@ mod tests {
         for (body, pointers) in [
             (json!([]), vec![""]),
             (json!({}), vec!["/kind"]),
-            (json!({"kind": "slow"}), vec!["/kind"]),
+            (json!({"kind": "slow", "speed": 2, "form": "expense"}), vec!["/kind"]),
+            (json!({"kind": "fed", "from": 9, "to": 8, "sped": 2}), vec!["/kind", "/from", "/sped"]),
             (
                 json!({"kind": "feed", "from": 0, "to": 41, "speed": 0, "a/b": 1}),
                 vec!["/from", "/to", "/speed", "/a~1b"],
