@@ -111,6 +111,19 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn the_page_is_made_for_phones_and_for_the_dark_and_leads_to_the_description() {
+        let page = include_str!("index.html");
+        for part in [
+            "name=\"viewport\"",
+            "content=\"light dark\"",
+            "prefers-color-scheme: dark",
+            "href=\"/openapi.json\"",
+        ] {
+            assert!(page.contains(part), "{part}");
+        }
+    }
+
     fn replica(lag_events: u64, parked_count: u64) -> ReplicaStatus {
         let read_model = ReadModelStatus {
             read_model: ReadModel::Submissions,
