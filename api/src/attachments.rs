@@ -231,7 +231,7 @@ pub async fn list(call: Call, id: String) -> Result<Response, ApiError> {
         (status = 503, description = "`attachment-unavailable`: the place where the bytes are does not answer. `attachment-missing`: it does, and they are not there."),
     ))]
 pub async fn download(call: Call, id: String, sha256: String) -> Result<Response, ApiError> {
-    let query = QueryCall::read(call).await?;
+    let query = QueryCall::served_as_it_is(call).await?;
     query.finish_params()?;
     let id = submission_id(&id)?;
     let position = query.reach_ledger().await?;

@@ -87,7 +87,7 @@ pub enum ApiError {
     },
     /// None of the representations that the client accepts is on offer.
     #[error("this resource is served as {0}")]
-    NotAcceptable(&'static str),
+    NotAcceptable(String),
     /// The body took too long.
     #[error("the body did not arrive in time")]
     BodyTimeout,

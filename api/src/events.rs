@@ -5,16 +5,16 @@ use bytes::Bytes;
 use formledger_domain::{FormId, Position, Submission};
 use formledger_store::{EventFilter, RecordedEvent, StoreError, TenantLedger};
 use futures_util::Stream;
-use http::header::{ACCEPT, HeaderValue};
+use http::header::HeaderValue;
 use serde::Serialize;
 use warp::reply::Response;
 
+use crate::accept::{Accepted, JSON, NDJSON};
 use crate::body::stream;
 use crate::call::Call;
 use crate::cloudevents::CloudEvent;
 use crate::command::LEDGER_POSITION;
 use crate::error::ApiError;
-use crate::head::Head;
 use crate::limits::{
     EVENTS_SCANNED_MAX, PAGE_BYTES_MAX, PAGE_EVENTS_DEFAULT, PAGE_EVENTS_MAX, STREAM_PAGE_BYTES_MAX,
     STREAM_PAGE_EVENTS,
@@ -23,8 +23,6 @@ use crate::openapi::answers;
 use crate::params::{Params, invalid};
 use crate::query::{QueryCall, answer};
 use crate::submissions::submission_id;
-
-const NDJSON: &str = "application/x-ndjson";
 
 /// A page of events.
 #[derive(Serialize)]
@@ -50,11 +48,11 @@ struct EventPage<'a> {
     responses(
         (status = 200, description = "`{events[], position, next_after?}`; with `Accept: application/x-ndjson` one event a line, up to where the ledger ends now or `limit` says.", content((answers::EventPage = "application/json"), (answers::Event = "application/x-ndjson"))),
         (status = 400, description = "`cursor-ahead`: `after` is past the ledger's end."),
-        (status = 406, description = "Neither JSON nor NDJSON is acceptable."),
+        (status = 406, description = "`not-acceptable`: `Accept` names neither JSON nor NDJSON."),
     ))]
 pub async fn list(call: Call) -> Result<Response, ApiError> {
-    let mut query = QueryCall::read(call).await?;
-    let as_lines = wants_lines(&query.head)?;
+    let mut query = QueryCall::served_as(call, &[JSON, NDJSON]).await?;
+    let as_lines = Accepted::read(&query.head).prefers(NDJSON, JSON);
     let after = query.params.position("after")?.unwrap_or_default();
     let limit = if as_lines { lines_limit(&mut query.params)? } else { page_limit(&mut query.params)? };
     let filter = filter(&mut query.params)?;
@@ -178,112 +176,4 @@ pub fn filter(params: &mut Params) -> Result<EventFilter, ApiError> {
         })
         .transpose()?;
     Ok(EventFilter { topic, stream, types })
-}
-
-/// Whether the client would rather have lines than a page (RFC 9110 section 12.5.1): by the weights that it gives them, and of equal ones where it
-/// names them.
-fn wants_lines(head: &Head) -> Result<bool, ApiError> {
-    // Several fields are one list, and a header that is not text names nothing that is on offer.
-    let mut fields = head.headers.get_all(ACCEPT).iter().peekable();
-    if fields.peek().is_none() {
-        return Ok(false);
-    }
-    let ranges: Vec<MediaRange> = fields
-        .filter_map(|field| field.to_str().ok())
-        .flat_map(|field| field.split(','))
-        .map(MediaRange::read)
-        .collect();
-    let (page, lines) = (Preference::of("application/json", &ranges), Preference::of(NDJSON, &ranges));
-    if page.weight == 0.0 && lines.weight == 0.0 {
-        return Err(ApiError::NotAcceptable("`application/json` and `application/x-ndjson`"));
-    }
-    Ok(lines.weight > page.weight || lines.weight == page.weight && lines.is_named())
-}
-
-/// One of the ranges that a client accepts, with how much it wants it, 0 to 1.
-struct MediaRange<'a> {
-    name: &'a str,
-    weight: f32,
-}
-
-impl<'a> MediaRange<'a> {
-    /// What is not a weight counts as none given, which is 1.
-    fn read(range: &'a str) -> Self {
-        let (name, parameters) = range.split_once(';').unwrap_or((range, ""));
-        let weight = parameters
-            .split(';')
-            .filter_map(|parameter| parameter.split_once('='))
-            .filter(|(name, _)| name.trim().eq_ignore_ascii_case("q"))
-            .find_map(|(_, value)| value.trim().parse().ok().filter(|weight| (0.0..=1.0).contains(weight)));
-        Self { name: name.trim(), weight: weight.unwrap_or(1.0) }
-    }
-}
-
-/// How much a client wants a media type: what the most precise of its ranges says that covers it.
-struct Preference {
-    weight: f32,
-    /// Which one that is of the type itself, all of its kind, and all; none at the end.
-    range: usize,
-}
-
-impl Preference {
-    fn of(media_type: &str, ranges: &[MediaRange<'_>]) -> Self {
-        for (range, name) in [media_type, "application/*", "*/*"].into_iter().enumerate() {
-            let given = ranges.iter().filter(|range| range.name.eq_ignore_ascii_case(name));
-            if let Some(weight) = given.map(|range| range.weight).reduce(f32::max) {
-                return Self { weight, range };
-            }
-        }
-        Self { weight: 0.0, range: usize::MAX }
-    }
-
-    fn is_named(&self) -> bool {
-        self.range == 0
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use http::{HeaderMap, Method, Uri};
-
-    fn lines(fields: &[&str]) -> Result<bool, ApiError> {
-        let mut headers = HeaderMap::new();
-        for field in fields {
-            headers.append(ACCEPT, field.parse().expect("a header value"));
-        }
-        wants_lines(&Head::new(Method::GET, Uri::from_static("/"), headers))
-    }
-
-    #[test]
-    fn media_types_are_chosen_in_any_case_from_all_fields_by_their_weights() {
-        for fields in [
-            &["Application/X-NDJSON"][..],
-            &["text/html", "application/x-ndjson;q=0.5"],
-            &["application/json;q=0.1, application/x-ndjson"],
-            &["application/x-ndjson, application/json"],
-            &["application/x-ndjson, */*"],
-            &["application/x-ndjson;q=0.5", "*/*;q=0.1"],
-            &["application/json; q=0, */*"],
-        ] {
-            assert!(lines(fields).expect("acceptable"), "{fields:?}");
-        }
-        for fields in [
-            &[][..],
-            &["*/*"],
-            &["application/*"],
-            &["application/x-ndjson; Q=0, application/json"],
-            &["application/x-ndjson;q=0.1, application/json"],
-            &["application/x-ndjson;q=0.1, */*;q=0.2"],
-            &["application/x-ndjson;q=0, */*;q=0.2"],
-            &["application/json;charset=utf-8;q=0.9", "application/x-ndjson;q=0.899"],
-        ] {
-            assert!(!lines(fields).expect("acceptable"), "{fields:?}");
-        }
-        for fields in
-            ["text/html, */*;q=0.000", "application/json;q=0, application/x-ndjson;q=0, */*", "text/html"]
-        {
-            assert!(lines(&[fields]).is_err(), "{fields}");
-        }
-    }
 }

@@ -13,6 +13,7 @@ use futures_util::{Stream, StreamExt};
 use http::header::{CONTENT_DISPOSITION, HeaderValue};
 use warp::reply::Response;
 
+use crate::accept::{CSV, NDJSON};
 use crate::body::stream;
 use crate::call::Call;
 use crate::command::LEDGER_POSITION;
@@ -58,7 +59,7 @@ struct Filters {
     params(Filters),
     responses((status = 200, description = "RFC 4180, one submission a row; `data` and `outcomes` are JSON. With `form`, a further column for each field of its newest version, named by the field's pointer, and for each computed one. Text that a spreadsheet would take for a formula, or that begins like one that was guarded, has `'` in front. Filters, order and moment (`at_position`, `at_time`) as of `GET /v1/submissions`.", content_type = "text/csv")))]
 pub async fn csv(call: Call) -> Result<Response, ApiError> {
-    let Export { query, asked, selection, position } = Export::open(call).await?;
+    let Export { query, asked, selection, position } = Export::open(call, CSV).await?;
     let columns = columns(&query, asked, selection.form.as_ref()).await?;
     query.record_export().await?;
     let mut names = CSV_HEADER.to_owned();
@@ -79,14 +80,10 @@ pub async fn csv(call: Call) -> Result<Response, ApiError> {
     params(Filters),
     responses((status = 200, description = "One submission a line, as `GET /v1/submissions/{id}` shows it. Filters, order and moment (`at_position`, `at_time`) as of `GET /v1/submissions`.", content_type = "application/x-ndjson")))]
 pub async fn ndjson(call: Call) -> Result<Response, ApiError> {
-    let Export { query, selection, position, .. } = Export::open(call).await?;
+    let Export { query, selection, position, .. } = Export::open(call, NDJSON).await?;
     query.record_export().await?;
     let body = chunks(query.reader.all_submissions(selection), write_line);
-    Ok(attachment(
-        stream("application/x-ndjson", body),
-        position,
-        "attachment; filename=\"submissions.ndjson\"",
-    ))
+    Ok(attachment(stream(NDJSON, body), position, "attachment; filename=\"submissions.ndjson\""))
 }
 
 /// What is asked for, once it is known that it can be given.
@@ -98,8 +95,8 @@ struct Export {
 }
 
 impl Export {
-    async fn open(call: Call) -> Result<Self, ApiError> {
-        let mut query = QueryCall::read(call).await?;
+    async fn open(call: Call, media_type: &str) -> Result<Self, ApiError> {
+        let mut query = QueryCall::served_as(call, &[media_type]).await?;
         let asked = Asked::take(&mut query.params)?;
         let selection = selection(&mut query)?;
         query.finish_params()?;

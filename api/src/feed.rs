@@ -18,6 +18,7 @@ use warp::reply::Response;
 
 pub use pages::{FeedPages, MESSAGE_END, Page, begin_message};
 
+use crate::accept::EVENT_STREAM;
 use crate::app::Api;
 use crate::body::stream;
 use crate::call::Call;
@@ -55,7 +56,7 @@ pub const STILL_HERE: &[u8] = b": still here\n\n";
         (status = 503, description = "`too-many-feeds` are open on this server."),
     ))]
 pub async fn subscribe(call: Call) -> Result<Response, ApiError> {
-    let mut query = QueryCall::read(call).await?;
+    let mut query = QueryCall::served_as(call, &[EVENT_STREAM]).await?;
     let in_query = query.params.position("after")?;
     let filter = filter(&mut query.params)?;
     query.finish_params()?;
@@ -99,7 +100,7 @@ where
     S: Stream<Item = Result<Bytes, E>> + Send + 'static,
     E: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
 {
-    let mut response = stream("text/event-stream", messages);
+    let mut response = stream(EVENT_STREAM, messages);
     let headers = response.headers_mut();
     headers.insert(LEDGER_POSITION, HeaderValue::from(head.0));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));

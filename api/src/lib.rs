@@ -1,6 +1,7 @@
 //! Formledger's HTTP side and command line: routes, credentials, feeds, and the composition root that `main.rs` and tests start.
 //! It holds no business rule: commands go to `domain` through `store`, queries to `projections`.
 
+mod accept;
 mod access;
 mod api_keys;
 mod app;

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use warp::reply::Response;
 
+use crate::accept::{self, Accepted};
 use crate::access::Rule;
 use crate::app::Api;
 use crate::audit;
@@ -51,11 +52,29 @@ pub struct QueryCall {
 }
 
 impl QueryCall {
-    /// Reads a query's request.
+    /// Reads the request of a query that is answered in JSON.
     ///
     /// # Errors
-    /// 401, 403, 404 for a tenant that does not exist, 400 for malformed parameters or header fields.
+    /// 401, 403, 404 for a tenant that does not exist, 400 for malformed parameters or header fields, 406 for who takes no JSON.
     pub async fn read(call: Call) -> Result<Self, ApiError> {
+        Self::served_as(call, &[accept::JSON]).await
+    }
+
+    /// As [`QueryCall::read`], of a query that is answered in one of the media types that are offered.
+    ///
+    /// # Errors
+    /// As [`QueryCall::read`].
+    pub async fn served_as(call: Call, offered: &[&str]) -> Result<Self, ApiError> {
+        let query = Self::served_as_it_is(call).await?;
+        Accepted::read(&query.head).require(offered)?;
+        Ok(query)
+    }
+
+    /// As [`QueryCall::read`], of a query whose answer is of whatever type that has which is asked for.
+    ///
+    /// # Errors
+    /// As [`QueryCall::read`], without 406.
+    pub async fn served_as_it_is(call: Call) -> Result<Self, ApiError> {
         let caller = call.caller().await?;
         let Call { api, head, rule, .. } = call;
         let mut params = Params::read(&head)?;

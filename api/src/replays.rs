@@ -26,6 +26,7 @@ use warp::reply::Response;
 pub use pace::{Pace, Speed};
 pub use registry::Replays;
 
+use crate::accept::EVENT_STREAM;
 use crate::auth::Caller;
 use crate::backtest::{CandidateError, compile};
 use crate::call::{Call, Sent};
@@ -246,7 +247,7 @@ async fn direct(
         (status = 503, description = "`too-many-feeds` are open on this server."),
     ))]
 pub async fn feed(call: Call, id: String) -> Result<Response, ApiError> {
-    let mut query = QueryCall::read(call).await?;
+    let mut query = QueryCall::served_as(call, &[EVENT_STREAM]).await?;
     let replay = found(&query.api.replays, &query.caller, &id)?;
     let in_query = query.params.position("after")?;
     let filter = match replay.order.kind {

@@ -3,6 +3,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
+use crate::description::operations;
 use crate::support::{Server, admin, bearer, token};
 
 #[tokio::test]
@@ -27,6 +28,43 @@ async fn a_query_waits_for_a_position_or_says_how_far_it_is() {
         let problem = answer.expect_problem(503, "replica-behind");
         assert!(problem["position"].as_u64().expect("a position") <= position, "{path}");
     }
+}
+
+/// Every query, by the description, but for the one of a file, which is of any type.
+#[tokio::test]
+async fn a_query_is_answered_as_accepted_or_says_what_it_is_served_as() {
+    let server = Server::start().await;
+    let admin = token("acme", "ada", &["admin", "operator"]);
+    server.publish(&admin, "expense").await;
+    let document = server.call(Method::GET, "/openapi.json", &[], "").await.expect(200).json();
+    let authorization = bearer(&admin);
+    let mut queries = 0;
+    for (method, path, operation) in operations(&document) {
+        if method != Method::GET || !path.starts_with("/v1/") {
+            continue;
+        }
+        queries += 1;
+        let is_file = path.ends_with("{sha256}");
+        let at = path.replace('{', "").replace('}', "");
+        let asked = |accept: &str| [("authorization", authorization.clone()), ("accept", accept.to_owned())];
+        let status = async |accept: &str| {
+            let headers = asked(accept);
+            let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+            server.open(Method::GET, &at, &headers, "").await.status().as_u16()
+        };
+        assert_eq!(status("image/png, text/plain;q=0.5").await == 406, !is_file, "{path}");
+        let served = operation["responses"]["200"]["content"].as_object().expect("a body");
+        for media_type in served.keys().map(String::as_str).chain(["", "*/*;q=0.1"]) {
+            assert_ne!(status(media_type).await, 406, "{path} {media_type}");
+        }
+    }
+    assert!(queries > 20, "{queries}");
+    let headers = [("authorization", &*authorization), ("accept", "text/html")];
+    let refused = server.call(Method::GET, "/v1/exports/submissions.csv", &headers, "").await;
+    assert_eq!(
+        refused.expect_problem(406, "not-acceptable")["detail"],
+        "this resource is served as `text/csv`"
+    );
 }
 
 #[tokio::test]
