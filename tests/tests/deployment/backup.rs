@@ -7,6 +7,7 @@ use std::path::Path;
 
 use formledger_test_cluster::{Postgres, Settings};
 use formledger_tests::definitions::{expense, expense_claim};
+use formledger_tests::installation::repository;
 use formledger_tests::{Client, Installation, tampering};
 use sqlx::Executor;
 use tokio::process::Command;
@@ -69,24 +70,48 @@ async fn assert_restored(restored: &Installation, recorded: &BTreeMap<String, u6
     before
 }
 
-/// `VACUUM INTO` beside a server that records: a snapshot of one moment, in one file.
+/// The lines that docs/operations.md gives for an embedded ledger, without their prompts.
+fn embedded_lines() -> Vec<String> {
+    let page = fs::read_to_string(repository().join("docs/operations.md")).expect("the page is there");
+    let (_, block) = page.split_once("**Embedded, while it serves**").expect("its paragraph");
+    let block = block.split("```").nth(1).expect("its lines");
+    block.lines().filter_map(|line| line.strip_prefix("$ ")).map(str::to_owned).collect()
+}
+
+/// Runs those lines where the data folder is `data`; SQLite is asked by this process, because not every machine has its shell.
+async fn back_up(installation: &Installation) {
+    let folder = installation.scratch();
+    for line in embedded_lines() {
+        if let Some(sql) =
+            line.strip_prefix("sqlite3 data/ledger.db \"").and_then(|rest| rest.strip_suffix('"'))
+        {
+            let sql = sql.replace("'backup/", &format!("'{}/backup/", folder.display()));
+            let mut ledger = tampering::ledger(installation).await;
+            ledger.execute(&*sql).await.unwrap_or_else(|error| panic!("{line}: {error}"));
+            continue;
+        }
+        let status = Command::new("bash").args(["-ec", &line]).current_dir(folder).status().await;
+        assert!(status.expect("bash runs these tests").success(), "{line}");
+    }
+}
+
+/// As an embedded ledger is backed up beside a server that records, every day: a snapshot of one moment, in one file.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_embedded_ledger_is_backed_up_while_it_serves() {
     let installation = Installation::fresh();
     let server = installation.serve().await;
     let client = administrator(&installation, &server).await;
     client.publish("expense", &expense_claim()).await;
+    assert!(embedded_lines().iter().any(|line| line.contains("VACUUM INTO")), "{:?}", embedded_lines());
+    back_up(&installation).await;
     let recorded = record(&client).await;
+    let ((), meanwhile) = tokio::join!(back_up(&installation), record(&client));
+    assert_eq!(meanwhile.len(), SUBMISSIONS, "recording went on");
 
     let restored = Installation::fresh();
     fs::create_dir(restored.data()).expect("a data folder can be made");
-    let copy = restored.data().join("ledger.db");
-    let mut ledger = tampering::ledger(&installation).await;
-    let vacuum = format!("VACUUM INTO '{}'", copy.display());
-    let (copied, meanwhile) = tokio::join!(ledger.execute(&*vacuum), record(&client));
-    copied.expect("the ledger can be copied");
-    assert_eq!(meanwhile.len(), SUBMISSIONS, "recording went on");
-
+    let copy = installation.scratch().join("backup/ledger.db");
+    fs::copy(copy, restored.data().join("ledger.db")).expect("the copy can be put back");
     assert_restored(&restored, &recorded).await;
 }
 
