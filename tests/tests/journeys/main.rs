@@ -19,6 +19,7 @@ mod idempotency;
 mod isolation;
 mod operations;
 mod past_answers;
+mod pasted;
 mod permit;
 mod postgres;
 mod proof;

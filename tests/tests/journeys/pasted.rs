@@ -1,0 +1,78 @@
+//! What the pages give to paste works as it stands there: their lines are run by a shell, against a server of this test.
+
+use std::fs;
+use std::process::Output;
+
+use formledger_tests::Stage;
+use formledger_tests::installation::repository;
+use tokio::process::Command;
+
+/// Before each script: a line that fails ends it, an answer that refuses is a failure, and a feed does not go on for ever.
+const SHELL: &str =
+    "set -e\ncurl() { command curl --silent --show-error --fail-with-body --max-time 10 \"$@\"; }\n";
+
+/// The lines of a section's blocks that begin with a prompt, with what continues them.
+fn lines(page: &str, heading: &str) -> Vec<String> {
+    let text = fs::read_to_string(repository().join(page)).expect("the page is there");
+    let text = format!("\n{text}");
+    let (_, section) =
+        text.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("{page}: {heading}"));
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let mut lines: Vec<String> = Vec::new();
+    for block in section.split("```console\n").skip(1) {
+        for line in block.split("```").next().unwrap_or_default().lines() {
+            match (line.strip_prefix("$ "), lines.last_mut()) {
+                (Some(command), _) => lines.push(command.to_owned()),
+                (None, Some(last)) if last.ends_with('\\') || last.matches('\'').count() % 2 == 1 => {
+                    last.push('\n');
+                    last.push_str(line);
+                }
+                // What the command answers.
+                (None, _) => {}
+            }
+        }
+    }
+    assert!(!lines.is_empty(), "{page}: nothing to paste under {heading}");
+    lines
+}
+
+/// Runs lines in one shell, as an administrator and submitter of `acme`; `None` where there is no curl.
+async fn paste(stage: &Stage, lines: &[String]) -> Option<Output> {
+    if Command::new("curl").arg("--version").output().await.is_err() {
+        eprintln!("there is no curl here: the pages' lines were not pasted");
+        return None;
+    }
+    let token = stage.installation.token("acme", "ada", "admin,submitter").await;
+    let script = format!("{SHELL}T={token}\n{}", lines.join("\n"));
+    let script = script.replace("127.0.0.1:8080", stage.server.address());
+    let mut shell = Command::new("bash");
+    let shell = shell.args(["-c", &script]).current_dir(stage.installation.scratch());
+    let output = shell.output().await.expect("bash runs these tests");
+    let told = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{script}\n{}\n{}", told.0, told.1);
+    Some(output)
+}
+
+/// The lines of README's own form that speak to a server, without the feed, which does not end.
+fn readme() -> Vec<String> {
+    let mut lines = lines("README.md", "## Your own form");
+    lines.retain(|line| line.starts_with("curl ") && !line.contains("/v1/feed"));
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    lines
+}
+
+#[tokio::test]
+async fn lists_of_readmes_form_can_be_asked_as_the_page_of_lists_says() {
+    let stage = Stage::set().await;
+    if paste(&stage, &readme()).await.is_none() {
+        return;
+    }
+    // Who pastes is slower than read models.
+    stage.admin.get_at("/v1/submissions?form=claim&sort=/amount", stage.head().await).await.expect(200);
+    let mut all = lines("docs/lists.md", "# Lists");
+    all.extend(lines("docs/lists.md", "## Reading what you just wrote"));
+    let Some(output) = paste(&stage, &all).await else { return };
+    let told = String::from_utf8_lossy(&output.stdout);
+    let last = told.rsplit("{\"items\":").next().expect("a list was told");
+    assert!(last.contains("\"amount\":300") && last.contains("\"amount\":1250"), "{told}");
+}
