@@ -416,6 +416,25 @@ mod tests {
     }
 
     #[test]
+    fn the_page_tells_ends_of_classes_as_they_are() {
+        let page = include_str!("../../../docs/statistics.md");
+        let end = |millis: i64| class_end(class(millis * MICROS_PER_MILLI));
+        let told = format!(
+            "Stays of 0.4 seconds are told as {}, one of 4.015 seconds as {}, one of a minute as {}.",
+            end(400),
+            end(4_015),
+            end(60_000)
+        );
+        assert!(page.contains(&told), "docs/statistics.md: {told}");
+        for (up_to, width) in [(16, 1), (32, 2), (64, 4), (128, 8)] {
+            assert_eq!(end(up_to * 1_000 - 1), up_to as u64, "a class ends there");
+            assert_eq!(end(up_to * 1_000 - 1) - end(up_to * 1_000 - 1 - width * 1_000), width as u64);
+        }
+        let told = format!("`since` tells up to {DAYS_MAX} days");
+        assert!(page.contains(&told), "docs/statistics.md: {told}");
+    }
+
+    #[test]
     fn quantiles_are_the_ends_of_the_classes_that_reach_them() {
         let classes = [
             (class(0), 50, 0),

@@ -32,6 +32,18 @@ async fn apply(site: &Site, projection: &mut StatisticsProjection, after: u64, u
     assert!(moved);
 }
 
+#[test]
+fn the_page_tells_what_is_counted_apart() {
+    let page = include_str!("../../../docs/statistics.md");
+    for told in [
+        format!("A rule's first {OUTCOME_VALUES_MAX} different values are counted apart"),
+        format!("more than {OUTCOME_VALUE_BYTES_MAX} bytes of JSON"),
+        format!("the newest {DAYS_MAX} days"),
+    ] {
+        assert!(page.contains(&told), "docs/statistics.md: {told}");
+    }
+}
+
 /// How many rows the tables have, and how many bytes of the checkpoint are not counted there.
 async fn kept(site: &Site) -> (i64, i64) {
     let mut writer = site.models.writer().await.expect("a connection");
