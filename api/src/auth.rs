@@ -2,6 +2,7 @@
 //! Called by `call` for every request that touches a tenant; what a role may do is said in `router`, and checked with [`Caller::require`].
 
 mod keys;
+mod refusal;
 mod secret;
 mod trust;
 
@@ -14,6 +15,7 @@ use http::header::{AUTHORIZATION, HeaderName};
 use sha2::{Digest, Sha256};
 
 pub use keys::mint;
+pub use refusal::TokenRefusal;
 use secret::SentKey;
 pub use secret::make as make_api_key;
 pub use trust::follow as follow_keys;
@@ -180,8 +182,8 @@ impl Authenticator {
     /// The caller behind a request.
     ///
     /// # Errors
-    /// 401 for a missing, expired, revoked or forged credential, without saying which but for the first; 400 for two of them; and what
-    /// keeps a key from being looked up.
+    /// 401 for a missing, expired, revoked or forged credential: of a token with the reason, of an API key without; 400 for two of them;
+    /// and what keeps a key from being looked up.
     pub async fn authenticate(&self, api: &Api, head: &Head) -> Result<Caller, ApiError> {
         let caller = match (head.text(&AUTHORIZATION)?, head.text(&X_API_KEY)?) {
             (Some(field), None) => self.by_token(head, bearer(field)?)?,
@@ -211,7 +213,7 @@ impl Authenticator {
         let Verified { tenant, actor, authenticated_at, expires } = verified;
         let context = context(head, tenant, actor);
         if expires <= context.now {
-            return Err(INVALID);
+            return Err(TokenRefusal::Expired(Some(expires - TOKEN_CLOCK_LEEWAY)).into());
         }
         let granted = Arc::clone(&context.actor.roles);
         Ok(Caller { context, expires, authenticated_at, api_key: None, forms: None, granted })
@@ -219,9 +221,9 @@ impl Authenticator {
 }
 
 fn verify(trusted: &Trusted, token: &str, digest: [u8; 32]) -> Result<Verified, ApiError> {
-    let claims = trusted.keys.check(token).ok_or(INVALID)?;
+    let claims = trusted.keys.check(token)?;
     let verified = Verified {
-        tenant: claims.tenant.parse().map_err(|_| INVALID)?,
+        tenant: claims.tenant.parse().map_err(|_| NO_TENANT)?,
         actor: Actor { subject: claims.sub.into(), roles: claims.roles.into() },
         // A token that was renewed without asking the person says when they were asked; one that does not was made when they were.
         authenticated_at: claims.auth_time.or(claims.iat).and_then(moment),
@@ -233,7 +235,10 @@ fn verify(trusted: &Trusted, token: &str, digest: [u8; 32]) -> Result<Verified, 
 
 const MISSING: ApiError =
     ApiError::Unauthenticated("send a token as `Authorization: Bearer <JWT>`, or an API key as `X-Api-Key`");
-const INVALID: ApiError = ApiError::Unauthenticated("the token is not valid, or not any more");
+const NO_TENANT: TokenRefusal = TokenRefusal::Claim {
+    claim: "tenant",
+    right: "is a tenant's name: 1 to 63 of `a-z`, `0-9` and `-`, starting with a letter or digit",
+};
 const INVALID_KEY: ApiError = ApiError::Unauthenticated("the API key is not valid, or not any more");
 
 /// The program behind a key. Its secret costs one hash, so nothing is remembered but the tenant's keys.

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 pub use not_ready::NotReady;
 
+use crate::auth::TokenRefusal;
 use crate::problem::Problem;
 
 /// Why a request was not answered as asked.
@@ -45,9 +46,12 @@ pub enum ApiError {
         /// The last `id`, as far as that is known.
         last: Position,
     },
-    /// No credential, or one that is not valid.
+    /// No credential, or an API key that is not valid.
     #[error("{0}")]
     Unauthenticated(&'static str),
+    /// A token that is not valid.
+    #[error(transparent)]
+    TokenRefused(#[from] TokenRefusal),
     /// The credential is valid and too old for what it is used for.
     #[error("{detail}")]
     ReauthenticationRequired {
@@ -265,7 +269,7 @@ impl ApiError {
                 problem(StatusCode::BAD_REQUEST, "cursor-ahead", "Cursor past the head")
                     .with("position", json!(last))
             }
-            Self::Unauthenticated(_) => {
+            Self::Unauthenticated(_) | Self::TokenRefused(_) => {
                 problem(StatusCode::UNAUTHORIZED, "unauthenticated", "Credential required")
             }
             Self::ReauthenticationRequired { seconds, .. } => {

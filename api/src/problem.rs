@@ -76,6 +76,15 @@ pub fn response(error: &ApiError, instance: &str) -> Response {
         ApiError::Unauthenticated(_) => {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"formledger\""));
         }
+        ApiError::TokenRefused(refusal) => {
+            // A challenge with an error only to who sent a token (RFC 6750 section 3.1).
+            let description = refusal.description();
+            let challenge = format!(
+                "Bearer realm=\"formledger\", error=\"invalid_token\", error_description=\"{description}\""
+            );
+            let challenge = HeaderValue::from_str(&challenge).expect("a description is visible ASCII");
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
         ApiError::ReauthenticationRequired { seconds, .. } => {
             // The step-up challenge of RFC 9470 section 3, by which clients know to ask for a fresh login.
             let challenge = format!(

@@ -6,11 +6,16 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::DateTime;
 use formledger_domain::{Actor, SUBJECT_BYTES_MAX, TenantId};
+use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
 
+use super::refusal::TokenRefusal;
 use crate::config::{AuthSettings, ConfigError};
 use crate::limits::TOKEN_CLOCK_LEEWAY;
 
@@ -33,6 +38,44 @@ pub struct Claims {
     /// Seconds since the epoch at which the person showed their credentials (OpenID Connect Core 1.0 section 2).
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some_seconds")]
     pub auth_time: Option<u64>,
+}
+
+/// What each claim has to be that is looked at, in words that go on from its name.
+const CLAIMS: [(&str, &str); 8] = [
+    ("tenant", "is a text"),
+    ("sub", "is a text"),
+    ("roles", "is a list of texts"),
+    ("exp", SECONDS_RULE),
+    ("nbf", SECONDS_RULE),
+    ("iat", SECONDS_RULE),
+    ("auth_time", SECONDS_RULE),
+    ("aud", "is a text, or a list of texts"),
+];
+const SECONDS_RULE: &str = "is a number: the seconds since 1970-01-01T00:00:00Z";
+/// Characters of an algorithm's name that are told.
+const ALGORITHM_CHARS_MAX: usize = 32;
+
+impl Claims {
+    /// Reads the claims of a token that a trusted key signed.
+    ///
+    /// # Errors
+    /// For the first claim that is missing, given twice or of another type, by its name.
+    fn read(json: &str) -> Result<Self, TokenRefusal> {
+        let mut json = serde_json::Deserializer::from_str(json);
+        serde_path_to_error::deserialize(&mut json).map_err(|error| {
+            let (path, what) = (error.path().to_string(), error.inner().to_string());
+            let at = |name: &str| path == name || path.starts_with(&format!("{name}["));
+            let named = |name: &str| what.contains(&format!(" field `{name}`"));
+            match CLAIMS.iter().copied().find(|(name, _)| at(name) || named(name)) {
+                Some((claim, _)) if what.starts_with("missing") => TokenRefusal::ClaimMissing(claim),
+                Some((claim, _)) if what.starts_with("duplicate") => {
+                    TokenRefusal::Claim { claim, right: "is there twice" }
+                }
+                Some((claim, right)) => TokenRefusal::Claim { claim, right },
+                None => TokenRefusal::NoJwt,
+            }
+        })
+    }
 }
 
 /// RFC 7519 allows a fraction in a date; it is dropped, which ends a token no later than it asked for.
@@ -79,28 +122,60 @@ impl Keys {
         Ok(Self { secrets, public })
     }
 
-    /// Checks signature, expiry and shape; `None` when anything about the token is not right.
-    pub fn check(&self, token: &str) -> Option<Claims> {
-        let header = jsonwebtoken::decode_header(token).ok()?;
-        if names_extensions(token) {
-            return None;
-        }
-        let claims = if header.alg == Algorithm::HS256 {
-            self.secrets.iter().find_map(|key| key.claims(token))?
-        } else {
-            self.find(header.alg, header.kid.as_deref())?.claims(token)?
+    /// Checks signature, expiry and shape, in this order: nothing is said of the claims of a token that nobody trusted signed.
+    ///
+    /// # Errors
+    /// The first thing about the token that is not right.
+    pub fn check(&self, token: &str) -> Result<Claims, TokenRefusal> {
+        let stated = stated_algorithm(token)?;
+        let header = jsonwebtoken::decode_header(token).map_err(|_| self.not_accepted(&stated))?;
+        let claims = match header.alg {
+            Algorithm::HS256 if !self.secrets.is_empty() => self.by_secret(token)?,
+            public if self.public.iter().any(|(of, _, _)| *of == public) => {
+                self.find(public, header.kid.as_deref())?.claims(token)?
+            }
+            _ => return Err(self.not_accepted(&stated)),
         };
-        is_subject(&claims.sub).then_some(claims)
+        if !is_subject(&claims.sub) {
+            return Err(TokenRefusal::Claim { claim: "sub", right: SUBJECT_RULE });
+        }
+        Ok(claims)
+    }
+
+    /// What the secret says that signed the token.
+    fn by_secret(&self, token: &str) -> Result<Claims, TokenRefusal> {
+        let checked = self.secrets.iter().map(|key| key.claims(token));
+        let signed = |checked: &Result<Claims, TokenRefusal>| *checked != Err(TokenRefusal::Signature);
+        checked.into_iter().find(signed).unwrap_or(Err(TokenRefusal::Signature))
+    }
+
+    /// Why a token is refused whose header names an algorithm that no key is for.
+    fn not_accepted(&self, stated: &str) -> TokenRefusal {
+        let public = self.public.iter().map(|(algorithm, _, _)| *algorithm);
+        let secret = (!self.secrets.is_empty()).then_some(Algorithm::HS256);
+        let mut accepted: Vec<String> =
+            secret.into_iter().chain(public).map(|of| format!("{of:?}")).collect();
+        accepted.sort();
+        accepted.dedup();
+        let stated = stated.to_owned();
+        if accepted.contains(&stated) {
+            TokenRefusal::NoJwt
+        } else {
+            TokenRefusal::Algorithm { stated, accepted }
+        }
     }
 
     /// The public key for an algorithm and key id. Without a key id the only key of that algorithm is meant, when there is only one.
-    fn find(&self, algorithm: Algorithm, kid: Option<&str>) -> Option<&Key> {
+    ///
+    /// # Errors
+    /// When there is no such key, or there are several.
+    fn find(&self, algorithm: Algorithm, kid: Option<&str>) -> Result<&Key, TokenRefusal> {
         let mut candidates = self
             .public
             .iter()
             .filter(|(of, id, _)| *of == algorithm && (kid.is_none() || id.as_deref() == kid));
-        let (_, _, key) = candidates.next()?;
-        candidates.next().is_none().then_some(key)
+        let (_, _, key) = candidates.next().ok_or(TokenRefusal::KeyUnknown)?;
+        if candidates.next().is_some() { Err(TokenRefusal::KeyNotNamed) } else { Ok(key) }
     }
 }
 
@@ -118,17 +193,66 @@ impl Key {
     }
 
     /// What a token says that this key signed and that is good now.
-    fn claims(&self, token: &str) -> Option<Claims> {
-        jsonwebtoken::decode(token, &self.decoding, &self.validation).ok().map(|data| data.claims)
+    fn claims(&self, token: &str) -> Result<Claims, TokenRefusal> {
+        let decoded = jsonwebtoken::decode::<Box<RawValue>>(token, &self.decoding, &self.validation);
+        match decoded {
+            Ok(signed) => Claims::read(signed.claims.get()),
+            Err(error) => Err(why(error.kind(), token)),
+        }
     }
 }
 
-/// Whether a token must not be accepted by who does not know what `crit` of its header names (RFC 7515 section 4.1.11), which is nothing that we know.
-fn names_extensions(token: &str) -> bool {
-    let header = token.split('.').next().and_then(|header| URL_SAFE_NO_PAD.decode(header).ok());
-    let header = header.and_then(|json| serde_json::from_slice::<serde_json::Value>(&json).ok());
-    header.is_none_or(|header| header.get("crit").is_some())
+/// What jsonwebtoken refuses a token for. It looks at the signature first, so where it says something of the claims, a trusted key signed them.
+fn why(kind: &ErrorKind, token: &str) -> TokenRefusal {
+    let is_there = |claim: &str| stated_claim(token, claim).is_some_and(|value| !value.is_null());
+    let time = |claim: &str| stated_claim(token, claim).and_then(|value| value.as_f64());
+    let moment = |claim: &str| time(claim).and_then(|seconds| DateTime::from_timestamp(seconds as i64, 0));
+    match kind {
+        ErrorKind::InvalidToken | ErrorKind::Base64(_) | ErrorKind::Json(_) | ErrorKind::Utf8(_) => {
+            TokenRefusal::NoJwt
+        }
+        ErrorKind::ExpiredSignature => TokenRefusal::Expired(moment("exp")),
+        ErrorKind::ImmatureSignature => TokenRefusal::NotYetValid(moment("nbf")),
+        ErrorKind::InvalidAudience => {
+            TokenRefusal::Claim { claim: "aud", right: "does not name the audience that this server is" }
+        }
+        // It calls a claim missing that is of another type.
+        ErrorKind::MissingRequiredClaim(name) | ErrorKind::InvalidClaimFormat(name) => {
+            match CLAIMS.iter().copied().find(|(claim, _)| name == claim) {
+                Some((claim, right)) if is_there(claim) => TokenRefusal::Claim { claim, right },
+                Some((claim, _)) => TokenRefusal::ClaimMissing(claim),
+                None => TokenRefusal::NoJwt,
+            }
+        }
+        _ => TokenRefusal::Signature,
+    }
 }
+
+/// A claim of a token, whoever signed it.
+fn stated_claim(token: &str, claim: &str) -> Option<Value> {
+    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    serde_json::from_slice::<Value>(&claims).ok()?.get_mut(claim).map(Value::take)
+}
+
+/// The algorithm that a token's header names, before anything is known of the token.
+///
+/// # Errors
+/// For what is no header of a signed token; and for one with `crit`: who does not know what that names, which is nothing that we know, must not
+/// accept the token (RFC 7515 section 4.1.11).
+fn stated_algorithm(token: &str) -> Result<String, TokenRefusal> {
+    let header = token.split('.').next().and_then(|header| URL_SAFE_NO_PAD.decode(header).ok());
+    let header = header.and_then(|json| serde_json::from_slice::<Value>(&json).ok());
+    let Some(Value::Object(header)) = header else { return Err(TokenRefusal::NoJwt) };
+    if header.contains_key("crit") {
+        return Err(TokenRefusal::Extensions);
+    }
+    let algorithm = header.get("alg").and_then(Value::as_str).ok_or(TokenRefusal::NoJwt)?;
+    // Registered names are short; what is longer is cut, because it is told and logged.
+    Ok(algorithm.chars().take(ALGORITHM_CHARS_MAX).collect())
+}
+
+const SUBJECT_RULE: &str =
+    "is 1 to 256 bytes without control characters, and neither `system` nor one that begins with `key:`";
 
 /// Whether a text can be somebody: it stands in keys, logs and header fields, and for nobody else in the record.
 fn is_subject(text: &str) -> bool {
@@ -149,10 +273,7 @@ pub fn mint(
     ttl: Duration,
 ) -> Result<String, ConfigError> {
     if !is_subject(subject) {
-        let what = format!(
-            "a subject is 1 to {SUBJECT_BYTES_MAX} bytes without control characters, and neither `system` nor `key:…`"
-        );
-        return Err(ConfigError(what));
+        return Err(ConfigError(format!("a subject {SUBJECT_RULE}")));
     }
     let now = jsonwebtoken::get_current_timestamp();
     let claims = Claims {
@@ -213,9 +334,27 @@ mod tests {
     #[test]
     fn a_header_that_must_be_understood_is_not() {
         let token = |header: &str| format!("{}.e30.c2ln", URL_SAFE_NO_PAD.encode(header));
-        assert!(!names_extensions(&token(r#"{"alg":"HS256","typ":"JWT"}"#)));
-        for header in [r#"{"alg":"HS256","crit":["x"],"x":1}"#, r#"{"alg":"HS256","crit":[]}"#, "no JSON"] {
-            assert!(names_extensions(&token(header)), "{header}");
+        assert!(stated_algorithm(&token(r#"{"alg":"HS256","typ":"JWT"}"#)).is_ok());
+        for header in [r#"{"alg":"HS256","crit":["x"],"x":1}"#, r#"{"alg":"HS256","crit":[]}"#] {
+            assert_eq!(stated_algorithm(&token(header)).err(), Some(TokenRefusal::Extensions), "{header}");
         }
+        for header in ["no JSON", "[]", "{}", r#"{"alg":1}"#] {
+            assert_eq!(stated_algorithm(&token(header)).err(), Some(TokenRefusal::NoJwt), "{header}");
+        }
+    }
+
+    #[test]
+    fn the_page_tells_every_claim_and_its_bounds() {
+        let page = include_str!("../../../docs/roles.md");
+        for (claim, _) in CLAIMS {
+            assert!(page.contains(&format!("\n| `{claim}` | ")), "docs/roles.md: a row for `{claim}`");
+        }
+        for told in [
+            format!("within {} seconds", TOKEN_CLOCK_LEEWAY.as_secs()),
+            format!("1 to {SUBJECT_BYTES_MAX} bytes"),
+        ] {
+            assert!(page.contains(&told), "docs/roles.md: {told}");
+        }
+        assert!(SUBJECT_RULE.contains(&format!("1 to {SUBJECT_BYTES_MAX} bytes")));
     }
 }

@@ -4,7 +4,8 @@ use std::fs;
 use std::process::Output;
 
 use formledger_tests::Stage;
-use formledger_tests::installation::repository;
+use formledger_tests::definitions::anything;
+use formledger_tests::installation::{SECRET, repository};
 use tokio::process::Command;
 
 /// Before each script: a line that fails ends it, an answer that refuses is a failure, and a feed does not go on for ever.
@@ -59,6 +60,16 @@ fn readme() -> Vec<String> {
     lines.retain(|line| line.starts_with("curl ") && !line.contains("/v1/feed"));
     assert_eq!(lines.len(), 3, "{lines:?}");
     lines
+}
+
+#[tokio::test]
+async fn a_token_made_with_standard_tools_gets_in() {
+    let stage = Stage::with_form("first", &anything("First")).await;
+    let mut all = vec![format!("FORMLEDGER_JWT_SECRET='{SECRET}'"), "T=none".to_owned()];
+    all.extend(lines("docs/roles.md", "## Tokens"));
+    all.push("curl http://127.0.0.1:8080/v1/ledger -H \"Authorization: Bearer $T\"".to_owned());
+    let Some(output) = paste(&stage, &all).await else { return };
+    assert!(String::from_utf8_lossy(&output.stdout).contains("\"tenant\":\"acme\""));
 }
 
 #[tokio::test]
