@@ -1,6 +1,7 @@
 //! The command line's commands, one file each; this one picks, and turns failures into one line and an exit status.
-//! Called by `main.rs`. Exit 0: done. 1: it failed, or `verify` or `replay --shadow` found a difference. 2: the command line or configuration is wrong.
-//! 3: `replay --shadow` could not compare everything, and nothing differs in what it could.
+//! Called by `main.rs`. Exit 0: done. 1: it failed, or `verify` or `replay --shadow` found a difference. 2: the command line or configuration is wrong,
+//! what was named cannot be opened, or `verify` could not read it all. 3: `replay --shadow` could not compare everything, and nothing differs in what
+//! it could.
 
 /// A line for standard output. Who reads it may have gone (`| head -1`), or its disk be full: that is an error, where `println!` would panic.
 macro_rules! print_line {
@@ -21,6 +22,8 @@ mod skip;
 mod token;
 mod verify;
 
+use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use chrono::Utc;
@@ -66,26 +69,37 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Opens a ledger that is there; a tool that only reads must not make an empty one where the path is misspelt.
+/// Opens a ledger that is there.
 async fn existing_ledger(storage: &Storage) -> anyhow::Result<Store> {
-    if storage.database.is_none() && !ledger_file(&storage.data).is_file() {
-        return Err(ConfigError(format!(
-            "there is no ledger in `{}`; name its directory with `--data`",
-            storage.data.display()
-        ))
-        .into());
+    if storage.database.is_none() {
+        existing_file(storage)?;
     }
     // Tools append nothing, so the batch size does not matter.
     Ok(open_ledger(storage, 1).await?)
 }
 
-/// As [`existing_ledger`], for a tool that reads nothing else: a standby of the ledger's database will do, and a login that may not record.
+/// As [`existing_ledger`], for a tool that reads nothing else: a standby of the ledger's database will do, and a login that may not record; and a
+/// file that cannot be written.
 async fn readable_ledger(storage: &Storage) -> anyhow::Result<Store> {
-    match &storage.database {
-        Some(postgres) => Ok(Store::open_postgres_to_read(postgres, StoreSettings::default())
-            .await
-            .map_err(StartError::from)?),
-        None => existing_ledger(storage).await,
+    let opened = match &storage.database {
+        Some(postgres) => Store::open_postgres_to_read(postgres, StoreSettings::default()).await,
+        None => Store::open_sqlite_to_read(&existing_file(storage)?, StoreSettings::default()).await,
+    };
+    Ok(opened.map_err(StartError::from)?)
+}
+
+/// Where the embedded ledger is that has to be there: a tool that only reads must not make an empty one where the path is misspelt.
+fn existing_file(storage: &Storage) -> Result<PathBuf, ConfigError> {
+    let file = ledger_file(&storage.data);
+    match std::fs::metadata(&file) {
+        Ok(there) if there.is_file() => Ok(file),
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(ConfigError(format!("`{}` cannot be looked at: {error}", file.display())))
+        }
+        _ => Err(ConfigError(format!(
+            "there is no ledger in `{}`; name its directory with `--data`",
+            storage.data.display()
+        ))),
     }
 }
 

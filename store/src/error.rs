@@ -58,6 +58,23 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether what is stored was found to be other than it was recorded, or broken, rather than out of reach.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged(_))
+            || self.sqlite_code().is_some_and(|code| SQLITE_CORRUPT.contains(&code))
+    }
+
+    /// The extended result code, where SQLite refused or failed.
+    fn sqlite_code(&self) -> Option<i32> {
+        let (Self::Database(error) | Self::Refused(error)) = self else { return None };
+        error.as_database_error()?.code()?.parse().ok()
+    }
+
+    /// The primary result code, of errors of the embedded database.
+    pub(crate) fn sqlite_primary(&self) -> Option<i32> {
+        self.sqlite_code().map(primary)
+    }
+
     /// The ledger goes on behind a position of which it holds no event.
     pub fn missing(position: Position) -> Self {
         Self::Damaged(format!("position {position} is missing"))
@@ -91,6 +108,9 @@ const SQLITE_REFUSES: [i32; 3] = [18, 19, 20];
 /// The same list: the file system would not let a file grow (`SQLITE_IOERR_WRITE`, `SQLITE_IOERR_SHMSIZE`), which is what a quota and a
 /// limit on file sizes look like.
 const SQLITE_NO_ROOM: [i32; 2] = [778, 4874];
+
+/// The same list: what the file holds is no sound database, or its tables or indices contradict each other.
+const SQLITE_CORRUPT: [i32; 4] = [11, 267, 523, 779];
 
 /// The primary result code is the low byte of an extended one.
 fn primary(code: i32) -> i32 {

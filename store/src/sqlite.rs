@@ -1,6 +1,7 @@
 //! The ledger on SQLite: one file, WAL, `synchronous=FULL`. Opened by `Store::open_sqlite`.
 //! Holds the only SQL of the log for this database; what to write is decided by `writer`.
 
+mod access;
 mod read;
 mod scan;
 mod schema;
@@ -16,6 +17,7 @@ use rusqlite::{Connection, OpenFlags, Row};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
 use crate::error::StoreError;
+pub(crate) use access::{Access, explained, is_not_writable, to_read};
 pub(crate) use read::SqliteReader;
 pub(crate) use write::SqliteBackend;
 
@@ -60,10 +62,11 @@ fn open_writer(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-fn reader_options(path: &Path) -> SqliteConnectOptions {
+fn reader_options(path: &Path, access: Access) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
         .read_only(true)
+        .immutable(access == Access::Immutable)
         .busy_timeout(BUSY_TIMEOUT)
         .row_buffer_size(ROW_CHANNEL_ROWS)
         .pragma("cache_size", format!("-{READER_CACHE_KIB}"))

@@ -5,17 +5,16 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use chrono::Utc;
 use formledger_domain::{Attachment, Position, TenantContext, TenantId};
-use formledger_store::{Store, StoreError, VerifyProgress};
+use formledger_store::{Store, StoreError, VerifyProgress, causes};
 
 use super::attached::Named;
 use super::serve::runtime;
 use super::{existing_tenant, readable_ledger};
 use crate::app::StartError;
 use crate::attachments::AttachmentStore;
-use crate::config::TenantsArgs;
+use crate::config::{ConfigError, TenantsArgs};
 use crate::hex;
 use crate::limits::{STREAM_PAGE_BYTES_MAX, STREAM_PAGE_EVENTS};
 use crate::logging;
@@ -23,11 +22,11 @@ use crate::logging;
 /// How often progress is told.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Verifies one tenant or all; exit 1 on any difference.
+/// Verifies one tenant or all; exit 1 on any difference, 2 where the ledger cannot be read.
 pub fn verify(arguments: &TenantsArgs) -> anyhow::Result<ExitCode> {
     let storage = arguments.storage.storage()?;
     logging::start(&arguments.storage.log)?;
-    runtime()?.block_on(async {
+    let verified = runtime()?.block_on(async {
         let store = readable_ledger(&storage).await?;
         let attachments = AttachmentStore::open(&storage.data, &storage.attachments)?;
         let tenants = match &arguments.tenant {
@@ -56,7 +55,23 @@ pub fn verify(arguments: &TenantsArgs) -> anyhow::Result<ExitCode> {
         }
         store.close().await;
         Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-    })
+    });
+    verified.map_err(unread)
+}
+
+/// A ledger that cannot be read is not one that was changed, and whoever is woken by the exit status is told them apart.
+fn unread(error: anyhow::Error) -> anyhow::Error {
+    let of_start = error.downcast_ref::<StartError>().and_then(|error| match error {
+        StartError::Ledger(error) => Some(error),
+        _ => None,
+    });
+    match error.downcast_ref::<StoreError>().or(of_start) {
+        Some(failed) if !failed.is_damage() => {
+            ConfigError(format!("the ledger cannot be read, so nothing is said of it: {}", causes(failed)))
+                .into()
+        }
+        _ => error,
+    }
 }
 
 async fn verify_one(store: &Store, tenant: &TenantId) -> anyhow::Result<bool> {
@@ -127,8 +142,10 @@ async fn verify_attachments(
         for event in &events {
             let Some(Attachment { sha256, name, bytes, .. }) = named.first_by(event) else { continue };
             count += 1;
-            let told = attachments.check(tenant, sha256, bytes).await;
-            if let Some(what) = told.with_context(|| format!("attachment {sha256} of `{tenant}`"))? {
+            let told = attachments.check(tenant, sha256, bytes).await.map_err(|error| {
+                ConfigError(format!("attachment {sha256} of `{tenant}` cannot be read: {}", causes(&error)))
+            });
+            if let Some(what) = told? {
                 wrong += 1;
                 print_line!("{tenant}: position {}: attachment {sha256} (`{name}`) {what}", event.position)?;
             }

@@ -8,7 +8,7 @@ use sqlx::{ConnectOptions, Connection, Executor, Row};
 use tempfile::TempDir;
 
 use super::read::LOAD;
-use super::{SqliteBackend, SqliteReader, schema, writer_options};
+use super::{Access, SqliteBackend, SqliteReader, schema, writer_options};
 use crate::backend::Backend;
 use crate::contract::{Database, append, context, contract_suite, events, keyed, stream};
 use crate::reader::Reader;
@@ -36,7 +36,7 @@ impl Database for SqliteFile {
     }
 
     fn reader(&self, settings: &StoreSettings) -> Reader {
-        Reader::Sqlite(SqliteReader::open(&self.path(), settings))
+        Reader::Sqlite(SqliteReader::open(&self.path(), Access::Shared, settings))
     }
 
     async fn sql(&self, statement: &str) -> Result<(), sqlx::Error> {
@@ -181,6 +181,6 @@ async fn a_file_that_is_no_database_is_refused_and_left_alone() {
     let text = "not a database, however long it is. ".repeat(40);
     std::fs::write(database.path(), &text).expect("writes");
     let error = Store::open_sqlite(&database.path(), StoreSettings::default()).await.expect_err("refuses");
-    assert!(matches!(error, StoreError::Database(_)), "{error:?}");
+    assert!(matches!(error, StoreError::Unusable(_)), "{error:?}");
     assert_eq!(std::fs::read_to_string(database.path()).expect("reads"), text);
 }

@@ -1,17 +1,18 @@
 //! The reading side: a pool of read-only connections beside the writer's, so that reads never wait for a commit.
 //! Called by the front; every statement reads one consistent snapshot.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use formledger_domain::{Position, StreamId, TenantId};
 use futures_util::TryStreamExt;
 use sqlx::Row;
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions, SqliteRow};
 
-use super::reader_options;
 use super::scan::Scanner;
+use super::{Access, open_writer, reader_options};
 use crate::append::Idempotency;
 use crate::backend::{Head, Remembered};
+use crate::direct::blocking;
 use crate::error::StoreError;
 use crate::event::StoredEvent;
 use crate::ledger::LedgerRange;
@@ -31,13 +32,15 @@ pub(super) const LOAD: &str = concat!(
 /// The connections that read.
 #[derive(Debug, Clone)]
 pub(crate) struct SqliteReader {
+    path: PathBuf,
+    access: Access,
     pool: SqlitePool,
     scanner: Scanner,
 }
 
 impl SqliteReader {
-    /// Reads the file that a writer of this process opened before.
-    pub(crate) fn open(path: &Path, settings: &StoreSettings) -> Self {
+    /// Reads the file that a writer of this process opened before, or that was found to be readable.
+    pub(crate) fn open(path: &Path, access: Access, settings: &StoreSettings) -> Self {
         let pool = SqlitePoolOptions::new()
             .max_connections(settings.read_connections_max)
             .acquire_timeout(settings.acquire_timeout)
@@ -45,8 +48,8 @@ impl SqliteReader {
             .test_before_acquire(false)
             .idle_timeout(None)
             .max_lifetime(None)
-            .connect_lazy_with(reader_options(path));
-        Self { pool, scanner: Scanner::new(path) }
+            .connect_lazy_with(reader_options(path, access));
+        Self { path: path.to_owned(), access, pool, scanner: Scanner::new(path, access) }
     }
 
     /// Who waits inside SQLite's pool is not counted.
@@ -61,7 +64,12 @@ impl SqliteReader {
 
     pub(crate) async fn close(&self) {
         self.scanner.close();
+        // A connection that was on its way back while the pool closed lies in it afterwards; the second look finds it.
         self.pool.close().await;
+        self.pool.close().await;
+        if self.access == Access::Shared {
+            blocking(|| settle(&self.path)).await;
+        }
     }
 
     pub(crate) async fn load(&self, stream: &StreamId) -> Result<Vec<StoredEvent>, StoreError> {
@@ -207,6 +215,17 @@ impl SqliteReader {
         .fetch_optional(&self.pool)
         .await?;
         row.map(|row| remembered_from_row(&row)).transpose()
+    }
+}
+
+/// Brings what the log holds into the file and takes the log away, as the last connection that may write does when it goes; readers went after
+/// the writer, and may not. So a ledger that nobody has open is one file, which can be copied, and read where nothing can be written. Nothing is
+/// lost where it cannot be done now: while another process has the ledger open, or where this one may not write.
+fn settle(path: &Path) {
+    let settled = open_writer(path)
+        .and_then(|last| last.query_row("SELECT 1 FROM sqlite_schema LIMIT 1", [], |_| Ok(())));
+    if let Err(error) = settled {
+        tracing::debug!(%error, path = %path.display(), "the ledger's log stays beside it");
     }
 }
 

@@ -2,12 +2,13 @@
 //! copies each of them twice and sends each row across a channel.
 //! Called by `read`; one query a call, in one consistent snapshot.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, OpenFlags, Row};
 
-use super::{BUSY_TIMEOUT, READER_CACHE_KIB, text};
+use super::{Access, BUSY_TIMEOUT, READER_CACHE_KIB, text};
 use crate::error::StoreError;
 use crate::event::StoredEvent;
 use crate::ledger::LedgerRange;
@@ -20,13 +21,14 @@ const IDLE_MAX: usize = 2;
 #[derive(Debug, Clone)]
 pub(super) struct Scanner {
     path: PathBuf,
+    access: Access,
     idle: Arc<Mutex<Vec<Connection>>>,
 }
 
 impl Scanner {
     /// None is opened before it is needed.
-    pub(super) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), idle: Arc::default() }
+    pub(super) fn new(path: &Path, access: Access) -> Self {
+        Self { path: path.to_owned(), access, idle: Arc::default() }
     }
 
     /// The events of these ranges, on a thread that may wait for the disk. One that nobody waits for any more is read to its end.
@@ -53,7 +55,7 @@ impl Scanner {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let connection = match idle {
             Some(connection) => connection,
-            None => open(&self.path)?,
+            None => open(&self.path, self.access)?,
         };
         let read = scan(&connection, ranges);
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
@@ -64,12 +66,30 @@ impl Scanner {
     }
 }
 
-fn open(path: &Path) -> rusqlite::Result<Connection> {
+fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+    let connection = match access {
+        Access::Shared => Connection::open_with_flags(path, flags)?,
+        Access::Immutable => {
+            Connection::open_with_flags(immutable_uri(path), flags | OpenFlags::SQLITE_OPEN_URI)?
+        }
+    };
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.execute_batch(&format!("PRAGMA cache_size = -{READER_CACHE_KIB}"))?;
     Ok(connection)
+}
+
+/// The name of a file that nobody changes (<https://www.sqlite.org/uri.html>), every byte that could mean something else written as `%XX`.
+fn immutable_uri(path: &Path) -> String {
+    let mut uri = "file:".to_owned();
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' => uri.push(char::from(*byte)),
+            plain if plain.is_ascii_alphanumeric() => uri.push(char::from(*plain)),
+            other => uri.push_str(&format!("%{other:02X}")),
+        }
+    }
+    uri + "?immutable=1"
 }
 
 fn scan(connection: &Connection, ranges: &[LedgerRange]) -> Result<Vec<StoredEvent>, StoreError> {

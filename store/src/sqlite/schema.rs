@@ -34,6 +34,26 @@ pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), Sto
     migrator(&MIGRATIONS).run_direct(connection).await.map_err(failed)
 }
 
+/// Looks whether the database holds a ledger that this binary can read, and changes nothing: an older schema will do.
+///
+/// # Errors
+/// [`StoreError::NewerSchema`] when a newer binary was here; [`StoreError::Unusable`] when none ever was.
+pub(super) async fn check(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    let known = MIGRATIONS.last().map_or(0, |(version, _, _)| *version);
+    let table = "SELECT count(*) FROM sqlite_schema WHERE name = '_sqlx_migrations'";
+    let is_there = sqlx::query_scalar::<_, i64>(table).fetch_one(&mut *connection).await? > 0;
+    let newest = "SELECT max(version) FROM _sqlx_migrations";
+    let found = match is_there {
+        true => sqlx::query_scalar::<_, Option<i64>>(newest).fetch_one(&mut *connection).await?,
+        false => None,
+    };
+    match found {
+        None => Err(StoreError::Unusable("is a SQLite database that holds no ledger".to_owned())),
+        Some(found) if found > known => Err(StoreError::NewerSchema { found, known }),
+        Some(_) => Ok(()),
+    }
+}
+
 /// Brings an empty database to the schema of the binaries that knew the first migration alone.
 #[cfg(test)]
 pub(super) async fn migrate_as_at_first(connection: &mut SqliteConnection) -> Result<(), StoreError> {
@@ -48,6 +68,10 @@ fn migrator(migrations: &[(i64, &'static str, &'static str)]) -> Migrator {
     Migrator { migrations: migrations.collect(), ..Migrator::DEFAULT }
 }
 
+/// What the database said stays what it is; only what migrations say of each other is told as theirs.
 fn failed(error: MigrateError) -> StoreError {
-    sqlx::Error::from(error).into()
+    match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
+        other => sqlx::Error::from(other).into(),
+    }
 }

@@ -148,6 +148,29 @@ async fn verify_passes_on_what_the_product_wrote() {
     }
 }
 
+/// A monitor that watches the exit status must not take what is out of reach for what was changed.
+#[tokio::test]
+async fn a_ledger_that_cannot_be_read_is_exit_status_2_with_its_place_and_not_a_difference() {
+    let installation = stopped_with_history().await;
+    let ledger = installation.data().join("ledger.db");
+    std::fs::write(&ledger, "not a database, however long it is. ".repeat(40)).expect("writes");
+    let serve = ["serve", "--listen", "127.0.0.1:0"];
+    let export = ["export", "--tenant", "acme"];
+    for arguments in
+        [&["verify"][..], &["verify", "--tenant", "acme"], &export, &["rebuild"], &["migrate"], &serve]
+    {
+        let told = installation.run(arguments).await.expect(2).stderr;
+        assert!(told.contains("ledger.db` is no SQLite database"), "{arguments:?}: {told}");
+        assert_eq!(told.trim().lines().count(), 1, "{arguments:?}: {told}");
+    }
+    std::fs::remove_file(&ledger).expect("removes");
+    std::fs::create_dir(&ledger).expect("a folder in its place");
+    for arguments in [&["verify"][..], &export, &serve] {
+        let told = installation.run(arguments).await.expect(2).stderr;
+        assert!(told.contains(installation.data().to_str().expect("a plain path")), "{arguments:?}: {told}");
+    }
+}
+
 #[tokio::test]
 async fn verify_and_export_work_while_the_server_records() {
     let stage = Stage::with_form("expense", &expense_claim()).await;
