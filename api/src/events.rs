@@ -15,6 +15,7 @@ use crate::call::Call;
 use crate::cloudevents::CloudEvent;
 use crate::command::LEDGER_POSITION;
 use crate::error::ApiError;
+use crate::event_types;
 use crate::limits::{
     EVENTS_SCANNED_MAX, PAGE_BYTES_MAX, PAGE_EVENTS_DEFAULT, PAGE_EVENTS_MAX, STREAM_PAGE_BYTES_MAX,
     STREAM_PAGE_EVENTS,
@@ -36,7 +37,7 @@ struct EventPage<'a> {
 }
 
 /// Events after a position.
-#[utoipa::path(get, path = "/v1/events", tag = "events", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(get, path = "/v1/events", operation_id = "listEvents", tag = "events", security(("bearer" = []), ("api-key" = [])),
     params(
         ("after" = Option<u64>, Query, description = "Start after this position; 0 when missing."),
         ("limit" = Option<u32>, Query, minimum = 1, description = "Events of a page, at most 1000; 100 when missing. As lines, as many as are to be sent, without a maximum; all of the range when missing."),
@@ -159,7 +160,7 @@ fn line_chunks(
 /// Takes the filter parameters that pages, streams and feeds share.
 ///
 /// # Errors
-/// 404 for a submission's id that names nothing, 400 for a form that cannot be called so and for an empty type.
+/// 404 for a submission's id that names nothing, 400 for a form that cannot be called so and for a type that no event has.
 pub fn filter(params: &mut Params) -> Result<EventFilter, ApiError> {
     let form: Option<FormId> = params.parsed("form")?;
     let submission = params.one("submission")?;
@@ -169,6 +170,10 @@ pub fn filter(params: &mut Params) -> Result<EventFilter, ApiError> {
     if types.iter().any(String::is_empty) {
         return Err(invalid("`types` lists event types, separated by commas"));
     }
+    types
+        .iter()
+        .try_for_each(|wanted| event_types::check(wanted))
+        .map_err(|what| invalid(format!("`types`: {what}")))?;
     let topic = form.map(String::from);
     let stream = submission
         .map(|id| {

@@ -22,6 +22,7 @@ mod config;
 mod demo;
 mod diff;
 mod error;
+mod event_types;
 mod events;
 mod exports;
 mod feed;

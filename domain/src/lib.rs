@@ -6,6 +6,7 @@ mod attachment;
 mod audit;
 mod backtest;
 mod context;
+mod event_types;
 mod form;
 mod ids;
 mod json;
@@ -22,6 +23,7 @@ pub use attachment::{
 pub use audit::{Audit, AuditCommand, AuditEvent, AuditSettings, Use};
 pub use backtest::{Backtest, BacktestSummary, History, PastSubmission};
 pub use context::{Actor, SUBJECT_BYTES_MAX, StreamId, TenantContext, role_scope};
+pub use event_types::EVENT_TYPES;
 pub use form::{
     ANY_ITEM, ATTACHMENT_BYTES_MAX, ATTACHMENTS_MAX, AttachmentRules, CompiledForm, Constraints,
     DefinitionProblem, Facts, Field, FieldKind, Form, FormCommand, FormDefinition, FormError, FormEvent,

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use formledger_domain::{
     Action, ApiKey, ApiKeyId, Attachment, Audit, AuditEvent, AuditSettings, CanonicalJson, ContentHash,
-    Delegation, EncodedEvent, Form, FormEvent, FormId, FormVersion, LedgerAggregate, MediaType, SecretHash,
-    Signature, SignedFile, Submission, SubmissionEvent, SubmissionState, Task, Tenant, TenantEvent, Use,
-    WorkflowFact,
+    Delegation, EVENT_TYPES, EncodedEvent, Form, FormEvent, FormId, FormVersion, LedgerAggregate, MediaType,
+    SecretHash, Signature, SignedFile, Submission, SubmissionEvent, SubmissionState, Task, Tenant,
+    TenantEvent, Use, WorkflowFact,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -362,6 +362,55 @@ fn every_stored_event_is_read_as_it_was_meant() {
             _ => panic!("{name} belongs to no aggregate"),
         };
         assert_eq!(read, Ok(()), "{name} can no longer be read; {ADVICE}");
+    }
+}
+
+/// Who chooses events by their types is told of these.
+#[test]
+fn every_type_of_events_is_listed() {
+    let named = |(name, version): (&str, &str)| format!("{name}.v{version}");
+    let listed: Vec<String> = EVENT_TYPES.map(named).into();
+    let files = fs::read_dir(folder()).expect("the folder is there");
+    let names = files.map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"));
+    let names = names.map(|name| name.trim_end_matches(".json").split('+').next().map(str::to_owned));
+    let names: BTreeSet<String> = names.flatten().collect();
+    assert_eq!(
+        listed,
+        names.into_iter().collect::<Vec<_>>(),
+        "list it in domain/src/event_types.rs, in this order"
+    );
+}
+
+/// The page for those who follow a ledger: a row for each type, with the members of its payload. What is beside them in every event of a
+/// submission stands above the table.
+#[test]
+fn the_page_of_feeds_tells_what_every_event_holds() {
+    let page = include_str!("../../docs/feeds.md");
+    for (name, _) in EVENT_TYPES {
+        let row = page.lines().find_map(|line| line.strip_prefix(&format!("| `{name}` | ")));
+        let (members, _) =
+            row.and_then(|row| row.split_once(" | ")).unwrap_or_else(|| panic!("a row for {name}"));
+        let told: BTreeSet<&str> = members.split('`').skip(1).step_by(2).collect();
+        let mut files = Vec::new();
+        for entry in fs::read_dir(folder()).expect("the folder is there") {
+            let file = entry.expect("an entry").file_name().into_string().expect("UTF-8");
+            if file.strip_prefix(name).is_some_and(|rest| rest.starts_with(".v")) {
+                let text = fs::read_to_string(folder().join(file)).expect("readable");
+                files.push(serde_json::from_str::<serde_json::Map<String, Value>>(&text).expect("an object"));
+            }
+        }
+        let beside = |member: &&String| {
+            *member != "kind" && (!name.starts_with("formledger.submission.") || !member.starts_with("form"))
+        };
+        let held: BTreeSet<&String> = files.iter().flat_map(|file| file.keys()).filter(beside).collect();
+        let spelt: BTreeSet<&str> = told.iter().map(|member| member.trim_end_matches('?')).collect();
+        assert_eq!(spelt, held.into_iter().map(String::as_str).collect(), "docs/feeds.md: {name}");
+        for member in told.iter().filter(|member| !member.ends_with('?')) {
+            assert!(
+                files.iter().all(|file| file.contains_key(*member)),
+                "docs/feeds.md: {name}: `{member}?`"
+            );
+        }
     }
 }
 

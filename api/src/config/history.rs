@@ -7,6 +7,7 @@ use clap::Args;
 use formledger_domain::{FormId, Position, TenantId};
 
 use super::{StorageArgs, position};
+use crate::event_types;
 use crate::limits::{REPLAY_SPEED_MAX, REPLAY_SPEED_MIN};
 use crate::replays::Speed;
 
@@ -45,7 +46,7 @@ pub struct ReplayArgs {
     #[arg(long, env = "FORMLEDGER_FORM", conflicts_with = "shadow")]
     pub form: Option<FormId>,
     /// Only events of these types, separated by commas
-    #[arg(long, env = "FORMLEDGER_TYPES", value_delimiter = ',', conflicts_with = "shadow")]
+    #[arg(long, env = "FORMLEDGER_TYPES", value_delimiter = ',', value_parser = event_type, conflicts_with = "shadow")]
     pub types: Vec<String>,
     /// Build read models again beside the live ones and compare the two: exit 1 when something differs, 3 when nothing does but a database could not be compared
     #[arg(long, env = "FORMLEDGER_SHADOW")]
@@ -63,6 +64,10 @@ fn speed(text: &str) -> Result<Speed, String> {
             format!("a speed is a number from {REPLAY_SPEED_MIN} to {REPLAY_SPEED_MAX}, or `max`")
         }),
     }
+}
+
+fn event_type(text: &str) -> Result<String, String> {
+    event_types::check(text).map(|()| text.to_owned())
 }
 
 fn root(text: &str) -> Result<String, String> {

@@ -32,6 +32,29 @@ async fn a_filter_by_a_form_that_cannot_be_called_so_is_refused_and_not_missing(
     server.get(&admin, "/v1/forms/-x").await.expect_problem(404, "not-found");
 }
 
+/// A feed of nothing looks like one in which nothing happens.
+#[tokio::test]
+async fn a_type_that_no_event_has_is_refused_with_the_one_that_was_meant() {
+    let server = Server::start().await;
+    let admin = admin("acme");
+    server.publish(&admin, "expense").await;
+    let replay = json!({"kind": "feed", "speed": "max"});
+    let replay = server.send(&admin, Method::POST, "/v1/replays", &replay).await.expect(201).json();
+    let replay = format!("/v1/replays/{}/feed", replay["replay_id"].as_str().expect("an id"));
+    for path in ["/v1/events", "/v1/feed", &*replay] {
+        for types in
+            ["submitted", "formledger.submission.submitted.v2", "formledger.form.published,submitted.v1"]
+        {
+            let path = format!("{path}?types={types}");
+            let refused = server.get(&admin, &path).await.expect_problem(400, "query-invalid");
+            let detail = refused["detail"].as_str().expect("a text");
+            assert!(detail.contains("did you mean `formledger.submission.submitted`?"), "{path}: {detail}");
+        }
+    }
+    let all = "/v1/events?types=formledger.form.published.v1,formledger.form.draft-saved";
+    assert_eq!(server.get(&admin, all).await.expect(200).json()["events"].as_array().map(Vec::len), Some(2));
+}
+
 #[tokio::test]
 async fn a_query_that_is_not_utf_8_is_refused_and_never_recorded_mended() {
     let server = Server::start().await;

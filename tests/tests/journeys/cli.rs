@@ -41,6 +41,7 @@ async fn a_mistake_in_the_configuration_is_one_line_and_exit_status_2() {
         (&installation, vec!["token", "--tenant", "acme", "--subject", "s", "--roles", "admin,,reviewer"]),
         (&installation, [&listen[..], &["--connections-max", "0"]].concat()),
         (&installation, [&listen[..], &["--body-bytes-max", "0"]].concat()),
+        (&installation, vec!["replay", "--tenant", "acme", "--types", "submitted"]),
         (&installation, vec!["rules"]),
         (&installation, vec!["rules", "check", "--form", "no-such-file.json"]),
     ] {

@@ -1,12 +1,15 @@
 //! What the pages give to paste works as it stands there: their lines are run by a shell, against a server of this test.
 
 use std::fs;
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use formledger_tests::Stage;
 use formledger_tests::definitions::anything;
 use formledger_tests::installation::{SECRET, repository};
-use tokio::process::Command;
+use formledger_tests::wait::within;
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
 
 /// Before each script: a line that fails ends it, an answer that refuses is a failure, and a feed does not go on for ever.
 const SHELL: &str =
@@ -86,4 +89,80 @@ async fn lists_of_readmes_form_can_be_asked_as_the_page_of_lists_says() {
     let told = String::from_utf8_lossy(&output.stdout);
     let last = told.rsplit("{\"items\":").next().expect("a list was told");
     assert!(last.contains("\"amount\":300") && last.contains("\"amount\":1250"), "{told}");
+}
+
+#[tokio::test]
+async fn pages_and_lines_of_events_can_be_asked_as_the_page_of_feeds_says() {
+    let stage = Stage::with_form("claim", &anything("Claim")).await;
+    stage.admin.submit("claim", &json!({})).await.expect(201);
+    let mut all = lines("docs/feeds.md", "# Feeds and events");
+    // It would not end.
+    all.retain(|line| !line.starts_with("curl -N "));
+    let Some(output) = paste(&stage, &all).await else { return };
+    assert!(String::from_utf8_lossy(&output.stdout).contains("formledger.submission.submitted.v1"));
+    let copied = fs::read_to_string(stage.installation.scratch().join("events.ndjson")).expect("was written");
+    assert_eq!(copied.lines().count() as u64, stage.head().await);
+}
+
+/// A consumer of docs/feeds.md, as it stands there, and what it prints.
+struct Consumer {
+    process: Child,
+    lines: tokio::io::Lines<BufReader<tokio::process::ChildStdout>>,
+}
+
+impl Consumer {
+    /// `None` where there is no such program.
+    async fn start(stage: &Stage, language: &str, program: &str, file: &str) -> Option<Self> {
+        if Command::new(program).arg("--version").output().await.is_err() {
+            eprintln!("there is no {program} here: its consumer was not run");
+            return None;
+        }
+        let page = fs::read_to_string(repository().join("docs/feeds.md")).expect("the page is there");
+        let (_, code) = page.split_once(&format!("```{language}\n")).expect("a consumer in this language");
+        let code = code.split("```").next().unwrap_or_default();
+        let code = code.replace("127.0.0.1:8080", stage.server.address());
+        fs::write(stage.installation.scratch().join(file), code).expect("can be written");
+        let mut command = Command::new(program);
+        command.arg(file).current_dir(stage.installation.scratch()).kill_on_drop(true);
+        command.env("T", stage.installation.token("acme", "ada", "admin").await).stdout(Stdio::piped());
+        let mut process = command.spawn().expect("can be started");
+        let lines = BufReader::new(process.stdout.take().expect("is piped")).lines();
+        Some(Self { process, lines })
+    }
+
+    /// The positions that it prints next.
+    async fn positions(&mut self, count: u64) -> Vec<u64> {
+        let mut positions = Vec::new();
+        for _ in 0..count {
+            let line = within("the consumer to print an event", self.lines.next_line()).await;
+            let line = line.expect("can be read").expect("it goes on");
+            let position = line.split(' ').next().and_then(|position| position.parse().ok());
+            positions.push(position.unwrap_or_else(|| panic!("{line}")));
+        }
+        positions
+    }
+}
+
+#[tokio::test]
+async fn the_consumers_of_the_page_of_feeds_miss_nothing_and_go_on_where_they_were() {
+    for (language, program, file) in [("js", "node", "consumer.mjs"), ("python", "python3", "consumer.py")] {
+        let stage = Stage::with_form("claim", &anything("Claim")).await;
+        let history = stage.head().await;
+        let Some(mut consumer) = Consumer::start(&stage, language, program, file).await else { continue };
+        assert_eq!(consumer.positions(history).await, (1..=history).collect::<Vec<_>>(), "{program}");
+        let live = stage.admin.submit("claim", &json!({})).await.expect(201).position();
+        let expected: Vec<u64> = (history + 1..=live).collect();
+        assert_eq!(consumer.positions(live - history).await, expected, "{program}");
+        let kept = stage.installation.scratch().join("cursor");
+        within("the consumer to keep its place", async {
+            while fs::read_to_string(&kept).ok() != Some(live.to_string()) {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        consumer.process.kill().await.expect("can be killed");
+        let next = stage.admin.submit("claim", &json!({})).await.expect(201).position();
+        let mut again = Consumer::start(&stage, language, program, file).await.expect("is still there");
+        assert_eq!(again.positions(next - live).await, (live + 1..=next).collect::<Vec<_>>(), "{program}");
+    }
 }

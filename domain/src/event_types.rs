@@ -1,0 +1,35 @@
+//! The names under which events are stored, with their versions: all that there are in ledgers of this version and of earlier ones.
+//! For those who choose events by their types; held against the golden files by `tests/golden.rs`. Nothing is ever taken out.
+
+/// Type and version of every event that this version can read, by aggregate and name.
+pub const EVENT_TYPES: [(&str, &str); 29] = [
+    ("formledger.audit.attempt-refused", "1"),
+    ("formledger.audit.data-read", "1"),
+    ("formledger.audit.exported", "1"),
+    ("formledger.form.draft-saved", "1"),
+    ("formledger.form.published", "1"),
+    ("formledger.form.retired", "1"),
+    ("formledger.submission.amended", "1"),
+    ("formledger.submission.approved", "1"),
+    ("formledger.submission.assigned", "1"),
+    ("formledger.submission.attached", "1"),
+    ("formledger.submission.claimed", "1"),
+    ("formledger.submission.commented", "1"),
+    ("formledger.submission.delegated", "1"),
+    ("formledger.submission.delegation-ended", "1"),
+    ("formledger.submission.detached", "1"),
+    ("formledger.submission.drafted", "1"),
+    ("formledger.submission.escalated", "1"),
+    ("formledger.submission.released", "1"),
+    ("formledger.submission.reminded", "1"),
+    ("formledger.submission.rules-evaluated", "1"),
+    ("formledger.submission.signed", "1"),
+    ("formledger.submission.submitted", "1"),
+    ("formledger.submission.task-opened", "1"),
+    ("formledger.submission.transitioned", "1"),
+    ("formledger.submission.withdrawn", "1"),
+    ("formledger.tenant.api-key-created", "1"),
+    ("formledger.tenant.api-key-revoked", "1"),
+    ("formledger.tenant.audit-configured", "1"),
+    ("formledger.tenant.registered", "1"),
+];
