@@ -22,7 +22,7 @@ on_both_databases! {
 
 use chrono::Utc;
 use formledger_domain::{Position, SubmissionId};
-use formledger_projections::{ReadModel, RebuildRequest, Runner, RunnerSettings, Skip};
+use formledger_projections::{ReadModel, RebuildRequest, Replicas, Runner, RunnerSettings, Skip};
 use formledger_store::{Store, StoreSettings};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use serde_json::json;
@@ -319,10 +319,11 @@ async fn lag_is_reported_while_every_batch_fails() {
     world.tamper(broken).await;
     let (stop, stopped) = oneshot::channel::<()>();
     let settings = RunnerSettings { poll_interval: Duration::from_millis(10), ..RunnerSettings::default() };
-    let runner = Runner::new(world.store.clone(), world.models.clone(), settings);
-    let running = tokio::spawn(runner.run(async {
-        let _ = stopped.await;
-    }));
+    let (replicas, store) = (Replicas::new(world.models.clone(), Vec::new()), world.store.clone());
+    let running = tokio::spawn(async move {
+        let stopped = async { drop(stopped.await) };
+        replicas.keep(&store, &settings, stopped).await;
+    });
     for version in 2..=3 {
         reaches(&lag, version - 1).await;
         world.tenant("acme").publish("claim", u32::try_from(version).expect("few"), &[]).await;
