@@ -432,5 +432,5 @@ fn place(id: SubmissionId, sha256: ContentHash) -> String {
 
 /// A hash in a path; text that is none names nothing that exists.
 fn content_hash(text: &str) -> Result<ContentHash, ApiError> {
-    text.to_ascii_lowercase().parse().map_err(|_| ApiError::NotFound("attachment"))
+    text.parse().map_err(|_| ApiError::NotFound("attachment"))
 }
