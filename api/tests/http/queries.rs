@@ -45,7 +45,7 @@ async fn a_query_is_answered_as_accepted_or_says_what_it_is_served_as() {
         }
         queries += 1;
         let is_file = path.ends_with("{sha256}");
-        let at = path.replace('{', "").replace('}', "");
+        let at = path.replace(['{', '}'], "");
         let asked = |accept: &str| [("authorization", authorization.clone()), ("accept", accept.to_owned())];
         let status = async |accept: &str| {
             let headers = asked(accept);
