@@ -163,9 +163,35 @@ impl Catalogue {
     /// Cannot fail, because what was recorded is to be acknowledged: when the form cannot be read now, it is forgotten, and the next
     /// submission reads it.
     pub async fn refresh(&self, ledger: &TenantLedger, context: &TenantContext, form: &FormId) {
+        self.replace(ledger, context, form, None).await;
+    }
+
+    /// The same where what was known did not hold any more. Of many that find so at once, one reads.
+    pub async fn renew(
+        &self,
+        ledger: &TenantLedger,
+        context: &TenantContext,
+        form: &FormId,
+        outdated: &Arc<Basis>,
+    ) {
+        self.replace(ledger, context, form, Some(outdated)).await;
+    }
+
+    async fn replace(
+        &self,
+        ledger: &TenantLedger,
+        context: &TenantContext,
+        form: &FormId,
+        outdated: Option<&Arc<Basis>>,
+    ) {
         let key = (context.tenant.clone(), form.clone());
         // After a load that began earlier, so that what it read cannot replace what is read now.
         let _loading = self.loader(&key).lock().await;
+        let is_replaced =
+            |entry: Entry| outdated.is_some_and(|outdated| !Arc::ptr_eq(outdated, &entry.basis));
+        if self.newest.get(&key).is_some_and(is_replaced) {
+            return;
+        }
         if let Err(error) = self.load(ledger, context, key.clone()).await {
             self.newest.remove(&key);
             let (tenant, form) = (context.tenant.as_str(), form.as_str());

@@ -8,7 +8,7 @@ use formledger_domain::{
     Approvals, Attachment, CanonicalJson, CompiledForm, FormId, LedgerAggregate, Sequence, Submission,
     SubmissionCommand, SubmissionId, SubmissionState,
 };
-use formledger_store::{RecordedEvent, TenantLedger};
+use formledger_store::{Basis, RecordedEvent, TenantLedger};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -99,20 +99,25 @@ pub async fn make(call: &CommandCall, form: &str, new: NewSubmission) -> Result<
 /// How often a form was read for a command that rests on what the form is: again where another server published or retired it before the command was
 /// recorded.
 #[derive(Default)]
-struct FormReads(usize);
+struct FormReads {
+    count: usize,
+    last: Option<Arc<Basis>>,
+}
 
 impl FormReads {
     async fn next(&mut self, call: &CommandCall, form: &FormId) -> Result<Opened, ApiError> {
         let (catalogue, context) = (&call.api.catalogue, &call.caller.context);
-        if self.0 > 0 {
-            catalogue.refresh(&call.ledger, context, form).await;
+        if let Some(outdated) = &self.last {
+            catalogue.renew(&call.ledger, context, form, outdated).await;
         }
-        self.0 += 1;
-        catalogue.open(&call.ledger, context, form).await
+        let opened = catalogue.open(&call.ledger, context, form).await?;
+        self.count += 1;
+        self.last = Some(opened.basis.clone());
+        Ok(opened)
     }
 
     fn may_go_on(&self) -> bool {
-        self.0 < FORM_READS_MAX
+        self.count < FORM_READS_MAX
     }
 }
 

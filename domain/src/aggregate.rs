@@ -30,6 +30,9 @@ pub struct UndecodableEvent {
 
 /// An aggregate whose events live in a ledger.
 pub trait LedgerAggregate: Aggregate<Command: Clone> {
+    /// Whether commands of other aggregates rest on what these streams say, as submissions rest on their forms.
+    const IS_BASIS: bool = false;
+
     /// The stored form of an event that was just decided.
     fn encode(event: &Self::Event) -> EncodedEvent;
 

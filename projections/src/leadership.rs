@@ -240,6 +240,8 @@ mod tests {
         for _ in 0..3 {
             assert!(!other.take().await.expect("an answer"), "nobody ends who was heard just now");
         }
+        // Both sessions are silent by now for longer than the other one asks; of one that is not, nothing would ever be ended.
+        sleep(SHORT).await;
         let other = contender(&place, SHORT);
         comes_to_lead(&other).await;
         let mut next = postgres.connect().await.expect("connects");

@@ -42,7 +42,7 @@ const HOT: [(&str, &str); 27] = [
     ("sequences of streams", "max(sequence)"),
     ("remembered keys", "JOIN idempotency USING"),
     ("events beyond heads", "max(events.position)"),
-    ("load a stream", "aggregate_id = $2 AND tenant_id = $3 ORDER BY sequence"),
+    ("load a stream", "(SELECT position FROM ledgers WHERE tenant_id = $3)) IS TRUE ORDER BY sequence"),
     ("read in order", "sum(pg_column_size(payload))"),
     ("read ranges", "range.place FROM unnest"),
     ("read models: submissions", "INSERT INTO submissions ("),

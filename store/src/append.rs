@@ -34,6 +34,17 @@ pub struct Basis {
     pub since: Moment,
 }
 
+/// How an append came about.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Decision {
+    /// The era in which the caller loaded the stream up to where it expects it; `None` when it did not.
+    pub(crate) seen_in: Option<u64>,
+    /// What it rests on beside its own stream.
+    pub(crate) basis: Option<Arc<Basis>>,
+    /// Whether others rest on its stream.
+    pub(crate) is_basis: bool,
+}
+
 /// A client's promise that a repeated request is the same one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idempotency {

@@ -9,7 +9,7 @@ use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use formledger_domain::{EncodedEvent, LedgerAggregate, Position, Sequence, StreamId};
 
-use crate::append::{Append, Appended, Basis, Expectation, FirstOutcome, Idempotency};
+use crate::append::{Append, Appended, Basis, Decision, Expectation, FirstOutcome, Idempotency};
 use crate::error::{AppendError, ExecuteError, StoreError};
 use crate::ledger::TenantLedger;
 
@@ -71,7 +71,7 @@ struct Decided<O> {
 impl TenantLedger {
     /// Loads the stream, lets the aggregate decide, appends its events.
     ///
-    /// [`AppendError::Outdated`] is answered only to who states a [`Basis`], which is to be read again. With [`Expectation::Any`] a sequence conflict is decided again on the newer state, a bounded number of times with jitter.
+    /// Who states a [`Basis`] is answered [`AppendError::Outdated`] where that is to be read again. With [`Expectation::Any`] a sequence conflict is decided again on the newer state, a bounded number of times with jitter.
     /// A request that was recorded before gets its first outcome again, also when the aggregate would refuse it by now.
     ///
     /// # Errors
@@ -154,7 +154,8 @@ impl TenantLedger {
             topic: options.topic.clone(),
             idempotency: idempotency.map(|(key, remember)| (key.clone(), remember(&outcome))),
         };
-        Ok(match self.append_seen(append, Some(era), options.basis.clone()).await? {
+        let decision = Decision { seen_in: Some(era), basis: options.basis.clone(), is_basis: A::IS_BASIS };
+        Ok(match self.append_decided(append, decision).await? {
             Appended::Recorded { position, sequence, recorded_at } => {
                 let recorded_at = if has_events { recorded_at } else { self.now() };
                 Executed::Now { outcome, position, sequence, recorded_at }

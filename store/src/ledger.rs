@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use formledger_domain::{Position, StreamId, TenantContext, TenantId};
 use tokio::sync::{oneshot, watch};
 
-use crate::append::{Append, Appended, Basis, FirstOutcome, Idempotency};
+use crate::append::{Append, Appended, Decision, FirstOutcome, Idempotency};
 use crate::backend::Head;
 use crate::elsewhere::Moment;
 use crate::error::{AppendError, StoreError};
@@ -103,20 +103,19 @@ impl TenantLedger {
     /// # Panics
     /// When `append` has neither events nor an outcome to remember.
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
-        self.append_seen(append, None, None).await
+        self.append_decided(append, Decision::default()).await
     }
 
-    /// As [`TenantLedger::append`]; `seen_in` promises that the caller loaded the stream up to `append.expected` in that era, and decided on `basis`.
-    pub(crate) async fn append_seen(
+    /// As [`TenantLedger::append`], of what was decided on what the caller read.
+    pub(crate) async fn append_decided(
         &self,
         append: Append,
-        seen_in: Option<u64>,
-        basis: Option<Arc<Basis>>,
+        decision: Decision,
     ) -> Result<Appended, AppendError> {
         let says_something = !append.events.is_empty() || append.idempotency.is_some();
         assert!(says_something, "an append records an event, or an outcome to remember");
         self.own(&append.stream)?;
-        basis.as_ref().map_or(Ok(()), |basis| self.own(&basis.stream))?;
+        decision.basis.as_ref().map_or(Ok(()), |basis| self.own(&basis.stream))?;
         let origin = Metadata {
             actor: self.actor.clone(),
             causation_id: self.causation_id.clone(),
@@ -126,7 +125,7 @@ impl TenantLedger {
         // A full queue is said before the work of hashing, and at once: waiting here would only hide the overload.
         let (place, share) = self.store.queue_place(&self.tenant, append.bytes())?;
         let (sender, answer) = oneshot::channel();
-        place.send(Command::new(append, (seen_in, basis), origin, share, sender));
+        place.send(Command::new(append, decision, origin, share, sender));
         answer.await.unwrap_or(Err(StoreError::Closed.into()))
     }
 

@@ -226,6 +226,9 @@ impl<B: Backend> Writer<B> {
                 self.progress.recorded();
             }
             self.committed(batch, &moved);
+            // What was decided on such a stream before, and waits in the queue, has to look at it again, as if another process had moved it.
+            let bases = commands.iter().filter(|command| command.decision.is_basis);
+            self.followers.elsewhere.moved(bases.map(|command| command.stream.tenant()));
             if !has_written {
                 self.confirm(commands, &repeats).await?;
             }
@@ -334,15 +337,15 @@ impl<B: Backend> Writer<B> {
     ) -> Result<(), StoreError> {
         let unseen = commands
             .iter()
-            .filter(|command| command.expected > Sequence::START && command.seen_in.is_none())
+            .filter(|command| command.expected > Sequence::START && command.decision.seen_in.is_none())
             .map(|command| &command.stream);
         self.read_sequences(unseen.collect(), facts).await
     }
 
-    /// Looks up what commands rest on where another process appended to the ledger since it was read. The heads are known or held: should somebody append
+    /// Looks up what commands rest on where it may have been appended to since it was read, by another process or in an earlier batch. The heads are known or held: should somebody append
     /// from here on, they are not where this batch expects them.
     async fn read_moved_bases(&mut self, commands: &[Command], facts: &mut Facts) -> Result<(), StoreError> {
-        let bases = commands.iter().filter_map(|command| command.basis.as_deref());
+        let bases = commands.iter().filter_map(|command| command.decision.basis.as_deref());
         let moved = self.followers.elsewhere.moved_bases(bases);
         self.read_sequences(moved, facts).await
     }

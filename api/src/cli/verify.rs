@@ -11,7 +11,7 @@ use formledger_store::{Store, StoreError, VerifyProgress, causes};
 
 use super::attached::Named;
 use super::serve::runtime;
-use super::{existing_tenant, readable_ledger};
+use super::{existing_tenant, one_line, readable_ledger};
 use crate::app::StartError;
 use crate::attachments::AttachmentStore;
 use crate::config::{ConfigError, TenantsArgs};
@@ -22,7 +22,7 @@ use crate::logging;
 /// How often progress is told.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Verifies one tenant or all; exit 1 on any difference, 2 where the ledger cannot be read.
+/// Verifies one tenant or all; exit 1 on any difference, 2 where none was found and not all can be read.
 pub fn verify(arguments: &TenantsArgs) -> anyhow::Result<ExitCode> {
     let storage = arguments.storage.storage()?;
     logging::start(&arguments.storage.log)?;
@@ -39,22 +39,34 @@ pub fn verify(arguments: &TenantsArgs) -> anyhow::Result<ExitCode> {
         if tenants.is_empty() {
             print_line!("nobody has a ledger here")?;
         }
-        let mut sound = true;
+        let (mut sound, mut unreadable) = (true, None);
         for tenant in tenants {
-            sound &= match tenant {
-                Ok(tenant) => {
-                    verify_one(&store, &tenant).await?
-                        & verify_attachments(&store, &attachments, &tenant).await?
+            let of_tenant = async {
+                match tenant {
+                    Ok(tenant) => Ok(verify_one(&store, &tenant).await?
+                        & verify_attachments(&store, &attachments, &tenant, &mut unreadable).await?),
+                    Err(StoreError::Damaged(what)) => {
+                        print_line!("{what}")?;
+                        Ok(false)
+                    }
+                    Err(error) => Err(anyhow::Error::from(error)),
                 }
-                Err(StoreError::Damaged(what)) => {
-                    print_line!("{what}")?;
-                    false
-                }
-                Err(error) => return Err(error.into()),
             };
+            match of_tenant.await {
+                Ok(is_sound) => sound &= is_sound,
+                Err(error) if sound => return Err(error),
+                // What was found stays found.
+                Err(error) => {
+                    eprintln!("formledger: {}", one_line(&unread(error)));
+                    break;
+                }
+            }
         }
         store.close().await;
-        Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        match unreadable {
+            Some(error) if sound => Err(error),
+            _ => Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+        }
     });
     verified.map_err(unread)
 }
@@ -66,10 +78,11 @@ fn unread(error: anyhow::Error) -> anyhow::Error {
         _ => None,
     });
     match error.downcast_ref::<StoreError>().or(of_start) {
-        Some(failed) if !failed.is_damage() => {
-            ConfigError(format!("the ledger cannot be read, so nothing is said of it: {}", causes(failed)))
-                .into()
-        }
+        Some(failed) if !failed.is_damage() => ConfigError(format!(
+            "the ledger cannot be read, so nothing more is said of it: {}",
+            causes(failed)
+        ))
+        .into(),
         _ => error,
     }
 }
@@ -124,10 +137,11 @@ async fn verify_attachments(
     store: &Store,
     attachments: &AttachmentStore,
     tenant: &TenantId,
+    unreadable: &mut Option<anyhow::Error>,
 ) -> anyhow::Result<bool> {
     let ledger = store.ledger(&TenantContext::system(tenant.clone(), "verify", Utc::now()));
     let (mut after, mut named, mut wrong) = (Position::START, Named::default(), 0_u64);
-    let mut count = 0_u64;
+    let (mut count, mut unread) = (0_u64, 0_u64);
     loop {
         let events = match ledger.read_page(after, STREAM_PAGE_EVENTS, STREAM_PAGE_BYTES_MAX).await {
             Ok(events) => events,
@@ -142,18 +156,29 @@ async fn verify_attachments(
         for event in &events {
             let Some(Attachment { sha256, name, bytes, .. }) = named.first_by(event) else { continue };
             count += 1;
-            let told = attachments.check(tenant, sha256, bytes).await.map_err(|error| {
-                ConfigError(format!("attachment {sha256} of `{tenant}` cannot be read: {}", causes(&error)))
-            });
-            if let Some(what) = told? {
-                wrong += 1;
-                print_line!("{tenant}: position {}: attachment {sha256} (`{name}`) {what}", event.position)?;
+            match attachments.check(tenant, sha256, bytes).await {
+                Ok(None) => {}
+                Ok(Some(what)) => {
+                    wrong += 1;
+                    print_line!(
+                        "{tenant}: position {}: attachment {sha256} (`{name}`) {what}",
+                        event.position
+                    )?;
+                }
+                // The others are looked at all the same.
+                Err(error) => {
+                    let what =
+                        format!("attachment {sha256} of `{tenant}` cannot be read: {}", causes(&error));
+                    print_line!("{tenant}: position {}: {what}", event.position)?;
+                    unreadable.get_or_insert_with(|| ConfigError(what).into());
+                    unread += 1;
+                }
             }
         }
     }
-    match (count, wrong) {
+    match (count - unread, wrong) {
         (0, _) => {}
-        (_, 0) => print_line!("{tenant}: {count} attachments hold the bytes that were attached")?,
+        (count, 0) => print_line!("{tenant}: {count} attachments hold the bytes that were attached")?,
         _ => print_line!("{tenant}: {wrong} of {count} attachments are missing or hold other bytes")?,
     }
     Ok(wrong == 0)

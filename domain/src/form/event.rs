@@ -95,6 +95,8 @@ impl DomainEvent for FormEvent {
 }
 
 impl LedgerAggregate for Form {
+    const IS_BASIS: bool = true;
+
     fn encode(event: &FormEvent) -> EncodedEvent {
         let StoredName { event_type, event_version } = event.stored_name();
         EncodedEvent { event_type, event_version, payload: event.payload() }

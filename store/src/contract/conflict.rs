@@ -5,6 +5,7 @@ use std::sync::Arc;
 use formledger_domain::{Position, Sequence};
 
 use super::{Database, append, context, events, keyed, positions, stream};
+use crate::append::Decision;
 use crate::{AppendError, Appended, Basis, StoreError, StoreSettings, TenantLedger};
 
 fn conflict(answer: &Result<Appended, AppendError>) -> (u64, u64) {
@@ -122,7 +123,8 @@ pub(crate) async fn what_a_decision_rests_on_is_there_still_when_it_is_recorded(
         Arc::new(Basis { stream: form.clone(), sequence, era, since })
     };
     let rest = async |id: &str, basis: &Arc<Basis>| {
-        ledger.append_seen(events(&stream("acme", id), 0, 1), None, Some(basis.clone())).await
+        let decision = Decision { basis: Some(basis.clone()), ..Decision::default() };
+        ledger.append_decided(events(&stream("acme", id), 0, 1), decision).await
     };
     let first = basis(&ledger).await;
     assert_eq!(position(&rest("a", &first).await), Position(2));
@@ -138,6 +140,12 @@ pub(crate) async fn what_a_decision_rests_on_is_there_still_when_it_is_recorded(
     let second = basis(&ledger).await;
     assert_eq!(position(&rest("c", &second).await), Position(6));
 
+    // Nor behind what this process appended itself.
+    let changes = Decision { is_basis: true, ..Decision::default() };
+    assert_eq!(position(&ledger.append_decided(events(&form, 2, 1), changes).await), Position(7));
+    let outdated = rest("d", &second).await;
+    assert!(matches!(outdated, Err(AppendError::Outdated)), "{outdated:?}");
+
     // In one batch, too: what comes behind the change does not rest on what was before it.
     let (store, faults) = database.open_faulty(StoreSettings::default()).await;
     let ledger = store.ledger(&context("acme"));
@@ -145,11 +153,11 @@ pub(crate) async fn what_a_decision_rests_on_is_there_still_when_it_is_recorded(
     append(&store, events(&stream("acme", "other"), 1, 1)).await;
     let appends = vec![
         (events(&stream("acme", "e"), 0, 1), Some(third.clone())),
-        (events(&form, 2, 1), None),
+        (events(&form, 3, 1), None),
         (events(&stream("acme", "f"), 0, 1), Some(third)),
     ];
     let answers = faults.while_busy_on(&store, appends).await;
-    assert_eq!([position(&answers[0]), position(&answers[1])], [Position(8), Position(9)]);
+    assert_eq!([position(&answers[0]), position(&answers[1])], [Position(9), Position(10)]);
     assert!(matches!(answers[2], Err(AppendError::Outdated)), "{:?}", answers[2]);
 
     let foreign = Arc::new(Basis { stream: stream("globex", "form"), ..(*second).clone() });

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::wakeup::PATIENCE;
 use super::{Database, append, context, events, keyed, positions, stream};
+use crate::append::Decision;
 use crate::backend::{Applied, Backend, Batch, Remembered, StoredHead};
 use crate::followers::Followers;
 use crate::{Append, AppendError, Appended, Basis, Store, StoreError, StoreSettings};
@@ -100,7 +101,7 @@ impl Faults {
             self.held().await;
             let answers = appends.into_iter().map(|(append, basis)| {
                 let ledger = store.ledger(&context(append.stream.tenant().as_str()));
-                async move { ledger.append_seen(append, None, basis).await }
+                async move { ledger.append_decided(append, Decision { basis, ..Decision::default() }).await }
             });
             // The first poll of an append queues it, and join_all polls in order; then the writer may go on.
             tokio::join!(join_all(answers), async { self.release() }).0

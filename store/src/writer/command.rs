@@ -2,14 +2,13 @@
 //! Made by the front in the caller's task, so that hashing a payload is not the one writer's work.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use formledger_domain::{CanonicalJson, EncodedEvent, EventId, Sequence, StreamId};
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use crate::append::{Append, Appended, Basis, Idempotency};
+use crate::append::{Append, Appended, Decision, Idempotency};
 use crate::envelope::{OpenLeaf, Opening};
 use crate::error::AppendError;
 use crate::event::Metadata;
@@ -25,10 +24,9 @@ pub(crate) struct Command {
     /// [`StreamId::aggregate_id`], built once.
     pub(crate) aggregate_id: String,
     pub(crate) expected: Sequence,
-    /// The era in which the caller saw an event at `expected`, if it did. Events are immutable, so seen once is there for the rest of the
-    /// era: the writer need not look whether the stream is that long, only whether it is longer.
-    pub(crate) seen_in: Option<u64>,
-    pub(crate) basis: Option<Arc<Basis>>,
+    /// Events are immutable, so one that was seen once at `expected` is there for the rest of the era: the writer need not look whether the stream is that
+    /// long, only whether it is longer.
+    pub(crate) decision: Decision,
     pub(crate) origin: Metadata,
     /// `origin` as canonical JSON.
     pub(crate) metadata: Box<RawValue>,
@@ -52,7 +50,7 @@ pub(crate) struct PreparedEvent {
 impl Command {
     pub(crate) fn new(
         append: Append,
-        (seen_in, basis): (Option<u64>, Option<Arc<Basis>>),
+        decision: Decision,
         origin: Metadata,
         share: Share,
         answer: Answer,
@@ -65,8 +63,7 @@ impl Command {
             stream,
             aggregate_id,
             expected,
-            seen_in,
-            basis,
+            decision,
             origin,
             metadata,
             events,
@@ -78,8 +75,9 @@ impl Command {
 
     /// Whether nothing that it was decided on was read in another era.
     pub(crate) fn is_of(&self, era: u64) -> bool {
-        let read_in = self.basis.as_ref().map(|basis| basis.era);
-        self.seen_in.into_iter().chain(read_in).all(|read_in| read_in == era)
+        let Decision { seen_in, basis, .. } = &self.decision;
+        let read_in = basis.as_ref().map(|basis| basis.era);
+        seen_in.iter().copied().chain(read_in).all(|read_in| read_in == era)
     }
 
     /// The tenant's idempotency key, where the client gave one.

@@ -108,7 +108,7 @@ impl<'c> Planner<'c, '_> {
         {
             return replay(remembered, idempotency);
         }
-        if let Some(basis) = &command.basis
+        if let Some(basis) = &command.decision.basis
             && self.known(&basis.stream).is_some_and(|actual| actual != basis.sequence)
         {
             return Err(AppendError::Outdated);

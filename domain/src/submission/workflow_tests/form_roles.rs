@@ -34,7 +34,7 @@ fn guards_and_delegations_see_the_role_as_it_is_on_the_form() {
 #[test]
 fn who_may_is_said_whatever_the_roles_are_called() {
     let mut case = Case::in_review();
-    let refused = case.take(&person("eve", &["clerk"]), "approve").expect_err("no reviewer").to_string();
+    let refused = case.take(&person("mia", &["clerk"]), "approve").expect_err("no reviewer").to_string();
     assert_eq!(refused, "only somebody with the role `reviewer` may do this");
 }
 

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::SharedDatabase;
 use super::outage::{PATIENCE, append_until_known, at, open, through};
+use crate::append::Decision;
 use crate::contract::{Database, append, context, events, positions, stream};
 use crate::{AppendError, Basis, LedgerRange, Store};
 
@@ -79,7 +80,8 @@ async fn a_failover_that_lost_events_begins_another_era() {
 
     // Who read the stream before may not append to what is not there any more.
     let seen = loop {
-        match ledger.append_seen(events(&stream("acme", "s"), 4, 1), Some(era), None).await {
+        let decision = Decision { seen_in: Some(era), ..Decision::default() };
+        match ledger.append_decided(events(&stream("acme", "s"), 4, 1), decision).await {
             Err(AppendError::Store(_)) => tokio::time::sleep(Duration::from_millis(20)).await,
             answer => break answer,
         }
@@ -87,7 +89,8 @@ async fn a_failover_that_lost_events_begins_another_era() {
     assert!(matches!(seen, Err(AppendError::Outdated)), "{seen:?}");
     // Nor record what rests on it, at another place.
     let basis = Arc::new(Basis { stream: stream("acme", "s"), sequence: Sequence(4), era, since });
-    let resting = ledger.append_seen(events(&stream("acme", "new"), 0, 1), None, Some(basis)).await;
+    let decision = Decision { basis: Some(basis), ..Decision::default() };
+    let resting = ledger.append_decided(events(&stream("acme", "new"), 0, 1), decision).await;
     assert!(matches!(resting, Err(AppendError::Outdated)), "{resting:?}");
     timeout(PATIENCE, follower.changed()).await.expect("hears").expect_err("is dismissed");
     assert!(store.era() > era);
