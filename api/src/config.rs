@@ -3,6 +3,7 @@
 
 mod attachments;
 mod history;
+mod read_models;
 mod storage;
 
 use std::ffi::OsString;
@@ -18,6 +19,7 @@ use formledger_store::PostgresOptions;
 use crate::limits::Limits;
 pub use attachments::AttachmentPlace;
 pub use history::{ImportArgs, ReplayArgs};
+pub use read_models::{RebuildArgs, SkipArgs};
 pub use storage::{Storage, StorageArgs};
 
 /// Formledger records what happened to forms that have consequences.
@@ -136,40 +138,6 @@ pub struct TenantsArgs {
     /// Only this tenant
     #[arg(long, env = "FORMLEDGER_TENANT")]
     pub tenant: Option<TenantId>,
-}
-
-/// What to rebuild.
-#[derive(Debug, Clone, Args)]
-pub struct RebuildArgs {
-    /// Which tenants.
-    #[command(flatten)]
-    pub tenants: TenantsArgs,
-    /// Only this projection
-    #[arg(long, env = "FORMLEDGER_PROJECTION")]
-    pub projection: Option<String>,
-}
-
-/// What to pass over, and who says so.
-#[derive(Debug, Clone, Args)]
-pub struct SkipArgs {
-    /// Where the ledger and its read models are.
-    #[command(flatten)]
-    pub storage: StorageArgs,
-    /// The tenant
-    #[arg(long, env = "FORMLEDGER_TENANT")]
-    pub tenant: TenantId,
-    /// The projection that stopped, as the log names it
-    #[arg(long, env = "FORMLEDGER_PROJECTION")]
-    pub projection: String,
-    /// The position of the event before which it stopped
-    #[arg(long, env = "FORMLEDGER_POSITION")]
-    pub position: u64,
-    /// Who decided
-    #[arg(long, env = "FORMLEDGER_ACTOR")]
-    pub actor: String,
-    /// Why
-    #[arg(long, env = "FORMLEDGER_REASON")]
-    pub reason: String,
 }
 
 /// What to export, and where to.
