@@ -218,6 +218,36 @@ pub(crate) async fn load_all_in(
         .collect()
 }
 
+/// Those of all projections by tenant, in the order of [`ReadModel::ALL`], by one statement; one that this version of its projection never moved is at the
+/// start.
+pub(crate) async fn load_whole(
+    connection: &mut Connection<'_>,
+) -> Result<HashMap<TenantId, [Checkpoint; ReadModel::ALL.len()]>, sqlx::Error> {
+    let read = ReadModel::ALL.map(|read_model| {
+        let (name, version) = (read_model.name(), read_model.version());
+        format!(
+            "CASE WHEN {name}_version = {version} THEN {name}_position END AS {name}_position, \
+             CASE WHEN {name}_version = {version} THEN {name}_error END AS {name}_error"
+        )
+    });
+    let names = ReadModel::ALL
+        .map(|read_model| ["position", "error"].map(|part| format!("{}_{part}", read_model.name())));
+    let rows =
+        sql(format!("SELECT tenant_id, {} FROM checkpoints", read.join(", "))).rows(connection).await?;
+    rows.iter()
+        .map(|row| {
+            let mut checkpoints: [Checkpoint; ReadModel::ALL.len()] = Default::default();
+            for ([position, error], checkpoint) in names.iter().zip(&mut checkpoints) {
+                if let Some(position) = row.get::<Option<i64>>(position)? {
+                    *checkpoint =
+                        Checkpoint { position: columns::position(position)?, parked: row.get(error)? };
+                }
+            }
+            Ok((columns::tenant(row.get("tenant_id")?)?, checkpoints))
+        })
+        .collect()
+}
+
 /// What tells whether somebody else moved a projection's checkpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Totals {

@@ -82,19 +82,13 @@ impl Default for Known {
 }
 
 impl Known {
-    /// Reads where they are. Sums tell that all of them are there, which is so nearly always; checkpoints are read one by one only where they differ.
+    /// Reads where they are. Sums tell that all of them are there, which is so wherever little happens; checkpoints are read, all at once, only where they differ.
     pub(crate) async fn read(snapshot: &mut Connection<'_>, heads: &Heads) -> Result<Self, sqlx::Error> {
         let there = Totals { parked: 0, reached: heads.values().map(|head| head.0).sum() };
         if checkpoint::totals(snapshot).await?.iter().all(|totals| *totals == there) {
             return Ok(Self::There(Arc::clone(heads)));
         }
-        let mut all = HashMap::<TenantId, Checkpoints>::new();
-        for read_model in ReadModel::ALL {
-            for (tenant, checkpoint) in checkpoint::load_all(snapshot, read_model).await? {
-                all.entry(tenant).or_default()[read_model.index()] = checkpoint;
-            }
-        }
-        Ok(Self::Behind(Arc::new(all)))
+        Ok(Self::Behind(Arc::new(checkpoint::load_whole(snapshot).await?)))
     }
 
     fn of(&self, tenant: &TenantId, read_model: ReadModel) -> (Position, bool) {
