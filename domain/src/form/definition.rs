@@ -150,3 +150,25 @@ impl<'a> Reader<'a> {
         fields
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_tells_every_member_and_its_bounds() {
+        let page = include_str!("../../../docs/forms.md");
+        for member in MEMBERS {
+            assert!(page.contains(&format!("\n| `{member}` | ")), "docs/forms.md: a row for `{member}`");
+        }
+        for told in [
+            format!("a text of 1 to {TITLE_CHARS_MAX} characters"),
+            format!("up to {INDEX_MAX} JSON Pointers"),
+            format!("at most {} MiB as canonical JSON", DEFINITION_BYTES_MAX >> 20),
+        ] {
+            assert!(page.contains(&told), "docs/forms.md: {told}");
+        }
+        assert_eq!(formledger_rules::limits::RULES_MAX, 2_000);
+        assert!(page.contains("up to 2,000 rules"), "docs/forms.md");
+    }
+}

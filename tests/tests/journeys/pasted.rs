@@ -66,6 +66,18 @@ fn readme() -> Vec<String> {
 }
 
 #[tokio::test]
+async fn the_definition_of_the_page_of_forms_is_published_and_takes_the_submission_beside_it() {
+    let stage = Stage::set().await;
+    let page = fs::read_to_string(repository().join("docs/forms.md")).expect("the page is there");
+    let (_, definition) = page.split_once("```json\n").expect("a definition");
+    let file = stage.installation.scratch().join("definition.json");
+    fs::write(file, definition.split("```").next().unwrap_or_default()).expect("can be written");
+    let Some(output) = paste(&stage, &lines("docs/forms.md", "## Reading")).await else { return };
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(told.contains("\"problems\":[]") && told.contains("\"state\":\"review\""), "{told}");
+}
+
+#[tokio::test]
 async fn a_token_made_with_standard_tools_gets_in() {
     let stage = Stage::with_form("first", &anything("First")).await;
     let mut all = vec![format!("FORMLEDGER_JWT_SECRET='{SECRET}'"), "T=none".to_owned()];
