@@ -63,7 +63,7 @@ struct KeyList {
 }
 
 /// Makes a key; its secret is in this answer and nowhere else.
-#[utoipa::path(post, path = "/v1/api-keys", tag = "credentials", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(post, path = "/v1/api-keys", operation_id = "createApiKey", tag = "credentials", security(("bearer" = []), ("api-key" = [])),
     request_body = NewApiKey,
     responses(
         (status = 201, body = answers::ApiKeyMade, description = "Made. `secret` is what goes into `X-Api-Key`, shown this once: a repeated request with the same `Idempotency-Key` gets the answer without it."),
@@ -112,7 +112,7 @@ pub async fn create(call: Call) -> Result<Response, ApiError> {
 }
 
 /// Ends a key for ever, with those that it made, at once on this server and within half a second on others; their open feeds end as well.
-#[utoipa::path(delete, path = "/v1/api-keys/{id}", tag = "credentials", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(delete, path = "/v1/api-keys/{id}", operation_id = "revokeApiKey", tag = "credentials", security(("bearer" = []), ("api-key" = [])),
     params(("id" = Uuid, Path, description = "The key.")),
     responses(
         (status = 200, body = answers::ApiKeyRevoked, description = "Revoked, now or before."),
@@ -137,7 +137,7 @@ pub async fn revoke(call: Call, id: String) -> Result<Response, ApiError> {
 }
 
 /// All keys that were ever made, without their secrets.
-#[utoipa::path(get, path = "/v1/api-keys", tag = "credentials", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(get, path = "/v1/api-keys", operation_id = "listApiKeys", tag = "credentials", security(("bearer" = []), ("api-key" = [])),
     params(("min_position" = Option<u64>, Query, description = "Wait until the data reach this position.")),
     responses(
         (status = 200, body = answers::ApiKeyList, description = "`{items[], position}`, oldest first; revoked ones have `revoked_at` and `revoked_by`."),

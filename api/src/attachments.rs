@@ -77,7 +77,7 @@ struct Admitted {
 }
 
 /// Attaches a file to a submission: its bytes are the body, its name a parameter, its type the `Content-Type`.
-#[utoipa::path(post, path = "/v1/submissions/{id}/attachments", tag = "attachments", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(post, path = "/v1/submissions/{id}/attachments", operation_id = "attachFile", tag = "attachments", security(("bearer" = []), ("api-key" = [])),
     params(
         ("id" = Uuid, Path, description = "The submission."),
         ("name" = String, Query, description = "What the file is called: 1 to 255 bytes, no slashes."),
@@ -146,7 +146,7 @@ pub async fn attach(call: Call, id: String) -> Result<Response, ApiError> {
 }
 
 /// Takes a file off a submission. Its bytes stay, because what happened stays.
-#[utoipa::path(delete, path = "/v1/submissions/{id}/attachments/{sha256}", tag = "attachments", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(delete, path = "/v1/submissions/{id}/attachments/{sha256}", operation_id = "detachFile", tag = "attachments", security(("bearer" = []), ("api-key" = [])),
     params(
         ("id" = Uuid, Path, description = "The submission."),
         ("sha256" = String, Path, description = "The file's hash."),
@@ -192,7 +192,7 @@ struct Attachments {
 }
 
 /// The files that belong to a submission.
-#[utoipa::path(get, path = "/v1/submissions/{id}/attachments", tag = "attachments", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(get, path = "/v1/submissions/{id}/attachments", operation_id = "listAttachments", tag = "attachments", security(("bearer" = []), ("api-key" = [])),
     params(
         ("id" = String, Path, description = "The submission."),
         ("min_position" = Option<u64>, Query, description = "Wait until the data reach this position."),
@@ -213,7 +213,7 @@ pub async fn list(call: Call, id: String) -> Result<Response, ApiError> {
 }
 
 /// The bytes of a file that was ever attached to a submission, or a part of them.
-#[utoipa::path(get, path = "/v1/submissions/{id}/attachments/{sha256}", tag = "attachments", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(get, path = "/v1/submissions/{id}/attachments/{sha256}", operation_id = "getAttachment", tag = "attachments", security(("bearer" = []), ("api-key" = [])),
     params(
         ("id" = String, Path, description = "The submission."),
         ("sha256" = String, Path, description = "The file's hash, 64 hexadecimal digits."),

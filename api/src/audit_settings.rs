@@ -42,7 +42,7 @@ struct Configured {
 }
 
 /// Says what is audited from now on: at once on this server, within ten seconds on others.
-#[utoipa::path(put, path = "/v1/audit", tag = "audit", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(put, path = "/v1/audit", operation_id = "configureAudit", tag = "audit", security(("bearer" = []), ("api-key" = [])),
     request_body = AuditChoice,
     responses(
         (status = 200, body = answers::AuditConfigured, description = "Recorded; nothing is when it was so before."),
@@ -61,7 +61,7 @@ pub async fn configure(call: Call) -> Result<Response, ApiError> {
 }
 
 /// What is audited.
-#[utoipa::path(get, path = "/v1/audit", tag = "audit", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(get, path = "/v1/audit", operation_id = "getAuditSettings", tag = "audit", security(("bearer" = []), ("api-key" = [])),
     params(("min_position" = Option<u64>, Query, description = "Wait until the data reach this position.")),
     responses(
         (status = 200, body = answers::AuditSettings, description = "`{refusals, reads, exports, position}`; nothing until an `admin` says otherwise."),
@@ -78,7 +78,7 @@ pub async fn show(call: Call) -> Result<Response, ApiError> {
 }
 
 /// Refused attempts, reads and exports that were recorded, and changes of what is and of API keys.
-#[utoipa::path(get, path = "/v1/audit/entries", tag = "audit", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(get, path = "/v1/audit/entries", operation_id = "listAuditEntries", tag = "audit", security(("bearer" = []), ("api-key" = [])),
     params(
         ("after" = Option<u64>, Query, description = "Start after this position; 0 when missing."),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "Entries of a page, at most 1000; 100 when missing."),

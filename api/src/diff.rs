@@ -86,7 +86,7 @@ struct SubmissionDiff {
 }
 
 /// What changed in one submission.
-#[utoipa::path(get, path = "/v1/submissions/{id}/diff", tag = "submissions", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(get, path = "/v1/submissions/{id}/diff", operation_id = "getSubmissionDiff", tag = "submissions", security(("bearer" = []), ("api-key" = [])),
     params(
         ("id" = String, Path, description = "The submission."),
         ("from_position" = Option<u64>, Query, description = "Since this position of the ledger; this or `from_time` is needed."),
@@ -202,7 +202,7 @@ struct Diff {
 }
 
 /// What changed among all submissions.
-#[utoipa::path(get, path = "/v1/diff", tag = "submissions", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(get, path = "/v1/diff", operation_id = "getDiff", tag = "submissions", security(("bearer" = []), ("api-key" = [])),
     params(
         ("from_position" = Option<u64>, Query, description = "Since this position of the ledger; this or `from_time` is needed."),
         ("from_time" = Option<String>, Query, description = "Since this time (RFC 3339)."),

@@ -55,7 +55,7 @@ struct Filters {
 }
 
 /// Submissions as CSV.
-#[utoipa::path(get, path = "/v1/exports/submissions.csv", tag = "exports", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(get, path = "/v1/exports/submissions.csv", operation_id = "exportSubmissionsAsCsv", tag = "exports", security(("bearer" = []), ("api-key" = [])),
     params(Filters),
     responses((status = 200, description = "RFC 4180, one submission a row; `data` and `outcomes` are JSON. With `form`, a further column for each field of its newest version, named by the field's pointer, and for each computed one. Text that a spreadsheet would take for a formula, or that begins like one that was guarded, has `'` in front. Filters, order and moment (`at_position`, `at_time`) as of `GET /v1/submissions`.", content_type = "text/csv")))]
 pub async fn csv(call: Call) -> Result<Response, ApiError> {
@@ -76,7 +76,7 @@ pub async fn csv(call: Call) -> Result<Response, ApiError> {
 }
 
 /// Submissions as NDJSON.
-#[utoipa::path(get, path = "/v1/exports/submissions.ndjson", tag = "exports", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(get, path = "/v1/exports/submissions.ndjson", operation_id = "exportSubmissionsAsNdjson", tag = "exports", security(("bearer" = []), ("api-key" = [])),
     params(Filters),
     responses((status = 200, description = "One submission a line, as `GET /v1/submissions/{id}` shows it. Filters, order and moment (`at_position`, `at_time`) as of `GET /v1/submissions`.", content_type = "application/x-ndjson")))]
 pub async fn ndjson(call: Call) -> Result<Response, ApiError> {

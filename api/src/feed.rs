@@ -40,7 +40,7 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 pub const STILL_HERE: &[u8] = b": still here\n\n";
 
 /// The tenant's events as they are recorded.
-#[utoipa::path(get, path = "/v1/feed", tag = "events", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(get, path = "/v1/feed", operation_id = "followEvents", tag = "events", security(("bearer" = []), ("api-key" = [])),
     params(
         ("Last-Event-ID" = Option<u64>, Header, description = "Start after this position; wins over `after`."),
         ("after" = Option<u64>, Query, description = "Start after this position; at the ledger's end when missing."),

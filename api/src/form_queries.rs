@@ -65,7 +65,7 @@ impl CheckedForms {
 }
 
 /// All forms.
-#[utoipa::path(get, path = "/v1/forms", tag = "forms", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(get, path = "/v1/forms", operation_id = "listForms", tag = "forms", security(("bearer" = []), ("api-key" = [])),
     params(
         ("at_position" = Option<u64>, Query, description = "As the list was at this position of the ledger."),
         ("at_time" = Option<String>, Query, description = "As the list was at this time (RFC 3339)."),
@@ -86,7 +86,7 @@ pub async fn list(call: Call) -> Result<Response, ApiError> {
 }
 
 /// One form.
-#[utoipa::path(get, path = "/v1/forms/{form}", tag = "forms", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(get, path = "/v1/forms/{form}", operation_id = "getForm", tag = "forms", security(("bearer" = []), ("api-key" = [])),
     params(
         ("form" = String, Path, description = "The form's id."),
         ("at_position" = Option<u64>, Query, description = "As it was at this position of the ledger."),
@@ -120,7 +120,7 @@ pub async fn one(call: Call, form: String) -> Result<Response, ApiError> {
 }
 
 /// One published version.
-#[utoipa::path(get, path = "/v1/forms/{form}/versions/{version}", tag = "forms", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(get, path = "/v1/forms/{form}/versions/{version}", operation_id = "getFormVersion", tag = "forms", security(("bearer" = []), ("api-key" = [])),
     params(
         ("form" = String, Path, description = "The form's id."),
         ("version" = u32, Path, description = "The version, from 1."),

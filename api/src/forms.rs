@@ -11,14 +11,14 @@ use warp::reply::Response;
 use crate::call::Call;
 use crate::command::{CommandCall, Empty, Outcome, members, parse};
 use crate::error::ApiError;
-use crate::openapi::answers;
+use crate::openapi::{answers, definition};
 
 /// Saves a draft; its problems are told, and do not stand in its way.
 ///
 /// It makes a form or changes one: with `If-None-Match: *` it only makes one, with `If-Match` it only changes the one that the client saw.
-#[utoipa::path(put, path = "/v1/forms/{form}", tag = "forms", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(put, path = "/v1/forms/{form}", operation_id = "saveFormDraft", tag = "forms", security(("bearer" = []), ("api-key" = [])),
     params(("form" = String, Path, description = "The form's id.")),
-    request_body(content = Value, description = "The definition."),
+    request_body(content = definition::FormDefinition, description = "The definition."),
     responses(
         (status = 200, body = answers::DraftSaved, description = "The draft is saved; `problems[]` says what stands in the way of publishing it."),
         (status = 412, description = "`precondition-failed`: there is such a form already, which `If-None-Match: *` asks that there is not; or it is elsewhere than `If-Match` says."),
@@ -39,7 +39,7 @@ pub async fn save_draft(call: Call, form: String) -> Result<Response, ApiError> 
 /// Publishes the draft as the next version; a retired form takes submissions again.
 ///
 /// A retired form needs no new draft: without one, its last definition is the next version.
-#[utoipa::path(post, path = "/v1/forms/{form}/publish", tag = "forms", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(post, path = "/v1/forms/{form}/publish", operation_id = "publishForm", tag = "forms", security(("bearer" = []), ("api-key" = [])),
     params(("form" = String, Path, description = "The form's id.")),
     responses(
         (status = 201, body = answers::FormPublished, description = "The draft, or the last definition of a retired form, is the newest version now, and takes submissions."),
@@ -74,7 +74,7 @@ pub struct Retirement {
 }
 
 /// Stops taking submissions, until it is published again.
-#[utoipa::path(post, path = "/v1/forms/{form}/retire", tag = "forms", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(post, path = "/v1/forms/{form}/retire", operation_id = "retireForm", tag = "forms", security(("bearer" = []), ("api-key" = [])),
     params(("form" = String, Path, description = "The form's id.")),
     request_body(content = Option<Retirement>),
     responses(

@@ -21,7 +21,7 @@ struct Head {
 }
 
 /// Where the ledger ends.
-#[utoipa::path(get, path = "/v1/ledger", tag = "ledger", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(get, path = "/v1/ledger", operation_id = "getLedger", tag = "ledger", security(("bearer" = []), ("api-key" = [])),
     params(("min_position" = Option<u64>, Query, description = "Wait until the ledger reaches this position.")),
     responses((status = 200, body = answers::Ledger, description = "`{tenant, position, root_hash, recorded_at}`; the root is RFC 6962's, in hex.")))]
 pub async fn head(call: Call) -> Result<Response, ApiError> {

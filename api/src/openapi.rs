@@ -2,15 +2,18 @@
 //! Served by `operations`; `tests/http/description.rs` walks it against the running routes.
 
 pub mod answers;
+pub mod definition;
+mod examples;
 mod fields;
+mod parameters;
+mod problem;
 
 use std::sync::LazyLock;
 
 use utoipa::OpenApi as _;
-use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn, PathItem};
-use utoipa::openapi::schema::Type;
+use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{Object, OpenApi, RefOr, Required, Response, ResponseBuilder, Schema};
+use utoipa::openapi::{OpenApi, RefOr, Response, ResponseBuilder, Schema};
 
 use crate::{
     api_keys, attachments, audit_settings, bulk, diff, events, exports, feed, form_queries, forms, ledger,
@@ -38,7 +41,7 @@ use crate::{
         tenants::create,
         operations::healthz, operations::readyz, operations::metrics, operations::openapi, operations::index,
     ),
-    components(schemas(ProblemDetails)),
+    components(schemas(problem::ProblemDetails)),
     modifiers(&Credentials, &Shared)
 )]
 struct Document;
@@ -62,21 +65,23 @@ struct Shared;
 impl utoipa::Modify for Shared {
     fn modify(&self, document: &mut OpenApi) {
         for (path, item) in &mut document.paths.paths {
-            name_operations(path, item);
             let PathItem { get, put, post, patch, delete, .. } = item;
             for operation in [put, post, patch, delete].into_iter().flatten() {
                 // Directing a replay records nothing, so there is no first answer to give again and no sequence to match.
                 if !path.starts_with("/v1/replays/") {
-                    add_fields(operation, &COMMAND_FIELDS);
+                    parameters::add(operation, &parameters::OF_COMMANDS);
                 }
                 without_null(operation);
+                examples::show(operation);
+                parameters::spell(operation);
                 operation.responses.responses.insert("default".to_owned(), problem().into());
                 fields::describe(path, true, operation);
             }
             if let Some(operation) = get {
                 if path.starts_with("/v1/") {
-                    add_fields(operation, &QUERY_FIELDS);
+                    parameters::add(operation, &parameters::OF_QUERIES);
                 }
+                parameters::spell(operation);
                 operation.responses.responses.insert("default".to_owned(), problem().into());
                 fields::describe(path, false, operation);
             }
@@ -96,73 +101,9 @@ fn without_null(operation: &mut Operation) {
     }
 }
 
-/// Gives each operation an id that no other has (OpenAPI 3.1 section 4.8.10.1), from its method and path: `get_submissions_id_timeline`.
-/// The handlers' names, which it would have otherwise, are unique within their files only.
-fn name_operations(path: &str, item: &mut PathItem) {
-    let words = path.split(|char: char| !char.is_ascii_alphanumeric());
-    let words: Vec<&str> = words.filter(|word| !word.is_empty() && *word != "v1").collect();
-    let name = if words.is_empty() { "index".to_owned() } else { words.join("_") };
-    let PathItem { get, put, post, patch, delete, .. } = item;
-    let methods = [("get", get), ("put", put), ("post", post), ("patch", patch), ("delete", delete)];
-    for (method, operation) in methods {
-        if let Some(operation) = operation {
-            operation.operation_id = Some(format!("{method}_{name}"));
-        }
-    }
-}
-
-const COMMAND_FIELDS: [(&str, &str); 3] = [
-    (
-        "Idempotency-Key",
-        "1 to 255 visible ASCII characters: the same request with the same key gets its first outcome again. A refusal records nothing, so it is no outcome: the key stays free, and a request with it is judged anew.",
-    ),
-    ("If-Match", "The `ETag` that the client saw; 412 when the resource is elsewhere by now."),
-    (
-        "If-None-Match",
-        "`*`: only where the resource is not there yet, to make it and change none; or tags at which it must not be. 412 otherwise.",
-    ),
-];
-const QUERY_FIELDS: [(&str, &str); 2] = [
-    ("Ledger-Min-Position", "Wait until the data reach this position; as `min_position`."),
-    ("Prefer", "`wait=<seconds>`: how long to wait for that position, 2 when missing and 30 at most."),
-];
-
-fn add_fields(operation: &mut Operation, fields: &[(&str, &str)]) {
-    let parameters = operation.parameters.get_or_insert_default();
-    parameters.extend(fields.iter().map(|(name, description)| {
-        ParameterBuilder::new()
-            .name(*name)
-            .parameter_in(ParameterIn::Header)
-            .required(Required::False)
-            .description(Some(*description))
-            .schema(Some(Object::with_type(Type::String)))
-            .build()
-            .into()
-    }));
-}
-
 fn problem() -> Response {
     let why = "Why not: problem details (RFC 9457) with a stable `code`.";
     ResponseBuilder::new().description(why).content(fields::PROBLEM, fields::problem_content()).build()
-}
-
-/// Problem details (RFC 9457). Further members depend on the code: `errors`, `position`, `sequence`, `line`, `column` and others, as
-/// docs/errors.md tells them.
-#[derive(utoipa::ToSchema)]
-#[expect(dead_code, reason = "it describes what `problem` writes by hand")]
-struct ProblemDetails {
-    /// `urn:formledger:problem:<code>`
-    r#type: String,
-    /// The same for every problem with this code.
-    title: String,
-    /// The HTTP status.
-    status: u16,
-    /// Stable, for programs.
-    code: String,
-    /// What is wrong this time and what would be right.
-    detail: String,
-    /// The request's id.
-    instance: String,
 }
 
 /// The document as JSON.

@@ -19,7 +19,7 @@ const JSON: &str = "application/json";
 const PROMETHEUS: &str = "text/plain; version=0.0.4";
 
 /// Alive: the process answers, and starting it again would help nothing.
-#[utoipa::path(get, path = "/healthz", tag = "operations",
+#[utoipa::path(get, path = "/healthz", operation_id = "getHealth", tag = "operations",
     responses((status = 200, body = serde_json::Value, description = "The process answers: `{status}`."), (status = 503, description = "`not-ready`: the ledger's writer failed; the process has to be started again.")))]
 pub async fn healthz(call: Call) -> Result<Response, ApiError> {
     if call.api.store.writer_has_failed() {
@@ -29,7 +29,7 @@ pub async fn healthz(call: Call) -> Result<Response, ApiError> {
 }
 
 /// The OpenAPI document.
-#[utoipa::path(get, path = "/openapi.json", tag = "operations",
+#[utoipa::path(get, path = "/openapi.json", operation_id = "getDescription", tag = "operations",
     responses((status = 200, body = serde_json::Value, description = "This document.")))]
 pub async fn openapi(_call: Call) -> Result<Response, ApiError> {
     let mut response = whole(JSON, openapi::json());
@@ -38,7 +38,7 @@ pub async fn openapi(_call: Call) -> Result<Response, ApiError> {
 }
 
 /// Prometheus metrics.
-#[utoipa::path(get, path = "/metrics", tag = "operations",
+#[utoipa::path(get, path = "/metrics", operation_id = "getMetrics", tag = "operations",
     responses((status = 200, description = "Prometheus text exposition.", content_type = "text/plain")))]
 pub async fn metrics(_call: Call) -> Result<Response, ApiError> {
     Ok(whole(PROMETHEUS, render()))
@@ -46,7 +46,7 @@ pub async fn metrics(_call: Call) -> Result<Response, ApiError> {
 
 /// Ready: migrated, able to record (as the last command was, unless that is ten seconds ago), and a replica whose projector runs and is within
 /// its lag limit. Tenants at which a read model stopped are counted and keep no node from serving the others; the log names them.
-#[utoipa::path(get, path = "/readyz", tag = "operations",
+#[utoipa::path(get, path = "/readyz", operation_id = "getReadiness", tag = "operations",
     responses((status = 200, body = serde_json::Value, description = "Ready to serve: `{status, lag_events, parked, replicas[]}`."), (status = 503, description = "`not-ready`: the read models are too far behind, what keeps them up to date or records commands failed, or the last command could not be recorded or takes more than ten seconds, as `reason` says; `closing`: nothing can be recorded any more; `ledger-unreachable`, `readers-busy`: the ledger cannot be read.")))]
 pub async fn readyz(call: Call) -> Result<Response, ApiError> {
     let store = &call.api.store;
@@ -99,7 +99,7 @@ fn best(replicas: &[ReplicaStatus]) -> Result<&ReplicaStatus, ApiError> {
 }
 
 /// What this is, for people.
-#[utoipa::path(get, path = "/", tag = "operations",
+#[utoipa::path(get, path = "/", operation_id = "getIndex", tag = "operations",
     responses((status = 200, description = "A page with links.", content_type = "text/html")))]
 pub async fn index(_call: Call) -> Result<Response, ApiError> {
     Ok(whole("text/html; charset=utf-8", include_str!("index.html")))

@@ -50,7 +50,7 @@ use replay::{Kind, KindName, Order, Progress, Replay};
 #[expect(dead_code, reason = "it describes what is read by hand, so that everything wrong is told at once")]
 pub struct NewReplay {
     /// `feed`: the events again. `rules`: a candidate judges the submissions. `shadow`: read models are built again and compared.
-    #[schema(value_type = String)]
+    #[schema(value_type = answers::ReplayKind)]
     kind: KindName,
     /// The first position; 1 when missing.
     from: Option<u64>,
@@ -58,8 +58,8 @@ pub struct NewReplay {
     to: Option<u64>,
     /// Of kind `feed`: how many times faster than recorded, 0.001 to 1000000, or `"max"`; 1 when missing.
     speed: Option<Value>,
-    /// Of kind `shadow`: `forms`, `submissions`, `statistics` or `tasks`; all of them when missing.
-    projection: Option<String>,
+    /// Of kind `shadow`: one of the read models; all of them when missing.
+    projection: Option<answers::ReadModelName>,
     /// Of kind `rules`: the form.
     form: Option<String>,
     /// Of kind `rules`: the candidate, a list of rules, or an object with a list `rules`.
@@ -74,7 +74,7 @@ struct ReplayList {
 }
 
 /// Begins a replay.
-#[utoipa::path(post, path = "/v1/replays", tag = "replays", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(post, path = "/v1/replays", operation_id = "createReplay", tag = "replays", security(("bearer" = []), ("api-key" = [])),
     request_body = NewReplay,
     responses(
         (status = 201, body = answers::Replay, description = "It runs. `Location` is where it is looked at; `Idempotency-Key` finds it again as long as it is remembered."),
@@ -144,7 +144,7 @@ fn shown(replay: &Replay) -> Result<Response, ApiError> {
 }
 
 /// The tenant's replays, newest first.
-#[utoipa::path(get, path = "/v1/replays", tag = "replays", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(get, path = "/v1/replays", operation_id = "listReplays", tag = "replays", security(("bearer" = []), ("api-key" = [])),
     params(("min_position" = Option<u64>, Query, description = "Wait until the ledger reaches this position.")),
     responses((status = 200, body = answers::ReplayList, description = "Those that run and those that ended lately, on this server.")))]
 pub async fn list(call: Call) -> Result<Response, ApiError> {
@@ -157,7 +157,7 @@ pub async fn list(call: Call) -> Result<Response, ApiError> {
 }
 
 /// One replay.
-#[utoipa::path(get, path = "/v1/replays/{id}", tag = "replays", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(get, path = "/v1/replays/{id}", operation_id = "getReplay", tag = "replays", security(("bearer" = []), ("api-key" = [])),
     params(
         ("id" = Uuid, Path, description = "The replay."),
         ("min_position" = Option<u64>, Query, description = "Wait until the replay reaches this position, or has ended."),
@@ -177,7 +177,7 @@ pub async fn one(call: Call, id: String) -> Result<Response, ApiError> {
 }
 
 /// Holds a replay where it is.
-#[utoipa::path(post, path = "/v1/replays/{id}/pause", tag = "replays", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(post, path = "/v1/replays/{id}/pause", operation_id = "pauseReplay", tag = "replays", security(("bearer" = []), ("api-key" = [])),
     params(("id" = Uuid, Path, description = "The replay.")),
     responses(
         (status = 200, body = answers::Replay, description = "It is paused; after an hour it is cancelled."),
@@ -189,7 +189,7 @@ pub async fn pause(call: Call, id: String) -> Result<Response, ApiError> {
 }
 
 /// Lets a paused replay go on.
-#[utoipa::path(post, path = "/v1/replays/{id}/resume", tag = "replays", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(post, path = "/v1/replays/{id}/resume", operation_id = "resumeReplay", tag = "replays", security(("bearer" = []), ("api-key" = [])),
     params(("id" = Uuid, Path, description = "The replay.")),
     responses(
         (status = 200, body = answers::Replay, description = "It runs."),
@@ -201,7 +201,7 @@ pub async fn resume(call: Call, id: String) -> Result<Response, ApiError> {
 }
 
 /// Ends a replay.
-#[utoipa::path(post, path = "/v1/replays/{id}/cancel", tag = "replays", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(post, path = "/v1/replays/{id}/cancel", operation_id = "cancelReplay", tag = "replays", security(("bearer" = []), ("api-key" = [])),
     params(("id" = Uuid, Path, description = "The replay.")),
     responses(
         (status = 200, body = answers::Replay, description = "It is cancelled; what it found until then stays."),
@@ -228,7 +228,7 @@ async fn direct(
 }
 
 /// What a replay tells, as it goes by.
-#[utoipa::path(get, path = "/v1/replays/{id}/feed", tag = "replays", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(get, path = "/v1/replays/{id}/feed", operation_id = "followReplay", tag = "replays", security(("bearer" = []), ("api-key" = [])),
     params(
         ("id" = Uuid, Path, description = "The replay."),
         ("Last-Event-ID" = Option<u64>, Header, description = "Start after this `id`; wins over `after`."),

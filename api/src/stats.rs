@@ -19,7 +19,7 @@ struct Counts {
 }
 
 /// Counts, of one form or of all.
-#[utoipa::path(get, path = "/v1/stats", tag = "statistics", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(get, path = "/v1/stats", operation_id = "getStatistics", tag = "statistics", security(("bearer" = []), ("api-key" = [])),
     params(
         ("form" = Option<String>, Query, description = "Only this form's."),
         ("at_position" = Option<u64>, Query, description = "As it was at this position of the ledger."),

@@ -21,7 +21,7 @@ use crate::query::{QueryCall, answer, answer_one, unchanged};
 use crate::submissions::{ensure_readable, fold, submission_id};
 
 /// Submissions, filtered, sorted, page by page.
-#[utoipa::path(get, path = "/v1/submissions", tag = "submissions", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(get, path = "/v1/submissions", operation_id = "listSubmissions", tag = "submissions", security(("bearer" = []), ("api-key" = [])),
     params(
         ("form" = Option<String>, Query, description = "Only this form's."),
         ("state" = Option<String>, Query, description = "Only in this state."),
@@ -53,7 +53,7 @@ pub async fn list(call: Call) -> Result<Response, ApiError> {
 }
 
 /// One submission.
-#[utoipa::path(get, path = "/v1/submissions/{id}", tag = "submissions", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(get, path = "/v1/submissions/{id}", operation_id = "getSubmission", tag = "submissions", security(("bearer" = []), ("api-key" = [])),
     params(
         ("id" = String, Path, description = "The submission."),
         ("at_position" = Option<u64>, Query, description = "As it was at this position of the ledger."),
@@ -144,7 +144,7 @@ struct Timeline {
 }
 
 /// Everything that happened to a submission.
-#[utoipa::path(get, path = "/v1/submissions/{id}/timeline", tag = "submissions", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(get, path = "/v1/submissions/{id}/timeline", operation_id = "getTimeline", tag = "submissions", security(("bearer" = []), ("api-key" = [])),
     params(
         ("id" = String, Path, description = "The submission."),
         ("min_position" = Option<u64>, Query, description = "Wait until the data reach this position."),

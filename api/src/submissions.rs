@@ -54,7 +54,7 @@ pub struct Effect<'a> {
 }
 
 /// Makes a submission.
-#[utoipa::path(post, path = "/v1/forms/{form}/submissions", tag = "submissions", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(post, path = "/v1/forms/{form}/submissions", operation_id = "createSubmission", tag = "submissions", security(("bearer" = []), ("api-key" = [])),
     params(("form" = String, Path, description = "The form's id.")),
     request_body = NewSubmission,
     responses(
@@ -122,7 +122,7 @@ impl FormReads {
 }
 
 /// Changes the data with a JSON merge patch (RFC 7396): all of a draft, and what a workflow state lets this person edit.
-#[utoipa::path(patch, path = "/v1/submissions/{id}", tag = "submissions", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(patch, path = "/v1/submissions/{id}", operation_id = "updateSubmission", tag = "submissions", security(("bearer" = []), ("api-key" = [])),
     params(("id" = Uuid, Path, description = "The submission.")),
     request_body(content = Value, content_type = "application/merge-patch+json"),
     responses(
@@ -150,7 +150,7 @@ pub async fn patch(call: Call, id: String) -> Result<Response, ApiError> {
 }
 
 /// Turns a draft into a submission.
-#[utoipa::path(post, path = "/v1/submissions/{id}/submit", tag = "submissions", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(post, path = "/v1/submissions/{id}/submit", operation_id = "submitDraft", tag = "submissions", security(("bearer" = []), ("api-key" = [])),
     params(("id" = Uuid, Path, description = "The submission.")),
     responses(
         (status = 200, body = answers::SubmissionRecorded, description = "Submitted."),

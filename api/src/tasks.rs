@@ -15,7 +15,7 @@ use crate::past::Asked;
 use crate::query::{QueryCall, answer};
 
 /// What waits for the caller.
-#[utoipa::path(get, path = "/v1/tasks", tag = "workflow", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(get, path = "/v1/tasks", operation_id = "listTasks", tag = "workflow", security(("bearer" = []), ("api-key" = [])),
     params(
         ("form" = Option<String>, Query, description = "Only of this form."),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "Tasks of a page, at most 200; 50 when missing."),

@@ -118,7 +118,7 @@ pub struct NewTenant {
 }
 
 /// Makes a tenant; for operators, whatever tenant their own credential is for.
-#[utoipa::path(post, path = "/v1/tenants", tag = "tenants", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(post, path = "/v1/tenants", operation_id = "createTenant", tag = "tenants", security(("bearer" = []), ("api-key" = [])),
     request_body = NewTenant,
     responses(
         (status = 201, body = answers::TenantMade, description = "The tenant exists now."),

@@ -108,7 +108,7 @@ pub struct Withdrawal {
 }
 
 /// Takes a transition, or gives one of the approvals that it needs.
-#[utoipa::path(post, path = "/v1/submissions/{id}/transitions/{name}", tag = "workflow", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(post, path = "/v1/submissions/{id}/transitions/{name}", operation_id = "takeTransition", tag = "workflow", security(("bearer" = []), ("api-key" = [])),
     params(
         ("id" = Uuid, Path, description = "The submission."),
         ("name" = String, Path, description = "The transition, as the form's workflow calls it."),
@@ -131,7 +131,7 @@ pub async fn transition(call: Call, id: String, name: String) -> Result<Response
 }
 
 /// Says something about a submission.
-#[utoipa::path(post, path = "/v1/submissions/{id}/comments", tag = "workflow", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(post, path = "/v1/submissions/{id}/comments", operation_id = "addComment", tag = "workflow", security(("bearer" = []), ("api-key" = [])),
     params(("id" = Uuid, Path, description = "The submission.")),
     request_body = Comment,
     responses(
@@ -147,7 +147,7 @@ pub async fn comment(call: Call, id: String) -> Result<Response, ApiError> {
 }
 
 /// Takes the open task of a submission on.
-#[utoipa::path(post, path = "/v1/submissions/{id}/claim", tag = "workflow", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(post, path = "/v1/submissions/{id}/claim", operation_id = "claimTask", tag = "workflow", security(("bearer" = []), ("api-key" = [])),
     params(("id" = Uuid, Path, description = "The submission.")),
     responses(
         (status = 200, body = answers::SubmissionRecorded, description = "Claimed; it leaves the lists of others unless it needs several people."),
@@ -162,7 +162,7 @@ pub async fn claim(call: Call, id: String) -> Result<Response, ApiError> {
 }
 
 /// Asks somebody to take the open task on.
-#[utoipa::path(post, path = "/v1/submissions/{id}/assign", tag = "workflow", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(post, path = "/v1/submissions/{id}/assign", operation_id = "assignTask", tag = "workflow", security(("bearer" = []), ("api-key" = [])),
     params(("id" = Uuid, Path, description = "The submission.")),
     request_body = Assignment,
     responses(
@@ -179,7 +179,7 @@ pub async fn assign(call: Call, id: String) -> Result<Response, ApiError> {
 }
 
 /// Gives a task back that the caller took on; a delegate gives the delegation back.
-#[utoipa::path(post, path = "/v1/submissions/{id}/release", tag = "workflow", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(post, path = "/v1/submissions/{id}/release", operation_id = "releaseTask", tag = "workflow", security(("bearer" = []), ("api-key" = [])),
     params(("id" = Uuid, Path, description = "The submission.")),
     responses(
         (status = 200, body = answers::SubmissionRecorded, description = "Released."),
@@ -193,7 +193,7 @@ pub async fn release(call: Call, id: String) -> Result<Response, ApiError> {
 }
 
 /// Lets somebody act for the caller on this submission, for a time.
-#[utoipa::path(post, path = "/v1/submissions/{id}/delegate", tag = "workflow", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(post, path = "/v1/submissions/{id}/delegate", operation_id = "delegateTask", tag = "workflow", security(("bearer" = []), ("api-key" = [])),
     params(("id" = Uuid, Path, description = "The submission.")),
     request_body = Delegation,
     responses(
@@ -230,7 +230,7 @@ pub async fn delegate(call: Call, id: String) -> Result<Response, ApiError> {
 }
 
 /// Takes a submission back; only its submitter may, until a final state is reached.
-#[utoipa::path(post, path = "/v1/submissions/{id}/withdraw", tag = "workflow", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(post, path = "/v1/submissions/{id}/withdraw", operation_id = "withdrawSubmission", tag = "workflow", security(("bearer" = []), ("api-key" = [])),
     params(("id" = Uuid, Path, description = "The submission.")),
     request_body = Option<Withdrawal>,
     responses(

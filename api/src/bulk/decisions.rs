@@ -42,7 +42,7 @@ pub struct DecisionLine {
 ///
 /// Every line is decided by itself, under the same rules as `POST /v1/submissions/{id}/transitions/{name}`; lines about the same submission
 /// in their order. Limits, answer, correlation and repeating are those of `POST /v1/submissions:import`, with at most 1,000 lines.
-#[utoipa::path(post, path = "/v1/submissions:transition", tag = "workflow", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(post, path = "/v1/submissions:transition", operation_id = "transitionSubmissions", tag = "workflow", security(("bearer" = []), ("api-key" = [])),
     request_body(content = DecisionLine, content_type = "application/x-ndjson"),
     responses(
         (status = 200, body = answers::LineResult, content_type = "application/x-ndjson", description = "One result a line: `{line, status: 200, submission_id, state, approvals?, …}`, or a problem with `line` and the code that a request of its own would get."),

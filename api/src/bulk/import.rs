@@ -25,7 +25,7 @@ struct ImportLine {
 /// Every line is accepted or refused by itself. The answer holds one line for each, in order, and is sent while the body is still read: a client
 /// that sends much must read meanwhile. Blank lines are passed over and counted. All of a request has one correlation id. When a request is
 /// repeated with its `Idempotency-Key`, lines that were recorded before get their first result again.
-#[utoipa::path(post, path = "/v1/submissions:import", tag = "submissions", security(("bearer" = []), ("api-key" = [])),
+#[utoipa::path(post, path = "/v1/submissions:import", operation_id = "importSubmissions", tag = "submissions", security(("bearer" = []), ("api-key" = [])),
     request_body(content = answers::ImportLine, content_type = "application/x-ndjson"),
     responses(
         (status = 200, body = answers::LineResult, content_type = "application/x-ndjson", description = "One result a line: `{line, status: 201, submission_id, form, form_version, state, outcomes, sequence, position}`, or a problem with `line` and the code that a request of its own would get. What ends the body early (413 `too-many-lines` or `body-too-large`, 408, 503 `closing`) is a last line with the number of the first that was not begun."),

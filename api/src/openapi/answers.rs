@@ -2,14 +2,21 @@
 //! Held against real answers by `tests/http/description.rs`.
 #![expect(dead_code, reason = "these are read by the derive, never built")]
 
+mod counts;
 mod keeping;
+mod parts;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::definition::FormDefinition;
+pub use counts::*;
 pub use keeping::*;
+pub use parts::*;
 
 /// What a command on a submission did.
 #[derive(ToSchema)]
@@ -19,14 +26,14 @@ pub struct SubmissionRecorded {
     form_version: u32,
     /// `draft`, `submitted`, or a state of the form's workflow.
     state: String,
-    /// `{ "<rule id>": {"matched": bool, "value": {…}} }`
-    outcomes: Value,
-    /// `{have, need}`, when the command gave one of several approvals.
+    /// By the rule's id.
+    outcomes: BTreeMap<String, RuleOutcome>,
+    /// When the command gave one of several approvals.
     #[schema(required = false)]
-    approvals: Option<Value>,
-    /// `{sha256, name, media_type, bytes}`, when the command attached a file or took one off.
+    approvals: Option<ApprovalsSoFar>,
+    /// The file that the command attached or took off.
     #[schema(required = false)]
-    attachment: Option<Value>,
+    attachment: Option<File>,
     /// The submission's place in its stream, as in `ETag`.
     sequence: u64,
     /// The ledger's position, as in `Ledger-Position`.
@@ -107,11 +114,10 @@ pub struct DefinitionProblem {
     /// Where in the definition, as a JSON Pointer.
     pointer: String,
     message: String,
-    /// `{start, end}`: bytes of the expression at `pointer`.
+    /// Which part of the expression at `pointer`.
     #[schema(required = false)]
-    span: Option<Value>,
-    /// `error` or `warning`.
-    severity: String,
+    span: Option<Span>,
+    severity: Severity,
 }
 
 /// A form as lists show it.
@@ -142,12 +148,21 @@ pub struct Form {
     #[serde(flatten)]
     summary: FormSummary,
     /// The newest published definition.
-    definition: Option<Value>,
-    /// The definition last saved and not yet published.
+    definition: Option<FormDefinition>,
+    /// The definition last saved and not yet published, which may have problems.
     draft: Option<Value>,
     /// Published versions, oldest first.
-    versions: Vec<Value>,
+    versions: Vec<VersionSummary>,
     problems: Vec<DefinitionProblem>,
+}
+
+/// When a version was published, and by whom.
+#[derive(ToSchema)]
+pub struct VersionSummary {
+    version: u32,
+    published_at: DateTime<Utc>,
+    published_by: String,
+    position: u64,
 }
 
 /// A published version.
@@ -158,7 +173,7 @@ pub struct FormVersion {
     published_at: DateTime<Utc>,
     published_by: String,
     position: u64,
-    definition: Value,
+    definition: FormDefinition,
     problems: Vec<DefinitionProblem>,
 }
 
@@ -171,7 +186,8 @@ pub struct Submission {
     state: String,
     /// What was filled in, with computed values in place.
     data: Value,
-    outcomes: Value,
+    /// By the rule's id.
+    outcomes: BTreeMap<String, RuleOutcome>,
     submitter: String,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
@@ -189,7 +205,8 @@ pub struct SubmissionWithRecord {
     state: String,
     /// What was filled in, with computed values in place.
     data: Value,
-    outcomes: Value,
+    /// By the rule's id.
+    outcomes: BTreeMap<String, RuleOutcome>,
     submitter: String,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
@@ -245,9 +262,9 @@ pub struct GivenSignature {
     meaning: String,
     /// SHA-256 of the data as they were signed, in canonical form (RFC 8785), computed values in place.
     data_sha256: String,
-    /// The files that belonged to it, as `{sha256, name}`, in the order of their hashes.
+    /// The files that belonged to it, in the order of their hashes.
     #[schema(required = false)]
-    attachments: Option<Vec<Value>>,
+    attachments: Option<Vec<SignedFile>>,
     /// When the signer had shown their credentials, where the form asks for that.
     #[schema(required = false)]
     authenticated_at: Option<DateTime<Utc>>,
@@ -275,13 +292,15 @@ pub struct TimelineEntry {
     sequence: u64,
     at: DateTime<Utc>,
     actor: String,
+    /// The event's type with its version, as docs/feeds.md lists them.
     r#type: String,
+    /// The state after it, where it is another one than before.
     #[schema(required = false)]
     state: Option<String>,
-    /// `{pointer, from?, to?}` for each field that changed.
-    changes: Vec<Value>,
+    /// Each field that changed.
+    changes: Vec<FieldChange>,
     #[schema(required = false)]
-    outcomes: Option<Value>,
+    outcomes: Option<BTreeMap<String, RuleOutcome>>,
     /// By rule id: `conditions[{text, held, values}]` of a decision, `inputs` and `rows` of a table, `text` and `values` of a compute.
     #[schema(required = false)]
     explanations: Option<Value>,
@@ -291,9 +310,8 @@ pub struct TimelineEntry {
     transition: Option<String>,
     #[schema(required = false)]
     on_behalf_of: Option<String>,
-    /// `{have, need}`
     #[schema(required = false)]
-    approvals: Option<Value>,
+    approvals: Option<ApprovalsSoFar>,
     /// Who took it on, was asked to, or may act for somebody else now.
     #[schema(required = false)]
     person: Option<String>,
@@ -306,15 +324,41 @@ pub struct TimelineEntry {
     ends_at: Option<DateTime<Utc>>,
     #[schema(required = false)]
     comment: Option<String>,
-    /// `{sha256, name, media_type, bytes}` of a file that was attached or taken off.
+    /// A file that was attached or taken off.
     #[schema(required = false)]
-    attachment: Option<Value>,
-    /// `{transition, by, on_behalf_of?, name, meaning, data_sha256, attachments?, authenticated_at?}` of what was signed.
+    attachment: Option<File>,
+    /// What was signed.
     #[schema(required = false)]
-    signature: Option<Value>,
-    /// `{action, code, times}` of an attempt that was refused.
+    signature: Option<RecordedSignature>,
+    /// An attempt that was refused.
     #[schema(required = false)]
-    refused: Option<Value>,
+    refused: Option<RefusedAttempt>,
+}
+
+/// A signature as the event records it.
+#[derive(ToSchema)]
+pub struct RecordedSignature {
+    transition: String,
+    by: String,
+    #[schema(required = false)]
+    on_behalf_of: Option<String>,
+    name: String,
+    meaning: String,
+    data_sha256: String,
+    #[schema(required = false)]
+    attachments: Option<Vec<SignedFile>>,
+    #[schema(required = false)]
+    authenticated_at: Option<DateTime<Utc>>,
+}
+
+/// Something that was tried in vain.
+#[derive(ToSchema)]
+pub struct RefusedAttempt {
+    /// The route.
+    action: String,
+    /// The problem's code.
+    code: String,
+    times: u32,
 }
 
 /// Everything that happened to a submission.
@@ -325,8 +369,15 @@ pub struct Timeline {
     position: u64,
 }
 
-/// An event as CloudEvents 1.0 JSON.
+/// An event as CloudEvents 1.0 JSON; docs/feeds.md tells what each type holds.
 #[derive(ToSchema)]
+#[schema(example = json!({
+    "specversion": "1.0", "id": "01a22ee0-44ac-7594-a842-791eed9dba91", "source": "urn:formledger:tenant:acme",
+    "type": "formledger.submission.commented.v1", "subject": "submissions/01a205ee-ec42-7257-b82e-33d9267efd6d",
+    "time": "2026-11-30T23:52:59.332639Z", "datacontenttype": "application/json", "tenant": "acme", "position": "42", "sequence": "5",
+    "actor": "ada", "correlationid": "01a205ef-1111-7257-b82e-33d9267efd6d",
+    "data": {"kind": "commented", "form": "claim", "form_version": 1, "text": "The receipt follows."}
+}))]
 pub struct Event {
     specversion: String,
     id: Uuid,
@@ -368,58 +419,6 @@ pub struct Ledger {
     recorded_at: Option<DateTime<Utc>>,
 }
 
-/// Submissions of a form on a day.
-#[derive(ToSchema)]
-pub struct DayCount {
-    form: String,
-    day: NaiveDate,
-    count: u64,
-}
-
-/// Counts.
-#[derive(ToSchema)]
-pub struct Counts {
-    /// `{form, state, count}`
-    states: Vec<Value>,
-    days: Vec<DayCount>,
-    /// `{form, rule, matched, value?, count}`: what each rule said, as often as it was asked, which an amendment does again.
-    outcomes: Vec<Value>,
-    /// `{form, state, ended?: {count, mean_seconds, p50_seconds, p90_seconds, p99_seconds}, open: {count, since: [{day, count}]}}`: how long
-    /// submissions were in a state before they went on, and since which day those are there that wait or are drafts.
-    times: Vec<Value>,
-    position: u64,
-}
-
-/// What changed in a submission.
-#[derive(ToSchema)]
-pub struct SubmissionDiff {
-    submission_id: Uuid,
-    /// `{position, updated_at?, state?, sequence}`
-    from: Value,
-    /// `{position, updated_at, state, sequence}`
-    to: Value,
-    /// `{pointer, from?, to?}` for each field that differs.
-    changes: Vec<Value>,
-    /// `{rule, from?, to?}` for each rule that said something else.
-    outcomes: Vec<Value>,
-    events: Vec<TimelineEntry>,
-    position: u64,
-}
-
-/// What changed among all submissions.
-#[derive(ToSchema)]
-pub struct Diff {
-    from: u64,
-    to: u64,
-    /// `{form, state, from, to}`
-    states: Vec<Value>,
-    /// `{submission_id, form, form_version, submitter, state: {from?, to}, sequence: {from?, to}, updated_at, position, changes[], changes_left_out?}`
-    items: Vec<Value>,
-    #[schema(required = false)]
-    next_cursor: Option<String>,
-    position: u64,
-}
-
 /// What waits for the caller.
 #[derive(ToSchema)]
 pub struct Task {
@@ -438,11 +437,34 @@ pub struct Task {
     /// The state it goes to when it is not done by then.
     #[schema(required = false)]
     escalate_to: Option<String>,
-    /// `assigned`, `candidate`, `role`, `delegated`.
-    why: Vec<String>,
-    /// `{name, approvals?: {have, need}, on_behalf_of?, guard_met?}`; `guard_met` says of a transition with a guard whether it holds for the data as they
-    /// are.
-    transitions: Vec<Value>,
+    why: Vec<WhyMine>,
+    /// What the caller may do.
+    transitions: Vec<OpenTransition>,
+}
+
+/// Why a task waits for somebody.
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum WhyMine {
+    Assigned,
+    Candidate,
+    Role,
+    Delegated,
+}
+
+/// A transition that somebody may take.
+#[derive(ToSchema)]
+pub struct OpenTransition {
+    name: String,
+    /// Where it takes several people.
+    #[schema(required = false)]
+    approvals: Option<ApprovalsSoFar>,
+    /// For whom, where it is a delegate's.
+    #[schema(required = false)]
+    on_behalf_of: Option<String>,
+    /// Of a transition with a guard: whether that holds for the data as they are.
+    #[schema(required = false)]
+    guard_met: Option<bool>,
 }
 
 /// A page of tasks.

@@ -54,6 +54,17 @@ async fn readiness_says_how_far_the_read_models_are() {
     assert_eq!(ready["lag_events"], 0);
 }
 
+/// Whether a value is what the document says of a schema by its name.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn fits(document: &Value, schema: &str, value: &Value) -> Result<(), String> {
+    let mut whole = document.clone();
+    whole["$ref"] = json!(format!("#/components/schemas/{schema}"));
+    let validator = jsonschema::draft202012::new(&whole).expect("the document holds JSON Schemas");
+    validator.validate(value).map_err(|error| format!("{}: {error}", error.instance_path()))
+}
+
 /// The members that a documented object must have and may have.
 fn members(document: &Value, name: &str) -> (Vec<String>, Vec<String>) {
     let schema = &document["components"]["schemas"][name];
@@ -132,6 +143,7 @@ async fn answers_have_the_documented_members_and_no_others() {
             given.iter().all(|member| known.contains(member)),
             "{name} documents {known:?} only: {answer}"
         );
+        assert_eq!(fits(&document, name, answer), Ok(()), "{name}: {answer}");
     }
 }
 
@@ -157,13 +169,66 @@ async fn every_operation_has_an_id_of_its_own() {
         .map(|(_, _, operation)| operation["operationId"].as_str().expect("an id"))
         .collect();
     assert_eq!(ids.len(), operations.len(), "{ids:?}");
-    let is_name =
-        |id: &&str| id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
-    assert!(ids.iter().all(is_name), "{ids:?}");
-    for id in ["get_index", "get_submissions_id_timeline", "post_submissions_import"] {
-        assert!(ids.contains(id), "{id}: {ids:?}");
-    }
+    let expected: BTreeSet<&str> = OPERATION_IDS.into_iter().collect();
+    assert_eq!(ids, expected, "clients are generated with these names: add to them, and change none");
 }
+
+/// The ids of all operations, which generated clients have for names. This list may only grow.
+const OPERATION_IDS: [&str; 53] = [
+    "addComment",
+    "assignTask",
+    "attachFile",
+    "cancelReplay",
+    "claimTask",
+    "configureAudit",
+    "createApiKey",
+    "createReplay",
+    "createSubmission",
+    "createTenant",
+    "delegateTask",
+    "detachFile",
+    "exportSubmissionsAsCsv",
+    "exportSubmissionsAsNdjson",
+    "followEvents",
+    "followReplay",
+    "getAttachment",
+    "getAuditSettings",
+    "getDescription",
+    "getDiff",
+    "getForm",
+    "getFormVersion",
+    "getHealth",
+    "getIndex",
+    "getLedger",
+    "getMetrics",
+    "getReadiness",
+    "getReplay",
+    "getStatistics",
+    "getSubmission",
+    "getSubmissionDiff",
+    "getTimeline",
+    "importSubmissions",
+    "listApiKeys",
+    "listAttachments",
+    "listAuditEntries",
+    "listEvents",
+    "listForms",
+    "listReplays",
+    "listSubmissions",
+    "listTasks",
+    "pauseReplay",
+    "publishForm",
+    "releaseTask",
+    "resumeReplay",
+    "retireForm",
+    "revokeApiKey",
+    "saveFormDraft",
+    "submitDraft",
+    "takeTransition",
+    "transitionSubmissions",
+    "updateSubmission",
+    "withdrawSubmission",
+];
 
 /// The names of an operation's parameters in the query string.
 fn query_parameters(operation: &Value) -> BTreeSet<String> {
@@ -370,7 +435,7 @@ async fn bodies_are_described_as_they_are_read() {
         for (_, content) in operation["requestBody"]["content"].as_object().into_iter().flatten() {
             let name = content["schema"]["$ref"].as_str().and_then(|place| place.rsplit('/').next());
             let Some(name) = name.filter(|name| *name != "Bytes") else { continue };
-            // What is not known is refused, so it is not described as welcome.
+            // What is not known is refused, or a problem of a definition, so it is not described as welcome.
             assert_eq!(schemas[name]["additionalProperties"], false, "{method} {path}: {name}");
             let may_be_missing = ["Transition", "Withdrawal", "Detachment", "Retirement"].contains(&name);
             assert_eq!(operation["requestBody"]["required"] != true, may_be_missing, "{method} {path}");
@@ -382,5 +447,23 @@ async fn bodies_are_described_as_they_are_read() {
                 assert_eq!(parameter["schema"]["maximum"].is_u64(), path != "/v1/events", "{path}");
             }
         }
+    }
+}
+
+/// A position has one spelling, in the query string and in the header field.
+#[tokio::test]
+async fn a_position_in_a_header_field_is_described_as_it_is_read() {
+    let server = Server::start().await;
+    let admin = admin("acme");
+    server.publish(&admin, "expense").await;
+    let document = server.call(Method::GET, "/openapi.json", &[], "").await.expect(200).json();
+    let parameters = document["paths"]["/v1/forms"]["get"]["parameters"].as_array().expect("parameters");
+    let field = parameters.iter().find(|parameter| parameter["name"] == "Ledger-Min-Position");
+    let pattern = jsonschema::validator_for(&field.expect("the field")["schema"]).expect("a schema");
+    let authorization = bearer(&admin);
+    for text in ["0", "1", "3", "", "01", "+1", "-1", "1.0", "x", "0x1", "1e0"] {
+        let headers = [("authorization", &*authorization), ("ledger-min-position", text)];
+        let status = server.call(Method::GET, "/v1/forms", &headers, "").await.status;
+        assert_eq!(status == 200, pattern.is_valid(&json!(text)), "`{text}`: {status}");
     }
 }

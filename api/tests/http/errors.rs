@@ -131,3 +131,20 @@ async fn the_description_names_no_code_that_the_page_does_not_tell() {
     }
     assert!(unknown.is_empty(), "docs/errors.md tells nothing of these: {unknown:#?}");
 }
+
+/// The members that are added to problems: what stands between `.with("` and a quote.
+#[tokio::test]
+async fn every_member_of_problems_is_described_and_no_other() {
+    let server = Server::start().await;
+    let document = server.call(Method::GET, "/openapi.json", &[], "").await.expect(200).json();
+    let described = document["components"]["schemas"]["ProblemDetails"]["properties"].as_object();
+    let described: BTreeSet<String> = described.expect("a schema").keys().cloned().collect();
+    let first = ["type", "title", "status", "code", "detail", "instance"].map(str::to_owned);
+    let mut added: BTreeSet<String> = first.into();
+    for source in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
+        let members = source.split(".with(\"").skip(1).filter_map(|rest| rest.split('"').next());
+        added.extend(members.map(str::to_owned));
+    }
+    assert!(added.len() > 15, "{added:?}");
+    assert_eq!(described, added, "api/src/openapi/problem.rs");
+}

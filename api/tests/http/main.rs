@@ -8,6 +8,7 @@ mod audit_coverage;
 mod commands;
 mod connections;
 mod credentials;
+mod definitions;
 mod demonstration;
 mod description;
 mod errors;

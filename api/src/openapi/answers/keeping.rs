@@ -5,6 +5,8 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::parts::{ReadModelName, ReplayKind};
+
 /// An API key that was made.
 #[derive(ToSchema)]
 pub struct ApiKeyMade {
@@ -61,16 +63,14 @@ pub struct ApiKey {
 #[derive(ToSchema)]
 pub struct Replay {
     replay_id: Uuid,
-    /// `feed`, `rules` or `shadow`.
-    kind: String,
+    kind: ReplayKind,
     from: u64,
     to: u64,
-    /// `running`, `paused`, `done`, `cancelled` or `failed`.
-    status: String,
+    status: ReplayStatus,
     /// Everything up to here is done.
     position: u64,
-    /// `{done, total}`, in events.
-    progress: Value,
+    /// In events.
+    progress: ReplayProgress,
     /// Events a second, pauses left out.
     rate: f64,
     created_at: DateTime<Utc>,
@@ -83,7 +83,7 @@ pub struct Replay {
     form: Option<String>,
     /// Of kind `shadow`: the read models.
     #[schema(required = false)]
-    projections: Option<Vec<String>>,
+    projections: Option<Vec<ReadModelName>>,
     /// When it will be through; only while it runs, and somebody can say.
     #[schema(required = false)]
     estimated_end: Option<DateTime<Utc>>,
@@ -94,9 +94,34 @@ pub struct Replay {
     /// wanted}], unavailable[]}`; of the databases in the last two nothing was compared.
     #[schema(required = false)]
     summary: Option<Value>,
-    /// `{code, detail}`, of one that failed.
+    /// Of one that failed.
     #[schema(required = false)]
-    error: Option<Value>,
+    error: Option<ReplayError>,
+}
+
+/// How a replay stands.
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ReplayStatus {
+    Running,
+    Paused,
+    Done,
+    Cancelled,
+    Failed,
+}
+
+/// How far a replay is.
+#[derive(ToSchema)]
+pub struct ReplayProgress {
+    done: u64,
+    total: u64,
+}
+
+/// Why a replay failed.
+#[derive(ToSchema)]
+pub struct ReplayError {
+    code: String,
+    detail: String,
 }
 
 /// Replays.
