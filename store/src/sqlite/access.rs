@@ -54,13 +54,12 @@ fn choose(looked: Result<(), StoreError>, wal_bytes: Option<u64>, path: &Path) -
     match looked {
         Ok(()) => Ok(Access::Shared),
         Err(error) if !is_not_writable(&error) => Err(explained(path, error)),
-        Err(error) => match (unreadable(path), wal_bytes) {
+        Err(_) => match (unreadable(path), wal_bytes) {
             (Some(why), _) => Err(StoreError::Unusable(why)),
             (None, None | Some(0)) => Ok(Access::Immutable),
             (None, Some(_)) => Err(StoreError::Unusable(format!(
-                "the newest events of `{place}` may be in `{place}-wal`, which cannot be read without writing beside it ({}): copy the folder to \
-                 where it can be written, and name the copy",
-                crate::error::causes(&error)
+                "the newest events of `{place}` may be in `{place}-wal`, which cannot be read without writing beside it: copy the folder to \
+                 where it can be written, and name the copy"
             ))),
         },
     }
