@@ -25,7 +25,8 @@ pub(crate) fn double_to_string(double: f64) -> String {
 /// beyond all decimals.
 pub(crate) fn double_to_decimal(double: f64) -> Option<Decimal> {
     let written = double.is_finite().then(|| decimal_from_text(ryu_js::Buffer::new().format_finite(double)));
-    // From the text again, which `Decimal` rounds half away from zero where its places end; the library's own conversion rounds twice.
+    // From the text again, which `Decimal` rounds half away from zero where its places end; the library's own conversion rounds twice. What is normal
+    // has no sign where it is zero.
     written.flatten().or_else(|| format!("{double}").parse().ok().map(|decimal: Decimal| decimal.normalize()))
 }
 
@@ -85,7 +86,10 @@ mod tests {
         for text in ["123456789012345.67", "0.12345678901234568", "1e-7", "-9007199254740991.0", "1e28"] {
             assert_eq!(double_to_decimal(text.parse().expect("a number")), decimal_from_text(text), "{text}");
         }
-        assert_eq!(double_to_decimal(1e-40), Some(Decimal::ZERO));
+        for tiny in [1e-40, -1e-40] {
+            let zero = double_to_decimal(tiny).expect("a decimal");
+            assert!(zero.is_zero() && zero.is_sign_positive(), "{tiny}");
+        }
         assert_eq!([1e30, f64::INFINITY, f64::NAN].map(double_to_decimal), [None; 3]);
     }
 

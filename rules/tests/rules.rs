@@ -859,6 +859,12 @@ fn a_decimal_has_no_negative_zero() {
     for (zero, text) in [
         ("-decimal('0.00')", "0.00"),
         ("-(price - price)", "0.00"),
+        ("price - price", "0.00"),
+        ("decimal('0.00') - decimal('0.00')", "0.00"),
+        ("decimal('0') - 0", "0"),
+        ("0 - decimal('0')", "0"),
+        ("decimal('-1.50') + decimal('1.50')", "0.00"),
+        ("[decimal('-1.50'), decimal('1.50')].sum()", "0.00"),
         ("math.ceil(decimal('-0.5'))", "0"),
         ("math.trunc(decimal('-0.5'))", "0"),
         ("math.round(decimal('-0.4'))", "0"),

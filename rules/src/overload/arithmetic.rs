@@ -149,7 +149,8 @@ fn decimal<'a>(
     if matches!(name, "/" | "%") && right.is_zero() {
         return Err(by_zero());
     }
-    let exact = run(left, right).map(Value::Decimal);
+    // The difference of two zeros is `0 + -0`, whose sign would stay.
+    let exact = run(left, right).map(unsigned_zero).map(Value::Decimal);
     exact.ok_or_else(|| overflow(format!("`{name}`: the result does not fit a decimal of 28 digits exactly")))
 }
 
