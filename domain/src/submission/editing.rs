@@ -160,7 +160,7 @@ fn lies_within(place: &str, named: &[String]) -> bool {
 /// The places that differ and do not lie within `edit`, at most [`PLACES_TOLD_MAX`] of them.
 ///
 /// An object that comes or goes is no change of its own where all that is in it may be edited: it is there for the sake of that. An empty one
-/// is: rules and guards ask whether it is there.
+/// that comes is: rules and guards ask whether it is there. It may go where something in it may be edited: it is what an edit left that took that away.
 fn outside(before: &Value, after: &Value, edit: &[&String]) -> Vec<String> {
     fn walk(
         before: Option<&Value>,
@@ -172,11 +172,15 @@ fn outside(before: &Value, after: &Value, edit: &[&String]) -> Vec<String> {
         if before == after || found.len() >= PLACES_TOLD_MAX || edit.iter().any(|named| **named == *place) {
             return;
         }
+        let below =
+            |named: &str| named.strip_prefix(place.as_str()).is_some_and(|rest| rest.starts_with('/'));
         let nothing = &Map::new();
         let (old, new) = match (before, after) {
             (Some(Value::Object(old)), Some(Value::Object(new))) => (old, new),
             (None, Some(Value::Object(new))) if !new.is_empty() => (nothing, new),
-            (Some(Value::Object(old)), None) if !old.is_empty() => (old, nothing),
+            (Some(Value::Object(old)), None) if !old.is_empty() || edit.iter().any(|named| below(named)) => {
+                (old, nothing)
+            }
             _ => {
                 found.push(place.clone());
                 return;

@@ -57,6 +57,11 @@ fn an_empty_object_is_edited_only_where_something_may_be() {
     case.patch(&sam(), json!({"any": {"o": {}}, "amount": 5})).expect("what is there already");
     case.patch(&sam(), json!({"extra": null})).expect("and goes with it");
     assert_eq!(case.state.data(), Some(json!({"amount": 5, "any": {"o": {}, "n": null, "l": [{}]}})));
+    case.patch(&sam(), json!({"extra": {"a": "x"}})).expect("it comes again");
+    case.patch(&sam(), json!({"extra": {"a": null}})).expect("what was in it goes");
+    case.patch(&sam(), json!({"extra": null})).expect("and what is left of it");
+    refused_at(case.patch(&sam(), json!({"extra": {}})), &["/extra"]);
+    assert_eq!(case.state.data(), Some(json!({"amount": 5, "any": {"o": {}, "n": null, "l": [{}]}})));
 }
 
 /// A claim in a state where `editors` may edit the amount, and a transition the note.
