@@ -388,6 +388,9 @@ fn is_text(media_type: &str) -> bool {
     media_type.starts_with("text/")
 }
 
+/// Names of UTF-8 and of what is part of it, as programs write them.
+const UTF_8: [&str; 4] = ["utf-8", "utf8", "us-ascii", "ascii"];
+
 /// That text is not said to be in another encoding than the one in which it is read.
 fn be_utf_8(head: &Head, media_type: &str) -> Result<(), ApiError> {
     let parameters = head.text(&CONTENT_TYPE)?.unwrap_or_default().split(';').skip(1);
@@ -396,8 +399,7 @@ fn be_utf_8(head: &Head, media_type: &str) -> Result<(), ApiError> {
     });
     match charset {
         Some(other)
-            if is_text(media_type)
-                && !["utf-8", "us-ascii"].iter().any(|known| other.eq_ignore_ascii_case(known)) =>
+            if is_text(media_type) && !UTF_8.iter().any(|known| other.eq_ignore_ascii_case(known)) =>
         {
             let detail =
                 format!("text is taken in UTF-8, not in `{other}`; save the file as UTF-8 and send it anew");

@@ -258,6 +258,15 @@ async fn what_a_form_does_not_take_is_refused_with_what_it_takes_and_nothing_is_
 }
 
 #[tokio::test]
+async fn utf_8_has_more_than_one_name() {
+    for charset in ["UTF8", "\"utf-8\"", "ascii", "\"US-ASCII\""] {
+        let desk = Desk::open().await;
+        let kind = format!("text/plain; Charset={charset}");
+        desk.attach(&desk.sam, "a.txt", &kind, charset).await.expect(201);
+    }
+}
+
+#[tokio::test]
 async fn more_bytes_than_a_form_takes_are_413_whether_they_are_announced_or_not() {
     let desk = Desk::open().await;
     let fits = format!("{PDF}{}", " ".repeat(100_000 - PDF.len()));
