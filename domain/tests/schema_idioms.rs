@@ -421,6 +421,8 @@ fn a_keyword_that_is_misspelt_is_warned_of_where_it_stands() {
             ("formt", json!("email"), "format"),
             ("oneof", json!([{}]), "oneOf"),
             ("titel", json!("A"), "title"),
+            ("cosnt", json!("A"), "const"),
+            ("Const", json!("A"), "const"),
         ] {
             let message =
                 format!("`{name}` is no keyword of JSON Schema, so it says nothing; did you mean `{meant}`?");
@@ -437,7 +439,8 @@ fn words_of_other_tools_are_no_misspelt_keywords() {
     let others = json!({
         "x-minimun": 3, "ui:order": [], "options": {"minimun": 3}, "propertyOrder": 1, "enumNames": ["a"], "widget": "x", "note": "not that",
         "hint": "x", "unit": "EUR", "label": "x", "group": "x", "of": {}, "types": ["invoice"], "nullable": true, "example": 1, "xml": {},
-        "discriminator": {"propertyName": "kind"}, "externalDocs": {}, "maxim": 3, "definition_of_done": "x", "comment": "x", "ids": "x"
+        "discriminator": {"propertyName": "kind"}, "externalDocs": {}, "maxim": 3, "definition_of_done": "x", "comment": "x", "ids": "x",
+        "cost": 3, "count": 1, "constr": "x"
     });
     // What the data are called is nobody's business here.
     let names = json!({"minimun": {"type": "string"}, "requird": {"default": {"minimun": 1}, "enum": [{"tyep": 1}], "examples": [{"titel": 1}]}});
@@ -449,6 +452,19 @@ fn words_of_other_tools_are_no_misspelt_keywords() {
         schema["dependencies"] = json!({"minimun": ["requird"], "requird": {}});
         assert_eq!(warned(schema), [], "{draft}");
     }
+}
+
+/// Each is compared once and told at each place, up to a number of names.
+#[test]
+fn so_many_names_are_compared_and_no_more() {
+    let names = |from: usize, count: usize| (from..from + count).map(|at| (format!("aaa{at:05}"), json!(1)));
+    // In the order of their names: what is misspelt comes behind the others.
+    let with = |count: usize| {
+        let before: serde_json::Map<_, _> = names(0, count).collect();
+        let slip = || json!({"minimun": 3});
+        warned(json!({"allOf": [before.clone(), before, slip(), slip()]})).len()
+    };
+    assert_eq!([with(999), with(1_000)], [2, 0]);
 }
 
 #[test]

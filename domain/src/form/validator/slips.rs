@@ -2,6 +2,8 @@
 //! Told as warnings, because a schema may hold both: words of other tools stand beside the standard's own.
 //! Called by [`super::check`] for a schema that is one.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value};
 
 use super::format;
@@ -13,6 +15,8 @@ use crate::json::pointer;
 const TOLD_MAX: usize = 50;
 /// The most unknown keywords like a known one whose values are looked at; those behind them are passed over.
 const TRIED_MAX: usize = 1_000;
+/// The most names that are compared with those that are known, each once; further ones are passed over.
+const COMPARED_MAX: usize = 1_000;
 /// The longest name that is compared with those that are known, in bytes: nobody misspells these into more.
 const NAME_BYTES_MAX: usize = 32;
 
@@ -97,12 +101,15 @@ const KEYWORDS: [(&str, Holds); 63] = [
 ];
 /// Keywords that nobody meant who wrote something like them: a `comment` is one, and `id` has been no keyword since draft 4.
 const NOT_MEANT: [&str; 2] = ["$comment", "id"];
+/// Keywords that are one letter away from a word of its own, and hold anything: `cost` is no `const`, `cosnt` is one.
+const ANOTHER_WORD: [&str; 1] = ["const"];
 /// Words of OpenAPI, in schemas that come from there.
 const ELSEWHERE: [&str; 5] = ["discriminator", "example", "externalDocs", "nullable", "xml"];
 
 /// Tells what in `schema` looks like a keyword or a format and is none. `is_said` tells whether a keyword may have that value.
 pub(super) fn slips(schema: &Value, is_said: &dyn Fn(&str, &Value) -> bool) -> Vec<DefinitionProblem> {
-    let mut reader = Reader { is_said, place: "/schema".to_owned(), tried: 0, told: Vec::new() };
+    let mut reader =
+        Reader { is_said, place: "/schema".to_owned(), compared: HashMap::new(), tried: 0, told: Vec::new() };
     reader.schemas(schema);
     reader.told
 }
@@ -110,6 +117,8 @@ pub(super) fn slips(schema: &Value, is_said: &dyn Fn(&str, &Value) -> bool) -> V
 struct Reader<'f> {
     is_said: &'f dyn Fn(&str, &Value) -> bool,
     place: String,
+    /// The names that were compared, with the keyword that each was meant to be.
+    compared: HashMap<String, Option<&'static str>>,
     tried: usize,
     told: Vec<DefinitionProblem>,
 }
@@ -159,8 +168,7 @@ impl Reader<'_> {
         if self.told.len() == TOLD_MAX || self.tried == TRIED_MAX {
             return;
         }
-        let meant = KEYWORDS.iter().map(|(known, _)| *known).filter(|known| !NOT_MEANT.contains(known));
-        let Some(meant) = nearest(name, meant) else { return };
+        let Some(meant) = self.meant(name) else { return };
         self.tried += 1;
         // A `note` that says something is no `not`, which would hold a schema.
         if (self.is_said)(meant, value) {
@@ -168,6 +176,25 @@ impl Reader<'_> {
                 "`{name}` is no keyword of JSON Schema, so it says nothing; did you mean `{meant}`?"
             ));
         }
+    }
+
+    /// The keyword that somebody meant who wrote `name`.
+    fn meant(&mut self, name: &str) -> Option<&'static str> {
+        if name.len() > NAME_BYTES_MAX {
+            return None;
+        }
+        if let Some(meant) = self.compared.get(name) {
+            return *meant;
+        }
+        if self.compared.len() == COMPARED_MAX {
+            return None;
+        }
+        let may_be_meant = |known: &&str| {
+            !NOT_MEANT.contains(known) && (!ANOTHER_WORD.contains(known) || same_letters(name, known))
+        };
+        let meant = nearest(name, KEYWORDS.iter().map(|(known, _)| *known).filter(may_be_meant));
+        self.compared.insert(name.to_owned(), meant);
+        meant
     }
 
     fn format(&mut self, name: &str) {
@@ -203,6 +230,16 @@ fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k s
         .filter(|(slips, _)| *slips <= slips_max)
         .min_by_key(|(slips, _)| *slips)
         .map(|(_, known)| known)
+}
+
+/// Whether two names have the same letters in any order and case.
+fn same_letters(a: &str, b: &str) -> bool {
+    let sorted = |name: &str| {
+        let mut letters = name.to_ascii_lowercase().into_bytes();
+        letters.sort_unstable();
+        letters
+    };
+    sorted(a) == sorted(b)
 }
 
 /// Letters added, left out, replaced, or exchanged with their neighbours, whatever their case (Damerau's and Levenshtein's distance, in bytes, where no
