@@ -22,6 +22,7 @@ mod signature;
 mod string;
 mod time;
 
+pub(crate) use conversion::decimal_as_before;
 pub(crate) use list::at as element_at;
 pub(crate) use optional::select as select_optional;
 pub(crate) use regex::{

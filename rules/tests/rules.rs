@@ -555,6 +555,29 @@ fn a_time_zone_that_is_written_out_is_looked_up_at_publish() {
     assert_eq!(errors, 1);
 }
 
+/// Published forms with such a constant go on as they were.
+#[test]
+fn a_constant_decimal_that_was_rounded_once_is_refused_of_new_forms_only() {
+    for (text, rounded) in [
+        ("1.23456789012345678901234567890123e0", "1.2345678901234567890123456789"),
+        ("12345678901234567890123456789.5E0", "12345678901234567890123456790"),
+        ("-0.00000000000000000000000000004e0", "0.0000000000000000000000000000"),
+    ] {
+        let source = format!("string(decimal('{text}'))");
+        let program = Program::compile(&source, &layout()).unwrap_or_else(|problems| panic!("{problems:?}"));
+        let told = program.warnings().iter();
+        let told: Vec<_> = told.map(|told| (told.severity, told.tolerated, &*told.message)).collect();
+        let message = format!("`{text}` is not a decimal of at most 28 digits");
+        assert_eq!(told, [(Severity::Error, true, &*message)], "{text}");
+        let rules = json!([{"id": "z", "kind": "compute", "value": source, "into": "/zero"}]);
+        assert_eq!(*run(rules, data()).computed[0].value, json!(rounded));
+    }
+    for text in ["5e-29", "5e", "1e99", "x", "0.00000000000000000000000000005"] {
+        let refused = Program::compile(&format!("decimal('{text}') > 1"), &layout()).expect_err(text);
+        assert!(refused.iter().any(|told| told.severity == Severity::Error && !told.tolerated), "{text}");
+    }
+}
+
 #[test]
 fn a_comparison_that_the_schema_decides_is_warned_of() {
     let fields = [Field::required("n", Type::Int).within(Some(0.into()), Some(10.into()))];

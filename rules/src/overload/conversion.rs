@@ -9,6 +9,7 @@ use rust_decimal::prelude::ToPrimitive;
 use super::Param::{
     self, Any, Bool, Bytes, Date, Decimal as Dec, Double, Duration, Int, String as Str, Timestamp, Type, Uint,
 };
+use super::math::unsigned_zero;
 use super::{Overload, Ran, Run, ZONE, invalid, no_overload, overflow};
 use crate::number::{decimal_to_double, double_to_decimal, double_to_string, parse_double};
 use crate::time;
@@ -170,6 +171,12 @@ fn to_decimal<'a>(a: &Value<'a>) -> Ran<'a> {
         _ => return Err(no_overload("decimal", std::slice::from_ref(a))),
     };
     decimal.map_or_else(|| outside("decimal"), |decimal| Ok(Value::Decimal(decimal)))
+}
+
+/// What `decimal('…')` was to an earlier version, of a text with an exponent: it rounded what has too many digits.
+pub(crate) fn decimal_as_before(text: &str) -> Option<Value<'static>> {
+    let read = text.contains(['e', 'E']).then(|| Decimal::from_scientific(text).ok())?;
+    read.map(|rounded| Value::Decimal(unsigned_zero(rounded)))
 }
 
 fn to_text<'a>(a: &Value<'a>) -> Ran<'a> {
