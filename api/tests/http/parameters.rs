@@ -43,7 +43,7 @@ async fn a_type_that_no_event_has_is_refused_with_the_one_that_was_meant() {
     let replay = format!("/v1/replays/{}/feed", replay["replay_id"].as_str().expect("an id"));
     for path in ["/v1/events", "/v1/feed", &*replay] {
         for types in
-            ["submitted", "formledger.submission.submitted.v2", "formledger.form.published,submitted.v1"]
+            ["submitted", "formledger.submission.submited.v2", "formledger.form.published,submitted.v1"]
         {
             let path = format!("{path}?types={types}");
             let refused = server.get(&admin, &path).await.expect_problem(400, "query-invalid");
@@ -53,6 +53,14 @@ async fn a_type_that_no_event_has_is_refused_with_the_one_that_was_meant() {
     }
     let all = "/v1/events?types=formledger.form.published.v1,formledger.form.draft-saved";
     assert_eq!(server.get(&admin, all).await.expect(200).json()["events"].as_array().map(Vec::len), Some(2));
+    // What a later version may record, and what a replay tells at its end.
+    for types in ["formledger.form.published.v2", "formledger.webhook.sent", "formledger.replay.summary.v1"] {
+        let none = server.get(&admin, &format!("/v1/events?types={types}")).await.expect(200).json();
+        assert_eq!(none["events"], json!([]), "{types}");
+        let told = server.get(&admin, &format!("{replay}?types={types}")).await.expect(200).text();
+        assert_eq!(told.matches("\nevent: ").count() + usize::from(told.starts_with("event: ")), 1, "{told}");
+        assert!(told.contains("event: formledger.replay.summary.v1"), "{told}");
+    }
 }
 
 #[tokio::test]
