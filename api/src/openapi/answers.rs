@@ -372,9 +372,9 @@ pub struct Timeline {
 /// An event as CloudEvents 1.0 JSON; docs/feeds.md tells what each type holds.
 #[derive(ToSchema)]
 #[schema(example = json!({
-    "specversion": "1.0", "id": "01a22ee0-44ac-7594-a842-791eed9dba91", "source": "urn:formledger:tenant:acme",
+    "specversion": "1.0", "id": "01a22ee0-44ac-7594-a842-791eed9dba91", "source": "urn:formledger:tenant:example",
     "type": "formledger.submission.commented.v1", "subject": "submissions/01a205ee-ec42-7257-b82e-33d9267efd6d",
-    "time": "2026-11-30T23:52:59.332639Z", "datacontenttype": "application/json", "tenant": "acme", "position": "42", "sequence": "5",
+    "time": "2026-11-30T23:52:59.332639Z", "datacontenttype": "application/json", "tenant": "example", "position": "42", "sequence": "5",
     "actor": "ada", "correlationid": "01a205ef-1111-7257-b82e-33d9267efd6d",
     "data": {"kind": "commented", "form": "claim", "form_version": 1, "text": "The receipt follows."}
 }))]
