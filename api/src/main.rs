@@ -3,12 +3,10 @@
 
 use std::process::ExitCode;
 
-use mimalloc::MiMalloc;
-
-/// A submission is allocated piece by piece on one thread and freed on another; with glibc's allocator it costs about a fifth more CPU
-/// (docs/benchmarks-notebook.md). It asks for no huge pages: a process that has just started costs a tenth more with them.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+// The program's `malloc`, SQLite's and ours: a submission is allocated piece by piece on one thread and freed on another, and costs a fifth more CPU
+// with glibc's (docs/benchmarks-notebook.md). It is not named as the global allocator, because that asks for every piece by its alignment: most
+// sizes are then found the slow way, in the next larger class.
+use mimalloc as _;
 
 fn main() -> ExitCode {
     formledger_api::cli::run()

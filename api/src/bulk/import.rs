@@ -67,6 +67,6 @@ impl LineCommand for ImportLine {
             return Err(call.caller.out_of_reach());
         }
         call.caller.require_on(&existing_form_id(&self.form)?, SUBMITTERS)?;
-        make(&call, &self.form, self.new).await
+        make(&call, &self.form, self.new, |line| Ok(Self::read(line)?.new)).await
     }
 }
