@@ -4,7 +4,9 @@
 use formledger_domain::{Audit, CanonicalJson, FormPin, Position, Submission, SubmissionId, Workflow};
 use formledger_projections::record::{AttachedFile, GivenSignature, Record};
 use formledger_projections::timeline::{self, RulesRan, TimelineEntry};
-use formledger_projections::{Condition, PAGE_ITEMS_MAX, ReadModel, SubmissionQuery, SubmissionRow};
+use formledger_projections::{
+    Condition, OpenTask, PAGE_ITEMS_MAX, ReadModel, SubmissionQuery, SubmissionRow,
+};
 use formledger_store::RecordedEvent;
 use serde::Serialize;
 use warp::reply::Response;
@@ -62,7 +64,7 @@ pub async fn list(call: Call) -> Result<Response, ApiError> {
         ("If-None-Match" = Option<String>, Header, description = "The `ETag` of an earlier answer: 304 while it is the same."),
     ),
     responses(
-        (status = 200, body = answers::SubmissionWithRecord, description = "`{submission_id, form, form_version, state, data, outcomes, submitter, created_at, updated_at, sequence, position}`; `attachments[]` where the form takes files, `signatures[]` where it asks for them."),
+        (status = 200, body = answers::SubmissionWithRecord, description = "`{submission_id, form, form_version, state, data, outcomes, submitter, created_at, updated_at, sequence, position}`; `task` while it waits for people, `attachments[]` where the form takes files, `signatures[]` where it asks for them."),
         (status = 304, description = "The client has it: `If-None-Match` names its `ETag`."),
         (status = 400, description = "`cursor-ahead`: `at_position` is past the ledger's end."),
         (status = 404, description = "There is no such submission, or not for this caller, or not yet then."),
@@ -72,18 +74,12 @@ pub async fn one(call: Call, id: String) -> Result<Response, ApiError> {
     let asked = Asked::take(&mut query.params)?;
     query.finish_params()?;
     let id = submission_id(&id)?;
-    let (position, row, record) = match query.position_then(asked).await? {
-        None => {
-            let (position, row) = now(&query, id).await?;
-            (position, row, None)
-        }
-        Some(position) => {
-            let (row, record) = as_of(&query, id, position).await?;
-            (position, row, record)
-        }
+    let (position, found) = match query.position_then(asked).await? {
+        None => now(&query, id).await?,
+        Some(position) => (position, as_of(&query, id, position).await?),
     };
-    let row = row.filter(|row| query.caller.reaches(row.form.as_str()));
-    let row = row.ok_or(ApiError::NotFound("submission"))?;
+    let found = found.filter(|found| query.caller.reaches(found.row.form.as_str()));
+    let Found { row, task, record } = found.ok_or(ApiError::NotFound("submission"))?;
     if !query.reads_all_of(&row.form) && *row.submitter != *query.caller.context.actor.subject {
         // Somebody with a part in its workflow: the stream says who that is now, also when it is asked for as it was.
         let events = query.ledger.load(&query.caller.context.stream::<Submission>(id)).await?;
@@ -95,7 +91,15 @@ pub async fn one(call: Call, id: String) -> Result<Response, ApiError> {
         return Ok(unchanged(position, tag));
     }
     let (attachments, signatures) = beside(&query, &row, record).await?;
-    answer_one(position, row.sequence, &Shown { row: &row, attachments, signatures })
+    answer_one(position, row.sequence, &Shown { row: &row, task, attachments, signatures })
+}
+
+/// A submission as it is, or was.
+struct Found {
+    row: SubmissionRow,
+    task: Option<OpenTask>,
+    /// All of it, where that was folded already.
+    record: Option<Record>,
 }
 
 /// A submission as clients see one alone.
@@ -103,6 +107,8 @@ pub async fn one(call: Call, id: String) -> Result<Response, ApiError> {
 struct Shown<'a> {
     #[serde(flatten)]
     row: &'a SubmissionRow,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task: Option<OpenTask>,
     #[serde(skip_serializing_if = "Option::is_none")]
     attachments: Option<Vec<AttachedFile>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -220,22 +226,19 @@ pub fn selection(query: &mut QueryCall) -> Result<SubmissionQuery, ApiError> {
 }
 
 /// The submission in the read model; only when that has caught up is a submission that it does not have missing.
-async fn now(query: &QueryCall, id: SubmissionId) -> Result<(Position, Option<SubmissionRow>), ApiError> {
+async fn now(query: &QueryCall, id: SubmissionId) -> Result<(Position, Option<Found>), ApiError> {
     query.reach(ReadModel::Submissions).await?;
     let mut found = query.reader.submission(id).await?;
     if found.value.is_none() {
         query.reach_head(ReadModel::Submissions).await?;
         found = query.reader.submission(id).await?;
     }
-    Ok((found.position, found.value))
+    let value = found.value.map(|(row, task)| Found { row, task, record: None });
+    Ok((found.position, value))
 }
 
 /// The submission folded from those of its events that had happened by a position.
-async fn as_of(
-    query: &QueryCall,
-    id: SubmissionId,
-    position: Position,
-) -> Result<(Option<SubmissionRow>, Option<Record>), ApiError> {
+async fn as_of(query: &QueryCall, id: SubmissionId, position: Position) -> Result<Option<Found>, ApiError> {
     let events = query.ledger.load(&query.caller.context.stream::<Submission>(id)).await?;
     let events = &events[..events.partition_point(|event| event.position <= position)];
     let record = Record::fold(events).map_err(ApiError::internal)?;
@@ -248,7 +251,7 @@ async fn as_of(
         submission.data(),
         submission.submitter(),
     ) else {
-        return Ok((None, None));
+        return Ok(None);
     };
     let row = SubmissionRow {
         submission_id: id,
@@ -263,7 +266,8 @@ async fn as_of(
         sequence: last.sequence,
         position: last.position,
     };
-    Ok((Some(row), Some(record)))
+    let task = record.task(row.updated_at);
+    Ok(Some(Found { row, task, record: Some(record) }))
 }
 
 fn no_outcomes() -> CanonicalJson {

@@ -2,7 +2,7 @@
 //! promises is [`Damaged`], because nothing but this crate writes the database.
 
 use chrono::{DateTime, NaiveDate, Utc};
-use formledger_domain::{CanonicalJson, FormId, FormVersion, Position, Sequence, TenantId};
+use formledger_domain::{CanonicalJson, FormId, FormVersion, Position, Sequence, TenantId, Work};
 
 /// The longest name in a key, in bytes: of an audience, of an indexed field, of a rule, of a submitter. An entry of a Postgres index
 /// holds 2,704 bytes, and one that is larger fails the whole transaction, whatever other tenants have in it. What does not fit is not
@@ -83,6 +83,10 @@ pub(crate) fn hash(column: &[u8]) -> Result<[u8; 32], Damaged> {
 }
 
 /// JSON columns hold what events held, and events are canonical.
+pub(crate) fn work(column: &str) -> Result<Work, Damaged> {
+    serde_json::from_str(column).map_err(|error| Damaged::new("work", error))
+}
+
 pub(crate) fn json(column: String) -> CanonicalJson {
     CanonicalJson::from_stored(column)
 }

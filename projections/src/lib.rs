@@ -71,4 +71,7 @@ pub use status::{PARKED_LISTED_MAX, ParkedTenant, ReadModelStatus, Skip, SkipErr
 pub use submissions::{
     InvalidSort, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, Page, Sort, SortKey, SubmissionQuery, SubmissionRow,
 };
-pub use tasks::{DueTask, TASKS_PAGE_DEFAULT, TASKS_PAGE_MAX, TaskPage, TaskQuery, TaskRow};
+pub use tasks::{
+    Approver, DueTask, GivenDelegation, OpenTask, PossibleTransition, TASKS_PAGE_DEFAULT, TASKS_PAGE_MAX,
+    TaskPage, TaskQuery, TaskRow,
+};

@@ -19,7 +19,7 @@ use crate::position::{Behind, ReadModel, Waiting};
 use crate::read_models::ReadModels;
 use crate::statistics::{self, Statistics};
 use crate::submissions::{self, PAGE_ITEMS_MAX, Page, SubmissionQuery, SubmissionRow};
-use crate::tasks::{self, TaskPage, TaskQuery};
+use crate::tasks::{self, OpenTask, TaskPage, TaskQuery};
 
 /// How often someone who waits looks at a database that this process keeps, for the case that another one does.
 const WAIT_POLL: Duration = Duration::from_millis(100);
@@ -317,11 +317,14 @@ impl TenantReader {
         .try_flatten()
     }
 
-    /// One submission; `None` when the tenant has no such submission.
+    /// One submission, with the task that is open on it; `None` when the tenant has no such submission.
     ///
     /// # Errors
     /// [`QueryError::Database`].
-    pub async fn submission(&self, id: SubmissionId) -> Result<Answer<Option<SubmissionRow>>, QueryError> {
+    pub async fn submission(
+        &self,
+        id: SubmissionId,
+    ) -> Result<Answer<Option<(SubmissionRow, Option<OpenTask>)>>, QueryError> {
         ask!(self, ReadModel::Submissions, |connection, position| {
             submissions::find(connection, &self.tenant, id).await.map(|value| Answer { position, value })
         })

@@ -1,4 +1,4 @@
-//! What belongs to one submission beside its data: the files attached to it and the signatures on it, with who and when.
+//! What belongs to one submission beside its data: the files attached to it, the signatures on it, with who and when, and what it waits for.
 //! Folded from its stream when it is asked for, like the timeline; see `docs/adr/0004-timeline-is-folded-from-the-stream.md`.
 
 use std::collections::BTreeMap;
@@ -12,6 +12,8 @@ use formledger_domain::{
 };
 use formledger_store::RecordedEvent;
 use serde::Serialize;
+
+use crate::tasks::OpenTask;
 
 /// A file that belongs to a submission.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -55,6 +57,8 @@ pub struct Record {
     pub attachments: Vec<AttachedFile>,
     /// The signatures on it, in the order in which they were given; none ever goes.
     pub signatures: Vec<GivenSignature>,
+    /// When the task was opened that is open, or was the last one.
+    task_opened_at: Option<DateTime<Utc>>,
     /// Every file that ever belonged to it, by hash.
     attached: BTreeMap<ContentHash, Attachment>,
 }
@@ -85,6 +89,11 @@ impl Record {
         self.attached.get(&sha256)
     }
 
+    /// What it waits for; `None` where nothing is left to do.
+    pub fn task(&self, as_of: DateTime<Utc>) -> Option<OpenTask> {
+        OpenTask::of(self.submission.work()?, self.task_opened_at?, as_of)
+    }
+
     fn fold_one(&mut self, fact: &WorkflowFact, event: &RecordedEvent) {
         match fact {
             WorkflowFact::Attached { attachment, by, .. } => {
@@ -104,6 +113,7 @@ impl Record {
             WorkflowFact::Detached { attachment, .. } => {
                 self.attachments.retain(|held| held.sha256 != attachment.sha256);
             }
+            WorkflowFact::TaskOpened(_) => self.task_opened_at = Some(event.recorded_at),
             WorkflowFact::Signed(signature) => self.signatures.push(GivenSignature {
                 signature: signature.clone(),
                 signed_at: event.recorded_at,

@@ -78,7 +78,7 @@ async fn names_of_any_length_stop_nobody(on: On) {
     assert_eq!(positions(&world, "globex").await, [1; 4]);
 
     let reader = world.reader("acme");
-    let row = reader.submission(id).await.expect("an answer").value.expect("a row");
+    let (row, _) = reader.submission(id).await.expect("an answer").value.expect("a row");
     assert!(submitter.starts_with(&*row.submitter) && row.submitter.len() >= 256);
     let statistics = reader.statistics(None).await.expect("an answer").value;
     let counted: Vec<_> = statistics.outcomes.iter().map(|outcome| outcome.rule.as_str()).collect();

@@ -85,7 +85,7 @@ async fn a_submission_shows_data_with_computed_values_outcomes_and_places(on: On
 
     let answer = world.reader("acme").submission(id).await.expect("answer");
     assert_eq!(answer.position, last);
-    let row = answer.value.expect("submission");
+    let (row, _) = answer.value.expect("submission");
     assert_eq!(value(&row.data), json!({"amount": 5, "total": 7.5}));
     assert_eq!(value(&row.outcomes), outcomes);
     assert_eq!((&*row.state, &*row.submitter, row.form_version), ("submitted", "ann", FormVersion(1)));

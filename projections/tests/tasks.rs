@@ -322,7 +322,7 @@ async fn lists_and_counts_follow_the_state(on: On) {
     world.tenant("acme").submission_events(id, &[moved("review", "approved")]).await;
     world.tenant("acme").submission_events(other, &[withdrawn]).await;
     world.run_once().await;
-    let row = world.reader("acme").submission(id).await.expect("an answer").value.expect("a row");
+    let (row, _) = world.reader("acme").submission(id).await.expect("an answer").value.expect("a row");
     assert_eq!((&*row.state, row.sequence.0), ("approved", 4));
     let counts = world.reader("acme").statistics(None).await.expect("an answer").value.states;
     let counts: Vec<_> = counts.iter().map(|count| (count.state.as_str(), count.count)).collect();

@@ -213,6 +213,9 @@ pub struct SubmissionWithRecord {
     sequence: u64,
     /// The position of its last event.
     position: u64,
+    /// What it waits for; absent where nobody has to do anything.
+    #[schema(required = false)]
+    task: Option<OpenTask>,
     /// The files that belong to it; absent where the form takes none.
     #[schema(required = false)]
     attachments: Option<Vec<AttachedFile>>,

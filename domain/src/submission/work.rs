@@ -97,7 +97,7 @@ impl Work {
     }
 
     /// For whom the assignee took it on, where they could by a delegated right only.
-    pub(super) fn assignee_for(&self) -> Option<&Arc<str>> {
+    pub fn assignee_for(&self) -> Option<&Arc<str>> {
         self.assignee_for.as_ref()
     }
 

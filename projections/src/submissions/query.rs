@@ -20,6 +20,7 @@ use crate::cursor::{self, Cursor, Fingerprint};
 use crate::database::{Connection, Dialect, sql};
 use crate::position::{Behind, ReadModel};
 use crate::reader::QueryError;
+use crate::tasks::{JOIN, JOINED_COLUMNS, OpenTask};
 
 /// Items per page when the query does not say.
 pub const PAGE_ITEMS_DEFAULT: u32 = 50;
@@ -167,16 +168,21 @@ pub(crate) async fn page(
     Ok(Page { items, next_cursor: None, position })
 }
 
-/// One submission.
+/// One submission, and what it waits for.
 pub(crate) async fn find(
     snapshot: &mut Connection<'_>,
     tenant: &TenantId,
     id: SubmissionId,
-) -> Result<Option<SubmissionRow>, sqlx::Error> {
-    let select =
-        format!("SELECT {COLUMNS} FROM submissions AS s WHERE s.tenant_id = $1 AND s.submission_id = $2");
-    let row = sql(select).bind(tenant.as_str()).bind(id.0).optional(snapshot).await?;
-    row.map(|row| StoredSubmission::from_row(&row)?.shown()).transpose()
+) -> Result<Option<(SubmissionRow, Option<OpenTask>)>, sqlx::Error> {
+    let select = format!(
+        "SELECT {COLUMNS}, {JOINED_COLUMNS} FROM submissions AS s {JOIN} WHERE s.tenant_id = $1 AND s.submission_id = $2"
+    );
+    let Some(row) = sql(select).bind(tenant.as_str()).bind(id.0).optional(snapshot).await? else {
+        return Ok(None);
+    };
+    let submission = StoredSubmission::from_row(&row)?.shown()?;
+    let task = OpenTask::from_joined(&row, &submission)?;
+    Ok(Some((submission, task)))
 }
 
 /// Several submissions, those of `ids` that there are, in no order.

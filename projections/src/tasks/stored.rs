@@ -60,12 +60,11 @@ pub(super) fn for_person(subject: &str) -> String {
 
 impl TaskEntry {
     pub(super) fn from_row(row: &Row) -> Result<Self, sqlx::Error> {
-        let work: &str = row.get("work")?;
         Ok(Self {
             submission_id: SubmissionId(row.get("submission_id")?),
             form: columns::form(row.get("form")?)?,
             form_version: columns::version(row.get("form_version")?)?,
-            work: serde_json::from_str(work).map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+            work: columns::work(row.get("work")?)?,
             opened_at: row.get("opened_at")?,
             opened_position: row.get("opened_position")?,
         })

@@ -194,7 +194,7 @@ fn variables_are_inputs() {
 
 #[test]
 fn the_examples_of_the_page_are_rules_that_do_what_it_says() {
-    let page = include_str!("../../docs/rules.md");
+    let page = include_str!("../../../docs/rules.md");
     let blocks = page.split("```json\n").skip(1).filter_map(|block| block.split("```").next());
     let rules: Vec<Json> = blocks
         .flat_map(|block| serde_json::Deserializer::from_str(block).into_iter::<Json>())

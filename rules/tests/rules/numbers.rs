@@ -5,7 +5,7 @@ use std::sync::Arc;
 use formledger_rules::{Budget, Field, Layout, ObjectType, Program, Severity, Type};
 use serde_json::json;
 
-use super::{compile, data, layout, run};
+use super::{data, layout, run};
 
 #[test]
 fn number_and_date_literals_take_the_type_of_the_other_side() {

@@ -47,6 +47,62 @@ async fn a_task_waits_for_those_who_may_act_until_they_did() {
 }
 
 #[tokio::test]
+async fn a_submission_says_what_it_waits_for_now_and_then() {
+    let stage = Stage::with_form("expense", &contract_expense_claim()).await;
+    let sam = stage.somebody("acme", "sam", "submitter").await;
+    let (rita, rob) =
+        (stage.somebody("acme", "rita", "reviewer").await, stage.somebody("acme", "rob", "reviewer").await);
+    let answer = sam.submit("expense", &large()).await.expect(201);
+    let path = answer.header("location").expect("a Location").to_owned();
+    let shown = async |client: &Client, position: u64| {
+        let now = client.get_at(&path, position).await.expect(200).json();
+        let then = client.get(&format!("{path}?at_position={position}")).await.expect(200).json();
+        assert_eq!(now, then, "the read model and the stream say different things");
+        now["task"].clone()
+    };
+    // The submitter sees it, too: what it waits for is theirs to know.
+    let waiting = shown(&sam, answer.position()).await;
+    assert!(waiting["opened_at"].is_string() && waiting["due_at"].is_string(), "{waiting}");
+    assert_eq!((&waiting["escalate_to"], waiting.get("assignee")), (&json!("overdue"), None));
+    let transition = |waiting: &Value, name: &str| {
+        let transitions = waiting["transitions"].as_array().expect("transitions");
+        transitions.iter().find(|transition| transition["name"] == name).cloned().expect(name)
+    };
+    assert_eq!(
+        transition(&waiting, "approve"),
+        json!({ "name": "approve", "roles": ["reviewer"], "candidates": [],
+                "approvals": { "have": 0, "need": 2 }, "approved_by": [] })
+    );
+    assert_eq!(
+        transition(&waiting, "reject"),
+        json!({ "name": "reject", "roles": ["reviewer"], "candidates": [], "approved_by": [] })
+    );
+
+    let delegated = rita.post(&format!("{path}/delegate")).json(&json!({ "to": "dan" })).await.expect(200);
+    assert_eq!(
+        shown(&sam, delegated.position()).await["delegations"],
+        json!([{ "from": "rita", "to": "dan" }])
+    );
+    // Dan has no role of his own here: what he does is for Rita.
+    let dan = stage.somebody("acme", "dan", "submitter").await;
+    let claimed = dan.post(&format!("{path}/claim")).await.expect(200).position();
+    let waiting = shown(&sam, claimed).await;
+    assert_eq!((&waiting["assignee"], &waiting["on_behalf_of"]), (&json!("dan"), &json!("rita")));
+    let approved = dan.post(&format!("{path}/transitions/approve")).await.expect(200).position();
+    let waiting = shown(&sam, approved).await;
+    assert_eq!(transition(&waiting, "approve")["approvals"], json!({ "have": 1, "need": 2 }));
+    assert_eq!(
+        transition(&waiting, "approve")["approved_by"],
+        json!([{ "by": "dan", "on_behalf_of": "rita" }])
+    );
+    // It ends with the right it was made by.
+    let ended = rita.post(&format!("{path}/delegate")).json(&json!({ "to": null })).await;
+    assert_eq!(shown(&sam, ended.expect(200).position()).await.get("assignee"), None);
+    let done = rob.post(&format!("{path}/transitions/approve")).await.expect(200).position();
+    assert_eq!(shown(&sam, done).await, Value::Null);
+}
+
+#[tokio::test]
 async fn a_task_says_of_a_guarded_transition_whether_it_holds_now() {
     let definition = json!({
         "title": "Order",

@@ -1,5 +1,6 @@
 //! What several answers have in them: outcomes, changes, files, and what is wrong where.
 
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 use utoipa::ToSchema;
 
@@ -23,6 +24,64 @@ pub struct RuleOutcome {
 pub struct ApprovalsSoFar {
     have: u32,
     need: u32,
+}
+
+/// What a submission waits for.
+#[derive(ToSchema)]
+pub struct OpenTask {
+    opened_at: DateTime<Utc>,
+    #[schema(required = false)]
+    due_at: Option<DateTime<Utc>>,
+    /// The state it goes to when it is not done by then.
+    #[schema(required = false)]
+    escalate_to: Option<String>,
+    /// Who took it on, or was asked to, as of the submission's last event.
+    #[schema(required = false)]
+    assignee: Option<String>,
+    /// For whom, where they could take it on as a delegate only.
+    #[schema(required = false)]
+    on_behalf_of: Option<String>,
+    /// The transitions that people can take from here.
+    transitions: Vec<PossibleTransition>,
+    /// Who may act for whom, as far as nobody ended it.
+    delegations: Vec<GivenDelegation>,
+}
+
+/// A transition that people can take, and who.
+#[derive(ToSchema)]
+pub struct PossibleTransition {
+    name: String,
+    /// Holders of one of these roles.
+    roles: Vec<String>,
+    /// And these people, whatever their roles.
+    candidates: Vec<String>,
+    /// Where it takes several people.
+    #[schema(required = false)]
+    approvals: Option<ApprovalsSoFar>,
+    /// The approvals that stand.
+    approved_by: Vec<Approver>,
+}
+
+/// Who gave an approval.
+#[derive(ToSchema)]
+pub struct Approver {
+    by: String,
+    /// For whom, as a delegate.
+    #[schema(required = false)]
+    on_behalf_of: Option<String>,
+}
+
+/// Somebody's right in somebody else's hands.
+#[derive(ToSchema)]
+pub struct GivenDelegation {
+    from: String,
+    to: String,
+    /// Since when, where not at once.
+    #[schema(required = false)]
+    starts_at: Option<DateTime<Utc>>,
+    /// Until when, exclusive, where it ends by itself.
+    #[schema(required = false)]
+    ends_at: Option<DateTime<Utc>>,
 }
 
 /// A file.
