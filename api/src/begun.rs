@@ -1,5 +1,4 @@
-//! What goes on when nobody waits for its answer any more: hyper drops a request's future when its client leaves, and what that request has begun
-//! must end all the same. Used by `router` for commands and notes of the audit, by `bulk` for lines; `app` waits for it when it stops.
+//! Finishes work whose client left: hyper drops a request's future then, and what it has begun must end all the same. Used by `router` for commands and notes of the audit, by `bulk` for lines; `app` waits for it when it stops.
 
 use std::pin::Pin;
 use std::sync::Arc;

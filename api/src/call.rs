@@ -18,7 +18,7 @@ use crate::head::Head;
 use crate::metrics::RouteMetrics;
 use crate::problem;
 
-/// A body that takes no longer than this to come leaves a token what it was: tokens end by the second, and nobody revokes one. A key may be revoked by then.
+/// If the body came within this time, a token is not checked again: tokens end by the second, and nobody revokes one. An API key always is.
 const AT_ONCE: Duration = Duration::from_millis(5);
 const X_CONTENT_TYPE_OPTIONS: HeaderName = HeaderName::from_static("x-content-type-options");
 

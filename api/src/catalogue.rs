@@ -17,12 +17,11 @@ use crate::bounded::BoundedMap;
 use crate::error::ApiError;
 use crate::limits::KNOWN_FORMS_MAX;
 
-/// How long an entry is used before the form's stream is asked again, unless it is known that nobody else appended to the ledger. Publications
-/// of this process are known at once; this bounds how long one that another process recorded stays unseen by who only looks. Nothing is recorded on an
-/// entry that does not hold any more: see [`Basis`].
+/// The age at which a form's stream is read again, unless no other process appended to the ledger. This process knows its own publications at once;
+/// for those of others it bounds how long readers may see the version before. Commands are not recorded on an old version: see [`Basis`].
 const FRESH_FOR: Duration = Duration::from_secs(2);
-/// How long an entry is used because nobody else is known to have appended, by a look at all ledgers twice a second: should that ever miss something, it is not
-/// missed for ever. With ten thousand tenants, a minute meant a stream read for every thirtieth submission.
+/// The age at which a form's stream is read again although no other process is known to have appended: should the look at all ledgers twice a second
+/// ever miss something, it is not missed for ever. With ten thousand tenants, a minute meant a stream read for every thirtieth submission.
 const OURS_FOR: Duration = Duration::from_secs(300);
 /// How long beyond that an entry is good enough while somebody else reads, of this form or of another that waits for the same place.
 const STALE_FOR: Duration = Duration::from_secs(2);
@@ -88,8 +87,8 @@ impl Entry {
         self.is_known(ledger, STALE_FOR)
     }
 
-    /// A form that took submissions is asked for again by the ledger itself before one is recorded, should another process have appended; that one takes
-    /// nothing, nobody else asks.
+    /// Whether it need not be read again. A form that is open may be older: the writer checks it again when a submission is recorded. Nobody checks
+    /// one that is closed.
     fn is_known(&self, ledger: &TenantLedger, longer: Duration) -> bool {
         let (age, since) = (self.loaded.elapsed(), self.basis.since);
         let is_ours = || age < OURS_FOR && ledger.is_ours_since(since, FRESH_FOR + longer);

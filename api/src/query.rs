@@ -70,7 +70,7 @@ impl QueryCall {
         Ok(query)
     }
 
-    /// As [`QueryCall::read`], of a query whose answer is of whatever type that has which is asked for.
+    /// As [`QueryCall::read`], for an answer whose media type is that of the stored file.
     ///
     /// # Errors
     /// As [`QueryCall::read`], without 406.

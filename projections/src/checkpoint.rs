@@ -40,8 +40,8 @@ pub(crate) struct Moved {
     pub(crate) recounts: Vec<Recount>,
 }
 
-/// What changes in what is not in the tables of counts, compared and set as a checkpoint is: it may stand elsewhere after a rebuild, at the same position.
-/// Empty texts are nothing.
+/// A change of the counts that are kept in the checkpoint's row and not yet in the tables of counts. Compared and set like the checkpoint, because a
+/// rebuild may have replaced them at the same position. An empty text is no count.
 #[derive(Debug, Clone)]
 pub(crate) struct Recount {
     pub(crate) tenant: TenantId,
@@ -90,8 +90,8 @@ static ADD: LazyLock<ManyRows> = LazyLock::new(|| {
     ManyRows::insert("INSERT INTO checkpoints (tenant_id)", &[Text], "ON CONFLICT (tenant_id) DO NOTHING")
 });
 
-/// Moves the projections that are told where they come from, if all of them are there in this version. With `whole`, one that made nothing begins, too:
-/// nobody begins beside rows of another version of the projection, which are in the same tables.
+/// Moves the projections that say where they come from, if all of them stand there in this version. With `whole`, one that has no version yet begins,
+/// too; not beside rows of another version, which would be in the same tables.
 fn update(whole: bool) -> String {
     // The witness goes forward only: a projection that is behind the others reflects less than they do.
     let mut set = vec![

@@ -106,8 +106,8 @@ impl<P: Projection> Follower<P> {
         })
     }
 
-    /// Whether the database holds other checkpoints than memory, by the totals there. One that went back is noticed by nothing else while its ledger
-    /// rests; one that went on beyond what is known here has its ledger read, and is noticed by the compare-and-set: so sums tell enough.
+    /// Whether the database holds other checkpoints than memory, by their totals. Only this notices one that went back while its ledger rests. One that
+    /// went on has its ledger read, and fails the compare-and-set: so sums tell enough.
     pub(crate) fn differs(&self, totals: &[Totals; ReadModel::ALL.len()]) -> bool {
         let known = Totals { parked: self.parked_count() as u64, reached: self.reached() };
         totals[P::READ_MODEL.index()] != known

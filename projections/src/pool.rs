@@ -82,8 +82,8 @@ impl Drop for Held {
     }
 }
 
-/// When a transaction last failed to begin. The connection of one that failed half-way (its role was not there yet, say) is left within it and
-/// refuses everything, and the pool does not know: none that is as old is used again.
+/// When a transaction last failed to begin. Its connection may be left within it and refuse everything (its role was not there yet, say), which the pool
+/// does not know: connections opened before that time are discarded.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Doubt(Arc<Mutex<Option<Instant>>>);
 

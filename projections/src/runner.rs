@@ -20,9 +20,9 @@ use crate::standing::{Ends, by_tenant};
 /// How long the runner rests after a failure, so that a broken database is not hammered.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
-/// A batch that took no more than this part of [`RunnerSettings::step_timeout`] leaves time for one of twice its size.
+/// A batch that took less than the [`RunnerSettings::step_timeout`] divided by this may be followed by one of twice its size.
 const GROWS_WITHIN: u32 = 4;
-/// How many times as long as the last batch took events gather at most: little batches take no more than this part of the time.
+/// Events gather for at most so many times the duration of the last batch, so that small batches take a twentieth of the time at most.
 const GATHERS_TIMES: u32 = 20;
 
 /// Limits of a runner.

@@ -39,7 +39,7 @@ impl Ends {
             return;
         }
         seen.push_back((Instant::now(), Arc::clone(heads)));
-        // One that is old enough is all that is needed of what is.
+        // Of those that are older than `STALE_AFTER`, the newest is enough.
         while seen.get(1).is_some_and(|(at, _)| at.elapsed() >= STALE_AFTER) {
             seen.pop_front();
         }

@@ -168,8 +168,8 @@ pub(crate) trait Backend: Send + 'static {
     ) -> impl Future<Output = Result<Vec<Option<Remembered>>, StoreError>> + Send;
 
     /// Makes sure that what these tenants' ledgers hold by now is durable wherever a commit has to be, before somebody is told of it again: a
-    /// server that crashed while a commit waited for a standby shows that commit, though no standby has it. Where nobody is waited for,
-    /// what can be read is durable.
+    /// server that crashed while a commit waited for a standby shows that commit, though no standby has it. Without a synchronous standby,
+    /// whatever can be read is durable.
     fn confirm(&mut self, _tenants: &[TenantId]) -> impl Future<Output = Result<(), StoreError>> + Send {
         std::future::ready(Ok(()))
     }

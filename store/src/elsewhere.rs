@@ -29,7 +29,7 @@ struct Known {
     moved: HashMap<TenantId, Moment>,
     /// When all of them were.
     all: Moment,
-    /// When the last look at all ledgers began: what was committed elsewhere before is told of here, or was met by our own appends.
+    /// When the last look at all ledgers began: a commit of another process before that is in `moved`, or our own appends collided with it.
     looked: Option<Instant>,
 }
 

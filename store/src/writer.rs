@@ -127,7 +127,7 @@ impl<B: Backend> Writer<B> {
                 },
                 Some(first) = self.confirmations.recv() => self.confirm_first(first).await,
             }
-            // Where commands never end, too.
+            // Commands come first above: under a load that never ends, confirmations have their turn here.
             if let Ok(first) = self.confirmations.try_recv() {
                 self.confirm_first(first).await;
             }
@@ -139,7 +139,7 @@ impl<B: Backend> Writer<B> {
         self.backend.close().await;
     }
 
-    /// Confirms for who asked first and everyone behind: a commit like a batch's, for which batches wait.
+    /// Answers this request and all that are queued behind it with one commit; batches wait meanwhile.
     async fn confirm_first(&mut self, first: Confirmation) {
         self.progress.begin();
         if let Err(error) = confirm::confirm(&mut self.backend, first, &mut self.confirmations).await {
@@ -155,7 +155,7 @@ impl<B: Backend> Writer<B> {
     async fn record(&mut self, commands: Vec<Command>) {
         metrics::gauge!("formledger_append_queue_depth").set(self.queue.len() as f64);
         self.room.report();
-        // The last one comes next.
+        // A stack: the batch to record first lies last.
         let mut waiting = by_bytes(commands, self.batch.bytes_max);
         while let Some(mut commands) = waiting.pop() {
             metrics::histogram!("formledger_append_batch_commands").record(commands.len() as f64);
@@ -342,8 +342,8 @@ impl<B: Backend> Writer<B> {
         self.read_sequences(unseen.collect(), facts).await
     }
 
-    /// Looks up what commands rest on where it may have been appended to since it was read, by another process or in an earlier batch. The heads are known or held: should somebody append
-    /// from here on, they are not where this batch expects them.
+    /// Reads again what commands rest on, where that may have been appended to since they read it: by another process, or in an earlier batch. The
+    /// heads are known or held by now, so an append that comes later makes this batch's compare-and-set fail.
     async fn read_moved_bases(&mut self, commands: &[Command], facts: &mut Facts) -> Result<(), StoreError> {
         let bases = commands.iter().filter_map(|command| command.decision.basis.as_deref());
         let moved = self.followers.elsewhere.moved_bases(bases);

@@ -13,8 +13,8 @@ use crate::error::ApiError;
 use crate::limits::{BULK_BODY_BYTES_MAX, Limits};
 use crate::stopping::stopped;
 
-/// How late the end of a wait may be noticed. Later, nobody listened meanwhile: an answer whose results are not taken is not asked for more, and a
-/// client that reads slowly is not one that sends slowly.
+/// A timeout that is noticed later than this does not count: nobody polled the body meanwhile, because the client did not take the results, and one that
+/// reads slowly is not one that sends slowly.
 const NOTICED_LATE: Duration = Duration::from_secs(1);
 
 /// One line that is not blank.

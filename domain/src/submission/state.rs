@@ -161,7 +161,7 @@ impl Submission {
         patch
     }
 
-    /// Whether nobody could tell `data` with what rules made of them from what is recorded: what was filled in for a computed field is seen by nobody.
+    /// Whether data and outcomes would read the same as those that are recorded. What was filled in for a computed field does not count: nobody sees it.
     pub(super) fn shows_the_same(&self, data: &Value, verdict: Option<&Verdict>) -> bool {
         let (Some(verdict), Some(rules)) = (verdict, self.made.as_ref().and_then(|made| made.rules.as_ref()))
         else {

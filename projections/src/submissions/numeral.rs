@@ -14,10 +14,9 @@ const WHOLE_DIGITS_SHOWN_MAX: i32 = 21;
 /// Zeros behind the point that are written out.
 const ZEROS_SHOWN_MAX: i32 = 6;
 
-/// A number, whatever its digits and as large as its exponent of 100 has 16 bits.
+/// A number as bytes that sort as numbers do: any number of digits, an exponent of 100 of 16 bits.
 ///
-/// A sign; the exponent of 100, as 16 bits that begin with the highest; the digits in pairs, each one more than it says, so that none is 0. With a
-/// negative sign, all that follows is inverted.
+/// A sign byte; the exponent, big-endian; the digits in pairs, each plus one, so that none is 0. All bytes behind a negative sign are inverted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Numeral(Vec<u8>);
 

@@ -30,8 +30,8 @@ pub const PAGE_ITEMS_MAX: u32 = 500;
 /// Bytes of documents on a page; the page ends with the row that reaches them, and its cursor says where to go on.
 const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Comes before a statement that gathers matches. Those for which Postgres does not expect to find room (32 bytes each, so these are eight million), it
-/// compares with each row. Compiling a statement takes longer than what it expects of one that gathers.
+/// Comes before a statement that gathers matches. 256 MB keep eight million of them (32 bytes each) in a hash table; beyond that, Postgres compares each
+/// match with each row. Compiling such a statement costs more than it saves.
 const GATHERING: &str = "SELECT set_config('work_mem', '256MB', true), set_config('jit', 'off', true)";
 
 /// One page of an answer.

@@ -146,7 +146,7 @@ pub(crate) async fn page(
     for audience in inhabited(snapshot, tenant, audiences(&query.actor)).await? {
         walks.push(walk(snapshot, tenant, &audience, query, after, limit as usize).await?);
     }
-    // Behind where a walk broke off, another may have found what comes later than what that walk did not look at.
+    // Beyond the first place where a walk broke off, the merged order has gaps: the page ends there.
     let known_to = walks.iter().filter_map(|walk| walk.broke_off).min();
     let mut met = HashSet::new();
     let mut found: BTreeMap<(Place, SubmissionId), TaskRow> = BTreeMap::new();

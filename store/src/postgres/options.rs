@@ -53,8 +53,7 @@ fn parse(url: &str) -> Result<PgConnectOptions, StoreError> {
     Ok(options.extra_float_digits(None).application_name("formledger"))
 }
 
-/// Whether nothing stands where the database's name does that belongs before it: with a slash too many, or one in a password, what people are shown
-/// as server and database would hold the password.
+/// Whether the path is a database's name alone. With a slash or an `@` in it, part of a password would be shown to people as the database's name.
 fn names_a_database(url: &str, scheme: &str) -> bool {
     let Some(rest) = url.strip_prefix(scheme) else { return false };
     let before_query = rest.split_once('?').map_or(rest, |(before, _)| before);

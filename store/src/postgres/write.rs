@@ -138,8 +138,8 @@ impl PostgresBackend {
         std::mem::replace(&mut self.era, era) != era
     }
 
-    /// Records a batch that was lost and is nowhere, as after a restart while nothing was asked. It may have been on its way still, where no
-    /// lock tells of it; but when it came between, these heads moved, and now it can be found out for good.
+    /// Records a batch once more whose answer was lost and which is found nowhere, as after a restart of the server. Should the lost one be committed
+    /// late after all, its heads have moved, and a second look finds it.
     async fn record_again(&mut self, batch: &Batch<'_>, lost: &StoreError) -> Result<Applied, StoreError> {
         let answer = answered(apply(batch).fetch_all(self.link.connection().await?)).await;
         let is_collision = answer.as_ref().is_err_and(collided);

@@ -24,8 +24,8 @@ pub(crate) struct Command {
     /// [`StreamId::aggregate_id`], built once.
     pub(crate) aggregate_id: String,
     pub(crate) expected: Sequence,
-    /// Events are immutable, so one that was seen once at `expected` is there for the rest of the era: the writer need not look whether the stream is that
-    /// long, only whether it is longer.
+    /// What the caller saw. Events are immutable, so a stream that reached `expected` in this era still does: the writer only checks that nothing
+    /// follows it.
     pub(crate) decision: Decision,
     pub(crate) origin: Metadata,
     /// `origin` as canonical JSON.
