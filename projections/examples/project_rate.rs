@@ -17,13 +17,11 @@ use formledger_projections::{
 use formledger_store::{Append, LedgerRange, Store, StoreSettings};
 use formledger_test_cluster::Postgres;
 use futures_util::StreamExt;
-use mimalloc::MiMalloc;
 use serde_json::json;
 use uuid::Uuid;
 
-/// The server's allocator: figures with another one are of another program.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+// The server's `malloc`: figures with another one are of another program.
+use mimalloc as _;
 
 /// Appends that wait for the writer at once.
 const APPENDS_IN_FLIGHT: usize = 1024;

@@ -20,7 +20,6 @@ use formledger_domain::{
     parse_exact,
 };
 use http::{Response, StatusCode};
-use mimalloc::MiMalloc;
 use postgres_es::{PostgresCqrs, default_postgress_pool, postgres_cqrs};
 use serde_json::Value;
 use uuid::Uuid;
@@ -28,9 +27,8 @@ use warp::Filter;
 
 use answers::Answers;
 
-/// As the server's.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+// The program's `malloc`, as it is the server's.
+use mimalloc as _;
 
 /// The form of the comparison.
 const FORM: &str = include_str!("../../data/form.json");
