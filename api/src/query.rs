@@ -290,6 +290,10 @@ impl From<QueryError> for ApiError {
             QueryError::Busy => {
                 Self::Overloaded { code: "readers-busy", detail: "too many queries are waiting" }
             }
+            QueryError::ShareTaken => Self::OverQuota {
+                code: "too-many-queries",
+                detail: "this tenant's queries hold as many connections as one tenant may; wait for one to be answered",
+            },
             QueryError::Unreachable(_) => read_models_unreachable(),
             QueryError::Database(_) => Self::internal(error),
         }

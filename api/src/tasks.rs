@@ -74,7 +74,13 @@ async fn ask_guards(
     let ids: Vec<_> = guarded.iter().map(|(task, _)| task.submission_id).collect();
     let rows = match query.reader.submissions_by_id(&ids).await {
         Ok(found) => found.value,
-        Err(QueryError::Behind(_) | QueryError::Busy | QueryError::Slow | QueryError::Unreachable(_)) => {
+        Err(
+            QueryError::Behind(_)
+            | QueryError::Busy
+            | QueryError::ShareTaken
+            | QueryError::Slow
+            | QueryError::Unreachable(_),
+        ) => {
             return Ok(());
         }
         Err(error) => return Err(error.into()),

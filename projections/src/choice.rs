@@ -13,6 +13,7 @@ use crate::health::is_recovery_conflict;
 use crate::position::{Behind, ReadModel};
 use crate::read_models::ReadModels;
 use crate::reader::{QUERY_TIMEOUT, QueryError, TenantReader};
+use crate::shares::Share;
 
 /// Replicas that are this many events apart are as good as one another; what a slower one is behind beyond that counts against it before
 /// its load does.
@@ -53,7 +54,9 @@ pub(crate) struct Attempt<'a> {
 #[derive(Debug)]
 pub(crate) struct Snapshot<'a> {
     pub(crate) position: Position,
+    // Given back in this order: the connection, then the share of it.
     transaction: Transaction<'static>,
+    _share: Share,
     replica: Asked<'a>,
 }
 
@@ -94,10 +97,15 @@ impl<'a> Attempt<'a> {
     pub(crate) async fn next(&mut self) -> Result<Snapshot<'a>, QueryError> {
         while let Some(replica) = self.left.pop() {
             let asked = Asked::new(replica);
+            let Some(share) = replica.shares().take(&self.reader.tenant).await else {
+                // Its queries on another replica are others.
+                self.error = Some(QueryError::ShareTaken);
+                continue;
+            };
             match self.snapshot(replica).await {
                 Ok((transaction, Some(position))) if position >= self.floor => {
                     self.reader.floor.raise(self.read_model, position);
-                    return Ok(Snapshot { position, transaction, replica: asked });
+                    return Ok(Snapshot { position, transaction, _share: share, replica: asked });
                 }
                 Ok((_, position)) => {
                     // Rows of another version are to be made again; until then there are none for this one.
@@ -191,4 +199,36 @@ fn ranked(reader: &TenantReader, read_model: ReadModel, floor: Position) -> Vec<
     // Stable: equals stay in order, and the load tells them apart as soon as one of them is asked.
     ranked.sort_by(|(a, _), (b, _)| b.cmp(a));
     ranked.into_iter().map(|(_, replica)| replica).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use chrono::Utc;
+    use formledger_domain::TenantContext;
+
+    use super::*;
+    use crate::read_models::ReadModelSettings;
+
+    #[tokio::test]
+    async fn queries_of_one_tenant_leave_connections_to_others() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let settings =
+            ReadModelSettings { read_connections_max: 4, acquire_timeout: Duration::from_millis(100) };
+        let models = ReadModels::open_sqlite(&directory.path().join("read-models.db"), settings).await;
+        let models = models.expect("read models");
+        let reader = |tenant: &str| {
+            models.reader(&TenantContext::system(tenant.parse().expect("a slug"), "test", Utc::now()))
+        };
+        let (big, small) = (reader("big"), reader("small"));
+        let mut slow = Vec::new();
+        for _ in 0..3 {
+            slow.push(Attempt::new(&big, ReadModel::Forms).next().await.expect("its share"));
+        }
+        assert!(matches!(big.forms().await, Err(QueryError::ShareTaken)));
+        assert!(small.forms().await.is_ok(), "there is room for others");
+        slow.pop();
+        assert!(big.forms().await.is_ok(), "one was answered");
+    }
 }

@@ -36,6 +36,7 @@ mod projector;
 mod rebuild;
 mod runner;
 mod shadow;
+mod shares;
 mod standing;
 mod status;
 mod witness;

@@ -23,6 +23,7 @@ use crate::position::{Applied, ReadModel};
 use crate::projector::ProjectError;
 use crate::reader::{QueryError, TenantReader};
 use crate::schema;
+use crate::shares::Shares;
 use crate::standing::{Heads, Known, Standing, by_tenant};
 use crate::status::{self, ReadModelStatus, Skip, SkipError};
 use crate::tasks::{self, DueTask};
@@ -53,6 +54,7 @@ pub struct ReadModels {
 struct Inner {
     place: Place,
     readers: ReadPool,
+    shares: Arc<Shares>,
     /// `None` before the first use, and after a transaction failed.
     writer: Mutex<Option<OwnConnection>>,
     applied: Applied,
@@ -147,6 +149,7 @@ impl ReadModels {
         let health = Arc::<Health>::default();
         let inner = Inner {
             readers: ReadPool::minding(&place, settings, Arc::clone(&health)),
+            shares: Shares::of(settings.read_connections_max, settings.acquire_timeout),
             writer: Mutex::default(),
             applied: Applied::default(),
             leadership: Leadership::of(&place),
@@ -303,6 +306,10 @@ impl ReadModels {
 
     pub(crate) fn readers(&self) -> &ReadPool {
         &self.inner.readers
+    }
+
+    pub(crate) fn shares(&self) -> &Arc<Shares> {
+        &self.inner.shares
     }
 
     pub(crate) fn applied(&self) -> &Applied {

@@ -79,6 +79,9 @@ pub enum QueryError {
     /// The query took longer than ten seconds. Another replica is not asked: it would have as much to do.
     #[error("the query took longer than {} s; ask for less at once", QUERY_TIMEOUT.as_secs())]
     Slow,
+    /// The tenant's own queries hold as many connections as one tenant may, and did for as long as a query waits for one.
+    #[error("this tenant's queries hold as many connections as one tenant may")]
+    ShareTaken,
     /// Every connection stayed in use for as long as a query waits for one; try again after a moment.
     #[error("every connection that reads the read models is in use")]
     Busy,
