@@ -383,7 +383,7 @@ impl From<StoreError> for ApiError {
             StoreError::ReadersBusy => {
                 Self::Overloaded { code: "readers-busy", detail: "too many queries are waiting" }
             }
-            StoreError::Busy => Self::Overloaded {
+            StoreError::Busy | StoreError::Held => Self::Overloaded {
                 code: "ledger-busy",
                 detail: "another process is writing to the ledger all the time, or its database takes too long",
             },

@@ -194,7 +194,16 @@ pub(crate) trait Backend: Send + 'static {
     /// After any error: leaves no transaction behind, so that the next batch starts clean.
     fn recover(&mut self) -> impl Future<Output = ()> + Send;
 
-    /// After [`StoreError::Refused`]: as [`Backend::recover`], where it is known that nothing was recorded.
+    /// Those of `tenants` whose heads somebody else holds now, and where they are; waits for nobody. Asked after [`StoreError::Held`], which a database never
+    /// answers that does not hold heads one by one.
+    fn held(
+        &mut self,
+        _tenants: &[TenantId],
+    ) -> impl Future<Output = Result<Vec<(TenantId, Position)>, StoreError>> + Send {
+        std::future::ready(Ok(Vec::new()))
+    }
+
+    /// After [`StoreError::Refused`] and [`StoreError::Held`]: as [`Backend::recover`], where it is known that nothing was recorded.
     fn undo(&mut self) -> impl Future<Output = ()> + Send {
         self.recover()
     }

@@ -38,6 +38,9 @@ pub enum StoreError {
     /// Another process wrote to the ledger all the time, or the database took too long; try again after a moment.
     #[error("the ledger is busy with another writer, or its database takes too long")]
     Busy,
+    /// Another process holds a ledger of the batch within a transaction that does not end; nothing was recorded, and other tenants are not concerned.
+    #[error("another process holds the ledger and does not let it go")]
+    Held,
     /// The writer has stopped, because the process is ending.
     #[error("the ledger is closing")]
     Closed,

@@ -1,9 +1,11 @@
 //! The one task that appends: takes what queued while the last batch committed, records it in one transaction, answers.
 //! Started by `Store`; the same for every database, which it only knows as a [`Backend`]. It never decides for the business.
 
+mod answers;
 mod command;
 mod confirm;
 mod plan;
+mod stuck;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -14,14 +16,15 @@ use formledger_domain::{Position, Sequence, StreamId, TenantId};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout_at};
 
+use answers::{fail, is_repeat, refuse, refuse_outdated, refuse_stuck, settle};
 pub(crate) use command::Command;
 pub(crate) use confirm::Confirmation;
 pub(crate) use plan::replay;
 use plan::{Facts, Plan, plan};
+use stuck::Stuck;
 
-use crate::append::Appended;
 use crate::backend::{Applied, Backend, Batch, EventRow, Head, StoredHead};
-use crate::error::{AppendError, StoreError, causes};
+use crate::error::{StoreError, causes};
 use crate::followers::Followers;
 use crate::progress::Progress;
 use crate::room::Room;
@@ -56,6 +59,7 @@ pub(crate) struct Writer<B> {
     /// Ledgers that another process moved since this one last appended. Their heads are held while a batch is planned, because to plan on
     /// what was read and lose the race could happen time after time.
     contended: HashSet<TenantId>,
+    stuck: Stuck,
 }
 
 impl<B: Backend> Writer<B> {
@@ -66,8 +70,20 @@ impl<B: Backend> Writer<B> {
         followers: Followers,
         (batch, room, progress): (BatchLimits, Arc<Room>, Arc<Progress>),
     ) -> Self {
-        let (heads, contended) = (HashMap::new(), HashSet::new());
-        Self { backend, queue, confirmations, stop, followers, batch, room, progress, heads, contended }
+        let (heads, contended, stuck) = (HashMap::new(), HashSet::new(), Stuck::default());
+        Self {
+            backend,
+            queue,
+            confirmations,
+            stop,
+            followers,
+            batch,
+            room,
+            progress,
+            heads,
+            contended,
+            stuck,
+        }
     }
 
     /// Tells a metrics recorder, where one is installed, what this module counts.
@@ -99,7 +115,7 @@ impl<B: Backend> Writer<B> {
         );
         metrics::describe_counter!(
             "formledger_append_rejections_total",
-            "Appends refused for a sequence conflict, a reused idempotency key or by the database itself, by reason"
+            "Appends refused for a sequence conflict, a reused idempotency key, a ledger that another process holds or by the database itself, by reason"
         );
         metrics::describe_counter!(
             "formledger_append_failures_total",
@@ -142,7 +158,9 @@ impl<B: Backend> Writer<B> {
     /// Answers this request and all that are queued behind it with one commit; batches wait meanwhile.
     async fn confirm_first(&mut self, first: Confirmation) {
         self.progress.begin();
-        if let Err(error) = confirm::confirm(&mut self.backend, first, &mut self.confirmations).await {
+        let confirmed =
+            confirm::confirm(&mut self.backend, &mut self.stuck, first, &mut self.confirmations).await;
+        if let Err(error) = confirmed {
             self.progress.failed(&error);
         }
         self.progress.rest();
@@ -151,7 +169,7 @@ impl<B: Backend> Writer<B> {
     /// Records a batch and answers all of it, whatever happens.
     ///
     /// A batch with something in it that the database refuses is halved until that command is alone: one among n costs about 2 log n
-    /// transactions, and nobody else an answer.
+    /// transactions, and nobody else an answer. What waits in vain for a ledger that another process holds is set apart likewise.
     async fn record(&mut self, commands: Vec<Command>) {
         metrics::gauge!("formledger_append_queue_depth").set(self.queue.len() as f64);
         self.room.report();
@@ -160,30 +178,52 @@ impl<B: Backend> Writer<B> {
         while let Some(mut commands) = waiting.pop() {
             metrics::histogram!("formledger_append_batch_commands").record(commands.len() as f64);
             self.progress.begin();
-            match self.try_record(&mut commands).await {
-                Ok(()) => {}
-                Err(StoreError::Refused(_)) if commands.len() > 1 => {
-                    self.backend.undo().await;
-                    let second = commands.split_off(commands.len() / 2);
-                    waiting.extend([second, commands]);
-                }
-                Err(error @ StoreError::Refused(_)) => {
-                    self.backend.undo().await;
-                    fail(commands, &error);
-                }
-                Err(error) => {
-                    // What the database did is unknown: forget what was believed about it, and let every client ask again.
-                    self.progress.failed(&error);
-                    metrics::counter!("formledger_append_failures_total").increment(1);
-                    self.heads.clear();
-                    self.contended.clear();
-                    self.backend.recover().await;
-                    waiting.push(commands);
-                    fail(waiting.drain(..).flatten().collect(), &error);
-                }
+            let mut recorded = self.try_record(&mut commands).await;
+            if let Err(error @ (StoreError::Refused(_) | StoreError::Held)) = recorded {
+                self.backend.undo().await;
+                let again = self.set_apart(&mut commands, error).await;
+                recorded = again.map(|batches| waiting.extend(batches));
+            }
+            if let Err(error) = recorded {
+                // What the database did is unknown: forget what was believed about it, and let every client ask again.
+                self.progress.failed(&error);
+                metrics::counter!("formledger_append_failures_total").increment(1);
+                self.heads.clear();
+                self.contended.clear();
+                self.backend.recover().await;
+                waiting.push(commands);
+                fail(waiting.drain(..).flatten().collect(), &error);
             }
         }
         self.progress.rest();
+    }
+
+    /// Of a batch that is not recorded for what one or few of its commands are: answers those, where they are known, and makes batches of the others, the first one
+    /// last. Leaves the commands where it cannot ask.
+    async fn set_apart(
+        &mut self,
+        commands: &mut Vec<Command>,
+        error: StoreError,
+    ) -> Result<Vec<Vec<Command>>, StoreError> {
+        let of_all = commands.len();
+        if matches!(error, StoreError::Held) {
+            let tenants = confirm::tenants(commands.iter().map(|command| command.stream.tenant()));
+            let stuck = self.stuck.find(&mut self.backend, &tenants).await?;
+            refuse_stuck(commands, &stuck);
+        }
+        let mut others = std::mem::take(commands);
+        Ok(match others.len() {
+            0 => Vec::new(),
+            fewer if fewer < of_all => vec![others],
+            1 => {
+                fail(others, &error);
+                Vec::new()
+            }
+            all => {
+                let second = others.split_off(all / 2);
+                vec![second, others]
+            }
+        })
     }
 
     /// Answers and removes the commands it could settle; those that remain when it fails share its error.
@@ -191,6 +231,9 @@ impl<B: Backend> Writer<B> {
         let mut facts = Facts::default();
         // The era that the facts are of.
         let mut read_in = None;
+        let tenants = commands.iter().map(|command| command.stream.tenant());
+        let stuck = self.stuck.still(&mut self.backend, tenants).await?;
+        refuse_stuck(commands, &stuck);
         for _ in 0..BATCH_ATTEMPTS_MAX {
             self.read_heads(commands).await?;
             let era = self.followers.era();
@@ -425,55 +468,4 @@ fn by_bytes(commands: Vec<Command>, bytes_max: usize) -> Vec<Vec<Command>> {
         }
     }
     batches
-}
-
-/// Answers commands that could not be recorded.
-fn fail(commands: Vec<Command>, error: &StoreError) {
-    tracing::error!(error = causes(error), commands = commands.len(), "append failed");
-    for command in commands {
-        answer(command, Err(error.clone().into()));
-    }
-}
-
-/// Answers and removes commands that were decided on what was read in another era, and may be lost.
-fn refuse_outdated(commands: &mut Vec<Command>, era: u64) {
-    for command in commands.extract_if(.., |command| !command.is_of(era)) {
-        answer(command, Err(AppendError::Outdated));
-    }
-}
-
-/// Answers and removes the commands of one tenant, whose ledger is damaged.
-fn refuse(commands: &mut Vec<Command>, tenant: &TenantId, what: &str) {
-    let of_tenant = commands.extract_if(.., |command| command.stream.tenant() == tenant).collect();
-    fail(of_tenant, &StoreError::Damaged(what.to_owned()));
-}
-
-/// Answers every command but those of `moved` tenants, which stay for another attempt.
-fn settle(commands: &mut Vec<Command>, verdicts: Vec<Result<Appended, AppendError>>, moved: &[TenantId]) {
-    for (command, verdict) in std::mem::take(commands).into_iter().zip(verdicts) {
-        if moved.contains(command.stream.tenant()) {
-            commands.push(command);
-        } else {
-            answer(command, verdict);
-        }
-    }
-}
-
-fn is_repeat(verdict: &Result<Appended, AppendError>) -> bool {
-    matches!(verdict, Ok(Appended::Replayed(_)))
-}
-
-fn answer(command: Command, verdict: Result<Appended, AppendError>) {
-    let rejection = match &verdict {
-        Err(AppendError::Conflict { .. }) => Some("conflict"),
-        Err(AppendError::Outdated) => Some("outdated"),
-        Err(AppendError::KeyReused) => Some("key-reused"),
-        Err(AppendError::Store(StoreError::Refused(_))) => Some("refused"),
-        Err(AppendError::Store(_)) | Ok(_) => None,
-    };
-    if let Some(reason) = rejection {
-        metrics::counter!("formledger_append_rejections_total", "reason" => reason).increment(1);
-    }
-    // A caller that went away does not undo what was recorded.
-    let _gone = command.answer.send(verdict);
 }

@@ -46,7 +46,7 @@ impl From<StoreError> for NothingIsRecorded {
         match error {
             StoreError::StorageFull => Self::StorageFull,
             StoreError::Unreachable(_) => Self::Unreachable,
-            StoreError::Busy => Self::Busy,
+            StoreError::Busy | StoreError::Held => Self::Busy,
             _ => Self::Failed,
         }
     }

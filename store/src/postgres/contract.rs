@@ -2,6 +2,7 @@
 
 mod access;
 mod hammer;
+mod held;
 mod late;
 mod lost;
 mod opening;

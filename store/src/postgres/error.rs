@@ -43,9 +43,8 @@ pub(super) fn failed(error: Error) -> StoreError {
     match code(&error).as_deref() {
         Some(DISK_FULL) => StoreError::StorageFull,
         Some(INSUFFICIENT_PRIVILEGE) => StoreError::MissingPrivilege(message),
-        Some(LOCK_NOT_AVAILABLE | QUERY_CANCELED | DEADLOCK_DETECTED | SERIALIZATION_FAILURE) => {
-            StoreError::Busy
-        }
+        Some(LOCK_NOT_AVAILABLE) => StoreError::Held,
+        Some(QUERY_CANCELED | DEADLOCK_DETECTED | SERIALIZATION_FAILURE) => StoreError::Busy,
         Some(UNDEFINED_TABLE | DUPLICATE_TABLE) => {
             StoreError::Unusable(format!("it holds other tables than a ledger's: {message}"))
         }

@@ -21,7 +21,7 @@ const PAUSE_DOUBLINGS_MAX: u32 = 5;
 /// - The role can append and load, and nothing else.
 /// - Without hash joins and sequential scans every plan visits heads in order of tenant, so that two processes that lock the same heads
 ///   cannot wait for each other. A plan that needs one all the same has an enormous cost, for which it would be compiled each time.
-/// - A lock that another process holds for 5 s ends the wait with `StoreError::Busy`; if this process stops within a transaction, the
+/// - A lock that another process holds for 5 s ends the wait with `StoreError::Held`; if this process stops within a transaction, the
 ///   server takes its locks away after 10 s.
 /// - No time limit on statements: it would also end a commit's wait for a synchronous standby, and report success.
 pub(super) const SESSION: [(&str, &str); 7] = [

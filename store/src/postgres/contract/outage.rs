@@ -35,7 +35,7 @@ pub(super) fn through(proxy: &Proxy, server: &Postgres) -> PostgresOptions {
 }
 
 fn passes_by_itself(error: &AppendError) -> bool {
-    matches!(error, AppendError::Store(StoreError::Unreachable(_) | StoreError::Busy))
+    matches!(error, AppendError::Store(StoreError::Unreachable(_) | StoreError::Busy | StoreError::Held))
 }
 
 /// Appends under one key until it is told what became of it, as a client does.
