@@ -35,6 +35,8 @@ pub const POLL_INTERVAL: Duration = Duration::from_millis(500);
 const BATCH_ATTEMPTS_MAX: usize = 16;
 /// Ledgers whose heads are kept in memory, about 1 KB each; at the limit all are forgotten and read again when needed.
 const HEADS_CACHED_MAX: usize = 65_536;
+/// Ledgers remembered as moved by others, about 50 bytes each; at the limit all are forgotten, and known again when they are lost to somebody once more.
+const CONTENDED_MAX: usize = 65_536;
 
 /// Limits of one transaction.
 #[derive(Debug, Clone, Copy)]
@@ -282,7 +284,7 @@ impl<B: Backend> Writer<B> {
             self.followers.elsewhere.moved(&moved);
             for tenant in moved {
                 self.heads.remove(&tenant);
-                self.contended.insert(tenant);
+                remember(&mut self.contended, tenant, CONTENDED_MAX);
             }
         }
         Err(StoreError::Busy)
@@ -468,4 +470,27 @@ fn by_bytes(commands: Vec<Command>, bytes_max: usize) -> Vec<Vec<Command>> {
         }
     }
     batches
+}
+
+/// Remembers one more of at most `most`, beyond which all others are forgotten.
+fn remember(contended: &mut HashSet<TenantId>, tenant: TenantId, most: usize) {
+    if contended.len() >= most {
+        contended.clear();
+    }
+    contended.insert(tenant);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_ledgers_that_others_move_no_more_are_remembered_than_there_is_room_for() {
+        let mut contended = HashSet::new();
+        let slug = |n: usize| format!("tenant-{n}").parse::<TenantId>().expect("a slug");
+        for n in 0..10 {
+            remember(&mut contended, slug(n), 4);
+            assert!(contended.len() <= 4 && contended.contains(&slug(n)), "{contended:?}");
+        }
+    }
 }
