@@ -110,8 +110,6 @@ impl<'a> Attempt<'a> {
                 Ok((_, position)) => {
                     // Rows of another version are to be made again; until then there are none for this one.
                     let position = position.unwrap_or_default();
-                    // It went back, as after a rebuild; whoever waits must not be told otherwise.
-                    replica.applied().note(&self.reader.tenant, self.read_model, position);
                     let furthest = self.behind.map_or(position, |behind| behind.position.max(position));
                     self.behind = Some(Behind { position: furthest });
                 }
@@ -131,13 +129,15 @@ impl<'a> Attempt<'a> {
         replica: &ReadModels,
     ) -> Result<(Transaction<'static>, Option<Position>), sqlx::Error> {
         let tenant = &self.reader.tenant;
+        let before = replica.applied().known(tenant, self.read_model);
         let mut transaction = replica.readers().snapshot_for(tenant, QUERY_TIMEOUT).await?;
         let mut connection = transaction.connection();
         let asked = checkpoint::readable(&mut connection, tenant, self.read_model);
         let position = timeout(QUERY_TIMEOUT, asked)
             .await
             .map_err(|_| sqlx::Error::Io(ErrorKind::TimedOut.into()))??;
-        replica.applied().saw(tenant, self.read_model, position.unwrap_or_default());
+        // If it went back, whoever waits must not be told otherwise.
+        replica.applied().holds(tenant, self.read_model, before, position.unwrap_or_default());
         Ok((transaction, position))
     }
 

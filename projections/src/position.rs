@@ -119,22 +119,48 @@ impl Default for Applied {
 impl Applied {
     /// Notes committed positions; [`Applied::announce`] tells the waiters.
     pub(crate) fn note(&self, tenant: &TenantId, read_model: ReadModel, position: Position) {
+        self.replace(tenant, read_model, position, |_| true);
+    }
+
+    /// Notes what somebody saw, which may be older than what is known already; answers whether it is news.
+    pub(crate) fn saw(&self, tenant: &TenantId, read_model: ReadModel, position: Position) -> bool {
+        self.replace(tenant, read_model, position, |known| position > known)
+    }
+
+    /// Notes what a snapshot holds that began when `before` was known. One that holds less went back, as after a rebuild; unless more became known
+    /// meanwhile, which came after the snapshot.
+    pub(crate) fn holds(
+        &self,
+        tenant: &TenantId,
+        read_model: ReadModel,
+        before: Position,
+        position: Position,
+    ) {
+        self.replace(tenant, read_model, position, |known| position > known || known == before);
+    }
+
+    /// Compares and sets under one lock; answers whether it was set.
+    fn replace(
+        &self,
+        tenant: &TenantId,
+        read_model: ReadModel,
+        position: Position,
+        is_to_be: impl FnOnce(Position) -> bool,
+    ) -> bool {
         let mut positions = self.lock();
-        match positions.get_mut(tenant) {
-            Some(known) => known[read_model.index()] = position,
+        let known = positions.get_mut(tenant).map(|known| &mut known[read_model.index()]);
+        if !is_to_be(known.as_deref().copied().unwrap_or(Position::START)) {
+            return false;
+        }
+        match known {
+            Some(known) => *known = position,
             None => {
                 let mut known = [Position::START; ReadModel::ALL.len()];
                 known[read_model.index()] = position;
                 positions.insert(tenant.clone(), known);
             }
         }
-    }
-
-    /// Notes what a query saw, which may be older than what is known already.
-    pub(crate) fn saw(&self, tenant: &TenantId, read_model: ReadModel, position: Position) {
-        if position > self.known(tenant, read_model) {
-            self.note(tenant, read_model, position);
-        }
+        true
     }
 
     /// Wakes everyone who waits.
@@ -186,5 +212,27 @@ impl Waiting<'_> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.applied.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_older_snapshot_holds_does_not_put_back_what_was_committed_after_it_began() {
+        let applied = Applied::default();
+        let acme: TenantId = "acme".parse().expect("a slug");
+        let known = || applied.known(&acme, ReadModel::Tasks);
+        applied.note(&acme, ReadModel::Tasks, Position(5));
+        let before = known();
+        applied.note(&acme, ReadModel::Tasks, Position(7));
+        applied.holds(&acme, ReadModel::Tasks, before, Position(5));
+        assert_eq!(known(), Position(7));
+        assert!(!applied.saw(&acme, ReadModel::Tasks, Position(6)));
+        assert_eq!(known(), Position(7));
+        applied.holds(&acme, ReadModel::Tasks, known(), Position(2));
+        assert_eq!(known(), Position(2), "after a rebuild it is further back");
+        assert!(applied.saw(&acme, ReadModel::Tasks, Position(3)));
     }
 }
