@@ -304,6 +304,42 @@ pub(crate) async fn position(
     position_in(connection, "checkpoints", tenant, read_model).await
 }
 
+/// Tenants that [`positions`] asks for at once: statements have two lengths, so that databases know them again.
+const TENANTS_AT_ONCE: usize = 64;
+
+/// How far all read models of some tenants reach, in the order of [`ReadModel::ALL`], as [`position`] tells of one. Tenants that have none are left out.
+pub(crate) async fn positions(
+    connection: &mut Connection<'_>,
+    tenants: &[TenantId],
+) -> Result<Vec<(TenantId, [Position; ReadModel::ALL.len()])>, sqlx::Error> {
+    let at_once = if tenants.len() == 1 { 1 } else { TENANTS_AT_ONCE };
+    let read = ReadModel::ALL.map(|read_model| {
+        let (name, version) = (read_model.name(), read_model.version());
+        format!("CASE WHEN {name}_version = {version} THEN {name}_position ELSE 0 END AS {name}_position")
+    });
+    let asked: Vec<String> = (1..=at_once).map(|place| format!("${place}")).collect();
+    let text = format!(
+        "SELECT tenant_id, {} FROM checkpoints WHERE tenant_id IN ({})",
+        read.join(", "),
+        asked.join(", ")
+    );
+    let names = ReadModel::ALL.map(|read_model| format!("{}_position", read_model.name()));
+    let mut found = Vec::with_capacity(tenants.len());
+    for chunk in tenants.chunks(at_once) {
+        // The last ones are filled up with one of them.
+        let whole = chunk.iter().chain(std::iter::repeat(&chunk[0])).take(at_once);
+        let select = whole.fold(sql(text.clone()), |select, tenant| select.bind(tenant.as_str()));
+        for row in &select.rows(connection).await? {
+            let mut positions = [Position::START; ReadModel::ALL.len()];
+            for (name, position) in names.iter().zip(&mut positions) {
+                *position = columns::position(row.get(name)?)?;
+            }
+            found.push((columns::tenant(row.get("tenant_id")?)?, positions));
+        }
+    }
+    Ok(found)
+}
+
 /// How far the rows reach that a query would read; `None` while there are none to be read, because another version of the projection made them
 /// or this one has still to make them: other projections of the same ledger have come further then. A ledger that nothing was read of
 /// is at [`Position::START`].

@@ -39,6 +39,7 @@ mod shadow;
 mod shares;
 mod standing;
 mod status;
+mod waited;
 mod witness;
 
 mod columns;

@@ -27,6 +27,7 @@ use crate::shares::Shares;
 use crate::standing::{Heads, Known, Standing, by_tenant};
 use crate::status::{self, ReadModelStatus, Skip, SkipError};
 use crate::tasks::{self, DueTask};
+use crate::waited::Looks;
 use crate::witness;
 
 /// Limits of a read-model database.
@@ -58,6 +59,7 @@ struct Inner {
     /// `None` before the first use, and after a transaction failed.
     writer: Mutex<Option<OwnConnection>>,
     applied: Applied,
+    looks: Looks,
     leadership: Leadership,
     standing: Standing,
     health: Arc<Health>,
@@ -152,6 +154,7 @@ impl ReadModels {
             shares: Shares::of(settings.read_connections_max, settings.acquire_timeout),
             writer: Mutex::default(),
             applied: Applied::default(),
+            looks: Looks::default(),
             leadership: Leadership::of(&place),
             standing: Standing::default(),
             health,
@@ -314,6 +317,10 @@ impl ReadModels {
 
     pub(crate) fn applied(&self) -> &Applied {
         &self.inner.applied
+    }
+
+    pub(crate) fn looks(&self) -> &Looks {
+        &self.inner.looks
     }
 
     pub(crate) fn leadership(&self) -> &Leadership {

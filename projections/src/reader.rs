@@ -9,7 +9,6 @@ use futures_util::future::{join_all, select_all};
 use futures_util::{FutureExt, Stream, TryStreamExt, stream};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use crate::checkpoint;
 use crate::choice::{Attempt, Floor};
 use crate::cursor::InvalidCursor;
 use crate::forms::{self, FormRow, FormSummary, FormVersionRow};
@@ -20,11 +19,8 @@ use crate::read_models::ReadModels;
 use crate::statistics::{self, Statistics};
 use crate::submissions::{self, PAGE_ITEMS_MAX, Page, SubmissionQuery, SubmissionRow};
 use crate::tasks::{self, OpenTask, TaskPage, TaskQuery};
+use crate::waited::{WAIT_POLL, Watcher};
 
-/// How often someone who waits looks at a database that this process keeps, for the case that another one does.
-const WAIT_POLL: Duration = Duration::from_millis(100);
-/// The same for a database that another process keeps, which says nothing when it commits.
-const WAIT_POLL_ELSEWHERE: Duration = Duration::from_millis(20);
 /// How long a query may run.
 pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most items that an export reads at once.
@@ -180,39 +176,35 @@ impl TenantReader {
         min_position: Position,
         deadline: Instant,
     ) -> Result<Position, Behind> {
+        let began = Instant::now();
         let known = self.known(read_model);
         if known >= min_position {
             return Ok(known);
         }
         let mut waiting: Vec<_> = self.replicas.iter().map(|replica| replica.applied().wait()).collect();
-        let mut stored = Position::START;
-        let mut next_look = Instant::now();
-        loop {
-            let known = self.known(read_model).max(stored);
-            let now = Instant::now();
-            if known >= min_position {
-                return Ok(known);
+        let watchers: Vec<_> =
+            self.replicas.iter().map(|replica| Watcher::new(replica, &self.tenant)).collect();
+        let arrived = async {
+            // A commit that comes between question and waiting ends the waiting at once: it is counted from where `waiting` began.
+            while self.known(read_model) < min_position {
+                any_commit(&mut waiting).await;
             }
-            if now >= next_look {
-                next_look = now + self.poll_interval();
-                // A busy pool holds nobody beyond the deadline by more than one look.
-                let look = timeout_at(deadline.max(next_look), self.look(read_model));
-                tokio::select! {
-                    seen = look => stored = seen.unwrap_or(stored),
-                    () = any_commit(&mut waiting) => continue,
-                }
-                if stored >= min_position {
-                    return Ok(stored);
-                }
-            }
-            if Instant::now() >= deadline {
-                return Err(Behind { position: stored.max(known) });
-            }
-            // A commit of this process says in memory what it did: the database is asked only at the next look.
-            tokio::select! {
-                () = any_commit(&mut waiting) => {}
-                () = sleep_until(deadline.min(next_look)) => {}
-            }
+        };
+        let looked = join_all(watchers.iter().map(Watcher::looked));
+        let over = async {
+            sleep_until(deadline).await;
+            // Who has no time is told of one look all the same; a busy pool holds nobody beyond the deadline by more than that takes.
+            let _late = timeout_at(deadline.max(began + WAIT_POLL), looked).await;
+        };
+        let turns = join_all(watchers.iter().map(Watcher::take_turns));
+        tokio::select! {
+            () = arrived => {}
+            () = over => {}
+            _ = turns => {}
+        }
+        match self.known(read_model) {
+            position if position >= min_position => Ok(position),
+            position => Err(Behind { position }),
         }
     }
 
@@ -223,27 +215,6 @@ impl TenantReader {
         let (answering, silent): (Vec<_>, Vec<_>) = proven.partition(|replica| replica.health().is_in());
         let of = |replicas: Vec<&ReadModels>| replicas.into_iter().map(known).max();
         of(answering).or_else(|| of(silent)).unwrap_or_default()
-    }
-
-    /// Asks the replicas themselves. One that cannot answer now may do so before the deadline; the query itself reports it.
-    async fn look(&self, read_model: ReadModel) -> Position {
-        let positions =
-            self.replicas.iter().filter(|replica| replica.health().is_in()).map(|replica| async {
-                let mut snapshot = replica.readers().snapshot_for(&self.tenant, QUERY_TIMEOUT).await?;
-                let position =
-                    checkpoint::position(&mut snapshot.connection(), &self.tenant, read_model).await?;
-                replica.applied().saw(&self.tenant, read_model, position);
-                Ok::<_, sqlx::Error>(position)
-            });
-        join_all(positions).await.into_iter().flatten().max().unwrap_or_default()
-    }
-
-    fn poll_interval(&self) -> Duration {
-        if self.replicas.iter().all(|replica| replica.leadership().leads()) {
-            WAIT_POLL
-        } else {
-            WAIT_POLL_ELSEWHERE
-        }
     }
 
     /// All forms by id.

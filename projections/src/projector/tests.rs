@@ -57,6 +57,12 @@ impl Site {
         Store::open_postgres(&options, StoreSettings::default()).await.expect("a ledger")
     }
 
+    /// The read models as another process opens them.
+    pub(crate) async fn another_process(&self) -> ReadModels {
+        let settings = ReadModelSettings::default();
+        ReadModels::open(self.place.clone(), settings).await.expect("read models")
+    }
+
     /// Runs a script beside everybody; on Postgres.
     pub(crate) async fn tamper(&self, script: &str) {
         let database = self.database.as_ref().expect("on Postgres");
