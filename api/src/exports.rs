@@ -8,7 +8,7 @@ use std::fmt::Write;
 use bytes::Bytes;
 use chrono::SecondsFormat;
 use formledger_domain::{FormId, FormPin, Position};
-use formledger_projections::{QueryError, ReadModel, SubmissionQuery, SubmissionRow};
+use formledger_projections::{Answer, ExportedRows, QueryError, ReadModel, SubmissionRow};
 use futures_util::{Stream, StreamExt};
 use http::header::{CONTENT_DISPOSITION, HeaderValue};
 use warp::reply::Response;
@@ -57,16 +57,18 @@ struct Filters {
 /// Submissions as CSV.
 #[utoipa::path(get, path = "/v1/exports/submissions.csv", operation_id = "exportSubmissionsAsCsv", tag = "exports", security(("bearer" = []), ("api-key" = [])),
     params(Filters),
-    responses((status = 200, description = "RFC 4180, one submission a row; `data` and `outcomes` are JSON. With `form`, a further column for each field of its newest version, named by the field's pointer, and for each computed one. Text that a spreadsheet would take for a formula, or that begins like one that was guarded, has `'` in front. Filters, order and moment (`at_position`, `at_time`) as of `GET /v1/submissions`.", content_type = "text/csv")))]
+    responses(
+        (status = 200, description = "RFC 4180, one submission a row; `data` and `outcomes` are JSON. With `form`, a further column for each field of its newest version, named by the field's pointer, and for each computed one. Text that a spreadsheet would take for a formula, or that begins like one that was guarded, has `'` in front. Filters, order and moment (`at_position`, `at_time`) as of `GET /v1/submissions`.", content_type = "text/csv"),
+        (status = 422, description = "`export-too-large`: more than 500,000 submissions in an order that moves, by `updated_at` or a field. `moment-too-large`: the rows of that moment take more than is kept."),
+    ))]
 pub async fn csv(call: Call) -> Result<Response, ApiError> {
-    let Export { query, asked, selection, position } = Export::open(call, CSV).await?;
-    let columns = columns(&query, asked, selection.form.as_ref()).await?;
+    let Export { query, asked, form, rows, position } = Export::open(call, CSV).await?;
+    let columns = columns(&query, asked, form.as_ref()).await?;
     query.record_export().await?;
     let mut names = CSV_HEADER.to_owned();
     columns.write_names(&mut names);
     names.push_str("\r\n");
     let header = futures_util::stream::once(async { Ok(Bytes::from(names)) });
-    let rows = query.reader.all_submissions(selection);
     let body = header.chain(chunks(rows, move |row, out| write_csv(row, &columns, out)));
     Ok(attachment(
         stream("text/csv; charset=utf-8", body),
@@ -78,11 +80,14 @@ pub async fn csv(call: Call) -> Result<Response, ApiError> {
 /// Submissions as NDJSON.
 #[utoipa::path(get, path = "/v1/exports/submissions.ndjson", operation_id = "exportSubmissionsAsNdjson", tag = "exports", security(("bearer" = []), ("api-key" = [])),
     params(Filters),
-    responses((status = 200, description = "One submission a line, as `GET /v1/submissions/{id}` shows it. Filters, order and moment (`at_position`, `at_time`) as of `GET /v1/submissions`.", content_type = "application/x-ndjson")))]
+    responses(
+        (status = 200, description = "One submission a line, as `GET /v1/submissions/{id}` shows it. Filters, order and moment (`at_position`, `at_time`) as of `GET /v1/submissions`.", content_type = "application/x-ndjson"),
+        (status = 422, description = "`export-too-large`: more than 500,000 submissions in an order that moves, by `updated_at` or a field. `moment-too-large`: the rows of that moment take more than is kept."),
+    ))]
 pub async fn ndjson(call: Call) -> Result<Response, ApiError> {
-    let Export { query, selection, position, .. } = Export::open(call, NDJSON).await?;
+    let Export { query, rows, position, .. } = Export::open(call, NDJSON).await?;
     query.record_export().await?;
-    let body = chunks(query.reader.all_submissions(selection), write_line);
+    let body = chunks(rows, write_line);
     Ok(attachment(stream(NDJSON, body), position, "attachment; filename=\"submissions.ndjson\""))
 }
 
@@ -90,7 +95,8 @@ pub async fn ndjson(call: Call) -> Result<Response, ApiError> {
 struct Export {
     query: QueryCall,
     asked: Asked,
-    selection: SubmissionQuery,
+    form: Option<FormId>,
+    rows: ExportedRows,
     position: Position,
 }
 
@@ -101,10 +107,10 @@ impl Export {
         let selection = selection(&mut query)?;
         query.finish_params()?;
         query.go_to(asked, ReadModel::Submissions, None).await?;
-        // What is wrong with the filters must be said before the answer begins: one row shows it.
-        let probe = SubmissionQuery { limit: Some(1), cursor: None, ..selection.clone() };
-        let position = query.reader.submissions(&probe).await?.position;
-        Ok(Self { query, asked, selection, position })
+        let form = selection.form.clone();
+        // What is wrong with the filters is said here, before the answer begins.
+        let Answer { position, value: rows } = query.reader.all_submissions(selection).await?;
+        Ok(Self { query, asked, form, rows, position })
     }
 }
 
@@ -123,10 +129,10 @@ async fn columns(query: &QueryCall, asked: Asked, form: Option<&FormId>) -> Resu
 }
 
 fn chunks(
-    rows: impl Stream<Item = Result<SubmissionRow, QueryError>> + Send + 'static,
+    rows: ExportedRows,
     write: impl Fn(&SubmissionRow, &mut String) + Send + 'static,
 ) -> impl Stream<Item = Result<Bytes, QueryError>> + Send + 'static {
-    Box::pin(rows).ready_chunks(CHUNK_ROWS).map(move |rows| {
+    rows.ready_chunks(CHUNK_ROWS).map(move |rows| {
         let mut text = String::new();
         for row in rows {
             write(&row?, &mut text);

@@ -280,6 +280,9 @@ impl From<QueryError> for ApiError {
             QueryError::Cursor(_) => Self::Malformed { code: "cursor-invalid", detail },
             QueryError::NotIndexed { .. } => Self::Malformed { code: "field-not-indexed", detail },
             QueryError::FieldWithoutForm { .. } | QueryError::Limit { .. } => invalid(detail),
+            QueryError::TooMany { .. } => {
+                Self::Refused { code: "export-too-large", detail, errors: serde_json::Value::Null }
+            }
             QueryError::Behind(behind) => {
                 Self::ReplicaBehind { position: behind.position, wanted: behind.position.next() }
             }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use formledger_domain::{FormId, FormVersion, Position, SubmissionId, TenantId};
+use futures_util::FutureExt;
 use futures_util::future::{join_all, select_all};
-use futures_util::{FutureExt, Stream, TryStreamExt, stream};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::choice::{Attempt, Floor};
@@ -17,17 +17,12 @@ use crate::moments::KeptMoment;
 use crate::position::{Behind, ReadModel, Waiting};
 use crate::read_models::ReadModels;
 use crate::statistics::{self, Statistics};
-use crate::submissions::{self, PAGE_ITEMS_MAX, Page, SubmissionQuery, SubmissionRow};
+use crate::submissions::{self, Page, PageKey, Part, SubmissionQuery, SubmissionRow};
 use crate::tasks::{self, OpenTask, TaskPage, TaskQuery};
 use crate::waited::{WAIT_POLL, Watcher};
 
 /// How long a query may run.
 pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
-/// The most items that an export reads at once.
-const EXPORT_ITEMS_MAX: u32 = 4_000;
-/// An export reads more at once as long as this takes less.
-const EXPORT_PAGE_TIME: Duration = Duration::from_secs(1);
-
 /// Rows and the position their read model had reached in the same database snapshot.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer<T> {
@@ -61,6 +56,15 @@ pub enum QueryError {
         /// What was asked.
         given: u32,
         /// The most there is.
+        max: u32,
+    },
+    /// More is selected than may be put in an order that moves.
+    #[error(
+        "more than {max} submissions are selected, and only so many are exported in an order that changes while they are: take \
+         `sort=created_at`, or a moment (`at_position`), or select fewer"
+    )]
+    TooMany {
+        /// The most there may be.
         max: u32,
     },
     /// The database failed, or a row does not hold what its columns promise.
@@ -104,7 +108,7 @@ pub struct TenantReader {
     pub(crate) replicas: Arc<[ReadModels]>,
     pub(crate) floor: Arc<Floor>,
     /// Of a reader of a past moment: keeps its rows.
-    _kept: Option<Arc<KeptMoment>>,
+    kept: Option<Arc<KeptMoment>>,
 }
 
 /// Asks one replica after the other until one answers: those that are new enough, and of these the one with the least to do.
@@ -130,7 +134,7 @@ macro_rules! ask {
 
 impl TenantReader {
     pub(crate) fn new(tenant: TenantId, replicas: Arc<[ReadModels]>) -> Self {
-        Self { tenant, replicas, floor: Arc::default(), _kept: None }
+        Self { tenant, replicas, floor: Arc::default(), kept: None }
     }
 
     /// Reads the rows of a past moment, which nothing changes any more.
@@ -139,7 +143,7 @@ impl TenantReader {
             tenant,
             replicas: Arc::new([kept.read_models().clone()]),
             floor: Arc::default(),
-            _kept: Some(Arc::clone(&kept)),
+            kept: Some(Arc::clone(&kept)),
         };
         // A read model that stopped before the moment has no answer.
         ReadModel::ALL.into_iter().for_each(|read_model| reader.floor.raise(read_model, kept.position()));
@@ -266,29 +270,33 @@ impl TenantReader {
         })
     }
 
-    /// All submissions that a query selects, for exports; the query's own `limit` and `cursor` do not matter.
-    ///
-    /// They are read page by page and no read transaction is held between pages, so a slow client never pins the write-ahead log.
-    /// The stream ends after an error.
-    pub fn all_submissions(
+    /// A piece of an export, behind the one that ended at `after`.
+    pub(crate) async fn part(
         &self,
-        query: SubmissionQuery,
-    ) -> impl Stream<Item = Result<SubmissionRow, QueryError>> + Send + 'static + use<> {
-        let first = (SubmissionQuery { cursor: None, ..query }, PAGE_ITEMS_MAX);
-        let reader = self.clone();
-        stream::try_unfold(Some(first), move |next| {
-            let reader = reader.clone();
-            async move {
-                let Some((query, limit)) = next else { return Ok::<_, QueryError>(None) };
-                let began = Instant::now();
-                let Page { items, next_cursor, .. } = reader.page(&query, limit).await?;
-                let limit = next_limit(items.len(), began.elapsed());
-                let cursor = next_cursor.as_ref().map(|cursor| cursor.as_str().to_owned());
-                let next = cursor.is_some().then_some((SubmissionQuery { cursor, ..query }, limit));
-                Ok(Some((stream::iter(items.into_iter().map(Ok)), next)))
-            }
+        query: &SubmissionQuery,
+        after: Option<&PageKey>,
+        limit: u32,
+    ) -> Result<Part, QueryError> {
+        ask!(self, ReadModel::Submissions, |connection, position| {
+            submissions::part(connection, &self.tenant, query, after.cloned(), limit, position).await
         })
-        .try_flatten()
+    }
+
+    /// The ids of all that a query selects, in its order; of more than `max` none.
+    pub(crate) async fn ids(
+        &self,
+        query: &SubmissionQuery,
+        max: u32,
+    ) -> Result<Answer<Vec<SubmissionId>>, QueryError> {
+        ask!(self, ReadModel::Submissions, |connection, position| {
+            let found = submissions::ids(connection, &self.tenant, query, max, position).await;
+            found.map(|value| Answer { position, value })
+        })
+    }
+
+    /// Whether it reads the rows of a past moment, which nothing changes.
+    pub(crate) fn is_of_moment(&self) -> bool {
+        self.kept.is_some()
     }
 
     /// One submission, with the task that is open on it; `None` when the tenant has no such submission.
@@ -340,13 +348,6 @@ impl TenantReader {
     }
 }
 
-/// How many items an export asks for after it was given so many. A page begins with what it gathers, so a larger one costs less an item; what it asks for
-/// beyond its bytes is sent by Postgres all the same, and a slow one must not become too slow.
-fn next_limit(items: usize, took: Duration) -> u32 {
-    let more = if took < EXPORT_PAGE_TIME { 2 * items } else { items };
-    u32::try_from(more).map_or(EXPORT_ITEMS_MAX, |more| more.clamp(1, EXPORT_ITEMS_MAX))
-}
-
 async fn any_commit(waiting: &mut [Waiting<'_>]) {
     select_all(waiting.iter_mut().map(|waiting| waiting.commit().boxed())).await;
 }
@@ -358,16 +359,6 @@ mod tests {
 
     use super::*;
     use crate::read_models::{ReadModelSettings, ReadModels};
-
-    #[test]
-    fn an_export_asks_for_no_more_than_it_was_given_twice() {
-        let (quick, slow) = (EXPORT_PAGE_TIME / 2, EXPORT_PAGE_TIME * 2);
-        assert_eq!(next_limit(500, quick), 1_000);
-        assert_eq!(next_limit(500, slow), 500);
-        assert_eq!(next_limit(3_000, quick), EXPORT_ITEMS_MAX);
-        assert_eq!(next_limit(4, quick), 8, "of large documents");
-        assert_eq!(next_limit(0, slow), 1);
-    }
 
     #[tokio::test]
     async fn who_waits_hears_of_a_commit_and_of_the_deadline_while_every_connection_is_taken() {

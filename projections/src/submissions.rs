@@ -32,7 +32,8 @@ use stored::StoredSubmission;
 pub(crate) use fields::{FIELD_TEXT_BYTES_MAX, is_number};
 pub(crate) use key::described as described_field_key;
 pub use query::{InvalidSort, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, Page, Sort, SortKey, SubmissionQuery};
-pub(crate) use query::{find, find_all, page};
+pub(crate) use query::{Part, find, find_all, ids, page, part};
+pub(crate) use select::PageKey;
 
 /// The sequence of the event that makes a submission.
 const FIRST: Sequence = Sequence(1);
@@ -64,6 +65,13 @@ pub struct SubmissionRow {
     pub sequence: Sequence,
     /// The position of its last event.
     pub position: Position,
+}
+
+impl SubmissionRow {
+    /// Bytes of its documents, which are nearly all of it.
+    pub(crate) fn document_bytes(&self) -> usize {
+        self.data.as_str().len() + self.outcomes.as_str().len()
+    }
 }
 
 /// Keeps `submissions`, `field_keys` and, for itself, `indexed_fields`. `submission_fields` is where an earlier version kept what is in

@@ -96,8 +96,14 @@ async fn an_export_streams_what_the_pages_show(on: On) {
             sort: sort.parse().expect("an order"),
             ..Default::default()
         };
-        let streamed: Vec<SubmissionRow> =
-            reader.all_submissions(query.clone()).try_collect().await.expect("rows");
+        let streamed: Vec<SubmissionRow> = reader
+            .all_submissions(query.clone())
+            .await
+            .expect("a query")
+            .value
+            .try_collect()
+            .await
+            .expect("rows");
         assert_eq!(streamed.len(), shown);
         assert_eq!(ids(&streamed), ids(&all_pages(&reader, &query).await));
     }

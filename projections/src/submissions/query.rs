@@ -11,7 +11,7 @@ use futures_util::TryStreamExt;
 use serde::Serialize;
 
 use super::SubmissionRow;
-use super::select::{page_key, select};
+use super::select::{PageKey, page_key, select, select_only};
 use super::stored::{self, COLUMNS, StoredSubmission};
 use super::way::{Kinds, Way};
 use crate::checkpoint;
@@ -99,6 +99,13 @@ pub enum SortKey {
     Field(String),
 }
 
+impl Sort {
+    /// Whether no submission ever changes its place: an order by anything else moves under who reads it page by page.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.key == SortKey::CreatedAt
+    }
+}
+
 impl Default for Sort {
     /// Newest first.
     fn default() -> Self {
@@ -145,27 +152,101 @@ pub(crate) async fn page(
     let kinds = fields_of(snapshot, tenant, query, position).await?;
     let fingerprint = query.fingerprint(tenant, &kinds);
     let after = query.cursor.as_deref().map(|text| cursor::read(fingerprint, text)).transpose()?;
-    // One row more than the page holds tells whether there is a next page.
-    let rows = limit + 1;
-    let mut way = Way::of(query, &kinds, after.as_ref());
+    let Part { items, ends, .. } = read(snapshot, tenant, (query, &kinds), after, limit, position).await?;
+    Ok(Page { items, next_cursor: ends.map(|key| cursor::write(fingerprint, &key)), position })
+}
+
+/// A piece of an export.
+#[derive(Debug)]
+pub(crate) struct Part {
+    /// The rows.
+    pub(crate) items: Vec<SubmissionRow>,
+    /// Where it ended; `None` of the last one.
+    pub(crate) ends: Option<PageKey>,
+    /// How far the data reaches.
+    pub(crate) position: Position,
+}
+
+/// At most `limit` items behind those of the part that ended at `after`. The query's own cursor does not matter.
+///
+/// Unlike a page, it goes on where the form compares fields in another way since: only for an order that means the same all the time.
+pub(crate) async fn part(
+    snapshot: &mut Connection<'_>,
+    tenant: &TenantId,
+    query: &SubmissionQuery,
+    after: Option<PageKey>,
+    limit: u32,
+    position: Position,
+) -> Result<Part, QueryError> {
+    let kinds = fields_of(snapshot, tenant, query, position).await?;
+    read(snapshot, tenant, (query, &kinds), after, limit, position).await
+}
+
+/// The ids of all that a query selects, in its order.
+///
+/// # Errors
+/// [`QueryError::TooMany`] for more than `max`.
+pub(crate) async fn ids(
+    snapshot: &mut Connection<'_>,
+    tenant: &TenantId,
+    query: &SubmissionQuery,
+    max: u32,
+    position: Position,
+) -> Result<Vec<SubmissionId>, QueryError> {
+    let kinds = fields_of(snapshot, tenant, query, position).await?;
+    let way = way(snapshot, tenant, (query, &kinds), None, max + 1, position).await?;
+    let sql = select_only("s.submission_id", tenant, query, &way, None, max + 1, snapshot.dialect())?;
+    let mut rows = sql.stream(snapshot)?;
+    let mut ids = Vec::new();
+    while let Some(row) = rows.try_next().await? {
+        ids.push(SubmissionId(row.get("submission_id")?));
+    }
+    if ids.len() > max as usize {
+        return Err(QueryError::TooMany { max });
+    }
+    Ok(ids)
+}
+
+async fn way<'q>(
+    snapshot: &mut Connection<'_>,
+    tenant: &TenantId,
+    (query, kinds): (&'q SubmissionQuery, &Kinds),
+    after: Option<&PageKey>,
+    rows: u32,
+    position: Position,
+) -> Result<Way<'q>, sqlx::Error> {
+    let mut way = Way::of(query, kinds, after);
     way.choose(snapshot, tenant, position, rows).await?;
     if way.gathers() && snapshot.dialect() == Dialect::Postgres {
         sql(GATHERING).execute(snapshot).await?;
     }
+    Ok(way)
+}
+
+async fn read(
+    snapshot: &mut Connection<'_>,
+    tenant: &TenantId,
+    (query, kinds): (&SubmissionQuery, &Kinds),
+    after: Option<PageKey>,
+    limit: u32,
+    position: Position,
+) -> Result<Part, QueryError> {
+    // One row more than the page holds tells whether there is a next page.
+    let rows = limit + 1;
+    let way = way(snapshot, tenant, (query, kinds), after.as_ref(), rows, position).await?;
     let sql = select(tenant, query, &way, after, rows, snapshot.dialect())?;
     let mut rows = sql.stream(snapshot)?;
     let (mut items, mut bytes, mut last) = (Vec::new(), 0, None);
     while let Some(row) = rows.try_next().await? {
         if items.len() == limit as usize || bytes >= PAGE_BYTES_MAX {
-            let next_cursor = last.map(|key| cursor::write(fingerprint, &key));
-            return Ok(Page { items, next_cursor, position });
+            return Ok(Part { items, ends: last, position });
         }
         let item = StoredSubmission::from_row(&row)?.shown()?;
-        bytes += item.data.as_str().len() + item.outcomes.as_str().len();
+        bytes += item.document_bytes();
         last = Some(page_key(query, &row)?);
         items.push(item);
     }
-    Ok(Page { items, next_cursor: None, position })
+    Ok(Part { items, ends: None, position })
 }
 
 /// One submission, and what it waits for.

@@ -14,8 +14,8 @@ use crate::cursor::InvalidCursor;
 use crate::database::{Dialect, Row, Sql, sql};
 
 /// Where a page ended, in the columns that the order goes by.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) enum PageKey {
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum PageKey {
     /// `created_position` or `position`.
     Position(i64),
     /// What of `field_key` comes behind the field, and `created_position`.
@@ -31,7 +31,20 @@ pub(super) fn select<'q>(
     limit: u32,
     dialect: Dialect,
 ) -> Result<Sql<'q>, InvalidCursor> {
-    let mut sql = sql(format!("SELECT {COLUMNS}"));
+    select_only(COLUMNS, tenant, query, way, after, limit, dialect)
+}
+
+/// The same of other columns.
+pub(super) fn select_only<'q>(
+    what: &str,
+    tenant: &'q TenantId,
+    query: &'q SubmissionQuery,
+    way: &Way<'q>,
+    after: Option<PageKey>,
+    limit: u32,
+    dialect: Dialect,
+) -> Result<Sql<'q>, InvalidCursor> {
+    let mut sql = sql(format!("SELECT {what}"));
     let side = if query.sort.descending { "<" } else { ">" };
     const VALUES: &str = ", f.field_key FROM field_keys AS f CROSS JOIN submissions AS s \
                           WHERE s.tenant_id = f.tenant_id AND s.created_position = f.created_position AND f.tenant_id = ";
