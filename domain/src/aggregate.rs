@@ -28,10 +28,23 @@ pub struct UndecodableEvent {
     pub reason: String,
 }
 
+/// How much of its stream an aggregate's state is made of: what is read before a command is decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recall {
+    /// Every event. Such a stream has a bound, or grows by what people do one by one.
+    Whole,
+    /// The newest event of each type, in order: they make the same state as all events do.
+    LastOfEachType,
+    /// Nothing: only where the stream ends is asked.
+    Nothing,
+}
+
 /// An aggregate whose events live in a ledger.
 pub trait LedgerAggregate: Aggregate<Command: Clone> {
     /// Whether commands of other aggregates rest on what these streams say, as submissions rest on their forms.
     const IS_BASIS: bool = false;
+    /// How much of a stream has to be read for its state.
+    const RECALL: Recall = Recall::Whole;
 
     /// The stored form of an event that was just decided.
     fn encode(event: &Self::Event) -> EncodedEvent;

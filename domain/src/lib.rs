@@ -15,7 +15,7 @@ mod submission;
 mod tenant;
 mod upcast;
 
-pub use aggregate::{EncodedEvent, LedgerAggregate, UndecodableEvent};
+pub use aggregate::{EncodedEvent, LedgerAggregate, Recall, UndecodableEvent};
 pub use attachment::{
     ATTACHMENT_NAME_BYTES_MAX, Attachment, ContentHash, Inspection, InvalidHash, MediaType,
     is_attachment_name,

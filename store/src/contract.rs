@@ -8,6 +8,7 @@ pub(crate) mod fault;
 pub(crate) mod idempotency;
 pub(crate) mod immutability;
 pub(crate) mod order;
+pub(crate) mod part;
 pub(crate) mod tally;
 pub(crate) mod wakeup;
 pub(crate) mod wall;
@@ -82,6 +83,9 @@ macro_rules! contract_suite {
             order::recorded_time_never_goes_back_when_the_clock_does,
             order::a_time_finds_the_last_position_recorded_by_then,
             order::two_processes_share_one_ledger_without_gaps,
+            part::a_part_of_a_stream_is_exactly_what_was_asked,
+            part::no_part_of_a_stream_holds_an_event_from_outside_of_the_ledger,
+            part::a_command_reads_no_more_of_its_stream_than_its_aggregate_recalls,
             conflict::an_append_fails_when_the_stream_is_elsewhere,
             conflict::a_conflict_in_a_batch_fails_its_own_command_only,
             conflict::the_second_of_one_batch_sees_the_first,

@@ -7,11 +7,12 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
-use formledger_domain::{EncodedEvent, LedgerAggregate, Position, Sequence, StreamId};
+use formledger_domain::{EncodedEvent, LedgerAggregate, Position, Recall, Sequence, StreamId};
 
 use crate::append::{Append, Appended, Basis, Decision, Expectation, FirstOutcome, Idempotency};
 use crate::error::{AppendError, ExecuteError, StoreError};
 use crate::ledger::TenantLedger;
+use crate::part::Part;
 
 /// How often a command that stated no expectation is decided, when other commands keep being faster; then it fails with the conflict.
 const DECISIONS_MAX: u32 = 12;
@@ -69,7 +70,7 @@ struct Decided<O> {
 }
 
 impl TenantLedger {
-    /// Loads the stream, lets the aggregate decide, appends its events.
+    /// Loads the stream, or as much of it as the aggregate's [`Recall`] says, lets it decide, appends its events.
     ///
     /// Who states a [`Basis`] is answered [`AppendError::Outdated`] where that is to be read again. With [`Expectation::Any`] a sequence conflict is decided again on the newer state, a bounded number of times with jitter.
     /// A request that was recorded before gets its first outcome again, also when the aggregate would refuse it by now.
@@ -197,7 +198,15 @@ impl TenantLedger {
         if expectation == Expectation::NoStream {
             return Ok((aggregate, actual));
         }
-        for event in self.load(stream).await? {
+        let events = match A::RECALL {
+            Recall::Whole => self.load(stream).await?,
+            Recall::LastOfEachType => self.load_part(stream, Part::LastOfEachType).await?,
+            Recall::Nothing => {
+                actual = self.sequence_of(stream).await?;
+                Vec::new()
+            }
+        };
+        for event in events {
             let decoded = A::decode(&event.event_type, &event.event_version, &event.payload);
             aggregate.apply(decoded.map_err(|error| StoreError::Damaged(error.to_string()))?);
             actual = event.sequence;

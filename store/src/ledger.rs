@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use formledger_domain::{Position, StreamId, TenantContext, TenantId};
+use formledger_domain::{Position, Sequence, StreamId, TenantContext, TenantId};
 use tokio::sync::{oneshot, watch};
 
 use crate::append::{Append, Appended, Decision, FirstOutcome, Idempotency};
@@ -15,6 +15,7 @@ use crate::elsewhere::Moment;
 use crate::error::{AppendError, StoreError};
 use crate::event::{Metadata, RecordedEvent, StoredEvent};
 use crate::merkle::Frontier;
+use crate::part::Part;
 use crate::store::Inner;
 use crate::tail::EVENT_BYTES;
 use crate::writer::{Command, replay};
@@ -133,6 +134,22 @@ impl TenantLedger {
     pub async fn load(&self, stream: &StreamId) -> Result<Vec<RecordedEvent>, StoreError> {
         self.own(stream)?;
         recorded(self.store.reader.load(stream).await?)
+    }
+
+    /// Some of one stream's events, in order of sequence: what a stream without bound is read by.
+    pub async fn load_part(
+        &self,
+        stream: &StreamId,
+        part: Part<'_>,
+    ) -> Result<Vec<RecordedEvent>, StoreError> {
+        self.own(stream)?;
+        recorded(self.store.reader.load_part(stream, part).await?)
+    }
+
+    /// Where one stream ends; [`Sequence::START`] when there is no such stream.
+    pub async fn sequence_of(&self, stream: &StreamId) -> Result<Sequence, StoreError> {
+        let last = self.load_part(stream, Part::Last).await?;
+        Ok(last.first().map_or(Sequence::START, |event| event.sequence))
     }
 
     /// Up to `limit` events after a position, in order.

@@ -8,6 +8,7 @@ use crate::backend::{Head, Remembered};
 use crate::error::StoreError;
 use crate::event::StoredEvent;
 use crate::ledger::LedgerRange;
+use crate::part::Part;
 use crate::postgres::PostgresReader;
 use crate::sqlite::SqliteReader;
 use crate::store::PoolStatus;
@@ -59,6 +60,18 @@ impl Reader {
     /// The events of one stream, in order of sequence.
     pub(crate) async fn load(&self, stream: &StreamId) -> Result<Vec<StoredEvent>, StoreError> {
         ask!(self, load(stream))
+    }
+
+    /// Some of one stream's events, in order of sequence.
+    pub(crate) async fn load_part(
+        &self,
+        stream: &StreamId,
+        part: Part<'_>,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        let mut events = ask!(self, load_part(stream, part))?;
+        // What is looked for from the end on comes backwards.
+        events.sort_unstable_by_key(|event| event.sequence);
+        Ok(events)
     }
 
     /// Up to `limit` events after a position, in order; ends with the event with which they reach `bytes_max`.

@@ -20,6 +20,7 @@ use crate::backend::{Head, Remembered};
 use crate::error::{StoreError, causes};
 use crate::event::StoredEvent;
 use crate::ledger::LedgerRange;
+use crate::part::Part;
 use crate::store::{PoolStatus, StoreSettings};
 use crate::stored::{self, EventColumns, Stray, StreamPlace, StreamSpan, event_columns};
 use crate::tail::EVENT_BYTES;
@@ -224,6 +225,22 @@ impl PostgresReader {
             .bind(stream.aggregate_type())
             .bind(stream.aggregate_id())
             .bind(stream.tenant().as_str());
+        let rows = self.fetch(Access::Tenant(stream.tenant()), query).await?;
+        rows.iter().map(|row| event_from_row(row, stream.tenant())).collect()
+    }
+
+    pub(crate) async fn load_part(
+        &self,
+        stream: &StreamId,
+        part: Part<'_>,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        let mut query = sqlx::query(part.postgres())
+            .bind(stream.aggregate_type())
+            .bind(stream.aggregate_id())
+            .bind(stream.tenant().as_str());
+        if let Some((event_type, number)) = part.bound() {
+            query = query.bind(event_type).bind(number);
+        }
         let rows = self.fetch(Access::Tenant(stream.tenant()), query).await?;
         rows.iter().map(|row| event_from_row(row, stream.tenant())).collect()
     }

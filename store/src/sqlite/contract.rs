@@ -12,7 +12,7 @@ use super::{Access, SqliteBackend, SqliteReader, schema, writer_options};
 use crate::backend::Backend;
 use crate::contract::{Database, append, context, contract_suite, events, keyed, stream};
 use crate::reader::Reader;
-use crate::{AppendError, Appended, Store, StoreError, StoreSettings};
+use crate::{AppendError, Appended, Part, Store, StoreError, StoreSettings};
 
 struct SqliteFile {
     folder: TempDir,
@@ -97,6 +97,44 @@ async fn a_stream_is_loaded_along_its_own_index() {
             "SEARCH events USING INDEX sqlite_autoindex_events_1 (aggregate_type=? AND aggregate_id=?)";
         assert!(plan.iter().any(|step| step == stream), "{plan:#?}");
         assert!(!plan.iter().any(|step| step.contains("TEMP B-TREE")), "{plan:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_part_of_a_stream_is_looked_for_along_the_streams_own_index() {
+    let database = SqliteFile::create().await;
+    let store = database.open().await;
+    // As many streams as make a difference: three rows are read fastest as they lie.
+    for id in 0..100 {
+        append(&store, events(&stream("acme", &id.to_string()), 0, 3)).await;
+    }
+    let mut connection =
+        SqliteConnectOptions::new().filename(database.path()).connect().await.expect("opens");
+    let event_type = "formledger.tally.added";
+    let [newest, nth] = [Part::Newest { event_type, limit: 2 }, Part::Nth { event_type, number: 2 }];
+    for statistics in ["", "ANALYZE"] {
+        connection.execute(statistics).await.expect("counts");
+        for part in [Part::Last, Part::LastOfEachType, newest, nth] {
+            let explain = format!("EXPLAIN QUERY PLAN {}", part.sqlite());
+            let mut plan = sqlx::query(&explain).bind("Tally").bind("acme/s").bind("acme");
+            if let Some((event_type, number)) = part.bound() {
+                plan = plan.bind(event_type).bind(number);
+            }
+            let plan = plan.fetch_all(&mut connection).await.expect("plans");
+            let plan: Vec<String> = plan.iter().map(|step| step.get("detail")).collect();
+            let (mut of_events, stream) = (
+                plan.iter().filter(|step| step.contains(" events ")),
+                "sqlite_autoindex_events_1 (aggregate_type=?",
+            );
+            assert!(
+                of_events.clone().count() > 0 && of_events.all(|step| step.contains(stream)),
+                "{plan:#?}"
+            );
+            // What is sorted is at most an event of each type; three events, where somebody had that counted, are as well.
+            let sorts = plan.iter().filter(|step| step.contains("TEMP B-TREE FOR ORDER BY")).count();
+            let allowed = if part == Part::LastOfEachType { 1 + statistics.len().min(1) } else { 0 };
+            assert!(sorts <= allowed, "{statistics} {plan:#?}");
+        }
     }
 }
 

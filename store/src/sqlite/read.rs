@@ -16,6 +16,7 @@ use crate::direct::blocking;
 use crate::error::StoreError;
 use crate::event::StoredEvent;
 use crate::ledger::LedgerRange;
+use crate::part::Part;
 use crate::store::{PoolStatus, StoreSettings};
 use crate::stored::{self, EventColumns, Stray, StreamPlace, StreamSpan, event_columns};
 use crate::tail::EVENT_BYTES;
@@ -77,6 +78,22 @@ impl SqliteReader {
             .bind(stream.aggregate_type())
             .bind(stream.aggregate_id())
             .bind(stream.tenant().as_str());
+        let rows = query.fetch_all(&self.pool).await?;
+        rows.iter().map(|row| event_from_row(row, stream.tenant())).collect()
+    }
+
+    pub(crate) async fn load_part(
+        &self,
+        stream: &StreamId,
+        part: Part<'_>,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        let mut query = sqlx::query(part.sqlite())
+            .bind(stream.aggregate_type())
+            .bind(stream.aggregate_id())
+            .bind(stream.tenant().as_str());
+        if let Some((event_type, number)) = part.bound() {
+            query = query.bind(event_type).bind(number);
+        }
         let rows = query.fetch_all(&self.pool).await?;
         rows.iter().map(|row| event_from_row(row, stream.tenant())).collect()
     }
