@@ -14,12 +14,15 @@ import hashlib
 import json
 import re
 import sys
+from decimal import Decimal
 
 # The members of a line, in the order in which an export writes them; all but the last two are the envelope.
 MEMBERS = ("tenant", "position", "aggregate_type", "aggregate_id", "sequence", "event_id", "event_type", "event_version",
            "recorded_at", "metadata", "payload", "leaf_hash")
 ENVELOPE, NUMBERS = MEMBERS[:10], ("position", "sequence")
 ORIGIN = {"actor", "causationid", "correlationid", "topic"}
+# What a payload may hold: levels of arrays and objects, and the largest integer that every reader of JSON carries.
+NESTING_MAX, INTEGER_MAX = 100, 2**53 - 1
 TENANT, TIME = re.compile("[a-z0-9][a-z0-9-]{0,62}"), re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 
 
@@ -54,11 +57,46 @@ def read(line: bytes) -> tuple:
     behind = "}," + canonical({"leaf_hash": event["leaf_hash"]})[1:]
     if not text.startswith(before) or not text.endswith(behind):
         raise ValueError("it is not written as an export does, so it may hold what no leaf covers")
-    return event, text[len(before) - 1:1 - len(behind)]
+    payload = text[len(before) - 1:1 - len(behind)]
+    if stored(event["payload"]) != payload:
+        raise ValueError("its payload is not in the canonical form of RFC 8785")
+    return event, payload
 
 
-def canonical(value: dict) -> str:
-    # Strings and small integers only, ASCII member names: without blanks this is RFC 8785 where the members are sorted.
+def stored(value: object, depth: int = 1) -> str:
+    """A payload as RFC 8785 has it written."""
+    if type(value) in (dict, list) and depth > NESTING_MAX:
+        raise ValueError(f"its payload is nested deeper than {NESTING_MAX} levels")
+    if type(value) is dict:
+        names = sorted(value, key=lambda name: name.encode("utf-16-be", "surrogatepass"))
+        return "{" + ",".join(f"{canonical(name)}:{stored(value[name], depth + 1)}" for name in names) + "}"
+    if type(value) is list:
+        return "[" + ",".join(stored(item, depth + 1) for item in value) + "]"
+    return number(value) if type(value) in (int, float) else canonical(value)
+
+
+def number(value: float) -> str:
+    """A number as ECMAScript writes it, which is the shortest text that reads as the same double."""
+    if type(value) is int and abs(value) <= INTEGER_MAX:
+        return str(value)
+    if type(value) is int or value - value != 0:
+        raise ValueError("its payload holds a number that no double carries")
+    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
+    digits, point = "".join(map(str, digits)), len(digits) + exponent
+    if value == 0:
+        return "0"
+    if 0 < point <= 21:
+        digits = digits.ljust(point, "0")
+        text = digits[:point] + ("." + digits[point:] if digits[point:] else "")
+    elif -6 < point <= 0:
+        text = "0." + "0" * -point + digits
+    else:
+        text = digits[0] + ("." + digits[1:] if digits[1:] else "") + f"e{point - 1:+d}"
+    return "-" * sign + text
+
+
+def canonical(value: object) -> str:
+    # Of an envelope: strings and small integers only, ASCII member names: without blanks this is RFC 8785 where the members are sorted.
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 

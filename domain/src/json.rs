@@ -9,12 +9,14 @@ mod number;
 mod plain;
 pub(crate) mod pointer;
 pub mod scan;
+mod stored;
 mod unreadable;
 
 pub use canonical::append_string;
 pub(crate) use canonical::{append, by_utf16};
 pub use diff::{DIFFERENCES_MAX, FieldDifference, differences};
 pub use exact::{NESTING_MAX, parse_exact};
+pub use stored::{NotCanonical, STORED_NESTING_MAX};
 pub use unreadable::{TextPlace, UnreadableJson};
 
 use std::fmt;
@@ -90,7 +92,7 @@ impl CanonicalJson {
         &self.shared[self.place.clone()]
     }
 
-    /// The JSON as a tree.
+    /// The JSON as a tree. What came from somewhere else was looked at before: [`CanonicalJson::readable`], [`CanonicalJson::check`].
     pub fn to_value(&self) -> Value {
         serde_json::from_str(self.as_str()).expect("a canonical JSON text is JSON")
     }

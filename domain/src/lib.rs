@@ -33,7 +33,8 @@ pub use ids::{
     ApiKeyId, EventId, FormId, FormVersion, InvalidId, Position, Sequence, SubmissionId, TenantId,
 };
 pub use json::{
-    CanonicalJson, INTEGER_MAX, InexactNumber, NESTING_MAX, TextPlace, UnreadableJson, parse_exact,
+    CanonicalJson, INTEGER_MAX, InexactNumber, NESTING_MAX, NotCanonical, STORED_NESTING_MAX, TextPlace,
+    UnreadableJson, parse_exact,
 };
 pub use json::{DIFFERENCES_MAX, FieldDifference, differences};
 pub use json::{append_string as append_canonical_string, scan};

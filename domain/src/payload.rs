@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::str::FromStr;
 
 use cqrs_es::persist::{SemanticVersion, SerializedEvent};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -84,13 +84,20 @@ impl PayloadWriter {
     }
 }
 
-/// A document inside a stored payload. The payload is canonical, so every part of it is.
-#[derive(Deserialize)]
-pub(crate) struct Embedded<'a>(#[serde(borrow)] &'a RawValue);
+/// A document inside a stored payload. The payload is canonical, so every part of it is; one that could not be read as a tree, which only somebody
+/// else can have stored, is an error here rather than in everybody who asks for the tree.
+pub(crate) struct Embedded(CanonicalJson);
 
-impl From<Embedded<'_>> for CanonicalJson {
-    fn from(embedded: Embedded<'_>) -> Self {
-        Self::from_stored(embedded.0.get())
+impl<'de> Deserialize<'de> for Embedded {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        CanonicalJson::readable(raw.get()).map(Self).map_err(D::Error::custom)
+    }
+}
+
+impl From<Embedded> for CanonicalJson {
+    fn from(embedded: Embedded) -> Self {
+        embedded.0
     }
 }
 
@@ -231,5 +238,19 @@ mod tests {
         assert!(other.to_string().contains("formledger.tenant.renamed"), "{other}");
         let damaged = CanonicalJson::from_stored(r#"{"kind":"registered","tenant":"acme","more":1}"#);
         assert!(Tenant::decode(TYPE, "1", &damaged).is_err());
+    }
+
+    #[test]
+    fn a_document_that_is_no_tree_is_no_event() {
+        use crate::submission::Submission;
+        let deep = format!("{}1{}", "[".repeat(5000), "]".repeat(5000));
+        for document in ["1e400", r#""\ud800""#, &deep] {
+            let text = format!(
+                r#"{{"data":{{"a":{document}}},"form":"claim","form_version":1,"kind":"submitted","state":"submitted","submitter":"ann"}}"#
+            );
+            let read =
+                Submission::decode("formledger.submission.submitted", "1", &CanonicalJson::from_stored(text));
+            assert!(read.is_err(), "{document:.20}");
+        }
     }
 }

@@ -87,6 +87,6 @@ pub(crate) fn work(column: &str) -> Result<Work, Damaged> {
     serde_json::from_str(column).map_err(|error| Damaged::new("work", error))
 }
 
-pub(crate) fn json(column: String) -> CanonicalJson {
-    CanonicalJson::from_stored(column)
+pub(crate) fn json(column: &str) -> Result<CanonicalJson, Damaged> {
+    CanonicalJson::readable(column).map_err(|error| Damaged::new("json", error))
 }

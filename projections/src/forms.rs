@@ -349,8 +349,8 @@ pub(crate) async fn find(
     Ok(Some(FormRow {
         summary: row.summary()?,
         versions: versions.iter().map(StoredVersion::summary).collect::<Result<_, _>>()?,
-        definition: versions.into_iter().next_back().map(|newest| columns::json(newest.definition)),
-        draft: row.draft.map(columns::json),
+        definition: versions.last().map(|newest| columns::json(&newest.definition)).transpose()?,
+        draft: row.draft.as_deref().map(columns::json).transpose()?,
         reason: row.reason,
     }))
 }
@@ -374,7 +374,7 @@ pub(crate) async fn find_version(
         Ok(FormVersionRow {
             form: form.clone(),
             summary: row.summary()?,
-            definition: columns::json(row.definition),
+            definition: columns::json(&row.definition)?,
         })
     })
     .transpose()

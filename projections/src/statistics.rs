@@ -477,7 +477,7 @@ impl OutcomeCount {
             form: columns::form(row.get("form")?)?,
             rule: row.get("rule")?,
             matched: row.get("matched")?,
-            value: (!value.is_empty()).then(|| columns::json(value)),
+            value: (!value.is_empty()).then(|| columns::json(&value)).transpose()?,
             count: columns::count(row.get("count")?)?,
         })
     }

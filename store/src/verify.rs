@@ -203,6 +203,12 @@ impl<'a> Check<'a> {
             }
             Err(error) => self.differs(Some(position), format!("the metadata is not JSON: {error}")),
         }
+        if let Err(why) = event.payload.check() {
+            self.differs(
+                Some(position),
+                format!("the payload is not what this program would have recorded: {why}"),
+            );
+        }
         self.events += 1;
         self.position = position;
         self.recorded_at = Some(event.recorded_at);

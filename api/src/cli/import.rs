@@ -32,6 +32,8 @@ const LINE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 const BATCH_EVENTS: usize = 512;
 /// Bytes of payloads after which a transaction takes no further event.
 const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// How far ahead of this computer's clock a time may be recorded: later events are never recorded before it.
+const RECORDED_AHEAD_MAX: Duration = Duration::from_mins(10);
 /// How often progress is told.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -80,9 +82,17 @@ async fn run(
     let (mut reader, mut chain) = (Reader::open(path)?, Chain::new(tenant.clone()));
     // An empty ledger is the beginning of every other.
     let mut goes_on = there == Position::START;
+    let latest = Utc::now() + RECORDED_AHEAD_MAX;
     let (mut named, mut files) = (Named::default(), 0);
     while let Some(event) = reader.next()? {
         readable(&event).map_err(|what| reader.refuse(&what))?;
+        if event.recorded_at > latest {
+            let (at, minutes) = (event.recorded_at, RECORDED_AHEAD_MAX.as_secs() / 60);
+            let what = format!(
+                "it was recorded at {at}, more than {minutes} minutes ahead of this computer's clock"
+            );
+            return Err(reader.refuse(&what));
+        }
         chain.add(&event).map_err(|what| reader.refuse(&what))?;
         goes_on |= chain.is_where(restoration);
         files += u64::from(named.first_by(&event).is_some());
@@ -206,11 +216,20 @@ impl<'a> Reader<'a> {
         if read == 0 {
             return Ok(None);
         }
+        if let Some(what) = (self.number == 1).then(|| other_encoding(&self.line)).flatten() {
+            return Err(self.refuse(what));
+        }
         if self.line.pop() != Some(b'\n') {
             return Err(self.refuse("it does not end; the file was cut off, or the line is too long"));
         }
         let line: Line<'_> =
             serde_json::from_slice(&self.line).map_err(|error| self.refuse(&error.to_string()))?;
+        // Its hash is part of what is checked, so it is the text that was recorded, or the line is refused; whoever hashed it anew may have put there
+        // what nobody can read, or what readers read differently.
+        let payload = CanonicalJson::from_stored(line.payload.get());
+        payload
+            .check()
+            .map_err(|why| self.refuse(&format!("its payload is not as it is recorded: {why}")))?;
         let leaf_hash =
             hash(&line.leaf_hash).ok_or_else(|| self.refuse("`leaf_hash` is not 64 hexadecimal digits"))?;
         Ok(Some(RecordedEvent {
@@ -224,8 +243,7 @@ impl<'a> Reader<'a> {
             event_version: line.event_version.into(),
             recorded_at: line.recorded_at,
             metadata: line.metadata,
-            // Its hash is part of what is checked, so it is the text that was recorded, or the line is refused.
-            payload: CanonicalJson::from_stored(line.payload.get()),
+            payload,
             leaf_hash,
         }))
     }
@@ -243,6 +261,18 @@ impl<'a> Reader<'a> {
                 format!("it is imported up to position {position}, another import goes on from there")
             }
         }
+    }
+}
+
+/// What was done to a file after `export` wrote it, by how it begins; nothing of that shows in an editor.
+fn other_encoding(line: &[u8]) -> Option<&'static str> {
+    match line {
+        [0x1f, 0x8b, ..] => Some("the file is compressed with gzip; uncompress it first"),
+        [0xef, 0xbb, 0xbf, ..] => {
+            Some("the file begins with a byte order mark; an export has none, remove it")
+        }
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("the file is written in UTF-16; an export is UTF-8"),
+        _ => None,
     }
 }
 

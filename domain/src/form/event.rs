@@ -108,7 +108,7 @@ impl LedgerAggregate for Form {
         payload: &CanonicalJson,
     ) -> Result<FormEvent, UndecodableEvent> {
         payload::decode(event_type, event_version, payload, FormEvent::stored_name, |payload| {
-            serde_json::from_str::<Stored<Embedded<'_>>>(payload.as_str())
+            serde_json::from_str::<Stored<Embedded>>(payload.as_str())
                 .map_err(|error| error.to_string())?
                 .into_event()
                 .map_err(|missing| missing.to_owned())

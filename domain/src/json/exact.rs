@@ -24,7 +24,12 @@ pub const NESTING_MAX: usize = 64;
 /// # Errors
 /// [`UnreadableJson`], with the place and what to send instead.
 pub fn parse_exact(bytes: &[u8]) -> Result<Value, UnreadableJson> {
-    let mut context = Context { depth: 0, decimals: false, extremes: false, problem: None };
+    parse_within(bytes, NESTING_MAX)
+}
+
+/// [`parse_exact`] with another bound on nesting, which the error does not name.
+pub(super) fn parse_within(bytes: &[u8], nesting_max: usize) -> Result<Value, UnreadableJson> {
+    let mut context = Context { depth: 0, nesting_max, decimals: false, extremes: false, problem: None };
     // Looked at as a whole, a text need not be looked at string by string.
     let read = match std::str::from_utf8(bytes) {
         Ok(text) => read_all(serde_json::Deserializer::from_str(text), &mut context),
@@ -81,6 +86,7 @@ fn no_json(error: &serde_json::Error) -> UnreadableJson {
 
 struct Context {
     depth: usize,
+    nesting_max: usize,
     /// Whether a number with a fraction or exponent was met: only then is the text looked at again.
     decimals: bool,
     /// Whether one of those was so near the ends of what a double holds that few digits may be too many.
@@ -235,7 +241,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
 
 fn enter<E: Error>(context: &mut Context) -> Result<(), E> {
     context.depth += 1;
-    if context.depth > NESTING_MAX { Err(context.fail(What::TooDeep)) } else { Ok(()) }
+    if context.depth > context.nesting_max { Err(context.fail(What::TooDeep)) } else { Ok(()) }
 }
 
 /// Finds the first number that a double does not carry as written. Only for texts that hold one, so it may be slow.

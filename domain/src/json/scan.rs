@@ -9,6 +9,8 @@ use super::plain::plain_length;
 
 /// Levels that are read: a document as deep as the door admits, inside of an event.
 const DEPTH_MAX: usize = NESTING_MAX + 4;
+/// Digits before the point with which a number without exponent is not beyond every double, whatever they are.
+const SAFE_WHOLE_DIGITS: usize = 308;
 
 /// The members of a canonical JSON object in the order of its text: the name as it is written between its quotes, and the text of the value.
 ///
@@ -47,6 +49,12 @@ pub fn items(text: &str) -> Option<Vec<&str>> {
 pub fn plain_string(value: &str) -> Option<&str> {
     let inside = value.strip_prefix('"')?.strip_suffix('"')?;
     (!inside.contains(['\\', '"'])).then_some(inside)
+}
+
+/// Whether a text can be read here, to its end; then it can be read as a tree, too. What cannot may still be.
+pub(super) fn is_plain_document(text: &str) -> bool {
+    let mut scan = Scan { text, at: 0 };
+    scan.value(0).is_some() && scan.at == text.len()
 }
 
 struct Scan<'a> {
@@ -155,23 +163,29 @@ impl<'a> Scan<'a> {
         Some(())
     }
 
+    /// One beyond every double is no number to readers of the tree, so it is read the long way.
     fn number(&mut self) -> Option<()> {
+        let start = self.at;
         let _sign = self.take(b'-');
         let leads_with_zero = self.peek()? == b'0';
-        if self.digits()? > 1 && leads_with_zero {
+        let whole = self.digits()?;
+        if whole > 1 && leads_with_zero {
             return None;
         }
+        let mut may_overflow = whole > SAFE_WHOLE_DIGITS;
         if self.take(b'.').is_some() {
             self.digits()?;
         }
         if matches!(self.peek(), Some(b'e' | b'E')) {
+            may_overflow = true;
             self.at += 1;
             if matches!(self.peek(), Some(b'+' | b'-')) {
                 self.at += 1;
             }
             self.digits()?;
         }
-        Some(())
+        let is_finite = || self.text[start..self.at].parse().is_ok_and(f64::is_finite);
+        (!may_overflow || is_finite()).then_some(())
     }
 
     /// How many there are, at least one.

@@ -210,7 +210,7 @@ fn read_document(payload: &CanonicalJson) -> Result<SubmissionEvent, String> {
     if let Some(event) = read_canonical_document(payload) {
         return Ok(event);
     }
-    serde_json::from_str::<Stored<Embedded<'_>>>(payload.as_str())
+    serde_json::from_str::<Stored<Embedded>>(payload.as_str())
         .map_err(|error| error.to_string())?
         .into_event()
         .map_err(ToOwned::to_owned)
@@ -422,7 +422,7 @@ mod tests {
     }
 
     fn the_long_way(text: &str) -> Result<SubmissionEvent, String> {
-        let stored: Stored<Embedded<'_>> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let stored: Stored<Embedded> = serde_json::from_str(text).map_err(|error| error.to_string())?;
         stored.into_event().map_err(ToOwned::to_owned)
     }
 

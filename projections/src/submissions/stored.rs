@@ -147,9 +147,9 @@ impl StoredSubmission {
             created_position: row.get("created_position")?,
             position: row.get("position")?,
             sequence: row.get("sequence")?,
-            data: columns::json(row.get("data")?),
-            computed: row.get::<Option<String>>("computed")?.map(columns::json),
-            outcomes: row.get::<Option<String>>("outcomes")?.map(columns::json),
+            data: columns::json(row.get("data")?)?,
+            computed: row.get::<Option<&str>>("computed")?.map(columns::json).transpose()?,
+            outcomes: row.get::<Option<&str>>("outcomes")?.map(columns::json).transpose()?,
         })
     }
 }
@@ -338,8 +338,8 @@ pub(super) async fn make_fields_again(
         let mut entries = Vec::with_capacity(rows.len());
         for row in &rows {
             after = row.get("submission_id")?;
-            let data = CanonicalJson::from_stored(row.get::<&str>("data")?);
-            let computed = row.get::<Option<&str>>("computed")?.map(CanonicalJson::from_stored);
+            let data = columns::json(row.get("data")?)?;
+            let computed = row.get::<Option<&str>>("computed")?.map(columns::json).transpose()?;
             let created_position = row.get("created_position")?;
             let values = fields.values(&data, computed.as_ref());
             let entry = |(pointer, value)| FieldEntry::new(tenant, form, pointer, &value, created_position);

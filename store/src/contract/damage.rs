@@ -1,6 +1,6 @@
 //! Promise: what someone with full access broke in one ledger stays in that ledger, is never acted on, and is found by verification.
 
-use formledger_domain::Position;
+use formledger_domain::{CanonicalJson, Position};
 
 use super::execution::{execute, expecting};
 use super::tally::Command;
@@ -223,4 +223,21 @@ async fn found(store: &Store) -> Vec<String> {
     let found: Vec<_> = found.collect();
     assert_eq!(report.differences_count as usize, found.len());
     found
+}
+
+pub(crate) async fn a_payload_that_nobody_reads_or_that_readers_read_differently_is_found(
+    database: &impl Database,
+) {
+    let store = database.open().await;
+    append(&store, events(&stream("acme", "s"), 0, 1)).await;
+    let payloads = [r#"{"a":1e400}"#, r#"{"a":"\ud800"}"#, r#"{"a":1,"a":2}"#, r#"{"a": 1}"#];
+    for (n, payload) in payloads.into_iter().enumerate() {
+        // As this program would never record it; with hashes as they should be all the same.
+        let mut forged = events(&stream("acme", "forged"), n as u64, 1);
+        forged.events[0].payload = CanonicalJson::from_stored(payload);
+        append(&store, forged).await;
+    }
+    let report = store.verify(&"acme".parse().expect("slug"), |_| ()).await.expect("reads");
+    let found: Vec<_> = report.differences.iter().map(|found| found.position.expect("one").0).collect();
+    assert_eq!(found, [2, 3, 4, 5], "{report:?}");
 }

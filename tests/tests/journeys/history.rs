@@ -94,6 +94,28 @@ async fn a_file_that_was_changed_is_refused_with_its_line_and_nothing_of_it_is_i
     refused(import(&left_out).await, 1, "line 8: it is at position 9, next is 8");
     let member = changed(&file, |lines| lines[2] = lines[2].replacen('{', "{\"extra\":1,", 1));
     refused(import(&member).await, 1, "line 3: unknown field `extra`");
+    for (from, to) in [
+        ("\"amount\":", "\"amount\":1e400,\"amounx\":"),
+        ("\"country\":\"DE\"", "\"country\":\"\\ud800\""),
+        ("\"country\":\"DE\"", "\"country\":\"DE\",\"country\":\"DE\""),
+        ("\"country\":\"DE\"", "\"country\": \"DE\""),
+        ("\"country\":\"DE\"", &format!("\"country\":{}{}", "[".repeat(5000), "]".repeat(5000))),
+    ] {
+        let payload = changed(&file, |lines| lines[9] = lines[9].replacen(from, to, 1));
+        refused(import(&payload).await, 1, "line 10: its payload is not as it is recorded: ");
+    }
+    let ahead = changed(&file, |lines| {
+        let last = lines.len() - 1;
+        lines[last] = lines[last].replacen("\"recorded_at\":\"20", "\"recorded_at\":\"90", 1);
+    });
+    refused(import(&ahead).await, 1, "more than 10 minutes ahead of this computer's clock");
+    for (first, said) in
+        [(&b"\xef\xbb\xbf"[..], "byte order mark"), (b"\x1f\x8b", "gzip"), (b"\xff\xfe", "UTF-16")]
+    {
+        let other = changed(&file, |_| {});
+        fs::write(&other, [first, &fs::read(&file).expect("readable")].concat()).expect("writable");
+        refused(import(&other).await, 1, said);
+    }
     let actor = changed(&file, |lines| lines[6] = lines[6].replacen("\"actor\":\"", "\"actor\":\"x", 1));
     refused(import(&actor).await, 1, "line 7: its leaf hash");
     let other = changed(&file, |lines| {

@@ -106,7 +106,7 @@ async fn the_documented_page_of_python_says_the_same_and_vouches_for_nothing_tha
 }
 
 /// What a forger does to a line: most of it leaves everything that is hashed as it was, so that no leaf tells.
-const FORGERIES: [(&str, &str, &str); 15] = [
+const FORGERIES: [(&str, &str, &str); 16] = [
     ("another value", "\"DE\"", "\"FR\""),
     ("an actor in front of the real one", "\"metadata\":{", "\"metadata\":{\"actor\":\"eve\","),
     (
@@ -125,6 +125,7 @@ const FORGERIES: [(&str, &str, &str); 15] = [
     ("a name that is written otherwise", "\"actor\":", "\"\\u0061ctor\":"),
     ("a number that is written otherwise", "\"position\":1,", "\"position\":1.0,"),
     ("a carriage return", "}\n", "}\r\n"),
+    ("a blank in the payload", "\"country\":\"DE\"", "\"country\": \"DE\""),
     ("an empty line", "}\n", "}\n\n"),
 ];
 
