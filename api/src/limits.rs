@@ -143,6 +143,8 @@ pub const DIFF_CHANGES_MAX: usize = 20;
 pub const MOMENT_RETRY_MAX: Duration = Duration::from_secs(60);
 /// Events that a read model may be behind before `/readyz` says no.
 pub const READY_LAG_EVENTS_MAX: u64 = 50_000;
+/// How old may be what `/readyz` tells of ledgers and read models, which are looked at every two seconds; what is older is looked at anew, once for all who ask.
+pub const READY_AGE_MAX: Duration = Duration::from_secs(3);
 /// Replays that are remembered, of one tenant; at the limit the one that ended first is forgotten.
 pub const REPLAYS_KEPT_PER_TENANT_MAX: usize = 50;
 /// Replays that are remembered, of all tenants; at the limit the one that ended first is forgotten.

@@ -10,7 +10,7 @@ use warp::reply::Response;
 use crate::body::whole;
 use crate::call::Call;
 use crate::error::{ApiError, NotReady};
-use crate::limits::READY_LAG_EVENTS_MAX;
+use crate::limits::{READY_AGE_MAX, READY_LAG_EVENTS_MAX};
 use crate::metrics::render;
 use crate::openapi;
 use crate::query::read_models_unreachable;
@@ -57,8 +57,7 @@ pub async fn readyz(call: Call) -> Result<Response, ApiError> {
         return Err(StoreError::Closed.into());
     }
     store.check_recording().map_err(|error| NotReady::NothingIsRecorded(error.into()))?;
-    let heads = store.heads().await?;
-    let replicas = call.api.read_models.status(&heads).await;
+    let replicas = call.api.read_models.stood(store, READY_AGE_MAX).await?;
     let best = best(&replicas)?;
     let each = |replica: &ReplicaStatus| {
         json!({

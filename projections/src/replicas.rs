@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use formledger_domain::TenantContext;
-use formledger_store::{LedgerHead, Store, causes};
+use formledger_store::{LedgerHead, Store, StoreError, causes};
 use futures_util::FutureExt;
 use futures_util::future::{join, join_all};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::keeper::keep;
 use crate::pool::PoolUse;
@@ -28,6 +29,17 @@ pub struct Replicas {
     /// The primary's own last: it serves when no other does.
     all: Arc<[ReadModels]>,
     ends: Arc<Ends>,
+    seen: Arc<Mutex<Option<Seen>>>,
+}
+
+/// Where the ledgers ended at a look, and which replicas told then where they are.
+type Beside = (Heads, Arc<[bool]>);
+
+/// The last look at all of them.
+#[derive(Debug)]
+struct Seen {
+    at: Instant,
+    beside: Result<Beside, StoreError>,
 }
 
 /// How one replica stands.
@@ -56,7 +68,11 @@ impl ReplicaStatus {
 impl Replicas {
     /// The read models beside the ledger, and those of the replicas, which serve before it.
     pub fn new(primary: ReadModels, replicas: Vec<ReadModels>) -> Self {
-        Self { all: replicas.into_iter().chain([primary]).collect(), ends: Arc::default() }
+        Self {
+            all: replicas.into_iter().chain([primary]).collect(),
+            ends: Arc::default(),
+            seen: Arc::default(),
+        }
     }
 
     /// How many there are.
@@ -137,11 +153,11 @@ impl Replicas {
         }
     }
 
-    /// Looks how far each one is, beside heads that are no older than `age` where the ledger tells, and sets the gauges of that.
+    /// Looks how far each one is, beside ends that are no older than `age` where the ledger tells, and sets the gauges of that.
     async fn look(&self, store: &Store, age: Duration) {
         if self.ends.latest().is_none_or(|(at, _)| at.elapsed() >= age) {
-            match timeout(STATUS_TIMEOUT, store.heads()).await {
-                Ok(Ok(heads)) => self.ends.note(&by_tenant(&heads)),
+            match timeout(STATUS_TIMEOUT, store.ends()).await {
+                Ok(Ok(ends)) => self.ends.note(&Heads::new(ends.into_iter().collect())),
                 // What was seen last is told: the runners log what is wrong.
                 Ok(Err(error)) => {
                     tracing::debug!(error = causes(&error), "the ledger does not say where it ends")
@@ -149,15 +165,18 @@ impl Replicas {
                 Err(_) => {}
             }
         }
-        let Some((_, heads)) = self.ends.latest() else { return };
-        let stands = self.status_beside(&heads).await;
+        let Some((at, heads)) = self.ends.latest() else { return };
+        let (tell, stands) = self.look_beside(&heads).await;
+        if at.elapsed() < age + STATUS_TIMEOUT {
+            *self.seen.lock().await = Some(Seen { at: Instant::now(), beside: Ok((heads, tell)) });
+        }
         let due = self.ends.due();
-        for (models, status) in self.all.iter().zip(stands) {
+        for (models, read_models) in self.all.iter().zip(stands) {
             let replica = models.label();
             let stale = due.as_ref().map_or(0, |due| models.standing().judge(due));
             metrics::gauge!("formledger_replica_stale_tenants", "replica" => replica.clone())
                 .set(stale as f64);
-            for ReadModelStatus { read_model, lag_events, parked_count, .. } in status.read_models {
+            for ReadModelStatus { read_model, lag_events, parked_count, .. } in read_models {
                 let gauge = |name| metrics::gauge!(name, "projection" => read_model.name(), "replica" => replica.clone());
                 gauge("formledger_projection_lag_events").set(lag_events as f64);
                 gauge("formledger_projection_parked").set(parked_count as f64);
@@ -173,11 +192,40 @@ impl Replicas {
 
     /// How each one stands, those that serve first. One that does not answer soon is told as not answering.
     pub async fn status(&self, heads: &[LedgerHead]) -> Vec<ReplicaStatus> {
-        self.status_beside(&by_tenant(heads)).await
+        let heads = by_tenant(heads);
+        let (tell, _) = self.look_beside(&heads).await;
+        self.told(&heads, &tell)
     }
 
-    async fn status_beside(&self, heads: &Heads) -> Vec<ReplicaStatus> {
-        join_all(self.all.iter().map(|models| async {
+    /// How each one stood at most `age` ago: as [`Replicas::keep`] saw it, which looks every two seconds. Where nobody does, who asks first looks for all who ask
+    /// meanwhile; however many that are, it is looked once in `age`.
+    ///
+    /// # Errors
+    /// Why the ledger did not say where it ends.
+    pub async fn stood(&self, store: &Store, age: Duration) -> Result<Vec<ReplicaStatus>, StoreError> {
+        let mut seen = self.seen.lock().await;
+        let beside = match &*seen {
+            Some(Seen { at, beside }) if at.elapsed() < age => beside.clone(),
+            _ => {
+                let beside = self.look_now(store).await;
+                *seen = Some(Seen { at: Instant::now(), beside: beside.clone() });
+                beside
+            }
+        };
+        drop(seen);
+        beside.map(|(heads, tell)| self.told(&heads, &tell))
+    }
+
+    async fn look_now(&self, store: &Store) -> Result<Beside, StoreError> {
+        let heads = Heads::new(store.ends().await?.into_iter().collect());
+        self.ends.note(&heads);
+        let (tell, _) = self.look_beside(&heads).await;
+        Ok((heads, tell))
+    }
+
+    /// Looks where each one is: whether it tells, and how it stands then.
+    async fn look_beside(&self, heads: &Heads) -> (Arc<[bool]>, Vec<Vec<ReadModelStatus>>) {
+        let looks = self.all.iter().map(|models| async {
             let tells = match timeout(STATUS_TIMEOUT, models.look(heads)).await {
                 Ok(Ok(())) => true,
                 Ok(Err(error)) => {
@@ -190,11 +238,20 @@ impl Replicas {
                 }
                 Err(_) => false,
             };
-            let answers = models.health().is_in() && tells;
-            let runner_failed = models.health().runner_has_failed();
-            ReplicaStatus { answers, runner_failed, read_models: models.last_status(heads) }
-        }))
-        .await
+            (tells, models.last_status(heads))
+        });
+        let (tell, stands): (Vec<bool>, Vec<_>) = join_all(looks).await.into_iter().unzip();
+        (tell.into(), stands)
+    }
+
+    /// What was seen, and what is known without looking: whether queries go there, and whether its runner failed.
+    fn told(&self, heads: &Heads, tell: &[bool]) -> Vec<ReplicaStatus> {
+        let status = |(models, tells): (&ReadModels, &bool)| ReplicaStatus {
+            answers: models.health().is_in() && *tells,
+            runner_failed: models.health().runner_has_failed(),
+            read_models: models.last_status(heads),
+        };
+        self.all.iter().zip(tell).map(status).collect()
     }
 
     /// Sets the gauges of connections and health.
@@ -216,5 +273,37 @@ impl Replicas {
         for models in self.all.iter() {
             models.close().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::projector::tests::{Site, catch_up};
+
+    #[tokio::test]
+    async fn however_many_ask_how_replicas_stand_it_is_looked_once_while_that_is_new() {
+        const LONG: Duration = Duration::from_secs(600);
+        let site = Site::on_sqlite().await;
+        let replicas = Replicas::new(site.models.clone(), Vec::new());
+        let lag = async |age| {
+            let stood = replicas.stood(&site.store, age).await.expect("the ledger tells");
+            stood.iter().map(ReplicaStatus::lag_events).sum::<u64>()
+        };
+        site.publish("acme").await;
+        let asked = join_all((0..50).map(|_| lag(LONG))).await;
+        assert!(asked.iter().all(|lag| *lag == 1), "{asked:?}");
+        let looked_at = replicas.seen.lock().await.as_ref().map(|seen| seen.at);
+        catch_up(&mut site.projector().await).await;
+        assert_eq!(lag(LONG).await, 1, "as it was seen");
+        assert_eq!(
+            replicas.seen.lock().await.as_ref().map(|seen| seen.at),
+            looked_at,
+            "by the first of fifty"
+        );
+        assert_eq!(lag(Duration::ZERO).await, 0, "looked at anew");
+        replicas.look(&site.store, LONG).await;
+        let watched_at = replicas.seen.lock().await.as_ref().map(|seen| seen.at);
+        assert!(watched_at > looked_at, "whoever watches tells, too");
     }
 }

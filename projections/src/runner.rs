@@ -15,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, tim
 use crate::position::ReadModel;
 use crate::projector::{BatchLimits, ProjectError, Projector};
 use crate::read_models::ReadModels;
-use crate::standing::{Ends, by_tenant};
+use crate::standing::{Ends, Heads};
 
 /// How long the runner rests after a failure, so that a broken database is not hammered.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
@@ -296,8 +296,7 @@ impl Runner {
             // Parked tenants are tried again when the process starts: this binary may be able to read what the last one could not.
             self.projector.load(first).await?;
         }
-        let heads = self.projector.store().heads().await?;
-        let heads = by_tenant(&heads);
+        let heads = Heads::new(self.projector.store().ends().await?.into_iter().collect());
         self.ends.note(&heads);
         if !first && self.projector.is_ahead(&heads) {
             // The ledger was set back under us.

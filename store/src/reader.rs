@@ -116,6 +116,14 @@ impl Reader {
         ask!(self, heads())
     }
 
+    /// Where all ledgers end.
+    pub(crate) async fn positions(&self) -> Result<Vec<(TenantId, Position)>, StoreError> {
+        match self {
+            Self::Sqlite(reader) => Box::pin(reader.positions()).await,
+            Self::Postgres(reader) => Box::pin(reader.positions(None)).await,
+        }
+    }
+
     /// Everyone who is named as the owner of a ledger or of an event, in order.
     pub(crate) async fn owners(&self) -> Result<Vec<Result<TenantId, StoreError>>, StoreError> {
         ask!(self, owners())

@@ -333,6 +333,12 @@ impl Store {
         Ok(heads)
     }
 
+    /// Where all ledgers end, for who looks at all of them again and again: without what proves them, which is most of what heads are. A ledger of an impossible
+    /// name or place is logged and left out.
+    pub async fn ends(&self) -> Result<Vec<(TenantId, Position)>, StoreError> {
+        self.inner.reader.positions().await
+    }
+
     /// Everyone who is named as the owner of a ledger or of an event, in order; [`StoreError::Damaged`] for a name that is no tenant's.
     ///
     /// For verification, which may not believe the list of ledgers: reads an index entry of every event.

@@ -406,7 +406,7 @@ impl PostgresReader {
     }
 
     /// Where ledgers end, of `tenants` or of all. A ledger of an impossible name or place is logged and left out.
-    pub(super) async fn positions(
+    pub(crate) async fn positions(
         &self,
         tenants: Option<&[&str]>,
     ) -> Result<Vec<(TenantId, Position)>, StoreError> {

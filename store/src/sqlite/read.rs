@@ -13,7 +13,7 @@ use super::{Access, open_writer, reader_options};
 use crate::append::Idempotency;
 use crate::backend::{Head, Remembered};
 use crate::direct::blocking;
-use crate::error::StoreError;
+use crate::error::{StoreError, causes};
 use crate::event::StoredEvent;
 use crate::ledger::LedgerRange;
 use crate::part::Part;
@@ -198,6 +198,20 @@ impl SqliteReader {
                 .fetch_all(&self.pool)
                 .await?;
         Ok(rows.iter().map(head_from_row).collect())
+    }
+
+    /// A ledger of an impossible name or place is logged and left out.
+    pub(crate) async fn positions(&self) -> Result<Vec<(TenantId, Position)>, StoreError> {
+        let rows = sqlx::query("SELECT tenant_id, position FROM ledgers").fetch_all(&self.pool).await?;
+        let mut positions = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let (tenant, position) = (stored::tenant(row.try_get(0)?), stored::position(row.try_get(1)?));
+            match tenant.and_then(|tenant| Ok((tenant, position?))) {
+                Ok(end) => positions.push(end),
+                Err(error) => tracing::error!(error = causes(&error), "a ledger is left out"),
+            }
+        }
+        Ok(positions)
     }
 
     pub(crate) async fn owners(&self) -> Result<Vec<Result<TenantId, StoreError>>, StoreError> {
