@@ -222,7 +222,8 @@ impl ReadModels {
             return Ok(());
         }
         let mut snapshot = self.inner.readers.snapshot_of_all().await?;
-        let known = Known::read(&mut snapshot.connection(), heads).await?;
+        let before = self.inner.standing.known();
+        let known = Known::read(&mut snapshot.connection(), heads, &before).await?;
         self.inner.standing.note(&known);
         Ok(())
     }

@@ -17,6 +17,8 @@ use crate::status::{ReadModelStatus, listed};
 /// A replica that has not come to where a ledger was so long ago is stale to whoever asks for that tenant: another one answers. Almost ten times
 /// as long as a read model takes under full load (docs/benchmarks.md), so that one that follows is never taken for one that stands still.
 pub(crate) const STALE_AFTER: Duration = Duration::from_secs(5);
+/// Ledgers that moved between two looks and are asked for by name; of more, all checkpoints are read at once.
+const MOVED_MAX: usize = 1_024;
 /// Heads that come sooner after one another are taken for the same.
 const APART: Duration = Duration::from_secs(1);
 
@@ -82,13 +84,40 @@ impl Default for Known {
 }
 
 impl Known {
-    /// Reads where they are. Sums tell that all of them are there, which is so wherever little happens; checkpoints are read, all at once, only where they differ.
-    pub(crate) async fn read(snapshot: &mut Connection<'_>, heads: &Heads) -> Result<Self, sqlx::Error> {
+    /// Reads where they are. Where little happens, sums and the checkpoints of what moved since they were all there `before` tell that they are there again; all
+    /// checkpoints are read, at once, only where that does not tell.
+    ///
+    /// Sums alone do not: one tenant may have come as far beyond `heads`, which were read earlier, as another has not come. But checkpoints go forward, so that none of those
+    /// that need not move is behind, and when none of the others is, equal sums leave nobody beyond.
+    pub(crate) async fn read(
+        snapshot: &mut Connection<'_>,
+        heads: &Heads,
+        before: &Self,
+    ) -> Result<Self, sqlx::Error> {
         let there = Totals { parked: 0, reached: heads.values().map(|head| head.0).sum() };
-        if checkpoint::totals(snapshot).await?.iter().all(|totals| *totals == there) {
+        let sums_are_equal = checkpoint::totals(snapshot).await?.iter().all(|totals| *totals == there);
+        if let (true, Self::There(before)) = (sums_are_equal, before) {
+            let is_moved = |(tenant, head): &(&TenantId, &Position)| before.get(*tenant) != Some(*head);
+            let moved: Vec<TenantId> =
+                heads.iter().filter(is_moved).take(MOVED_MAX + 1).map(|(tenant, _)| tenant.clone()).collect();
+            if moved.len() <= MOVED_MAX {
+                let at = checkpoint::positions(snapshot, &moved).await?;
+                let is_there = |(tenant, positions): &(TenantId, [Position; ReadModel::ALL.len()])| {
+                    positions.iter().all(|position| heads.get(tenant) == Some(position))
+                };
+                if at.len() == moved.len() && at.iter().all(is_there) {
+                    return Ok(Self::There(Arc::clone(heads)));
+                }
+            }
+        }
+        let all = checkpoint::load_whole(snapshot).await?;
+        let is_there = |(tenant, head): (&TenantId, &Position)| {
+            all.get(tenant).is_some_and(|checkpoints| checkpoints.iter().all(|at| at.position == *head))
+        };
+        if sums_are_equal && heads.iter().all(is_there) {
             return Ok(Self::There(Arc::clone(heads)));
         }
-        Ok(Self::Behind(Arc::new(checkpoint::load_whole(snapshot).await?)))
+        Ok(Self::Behind(Arc::new(all)))
     }
 
     fn of(&self, tenant: &TenantId, read_model: ReadModel) -> (Position, bool) {
@@ -183,6 +212,7 @@ impl Standing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::projector::tests::{Site, catch_up};
 
     fn slug(tenant: &str) -> TenantId {
         tenant.parse().expect("a slug")
@@ -202,6 +232,46 @@ mod tests {
             tokio::time::advance(Duration::from_secs(1)).await;
         }
         assert!(ends.lock().len() <= 7, "{}", ends.lock().len());
+    }
+
+    async fn equal_sums_do_not_hide_who_is_behind_when_another_is_ahead(site: Site) {
+        for tenant in ["acme", "globex"] {
+            site.publish(tenant).await;
+        }
+        catch_up(&mut site.projector().await).await;
+        let at = |acme, globex| -> Heads {
+            Arc::new(HashMap::from([(slug("acme"), Position(acme)), (slug("globex"), Position(globex))]))
+        };
+        let read = async |heads: &Heads, before: &Known| {
+            let mut snapshot = site.models.readers().snapshot_of_all().await.expect("a snapshot");
+            Known::read(&mut snapshot.connection(), heads, before).await.expect("reads")
+        };
+        let is_there = |known: &Known, heads: &Heads| {
+            matches!(known, Known::There(_)) && known.status(ReadModel::Forms, heads).lag_events == 0
+        };
+        let first = at(1, 1);
+        let known = read(&first, &Known::default()).await;
+        assert!(is_there(&known, &first));
+        // acme has an event that came after the heads were read.
+        let seen = at(0, 2);
+        for before in [&known, &Known::default()] {
+            let now = read(&seen, before).await;
+            assert_eq!(now.status(ReadModel::Forms, &seen).lag_events, 1, "globex is one short");
+        }
+        site.submit("globex").await;
+        catch_up(&mut site.projector().await).await;
+        let later = at(1, 2);
+        assert!(is_there(&read(&later, &known).await, &later), "only what moved was asked for");
+    }
+
+    #[tokio::test]
+    async fn equal_sums_do_not_hide_who_is_behind_when_another_is_ahead_on_sqlite() {
+        equal_sums_do_not_hide_who_is_behind_when_another_is_ahead(Site::on_sqlite().await).await;
+    }
+
+    #[tokio::test]
+    async fn equal_sums_do_not_hide_who_is_behind_when_another_is_ahead_on_postgres() {
+        equal_sums_do_not_hide_who_is_behind_when_another_is_ahead(Site::on_postgres().await).await;
     }
 
     #[test]
