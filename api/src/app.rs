@@ -140,6 +140,8 @@ pub struct Api {
     pub bulks: Arc<Places>,
     /// What goes on when its client has left.
     pub begun: Begun,
+    /// Exports that may still begin.
+    pub exports: Arc<Places>,
     /// Replays that run, and those that ended lately.
     pub replays: Replays,
     /// Turns true when the application stops, so that feeds end.
@@ -194,6 +196,7 @@ impl App {
             bulks: Places::new(settings.limits.bulks_max, settings.limits.bulks_per_tenant_max),
             begun: Begun::new(),
             replays: Replays::new(&settings.limits),
+            exports: Places::new(settings.limits.exports_max, settings.limits.exports_per_tenant_max),
             metrics: ServerMetrics::new(),
             standbys: Standbys::new(&settings.possible_standbys),
             settings,

@@ -251,6 +251,7 @@ pub async fn download(call: Call, id: String, sha256: String) -> Result<Response
     let some = part.clone().filter(|part| *part != (0..attachment.bytes));
     let chunks = query.api.attachments.read(&query.caller.context.tenant, sha256, some).await?;
     query.record_export_of(id).await?;
+    let chunks = query.lasting().give(None, chunks);
     let mut response = given(&attachment, part, body::stream(attachment.media_type.as_str(), chunks));
     let headers = response.headers_mut();
     headers.insert(ETAG, tag);

@@ -97,6 +97,11 @@ pub fn whole(content_type: &'static str, body: impl Into<Bytes>) -> Response {
     response
 }
 
+/// Why a body is broken off on purpose, which is no failure.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BrokenOff(pub &'static str);
+
 /// An answer whose body comes in pieces; hyper asks for the next one only when the last one is written.
 pub fn stream<S, E>(content_type: &'static str, chunks: S) -> Response
 where
@@ -107,7 +112,12 @@ where
         chunk.map_err(|error| {
             let error = error.into();
             // The status has left already, so the client sees a body that breaks off; the reason is told here only.
-            tracing::error!(cause = causes(error.as_ref()), "a streamed answer broke off");
+            let cause = causes(error.as_ref());
+            if error.is::<BrokenOff>() {
+                tracing::info!(cause, "a streamed answer was broken off");
+            } else {
+                tracing::error!(cause, "a streamed answer broke off");
+            }
             error
         })
     });

@@ -16,6 +16,7 @@ use crate::cloudevents::CloudEvent;
 use crate::command::LEDGER_POSITION;
 use crate::error::ApiError;
 use crate::event_types;
+use crate::lasting::{Ended, take_place};
 use crate::limits::{
     EVENTS_SCANNED_MAX, PAGE_BYTES_MAX, PAGE_EVENTS_DEFAULT, PAGE_EVENTS_MAX, STREAM_PAGE_BYTES_MAX,
     STREAM_PAGE_EVENTS,
@@ -50,6 +51,8 @@ struct EventPage<'a> {
         (status = 200, description = "`{events[], position, next_after?}`; with `Accept: application/x-ndjson` one event a line, up to where the ledger ends now or `limit` says.", content((answers::EventPage = "application/json"), (answers::Event = "application/x-ndjson"))),
         (status = 400, description = "`cursor-ahead`: `after` is past the ledger's end."),
         (status = 406, description = "`not-acceptable`: `Accept` names neither JSON nor NDJSON."),
+        (status = 429, description = "As lines: `too-many-exports` of this tenant are under way."),
+        (status = 503, description = "As lines: `too-many-exports` are under way on this server."),
     ))]
 pub async fn list(call: Call) -> Result<Response, ApiError> {
     let mut query = QueryCall::served_as(call, &[JSON, NDJSON]).await?;
@@ -63,8 +66,11 @@ pub async fn list(call: Call) -> Result<Response, ApiError> {
         return Err(ApiError::CursorAhead { after, head });
     }
     if as_lines {
+        let place = take_place(&query.api, &query.caller.context.tenant)?;
         query.record_export().await?;
-        return Ok(lines(query.ledger, filter, after, head, limit));
+        let lasting = query.lasting();
+        let chunks = line_chunks(query.ledger, filter, after, head, limit.unwrap_or(usize::MAX));
+        return Ok(lines(head, lasting.give(Some(place), chunks)));
     }
     page(&query.ledger, &filter, after, head, limit).await
 }
@@ -116,14 +122,8 @@ fn lines_limit(params: &mut Params) -> Result<Option<usize>, ApiError> {
     }
 }
 
-fn lines(
-    ledger: TenantLedger,
-    filter: EventFilter,
-    after: Position,
-    head: Position,
-    limit: Option<usize>,
-) -> Response {
-    let mut response = stream(NDJSON, line_chunks(ledger, filter, after, head, limit.unwrap_or(usize::MAX)));
+fn lines(head: Position, chunks: impl Stream<Item = Result<Bytes, Ended>> + Send + 'static) -> Response {
+    let mut response = stream(NDJSON, chunks);
     response.headers_mut().insert(LEDGER_POSITION, HeaderValue::from(head.0));
     response
 }

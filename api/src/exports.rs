@@ -18,7 +18,9 @@ use crate::body::stream;
 use crate::call::Call;
 use crate::command::LEDGER_POSITION;
 use crate::error::ApiError;
+use crate::lasting::take_place;
 use crate::past::Asked;
+use crate::places::Place;
 use crate::query::QueryCall;
 use crate::submission_queries::selection;
 use columns::Columns;
@@ -60,18 +62,21 @@ struct Filters {
     responses(
         (status = 200, description = "RFC 4180, one submission a row; `data` and `outcomes` are JSON. With `form`, a further column for each field of its newest version, named by the field's pointer, and for each computed one. Text that a spreadsheet would take for a formula, or that begins like one that was guarded, has `'` in front. Filters, order and moment (`at_position`, `at_time`) as of `GET /v1/submissions`.", content_type = "text/csv"),
         (status = 422, description = "`export-too-large`: more than 500,000 submissions in an order that moves, by `updated_at` or a field. `moment-too-large`: the rows of that moment take more than is kept."),
+        (status = 429, description = "`too-many-exports` of this tenant are under way."),
+        (status = 503, description = "`too-many-exports` are under way on this server."),
     ))]
 pub async fn csv(call: Call) -> Result<Response, ApiError> {
-    let Export { query, asked, form, rows, position } = Export::open(call, CSV).await?;
+    let Export { query, asked, form, rows, position, place } = Export::open(call, CSV).await?;
     let columns = columns(&query, asked, form.as_ref()).await?;
     query.record_export().await?;
+    let lasting = query.lasting();
     let mut names = CSV_HEADER.to_owned();
     columns.write_names(&mut names);
     names.push_str("\r\n");
     let header = futures_util::stream::once(async { Ok(Bytes::from(names)) });
     let body = header.chain(chunks(rows, move |row, out| write_csv(row, &columns, out)));
     Ok(attachment(
-        stream("text/csv; charset=utf-8", body),
+        stream("text/csv; charset=utf-8", lasting.give(Some(place), body)),
         position,
         "attachment; filename=\"submissions.csv\"",
     ))
@@ -83,11 +88,13 @@ pub async fn csv(call: Call) -> Result<Response, ApiError> {
     responses(
         (status = 200, description = "One submission a line, as `GET /v1/submissions/{id}` shows it. Filters, order and moment (`at_position`, `at_time`) as of `GET /v1/submissions`.", content_type = "application/x-ndjson"),
         (status = 422, description = "`export-too-large`: more than 500,000 submissions in an order that moves, by `updated_at` or a field. `moment-too-large`: the rows of that moment take more than is kept."),
+        (status = 429, description = "`too-many-exports` of this tenant are under way."),
+        (status = 503, description = "`too-many-exports` are under way on this server."),
     ))]
 pub async fn ndjson(call: Call) -> Result<Response, ApiError> {
-    let Export { query, rows, position, .. } = Export::open(call, NDJSON).await?;
+    let Export { query, rows, position, place, .. } = Export::open(call, NDJSON).await?;
     query.record_export().await?;
-    let body = chunks(rows, write_line);
+    let body = query.lasting().give(Some(place), chunks(rows, write_line));
     Ok(attachment(stream(NDJSON, body), position, "attachment; filename=\"submissions.ndjson\""))
 }
 
@@ -98,6 +105,7 @@ struct Export {
     form: Option<FormId>,
     rows: ExportedRows,
     position: Position,
+    place: Place,
 }
 
 impl Export {
@@ -106,11 +114,12 @@ impl Export {
         let asked = Asked::take(&mut query.params)?;
         let selection = selection(&mut query)?;
         query.finish_params()?;
+        let place = take_place(&query.api, &query.caller.context.tenant)?;
         query.go_to(asked, ReadModel::Submissions, None).await?;
         let form = selection.form.clone();
         // What is wrong with the filters is said here, before the answer begins.
         let Answer { position, value: rows } = query.reader.all_submissions(selection).await?;
-        Ok(Self { query, asked, form, rows, position })
+        Ok(Self { query, asked, form, rows, position, place })
     }
 }
 

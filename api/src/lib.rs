@@ -32,6 +32,7 @@ mod head;
 mod hex;
 mod idempotency;
 mod ids;
+mod lasting;
 mod ledger;
 mod limits;
 mod logging;

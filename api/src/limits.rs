@@ -44,6 +44,10 @@ pub struct Limits {
     pub bulks_max: usize,
     /// Of these, requests of one tenant; the next one gets 429.
     pub bulks_per_tenant_max: usize,
+    /// Exports and events as lines that are under way at once; the next one gets 503. Each holds a page in memory, or the ids of what is still to come.
+    pub exports_max: usize,
+    /// Of these, those of one tenant; the next one gets 429.
+    pub exports_per_tenant_max: usize,
     /// Replays that run or pause at once; the next one gets 503.
     pub replays_max: usize,
     /// Of these, replays of one tenant; the next one gets 429.
@@ -70,6 +74,8 @@ impl Default for Limits {
             feed_heartbeat: Duration::from_secs(15),
             bulks_max: 32,
             bulks_per_tenant_max: 8,
+            exports_max: 128,
+            exports_per_tenant_max: 32,
             replays_max: 32,
             replays_per_tenant_max: 4,
         }

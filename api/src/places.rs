@@ -1,5 +1,5 @@
 //! How much of something goes on at once, in all and for each tenant: one tenant must not take every place.
-//! Asked by `feed` for each subscriber, by `replays` for each run, by `bulk` for each request and by `attachments` for each upload; a place
+//! Asked by `feed` for each subscriber, by `lasting` for each export, by `replays` for each run, by `bulk` for each request and by `attachments` for each upload; a place
 //! is given back when it is dropped.
 
 use std::collections::HashMap;

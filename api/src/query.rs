@@ -25,6 +25,7 @@ use crate::call::{Call, caller_now};
 use crate::command::{LEDGER_POSITION, etag};
 use crate::error::ApiError;
 use crate::head::Head;
+use crate::lasting::Lasting;
 use crate::limits::{REPLICA_WAIT_DEFAULT, REPLICA_WAIT_MAX, STOPPING_WAIT_MAX};
 use crate::numbers;
 use crate::params::{Params, invalid};
@@ -125,6 +126,12 @@ impl QueryCall {
         }
         let asked = (self.rule, &*self.head);
         audit::exported(&self.api, &self.ledger, &self.caller.context, asked, Some(id)).await
+    }
+
+    /// What a body that a slow client can draw out was asked for with: it lasts no longer than the credential.
+    pub fn lasting(&self) -> Lasting {
+        let (api, head) = (Arc::clone(&self.api), Arc::clone(&self.head));
+        Lasting { api, head, rule: self.rule, lasts: self.caller.lasts() }
     }
 
     /// Waits until `read_model` has reached the position that the request asks for.

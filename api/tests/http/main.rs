@@ -19,4 +19,5 @@ mod queries;
 mod replays;
 mod roles;
 mod signatures;
+mod streamed;
 mod support;
