@@ -16,6 +16,7 @@ use formledger_store::{Restoration, Store, StoreError, StoreSettings};
 use futures_util::FutureExt;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
 
 use crate::attachments::{self, AttachmentStore};
 use crate::audit::{self, AuditLog};
@@ -34,6 +35,7 @@ use crate::standbys::Standbys;
 use crate::tenant_states::TenantStates;
 use crate::tenants::Tenants;
 use crate::timers;
+use crate::upkeep;
 
 /// File of the ledger in the data directory.
 const LEDGER_FILE: &str = "ledger.db";
@@ -138,10 +140,10 @@ pub struct Api {
     pub feeds: Arc<Places>,
     /// Requests with many commands that may still begin.
     pub bulks: Arc<Places>,
-    /// What goes on when its client has left.
-    pub begun: Begun,
     /// Exports that may still begin.
     pub exports: Arc<Places>,
+    /// What goes on when its client has left.
+    pub begun: Begun,
     /// Replays that run, and those that ended lately.
     pub replays: Replays,
     /// Turns true when the application stops, so that feeds end.
@@ -194,9 +196,9 @@ impl App {
             feed_pages: FeedPages::new(),
             feeds: Places::new(settings.limits.feeds_max, settings.limits.feeds_per_tenant_max),
             bulks: Places::new(settings.limits.bulks_max, settings.limits.bulks_per_tenant_max),
+            exports: Places::new(settings.limits.exports_max, settings.limits.exports_per_tenant_max),
             begun: Begun::new(),
             replays: Replays::new(&settings.limits),
-            exports: Places::new(settings.limits.exports_max, settings.limits.exports_per_tenant_max),
             metrics: ServerMetrics::new(),
             standbys: Standbys::new(&settings.possible_standbys),
             settings,
@@ -229,12 +231,12 @@ impl App {
     /// Answers until `until` is ready; then stops accepting, closes feeds, answers what is in flight and flushes what was recorded.
     pub async fn run(self, until: impl Future<Output = ()>) {
         let Self { api, listener, stop, .. } = self;
-        let upkeep = tokio::spawn(keep_metrics(Arc::clone(&api)));
-        let keys = tokio::spawn(auth::follow_keys(Arc::clone(&api)));
+        let metrics = kept(&api, "metrics", keep_metrics);
+        let keys = kept(&api, "keys", auth::follow_keys);
         let (end_projecting, projecting_ends) = oneshot::channel::<()>();
         let projector = tokio::spawn(project(Arc::clone(&api), projecting_ends));
-        let timer = tokio::spawn(timers::run(Arc::clone(&api)));
-        let auditor = tokio::spawn(audit::run(Arc::clone(&api)));
+        let timer = kept(&api, "timer", timers::run);
+        let auditor = kept(&api, "auditor", audit::run);
         let probing = Arc::clone(&api);
         tokio::spawn(async move { probing.attachments.probe().await });
         let server = Server {
@@ -255,7 +257,7 @@ impl App {
         }
         api.moments.close();
         api.replays.stop(api.settings.limits.drain_timeout).await;
-        upkeep.abort();
+        metrics.abort();
         keys.abort();
         // It heard that the application stops; what it has begun is recorded before the ledger is closed.
         if let Err(error) = timer.await {
@@ -275,6 +277,17 @@ impl App {
         api.store.close().await;
         tracing::info!("stopped");
     }
+}
+
+/// Begins what goes on beside requests.
+fn kept<R: Future<Output = ()> + Send + 'static>(
+    api: &Arc<Api>,
+    task: &'static str,
+    run: fn(Arc<Api>) -> R,
+) -> JoinHandle<()> {
+    let stopping = api.stopping.clone();
+    let api = Arc::clone(api);
+    upkeep::spawn(task, move || run(Arc::clone(&api)), stopping)
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {

@@ -60,6 +60,7 @@ mod tenant_states;
 mod tenants;
 mod timers;
 mod times;
+mod upkeep;
 mod workflow;
 
 pub mod cli;

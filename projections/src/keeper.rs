@@ -1,5 +1,5 @@
 //! Keeps a runner running: one that panics is logged and counted, gives its lead away, and is started again after a pause that grows.
-//! Used for every replica of this process; a failure of the database is none of this, the runner itself tries again after those.
+//! Used for every replica of this process, and by `api` for what goes on beside requests; a failure of the database is none of this, the runner itself tries again after those.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -14,7 +14,7 @@ const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// Runs what `start` makes until it ends by itself or `shutdown` completes. Calls `failed` with what each panic said.
-pub(crate) async fn keep<R, F>(
+pub async fn keep<R, F>(
     mut start: impl FnMut() -> R,
     mut failed: impl FnMut(String) -> F,
     shutdown: impl Future<Output = ()>,

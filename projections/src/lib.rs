@@ -53,6 +53,7 @@ pub use condition::{Comparison, Condition, InvalidCondition, Operand};
 pub use cursor::{Cursor, InvalidCursor};
 pub use export::ExportedRows;
 pub use forms::{FormRow, FormSummary, FormVersionRow, FormVersionSummary};
+pub use keeper::keep;
 pub use moments::{MomentError, MomentSettings, Moments};
 pub use place::ReadModelPlace;
 pub use pool::PoolUse;
