@@ -13,6 +13,7 @@ use super::ast::Field;
 use super::attachments::AttachmentRules;
 use super::definition::FormDefinition;
 use super::problem::DefinitionProblem;
+use super::references::{self, References};
 use super::rules::{self, FormRules, Verdict};
 use super::shape::{self, Reading};
 use super::validator::{self, Checked};
@@ -229,8 +230,11 @@ pub(super) fn fields_as_published(
 }
 
 fn fields(checked: &Checked, reading: Reading) -> Result<Field, Vec<DefinitionProblem>> {
-    shape::fields(&checked.schema, checked.draft, reading)
-        .map_err(|error| vec![DefinitionProblem::error("/schema", error.to_string())])
+    let problem = |why: String| vec![DefinitionProblem::error("/schema", why)];
+    let Checked { schema, draft, .. } = checked;
+    let registry = references::registry(schema, *draft).map_err(|error| problem(error.to_string()))?;
+    let references = References::of(schema, *draft, &registry);
+    shape::fields(schema, &references, reading).map_err(|error| problem(error.to_string()))
 }
 
 /// The parts of a form that depend on how its fields are read.
@@ -246,15 +250,17 @@ impl Parts {
     fn published(definition: &FormDefinition, checked: &Checked) -> Result<Self, Vec<DefinitionProblem>> {
         let today = fields(checked, Reading::Today)?;
         Self::compile(definition, today, checked.warnings.clone()).or_else(|problems| {
-            let earlier = fields(checked, Reading::Earlier)?;
-            if earlier == fields(checked, Reading::Today)? {
-                return Err(problems);
+            let today = fields(checked, Reading::Today)?;
+            // A version that was published under an earlier reading goes on with it; `problems` keep others from being published like it.
+            for reading in [Reading::Names, Reading::Earlier] {
+                let earlier = fields(checked, reading)?;
+                if earlier != today
+                    && let Ok(parts) = Self::compile(definition, earlier, Vec::new())
+                {
+                    return Ok(Self { remarks: problems, ..parts });
+                }
             }
-            // A version that was published under the earlier reading goes on with it; `problems` keep others from being published like it.
-            match Self::compile(definition, earlier, Vec::new()) {
-                Ok(parts) => Ok(Self { remarks: problems, ..parts }),
-                Err(_) => Err(problems),
-            }
+            Err(problems)
         })
     }
 

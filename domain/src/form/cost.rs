@@ -52,10 +52,10 @@ enum Why {
     /// References come back to where they started, without a step into the data.
     #[error("references lead back to themselves without looking into the data, so nothing decides what fits")]
     Circle,
-    /// A reference that the validator may find by a name that is not followed here.
+    /// A reference that means nothing in this document.
     #[error(
-        "the reference `{0}` cannot be followed; name the schema by its full `$id`, or by a pointer such as `#/$defs/name`; nothing is \
-         fetched, so put the schema it means into this one, under `$defs` or `definitions`"
+        "the reference `{0}` cannot be resolved: there is no schema here whose `$id`, `$anchor` or place this is; nothing is fetched, so \
+         put the schema it means into this one, under `$defs` or `definitions`"
     )]
     Unknown(String),
     /// References that may mean too many schemas.

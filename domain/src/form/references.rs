@@ -1,13 +1,18 @@
-//! Finds what a `$ref` inside a form's schema means, for the tree of fields. The validator resolves on its own, to the letter;
-//! a reference that is not found here only leaves its field untyped.
+//! Finds what a reference inside a form's schema means, for the tree of fields and for the count of checks, with the library and by the
+//! steps of the validator: URIs as RFC 3986 resolves them, anchors of the resource that they are written in, dynamic ones by the way.
+//! Never by the likeness of names: what is found here and what the validator asks must be the same schema.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ptr;
 
-use jsonschema::Draft;
+use jsonschema::{Draft, Registry, Retrieve, Uri, uri};
+use referencing::Resolver;
 use serde_json::Value;
 
+use self::names::Names;
 use crate::json::pointer;
+
+pub(super) mod names;
 
 /// Keywords whose members are named by the form, not by JSON Schema.
 pub(super) const NAMESPACES: [&str; 6] =
@@ -16,27 +21,350 @@ pub(super) const NAMESPACES: [&str; 6] =
 pub(super) const DATA: [&str; 4] = ["const", "enum", "default", "examples"];
 /// Keywords that refer to a schema for the same value.
 pub(super) const REFERENCES: [&str; 3] = ["$ref", "$dynamicRef", "$recursiveRef"];
+/// Keywords that hold what must be a URI reference.
+const URIS: [&str; 4] = ["$id", "id", "$ref", "$dynamicRef"];
 
 /// The most schemas that are looked at for all references together. Of the published forms in the tests none needs more than a few for
 /// each; beyond it names are shared by so many schemas that reading them all would take the memory of the node.
 pub(super) const LOOKS_MAX: usize = 1_000_000;
 
-/// The places of one schema document that references can name.
-pub(super) struct References<'s> {
-    root: &'s Value,
-    naming: Naming,
-    /// By `$id` or `id`, and by `#` and `$anchor` (or the old form, an `id` that is a fragment).
-    named: Names<'s>,
-    /// The same by the last parts of the names, as relative references give them.
-    named_last: Names<'s>,
-    /// Those that a `$recursiveRef` may come back to, by the way that led there.
-    recursive: Vec<&'s Value>,
-    /// For each object, the nearest one around it that names itself as a resource; none for what only the root is around.
-    resources: HashMap<*const Value, &'s Value>,
+/// The most bytes of all URIs together that the references and identifiers of a schema are resolved to: the validator keeps each with
+/// the whole of its base. A schema of 1 MiB full of references has 16 MiB where its `$id` is of 300 bytes.
+const URI_BYTES_MAX: usize = 64 << 20;
+
+/// Whose dynamic anchors count where a schema refers to the meta-schema of its draft.
+const META_SCHEMAS: [(&str, &[&str]); 2] = [
+    (
+        "https://json-schema.org/draft/2020-12/",
+        &[
+            "schema",
+            "meta/core",
+            "meta/applicator",
+            "meta/unevaluated",
+            "meta/validation",
+            "meta/meta-data",
+            "meta/format-annotation",
+            "meta/format-assertion",
+            "meta/content",
+        ],
+    ),
+    (
+        "https://json-schema.org/draft/2019-09/",
+        &[
+            "schema",
+            "meta/core",
+            "meta/applicator",
+            "meta/validation",
+            "meta/meta-data",
+            "meta/format",
+            "meta/content",
+        ],
+    ),
+];
+
+/// Why the references of a schema cannot be read at all, and where.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+pub(super) struct Unreadable {
+    /// The place in the schema, as a JSON Pointer.
+    pub(super) place: String,
+    why: String,
 }
 
-/// Several schemas may have the same name in different resources; the first in the document comes first.
-type Names<'s> = HashMap<&'s str, Vec<&'s Value>>;
+/// Reads which resources and anchors there are in `schema`. Nothing is fetched: what is not in it is there as null.
+pub(super) fn registry(schema: &Value, draft: Draft) -> Result<Registry<'_>, Unreadable> {
+    if uri_bytes(schema, 0) > URI_BYTES_MAX {
+        let why = format!(
+            "the identifiers and references in the schema stand for more than {URI_BYTES_MAX} bytes of URIs, because each of them \
+             counts with the whole of the `$id` around it; shorten the `$id`"
+        );
+        return Err(Unreadable { place: String::new(), why });
+    }
+    let read = || {
+        let base = base(schema, draft)?;
+        let known = Registry::new().retriever(Nothing).draft(draft).retrieve_known_draft_meta_schemas(false);
+        known.add(base.as_str(), schema)?.prepare()
+    };
+    read().map_err(|error: referencing::Error| {
+        let mut place = String::new();
+        find_no_uri(schema, Role::Schema, &mut place);
+        let why = format!("a reference cannot be resolved: {}", super::violation::clip(&error.to_string()));
+        Unreadable { place, why }
+    })
+}
+
+/// By what a document is known: its identifier, or a name that stands for none.
+fn base(schema: &Value, draft: Draft) -> Result<Uri<String>, referencing::Error> {
+    uri::from_str(draft.create_resource_ref(schema).id().unwrap_or("json-schema:///"))
+}
+
+struct Nothing;
+
+impl Retrieve for Nothing {
+    fn retrieve(&self, _: &Uri<String>) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Value::Null)
+    }
+}
+
+/// At most the bytes of the URIs in `value`, which is inside a resource whose URI is of `base` bytes.
+fn uri_bytes(value: &Value, base: usize) -> usize {
+    let members: Box<dyn Iterator<Item = &Value>> = match value {
+        Value::Object(members) => Box::new(members.values()),
+        Value::Array(items) => Box::new(items.iter()),
+        _ => return 0,
+    };
+    let own = |name: &&str| value.get(*name).and_then(Value::as_str).map(str::len);
+    let inside = base + ["$id", "id"].iter().filter_map(own).sum::<usize>();
+    let uris: usize = URIS.iter().filter_map(own).map(|own| inside + own).sum();
+    members.fold(uris, |bytes, member| bytes.saturating_add(uri_bytes(member, inside)))
+}
+
+/// Puts the place of the first identifier or reference that is no URI into `place`; whether there is one.
+fn find_no_uri(value: &Value, role: Role, place: &mut String) -> bool {
+    if role == Role::Schema {
+        let is_wrong = |name: &&&str| {
+            value.get(**name).and_then(Value::as_str).is_some_and(|uri| uri::from_str(uri).is_err())
+        };
+        if let Some(name) = URIS.iter().find(is_wrong) {
+            pointer::push(place, name);
+            return true;
+        }
+    }
+    any_below(value, role, place, &mut |member, role, place| find_no_uri(member, role, place))
+}
+
+/// Whether `holds` for what is directly in `value`; `place` then stays at it.
+fn any_below<'v>(
+    value: &'v Value,
+    role: Role,
+    place: &mut String,
+    holds: &mut dyn FnMut(&'v Value, Role, &mut String) -> bool,
+) -> bool {
+    let before = place.len();
+    let mut below = |token: &str, member: &'v Value, role: Role| {
+        pointer::push(place, token);
+        let found = holds(member, role, place);
+        if !found {
+            place.truncate(before);
+        }
+        found
+    };
+    match value {
+        Value::Object(members) => {
+            members.iter().any(|(name, member)| below(name, member, role.of_member(name, member)))
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().any(|(index, item)| below(&index.to_string(), item, role))
+        }
+        _ => false,
+    }
+}
+
+/// Where a schema is read: by which URI its references are resolved, and by the rules of which draft.
+#[derive(Clone)]
+pub(super) struct Place<'s> {
+    pub(super) resolver: Resolver<'s>,
+    pub(super) draft: Draft,
+}
+
+/// A schema that a reference means, and where it is read.
+#[derive(Clone)]
+pub(super) struct Target<'s> {
+    pub(super) schema: &'s Value,
+    pub(super) place: Place<'s>,
+}
+
+/// What references in one schema document mean.
+pub(super) struct References<'s> {
+    root: &'s Value,
+    start: Place<'s>,
+    naming: Naming,
+    registry: &'s Registry<'s>,
+    /// By `$dynamicAnchor`: a reference to one of them may mean any, by the way that led there.
+    dynamic: HashMap<&'s str, Vec<Target<'s>>>,
+    /// Those that a `$recursiveRef` may come back to, by the way that led there.
+    recursive: Vec<Target<'s>>,
+    /// All values of the document.
+    inside: HashSet<*const Value>,
+}
+
+impl<'s> References<'s> {
+    /// Reads `root`, of which `registry` was made. Nesting is bounded by the door.
+    pub(super) fn of(root: &'s Value, draft: Draft, registry: &'s Registry<'s>) -> Self {
+        let base = base(root, draft).expect("the registry was made of it");
+        let start = Place { resolver: registry.resolver(base), draft };
+        let mut references = Self {
+            root,
+            start,
+            naming: Naming::of(root, draft),
+            registry,
+            dynamic: HashMap::new(),
+            recursive: Vec::new(),
+            inside: HashSet::new(),
+        };
+        let start = references.at(references.start.clone(), root);
+        references.collect(root, &start, Role::Schema);
+        references.collect_inside(root);
+        for (base, names) in META_SCHEMAS {
+            for uri in names.iter().map(|name| format!("{base}{name}")) {
+                let known =
+                    registry.contains_resource(&uri).then(|| references.lookup(&uri, &references.start));
+                if let Some(Target { schema, place }) = known.flatten() {
+                    references.collect(schema, &place, Role::Schema);
+                }
+            }
+        }
+        references
+    }
+
+    /// The same schemas by their names alone.
+    pub(super) fn names(&self) -> Names<'s> {
+        Names::of(self.root, self.naming)
+    }
+
+    /// Where the root is read.
+    pub(super) fn start(&self) -> Place<'s> {
+        self.at(self.start.clone(), self.root)
+    }
+
+    /// Where `schema` is read, which is in one that is read at `outer`.
+    pub(super) fn within(&self, outer: &Place<'s>, schema: &Value) -> Place<'s> {
+        let draft = outer.draft.detect(schema);
+        self.at(Place { resolver: outer.resolver.clone(), draft }, schema)
+    }
+
+    /// The same place, for a schema that may name itself; what is no URI is not used by anybody.
+    fn at(&self, place: Place<'s>, schema: &Value) -> Place<'s> {
+        let resolver = place.resolver.in_subresource(place.draft.create_resource_ref(schema));
+        Place { resolver: resolver.unwrap_or(place.resolver), ..place }
+    }
+
+    /// A place like `place` to which no way led yet.
+    pub(super) fn afresh(&self, place: &Place<'s>) -> Place<'s> {
+        let uri = place.resolver.base_uri().as_ref().clone();
+        Place { resolver: self.registry.resolver(uri), draft: place.draft }
+    }
+
+    /// Whether what stands beside `schema`'s reference, if it has one, means nothing.
+    pub(super) fn stands_alone(&self, schema: &Value) -> bool {
+        self.naming.alone && schema.get("$ref").is_some_and(Value::is_string)
+    }
+
+    /// Whether every schema here knows `prefixItems`; drafts before 2020-12 do not, and read `items` as if it were not there.
+    pub(super) fn know_prefixes(&self) -> bool {
+        self.naming.prefixes
+    }
+
+    /// Whether a schema here may be of another draft or dialect, which need not know a keyword that hides another in the drafts.
+    pub(super) fn are_mixed(&self) -> bool {
+        self.naming.mixed
+    }
+
+    /// What `reference`, written under `keyword` in a schema that is read at `place`, means by the way that led there; `None` for what is
+    /// not in this document.
+    pub(super) fn follow(&self, keyword: &str, reference: &str, place: &Place<'s>) -> Option<Target<'s>> {
+        let target = match keyword {
+            "$recursiveRef" => {
+                let (schema, resolver, draft) = place.resolver.lookup_recursive_ref().ok()?.into_inner();
+                Target { schema, place: Place { resolver, draft } }
+            }
+            _ => self.lookup(reference, place)?,
+        };
+        self.inside.contains(&ptr::from_ref(target.schema)).then_some(target)
+    }
+
+    /// Everything that `reference`, written under `keyword` in a schema that is read at `place`, may mean, whatever way led there.
+    /// Nothing where it means nothing. Many schemas may have one dynamic name, so it is for the caller to stop.
+    pub(super) fn candidates(
+        &self,
+        keyword: &str,
+        reference: &str,
+        place: &Place<'s>,
+    ) -> impl Iterator<Item = Target<'s>> {
+        let found = self.lookup(reference, place);
+        // The validator asks for no more than `#` there, unless it met what is written somewhere else.
+        let resource = (keyword == "$recursiveRef").then(|| self.lookup("#", place)).flatten();
+        let anchor = reference.rsplit_once('#').map_or("", |(_, anchor)| anchor);
+        let is_dynamic = |target: &Target<'s>| {
+            let name = target.schema.get("$dynamicAnchor").and_then(Value::as_str);
+            !anchor.is_empty() && name == Some(anchor)
+        };
+        let dynamic =
+            found.as_ref().filter(|target| is_dynamic(target)).and_then(|_| self.dynamic.get(anchor));
+        let is_recursive =
+            |target: &Target<'s>| target.schema.get("$recursiveAnchor") == Some(&Value::Bool(true));
+        let recursive = if resource.as_ref().is_some_and(is_recursive) { &self.recursive[..] } else { &[] };
+        let dynamic = dynamic.map_or(&[][..], Vec::as_slice);
+        found.into_iter().chain(resource).chain(dynamic.iter().chain(recursive).cloned())
+    }
+
+    fn lookup(&self, reference: &str, place: &Place<'s>) -> Option<Target<'s>> {
+        let (schema, resolver, draft) = place.resolver.lookup(reference).ok()?.into_inner();
+        (!schema.is_null()).then_some(Target { schema, place: Place { resolver, draft } })
+    }
+
+    /// Reads what is in `value`, which is read at `place`: schemas that others may come back to.
+    fn collect(&mut self, value: &'s Value, place: &Place<'s>, role: Role) {
+        match value {
+            Value::Object(members) => {
+                if role == Role::Schema {
+                    self.collect_anchor(value, place);
+                }
+                for (name, member) in members {
+                    let role = role.of_member(name, member);
+                    match role {
+                        Role::Schema => self.collect(member, &self.within(place, member), role),
+                        Role::Namespace | Role::Data => self.collect(member, place, role),
+                    }
+                }
+            }
+            Value::Array(items) if role == Role::Schema => {
+                items.iter().for_each(|item| self.collect(item, &self.within(place, item), role));
+            }
+            _ => {}
+        }
+    }
+
+    fn collect_anchor(&mut self, schema: &'s Value, place: &Place<'s>) {
+        if let Some(name) = schema.get("$dynamicAnchor").and_then(Value::as_str) {
+            // As the validator enters it: with its own name once more.
+            let place = self.at(place.clone(), schema);
+            self.dynamic.entry(name).or_default().push(Target { schema, place });
+        }
+        if schema.get("$recursiveAnchor") == Some(&Value::Bool(true)) {
+            self.recursive.push(Target { schema, place: place.clone() });
+        }
+    }
+
+    fn collect_inside(&mut self, value: &'s Value) {
+        self.inside.insert(ptr::from_ref(value));
+        match value {
+            Value::Object(members) => members.values().for_each(|member| self.collect_inside(member)),
+            Value::Array(items) => items.iter().for_each(|item| self.collect_inside(item)),
+            _ => {}
+        }
+    }
+
+    /// Where the first reference stands that means nothing in this document, as a JSON Pointer.
+    pub(super) fn unresolved(&self) -> Option<String> {
+        let mut place = String::new();
+        self.find_unresolved(self.root, &self.start(), Role::Schema, &mut place).then_some(place)
+    }
+
+    fn find_unresolved(&self, value: &'s Value, at: &Place<'s>, role: Role, place: &mut String) -> bool {
+        for keyword in REFERENCES.iter().filter(|_| role == Role::Schema) {
+            let Some(reference) = value.get(*keyword).and_then(Value::as_str) else { continue };
+            if self.candidates(keyword, reference, at).next().is_none() {
+                pointer::push(place, keyword);
+                return true;
+            }
+        }
+        any_below(value, role, place, &mut |member, role, place| {
+            let inner = if role == Role::Schema { self.within(at, member) } else { at.clone() };
+            self.find_unresolved(member, &inner, role, place)
+        })
+    }
+}
 
 /// How schemas of a draft name themselves.
 #[derive(Clone, Copy)]
@@ -60,6 +388,13 @@ impl Naming {
         let (alone, prefixes) = (draft < Draft::Draft201909, draft == Draft::Draft202012);
         Self { keywords, alone, prefixes, mixed: false }
     }
+
+    fn own_name(self, schema: &Value) -> Option<&str> {
+        if self.alone && schema.get("$ref").is_some_and(Value::is_string) {
+            return None;
+        }
+        self.keywords.iter().find_map(|name| schema.get(*name)?.as_str())
+    }
 }
 
 fn names_a_draft_inside(value: &Value) -> bool {
@@ -69,199 +404,6 @@ fn names_a_draft_inside(value: &Value) -> bool {
         _ => return false,
     };
     members.any(|member| member.get("$schema").is_some_and(Value::is_string) || names_a_draft_inside(member))
-}
-
-impl<'s> References<'s> {
-    /// Reads all names in `root`. Nesting is bounded by the door.
-    pub(super) fn of(root: &'s Value, draft: Draft) -> Self {
-        let naming = Naming::of(root, draft);
-        let mut references = Self {
-            root,
-            naming,
-            named: HashMap::new(),
-            named_last: HashMap::new(),
-            recursive: Vec::new(),
-            resources: HashMap::new(),
-        };
-        references.collect(root, root, Role::Schema);
-        references
-    }
-
-    /// Whether what stands beside `schema`'s reference, if it has one, means nothing.
-    pub(super) fn stands_alone(&self, schema: &Value) -> bool {
-        self.naming.alone && schema.get("$ref").is_some_and(Value::is_string)
-    }
-
-    /// Whether every schema here knows `prefixItems`; drafts before 2020-12 do not, and read `items` as if it were not there.
-    pub(super) fn know_prefixes(&self) -> bool {
-        self.naming.prefixes
-    }
-
-    /// Whether a schema here may be of another draft or dialect, which need not know a keyword that hides another in the drafts.
-    pub(super) fn are_mixed(&self) -> bool {
-        self.naming.mixed
-    }
-
-    /// The identifier by which a schema names itself as a resource.
-    pub(super) fn resource_id(&self, schema: &'s Value) -> Option<&'s str> {
-        self.own_name(schema).filter(|id| !id.starts_with('#'))
-    }
-
-    fn own_name(&self, schema: &'s Value) -> Option<&'s str> {
-        if self.stands_alone(schema) {
-            return None;
-        }
-        self.naming.keywords.iter().find_map(|name| schema.get(*name)?.as_str())
-    }
-
-    /// What `reference` means inside the resource `base`; `base` is the root or an embedded schema with an `$id` of its own.
-    pub(super) fn resolve(&self, reference: &str, base: &'s Value) -> Option<Target<'s>> {
-        let (document, fragment) = reference.split_once('#').unwrap_or((reference, ""));
-        let base = match document {
-            "" => base,
-            name => self.first(name)?,
-        };
-        let schema = match fragment {
-            "" => base,
-            path if path.starts_with('/') => {
-                let path = percent_decoded(path);
-                base.pointer(&path).or_else(|| self.root.pointer(&path))?
-            }
-            anchor => self.first(anchor)?,
-        };
-        Some(Target { schema, base })
-    }
-
-    fn first(&self, name: &str) -> Option<&'s Value> {
-        self.named.get(name)?.first().copied()
-    }
-
-    /// Everything that `reference`, written under `keyword` in `schema`, may mean: also what it means only for a validator that builds
-    /// names by the rules of URIs, or finds them by the way that led there (`$dynamicRef`, `$recursiveRef`). Nothing when no name is like
-    /// it. Many schemas may have one name, so it is for the caller to stop: there is one element for every schema that was looked at,
-    /// `None` where it holds nothing at the place that is asked for.
-    pub(super) fn candidates(
-        &self,
-        keyword: &str,
-        reference: &str,
-        schema: &'s Value,
-    ) -> impl Iterator<Item = Option<&'s Value>> {
-        let (document, fragment) = reference.split_once('#').unwrap_or((reference, ""));
-        let (near, named) = match document {
-            "" => (self.around(schema), &[][..]),
-            name => (Vec::new(), self.named_like(name)),
-        };
-        let path = fragment.starts_with('/').then(|| percent_decoded(fragment));
-        let (near, named) = match &path {
-            None if !fragment.is_empty() => (Vec::new(), self.named(&percent_decoded(fragment))),
-            _ => (near, named),
-        };
-        let found = near.into_iter().chain(named.iter().copied()).map(move |base| match &path {
-            Some(path) => base.pointer(path),
-            None => Some(base),
-        });
-        // The validator asks for no more than `#` there, whatever is written.
-        let recursive = (keyword == "$recursiveRef")
-            .then(|| self.around(schema).into_iter().chain(self.recursive.iter().copied()).map(Some));
-        found.chain(recursive.into_iter().flatten())
-    }
-
-    fn named(&self, name: &str) -> &[&'s Value] {
-        self.named.get(name).map_or(&[], Vec::as_slice)
-    }
-
-    /// The resources around `schema`, itself and the root among them.
-    fn around(&self, schema: &'s Value) -> Vec<&'s Value> {
-        let own = self.resource_id(schema).is_some().then_some(schema);
-        let outer = std::iter::successors(self.resources.get(&ptr::from_ref(schema)).copied(), |resource| {
-            self.resources.get(&ptr::from_ref(*resource)).copied()
-        });
-        let mut resources: Vec<_> = own.into_iter().chain(outer).collect();
-        if !resources.iter().any(|resource| ptr::eq(*resource, self.root)) {
-            resources.push(self.root);
-        }
-        resources
-    }
-
-    /// The schemas of exactly this name, else those whose names have the same last part, as relative names do.
-    fn named_like(&self, document: &str) -> &[&'s Value] {
-        match self.named(document) {
-            [] => self.named_last.get(last_part(document)).map_or(&[], Vec::as_slice),
-            exact => exact,
-        }
-    }
-
-    /// Reads what is in `value`: names of schemas, but resources also in data, because a pointer may lead there.
-    fn collect(&mut self, value: &'s Value, resource: &'s Value, role: Role) {
-        match value {
-            Value::Object(members) => {
-                if role == Role::Schema {
-                    self.collect_names(value);
-                }
-                if members.get("$recursiveAnchor") == Some(&Value::Bool(true)) {
-                    self.recursive.push(value);
-                }
-                if !ptr::eq(value, self.root) {
-                    self.resources.insert(ptr::from_ref(value), resource);
-                }
-                let resource = if self.resource_id(value).is_some() { value } else { resource };
-                members
-                    .iter()
-                    .for_each(|(name, member)| self.collect(member, resource, role.of_member(name, member)));
-            }
-            Value::Array(items) => items.iter().for_each(|item| self.collect(item, resource, role)),
-            _ => {}
-        }
-    }
-
-    fn collect_names(&mut self, schema: &'s Value) {
-        let anchors = ["$anchor", "$dynamicAnchor"].iter().filter_map(|name| schema.get(*name)?.as_str());
-        for name in self.own_name(schema).into_iter().chain(anchors) {
-            let name = name.trim_start_matches('#').trim_end_matches('#');
-            self.named.entry(name).or_default().push(schema);
-            self.named_last.entry(last_part(name)).or_default().push(schema);
-        }
-    }
-
-    /// Where the first reference stands that means nothing in this document, as a JSON Pointer; `None` also where that is not found within
-    /// [`LOOKS_MAX`].
-    pub(super) fn unresolved(&self) -> Option<String> {
-        let (mut place, mut looks) = (String::new(), 0);
-        self.find_unresolved(self.root, Role::Schema, &mut place, &mut looks).then_some(place)
-    }
-
-    fn find_unresolved(&self, value: &'s Value, role: Role, place: &mut String, looks: &mut usize) -> bool {
-        if *looks > LOOKS_MAX {
-            return false;
-        }
-        for keyword in REFERENCES.iter().filter(|_| role == Role::Schema) {
-            let Some(reference) = value.get(*keyword).and_then(Value::as_str) else { continue };
-            let candidates = self.candidates(keyword, reference, value).inspect(|_| *looks += 1);
-            let is_known = candidates.flatten().next().is_some();
-            if !is_known && !is_meta_schema(reference) {
-                pointer::push(place, keyword);
-                return true;
-            }
-        }
-        let before = place.len();
-        let mut below = |token: &str, member: &'s Value, role: Role| {
-            pointer::push(place, token);
-            let found = self.find_unresolved(member, role, place, looks);
-            if !found {
-                place.truncate(before);
-            }
-            found
-        };
-        match value {
-            Value::Object(members) => {
-                members.iter().any(|(name, member)| below(name, member, role.of_member(name, member)))
-            }
-            Value::Array(items) => {
-                items.iter().enumerate().any(|(index, item)| below(&index.to_string(), item, role))
-            }
-            _ => false,
-        }
-    }
 }
 
 /// What an object in a schema document is.
@@ -283,24 +425,6 @@ impl Role {
             Self::Schema => Self::Schema,
         }
     }
-}
-
-/// Whether a reference means a schema of JSON Schema itself, which the validator brings along.
-pub(super) fn is_meta_schema(reference: &str) -> bool {
-    ["https://json-schema.org/draft", "http://json-schema.org/draft"]
-        .iter()
-        .any(|prefix| reference.starts_with(prefix))
-}
-
-/// What a relative reference would call a schema of this name.
-fn last_part(name: &str) -> &str {
-    name.rsplit(['/', ':']).next().unwrap_or_default()
-}
-
-/// A schema that a reference means, and the resource in which its own references are to be read.
-pub(super) struct Target<'s> {
-    pub(super) schema: &'s Value,
-    pub(super) base: &'s Value,
 }
 
 /// A URI fragment without its percent encoding; what is not UTF-8 then is left as it is.

@@ -10,7 +10,8 @@ use serde_json::{Map, Value};
 use self::options::Options;
 use self::types::Types;
 use super::ast::{ANY_ITEM, Constraints, Field, FieldKind};
-use super::references::References;
+use super::references::names::Names;
+use super::references::{Place, REFERENCES, References, Target};
 use crate::json::pointer;
 
 mod combine;
@@ -49,16 +50,25 @@ pub(super) enum Reading {
     /// As it is documented.
     Today,
     /// As it was when versions were published whose rules do not fit today's types: an alternative of null alone took `format`, bounds and values
-    /// away, one told the type of a field that the other named without any, and so did `not`.
+    /// away, one told the type of a field that the other named without any, and so did `not`. References by [`Reading::Names`].
     Earlier,
+    /// As it was while references were followed by the likeness of names, and only where these were written in full.
+    Names,
 }
 
 /// The fields that `schema` describes.
-pub(super) fn fields(schema: &Value, draft: Draft, reading: Reading) -> Result<Field, TooMuch> {
+pub(super) fn fields<'s>(
+    schema: &'s Value,
+    references: &'s References<'s>,
+    reading: Reading,
+) -> Result<Field, TooMuch> {
+    let at = references.start();
     let mut reader = Reader {
         how: reading,
-        references: References::of(schema, draft),
-        draft,
+        references,
+        names: (reading != Reading::Today).then(|| references.names()),
+        draft: at.draft,
+        at,
         base: schema,
         active: Vec::new(),
         read: 0,
@@ -66,7 +76,7 @@ pub(super) fn fields(schema: &Value, draft: Draft, reading: Reading) -> Result<F
         place: 0,
         copied: 0,
     };
-    let shape = reader.shape(schema, 0);
+    let shape = reader.shape_at(schema, reader.at.clone(), 0);
     if reader.read > FIELDS_MAX {
         Err(TooMuch::Fields)
     } else if reader.copied > COPIED_BYTES_MAX {
@@ -103,9 +113,14 @@ struct Member {
 
 struct Reader<'s> {
     how: Reading,
-    references: References<'s>,
+    references: &'s References<'s>,
+    /// In place of them for earlier readings.
+    names: Option<Names<'s>>,
+    /// That of the root.
     draft: Draft,
-    /// The resource in which references are read.
+    /// Where references are read.
+    at: Place<'s>,
+    /// The resource in which they are read by names.
     base: &'s Value,
     /// The targets of the references that are being followed, to stop at one that comes back to itself.
     active: Vec<&'s Value>,
@@ -121,11 +136,18 @@ struct Reader<'s> {
 
 impl<'s> Reader<'s> {
     fn shape(&mut self, schema: &'s Value, depth: usize) -> Shape {
+        let at = self.references.within(&self.at, schema);
+        self.shape_at(schema, at, depth)
+    }
+
+    fn shape_at(&mut self, schema: &'s Value, at: Place<'s>, depth: usize) -> Shape {
         if self.reading == READING_DEPTH_MAX {
             return Shape { conditional: true, ..Shape::default() };
         }
         self.reading += 1;
+        let outer = std::mem::replace(&mut self.at, at);
         let shape = self.shape_of(schema, depth);
+        self.at = outer;
         self.reading -= 1;
         shape
     }
@@ -141,12 +163,12 @@ impl<'s> Reader<'s> {
             return Shape::default();
         }
         let outer = self.base;
-        if self.references.resource_id(schema).is_some() {
+        if self.names.as_ref().is_some_and(|names| names.is_resource(schema)) {
             self.base = schema;
         }
         let referred = self.referred(keywords, depth);
         // Before 2019-09 a reference stands alone; what is written beside it can still be read as annotation.
-        let alone = referred.is_some() && self.draft < Draft::Draft201909;
+        let alone = referred.is_some() && self.draft() < Draft::Draft201909;
         let own = if alone { annotations(keywords) } else { self.own(keywords, depth) };
         self.base = outer;
         match referred {
@@ -155,21 +177,33 @@ impl<'s> Reader<'s> {
         }
     }
 
+    /// By whose rules the schema is read that is being read.
+    fn draft(&self) -> Draft {
+        if self.names.is_some() { self.draft } else { self.at.draft }
+    }
+
     fn is_full(&self) -> bool {
         self.read > FIELDS_MAX || self.copied > COPIED_BYTES_MAX
     }
 
     fn referred(&mut self, keywords: &'s Map<String, Value>, depth: usize) -> Option<Shape> {
-        let reference =
-            ["$ref", "$dynamicRef", "$recursiveRef"].iter().find_map(|name| keywords.get(*name)?.as_str())?;
+        let (keyword, reference) =
+            REFERENCES.iter().find_map(|name| Some((name, keywords.get(*name)?.as_str()?)))?;
         let unknown = Shape { conditional: true, ..Shape::default() };
-        let Some(target) = self.references.resolve(reference, self.base) else { return Some(unknown) };
+        let target = match &self.names {
+            None => self.references.follow(keyword, reference, &self.at).map(|target| (target, self.base)),
+            Some(names) => names.resolve(reference, self.base).map(|(schema, base)| {
+                let place = self.references.within(&self.at, schema);
+                (Target { schema, place }, base)
+            }),
+        };
+        let Some((target, base)) = target else { return Some(unknown) };
         if self.active.iter().any(|active| ptr::eq(*active, target.schema)) {
             return Some(unknown);
         }
-        let outer = std::mem::replace(&mut self.base, target.base);
+        let outer = std::mem::replace(&mut self.base, base);
         self.active.push(target.schema);
-        let shape = self.shape(target.schema, depth);
+        let shape = self.shape_at(target.schema, target.place, depth);
         self.active.pop();
         self.base = outer;
         Some(shape)

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::cost;
 use super::mend;
 use super::problem::DefinitionProblem;
-use super::references::References;
+use super::references::{self, References};
 use super::violation::{self, Violation};
 
 mod format;
@@ -61,10 +61,13 @@ pub(super) fn check(given: &Value) -> Result<Checked, Vec<DefinitionProblem>> {
     let (schema, mended) = mended(schema, draft)?;
     warnings.extend(mended);
     // Before the validator is made: where checks double, so do the parts of the validator that mark what is evaluated.
-    cost::check(&schema, &References::of(&schema, draft)).map_err(|costly| {
-        vec![DefinitionProblem::error(format!("/schema{}", costly.place), costly.to_string())]
-    })?;
-    let validator = options.build(&schema).map_err(|error| vec![build_problem(&schema, draft, error)])?;
+    let at = |place: &str, why: String| vec![DefinitionProblem::error(format!("/schema{place}"), why)];
+    let registry = references::registry(&schema, draft)
+        .map_err(|unreadable| at(&unreadable.place, unreadable.to_string()))?;
+    let references = References::of(&schema, draft, &registry);
+    cost::check(&schema, &references).map_err(|costly| at(&costly.place, costly.to_string()))?;
+    let validator = options.build(&schema).map_err(|error| vec![build_problem(&references, error)])?;
+    drop(registry);
     // In the schema as it was sent, whose places these are.
     warnings.extend(slips::slips(given, &|keyword, value| {
         meta_violations(&json!({keyword: value}), draft).is_empty()
@@ -156,9 +159,9 @@ fn meta_problem(violation: &Violation) -> DefinitionProblem {
     DefinitionProblem::error(format!("/schema{}", violation.pointer), message)
 }
 
-fn build_problem(schema: &Value, draft: Draft, error: ValidationError<'static>) -> DefinitionProblem {
+fn build_problem(references: &References<'_>, error: ValidationError<'static>) -> DefinitionProblem {
     if let ValidationErrorKind::Referencing(reason) = error.kind() {
-        let place = References::of(schema, draft).unresolved().unwrap_or_default();
+        let place = references.unresolved().unwrap_or_default();
         let message = format!(
             "a reference cannot be resolved: {}; nothing is fetched, so put the schema it means into this one, \
              under `$defs` or `definitions`",

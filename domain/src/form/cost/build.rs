@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::ptr;
+use std::sync::Arc;
 
+use jsonschema::{Draft, Uri};
 use serde_json::{Map, Value};
 
-use super::super::references::{LOOKS_MAX, REFERENCES, References, is_meta_schema};
+use super::super::references::{LOOKS_MAX, Place, REFERENCES, References};
 use super::super::violation::clip;
 use super::graph::{Items, Members, Node, Pattern};
 use super::{Fault, Why};
@@ -33,16 +35,32 @@ pub(super) enum Look {
     Remembered,
 }
 
+/// Where a schema is read: by which URI, as a place among all bases, and by the rules of which draft. The same schema may be read in
+/// several ways, and its references then mean different ones.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct At {
+    base: usize,
+    draft: Draft,
+}
+
 /// All schemas that can be reached from `root`, which is the first.
 pub(super) fn nodes<'s>(root: &'s Value, references: &References<'s>) -> Result<Vec<Node<'s>>, Fault<'s>> {
-    let mut builder =
-        Builder { references, known: HashMap::new(), waiting: Vec::new(), circles: Vec::new(), looks: 0 };
-    builder.place(root, Look::Check);
+    let mut builder = Builder {
+        references,
+        known: HashMap::new(),
+        waiting: Vec::new(),
+        bases: Vec::new(),
+        bases_by_uri: HashMap::new(),
+        circles: Vec::new(),
+        looks: 0,
+    };
+    let at = builder.at(&references.start());
+    builder.place(root, Look::Check, at);
     let mut nodes = Vec::new();
     builder.build(&mut nodes)?;
     builder.circles = circles(&nodes);
     for node in nodes.iter_mut().filter(|node| asks_again(node.schema)) {
-        node.in_place.push(builder.place(node.schema, Look::Mark));
+        node.in_place.push(builder.place(node.schema, Look::Mark, node.at));
     }
     builder.build(&mut nodes)?;
     Ok(nodes)
@@ -56,8 +74,11 @@ pub(super) fn asks_again(schema: &Value) -> bool {
 /// Gives schemas their places in the graph as they are met.
 struct Builder<'r, 's> {
     references: &'r References<'s>,
-    known: HashMap<(*const Value, Look), usize>,
-    waiting: Vec<(&'s Value, Look)>,
+    known: HashMap<(*const Value, Look, At), usize>,
+    waiting: Vec<(&'s Value, Look, At)>,
+    /// By [`At::base`].
+    bases: Vec<Place<'s>>,
+    bases_by_uri: HashMap<Arc<Uri<String>>, usize>,
     /// By the place of a schema that is checked; known once all these are.
     circles: Vec<usize>,
     /// Schemas looked at for references so far.
@@ -65,19 +86,41 @@ struct Builder<'r, 's> {
 }
 
 impl<'s> Builder<'_, 's> {
-    fn place(&mut self, schema: &'s Value, look: Look) -> usize {
-        *self.known.entry((ptr::from_ref(schema), look)).or_insert_with(|| {
-            self.waiting.push((schema, look));
+    fn place(&mut self, schema: &'s Value, look: Look, at: At) -> usize {
+        *self.known.entry((ptr::from_ref(schema), look, at)).or_insert_with(|| {
+            self.waiting.push((schema, look, at));
             self.waiting.len() - 1
         })
     }
 
+    fn at(&mut self, place: &Place<'s>) -> At {
+        let base = *self.bases_by_uri.entry(place.resolver.base_uri()).or_insert_with(|| {
+            self.bases.push(self.references.afresh(place));
+            self.bases.len() - 1
+        });
+        At { base, draft: place.draft }
+    }
+
+    /// Where `schema` is read, which is in one that is read at `outer`.
+    fn within(&mut self, outer: At, schema: &Value) -> At {
+        let draft = outer.draft.detect(schema);
+        match draft.create_resource_ref(schema).id() {
+            None => At { draft, ..outer },
+            Some(_) => self.at(&self.references.within(&self.read(outer), schema)),
+        }
+    }
+
+    fn read(&self, at: At) -> Place<'s> {
+        Place { draft: at.draft, ..self.bases[at.base].clone() }
+    }
+
     /// Makes the nodes that have a place and are not there yet, and those that they use.
     fn build(&mut self, nodes: &mut Vec<Node<'s>>) -> Result<(), Fault<'s>> {
-        while let Some(&(schema, look)) = self.waiting.get(nodes.len()) {
+        while let Some(&(schema, look, at)) = self.waiting.get(nodes.len()) {
             let mut node = Node {
                 schema,
                 look,
+                at,
                 in_place: Vec::new(),
                 referred: Vec::new(),
                 members: Members::default(),
@@ -103,15 +146,15 @@ impl<'s> Builder<'_, 's> {
 
     fn in_place(&mut self, node: &mut Node<'s>, keywords: &'s Map<String, Value>) {
         for keyword in ONE_IN_PLACE.iter().chain(&LIST_IN_PLACE).chain(&MAP_IN_PLACE) {
-            node.in_place.extend(self.under(keywords, keyword, node.look));
+            node.in_place.extend(self.under(keywords, keyword, (node.look, node.at)));
         }
         if node.look == Look::Again && asks_again(node.schema) {
-            node.in_place.push(self.place(node.schema, Look::Mark));
+            node.in_place.push(self.place(node.schema, Look::Mark, node.at));
         }
     }
 
     fn parts(&mut self, node: &mut Node<'s>, keywords: &'s Map<String, Value>) {
-        let look = node.look;
+        let look = (node.look, node.at);
         let members = |name: &str| keywords.get(name).and_then(Value::as_object).into_iter().flatten();
         let named = members("properties").map(|(name, schema)| (name.as_str(), self.one(schema, look)));
         node.members.named = named.collect();
@@ -129,7 +172,7 @@ impl<'s> Builder<'_, 's> {
     }
 
     fn items(&mut self, node: &mut Node<'s>, keywords: &'s Map<String, Value>) {
-        let look = node.look;
+        let look = (node.look, node.at);
         // A list under `items` counts in the drafts before 2020-12 and `prefixItems` since then, but both may stand there.
         let list = |name: &str| keywords.get(name).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         let (prefix, tuple) = (list("prefixItems"), list("items"));
@@ -159,16 +202,16 @@ impl<'s> Builder<'_, 's> {
     /// What marking asks: alternatives whether they fit, and what those that do know.
     fn mark(&mut self, node: &mut Node<'s>, keywords: &'s Map<String, Value>) {
         for keyword in LIST_IN_PLACE.iter().chain(&["if"]) {
-            node.in_place.extend(self.under(keywords, keyword, Look::Again));
+            node.in_place.extend(self.under(keywords, keyword, (Look::Again, node.at)));
         }
         for keyword in LIST_IN_PLACE.iter().chain(&["if", "then", "else", "dependentSchemas"]) {
-            node.in_place.extend(self.under(keywords, keyword, Look::Mark));
+            node.in_place.extend(self.under(keywords, keyword, (Look::Mark, node.at)));
         }
         let members = keywords.get("properties").and_then(Value::as_object).into_iter().flatten();
         node.members.named = members.map(|(name, _)| (name.as_str(), None)).collect();
-        node.members.otherwise = self.under(keywords, "unevaluatedProperties", Look::Again);
-        node.items.rest = self.under(keywords, "unevaluatedItems", Look::Again);
-        node.items.every = self.under(keywords, "contains", Look::Again);
+        node.members.otherwise = self.under(keywords, "unevaluatedProperties", (Look::Again, node.at));
+        node.items.rest = self.under(keywords, "unevaluatedItems", (Look::Again, node.at));
+        node.items.every = self.under(keywords, "contains", (Look::Again, node.at));
     }
 
     fn refer(&mut self, node: &mut Node<'s>, keywords: &'s Map<String, Value>) -> Result<(), Fault<'s>> {
@@ -176,20 +219,22 @@ impl<'s> Builder<'_, 's> {
             let Some(Value::String(reference)) = keywords.get(name) else { continue };
             let fault = |why| Err(Fault { schema: node.schema, keyword: Some(name), why });
             let mut targets = Vec::new();
-            let references = self.references;
-            for candidate in references.candidates(name, reference, node.schema) {
+            let (references, place) = (self.references, self.read(node.at));
+            for target in references.candidates(name, reference, &place) {
                 self.looks += 1 + reference.len() / BYTES_PER_LOOK;
                 if self.looks > LOOKS_MAX {
                     return fault(Why::Names);
                 }
-                let Some(target) = candidate else { continue };
+                let at = self.at(&target.place);
                 let look = match node.look {
-                    Look::Again if self.is_on_a_circle(node.schema, target) => Look::Remembered,
+                    Look::Again if self.is_on_a_circle((node.schema, node.at), (target.schema, at)) => {
+                        Look::Remembered
+                    }
                     look => look,
                 };
-                targets.push(self.place(target, look));
+                targets.push(self.place(target.schema, look, at));
             }
-            if targets.is_empty() && !is_meta_schema(reference) {
+            if targets.is_empty() {
                 return fault(Why::Unknown(clip(reference)));
             }
             node.referred.push(targets);
@@ -198,25 +243,33 @@ impl<'s> Builder<'_, 's> {
     }
 
     /// Whether `target`, which `schema` refers to, comes back to `schema`.
-    fn is_on_a_circle(&self, schema: &Value, target: &Value) -> bool {
-        let circle = |schema: &Value| {
-            let place = self.known.get(&(ptr::from_ref(schema), Look::Check))?;
+    fn is_on_a_circle(&self, schema: (&Value, At), target: (&Value, At)) -> bool {
+        let circle = |(schema, at): (&Value, At)| {
+            let place = self.known.get(&(ptr::from_ref(schema), Look::Check, at))?;
             self.circles.get(*place)
         };
         circle(schema).is_some() && circle(schema) == circle(target)
     }
 
     /// The place of a schema; `true` and `false` have none, they cost nothing.
-    fn one(&mut self, schema: &'s Value, look: Look) -> Option<usize> {
-        schema.is_object().then(|| self.place(schema, look))
+    fn one(&mut self, schema: &'s Value, (look, outer): (Look, At)) -> Option<usize> {
+        schema.is_object().then(|| {
+            let at = self.within(outer, schema);
+            self.place(schema, look, at)
+        })
     }
 
-    fn under_all(&mut self, keywords: &'s Map<String, Value>, names: &[&str], look: Look) -> Vec<usize> {
+    fn under_all(
+        &mut self,
+        keywords: &'s Map<String, Value>,
+        names: &[&str],
+        look: (Look, At),
+    ) -> Vec<usize> {
         names.iter().flat_map(|name| self.under(keywords, name, look)).collect()
     }
 
     /// The schemas under `keyword`, be it one, a list or a map of them; `true`, `false` and lists of names cost nothing.
-    fn under(&mut self, keywords: &'s Map<String, Value>, keyword: &str, look: Look) -> Vec<usize> {
+    fn under(&mut self, keywords: &'s Map<String, Value>, keyword: &str, look: (Look, At)) -> Vec<usize> {
         let Some(value) = keywords.get(keyword) else { return Vec::new() };
         let schemas: Vec<&'s Value> = match value {
             Value::Array(schemas) => schemas.iter().collect(),

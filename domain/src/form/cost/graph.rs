@@ -6,7 +6,7 @@ use std::ptr;
 use serde_json::Value;
 
 use super::super::references::References;
-use super::build::{self, Look};
+use super::build::{self, At, Look};
 use super::{CHECKS_PER_VALUE_MAX, Fault, MARKS_MAX, STEPS_IN_PLACE_MAX, Why};
 use crate::json::NESTING_MAX;
 
@@ -24,6 +24,7 @@ pub(super) struct Graph<'s> {
 pub(super) struct Node<'s> {
     pub(super) schema: &'s Value,
     pub(super) look: Look,
+    pub(super) at: At,
     /// Asked about the same value, each of them.
     pub(super) in_place: Vec<usize>,
     /// Asked about the same value, one of each list: what a reference may mean.

@@ -112,14 +112,14 @@ impl Shape {
     }
 
     fn is_only_null(&self, how: Reading) -> bool {
-        how == Reading::Today && self.meant_types(how) == Some(Types::NULL)
+        how != Reading::Earlier && self.meant_types(how) == Some(Types::NULL)
     }
 
     /// The types a branch names, or the ones its values and other keywords are about; `None` when it says nothing at all.
     fn meant_types(&self, how: Reading) -> Option<Types> {
         let types = self.types.unwrap_or(self.implied);
         let types = match how {
-            Reading::Today => types.narrowed_to(self.options.as_ref()),
+            Reading::Today | Reading::Names => types.narrowed_to(self.options.as_ref()),
             Reading::Earlier => types,
         };
         (types != Types::NONE).then_some(types)
