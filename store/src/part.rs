@@ -42,6 +42,13 @@ macro_rules! of_type {
     };
 }
 
+/// A question for whole events.
+macro_rules! select {
+    ($($from:expr),+ $(,)?) => {
+        concat!("SELECT ", event_columns!(), " FROM ", $($from),+)
+    };
+}
+
 /// The types of a stream's events. Of each row only what stands before the payload is read. In order, so that Postgres goes along the stream's index also
 /// where it knows nothing of the table yet.
 macro_rules! types {
@@ -51,63 +58,33 @@ macro_rules! types {
     };
 }
 
+/// Asks SQLite for [`Part::LastOfEachType`]; `CROSS JOIN`, because the inner question is not to be asked for each event.
+pub(crate) const SQLITE_LAST_OF_EACH_TYPE: &str = select!(
+    types!(),
+    " CROSS JOIN events WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence = (SELECT sequence FROM events WHERE ",
+    of_type!("types.name"),
+    " ORDER BY sequence DESC LIMIT 1) ORDER BY sequence",
+);
+/// Asks Postgres for the same, which would ask the inner question of the other for each event.
+pub(crate) const POSTGRES_LAST_OF_EACH_TYPE: &str = select!(
+    types!(),
+    " CROSS JOIN LATERAL (SELECT * FROM events WHERE ",
+    of_type!("types.name"),
+    " ORDER BY sequence DESC LIMIT 1) AS last ORDER BY sequence",
+);
+
 impl Part<'_> {
-    /// Asks SQLite for it: `$1` to `$3` are the stream's type, id and tenant, `$4` and `$5` what [`Part::bound`] says.
-    pub(crate) fn sqlite(&self) -> &'static str {
+    /// Asks for it: `$1` to `$3` are the stream's type, id and tenant, `$4` and `$5` what [`Part::bound`] says.
+    pub(crate) fn sql(&self, last_of_each_type: &'static str) -> &'static str {
         match self {
-            Self::LastOfEachType => concat!(
-                "SELECT ",
-                event_columns!(),
-                " FROM ",
-                types!(),
-                // Never the other way round: the inner question would be asked for each event.
-                " CROSS JOIN events WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence = (SELECT sequence FROM events WHERE ",
-                of_type!("types.name"),
-                " ORDER BY sequence DESC LIMIT 1) ORDER BY sequence"
-            ),
-            other => other.either(),
-        }
-    }
-
-    /// Asks Postgres for it, with the same parameters.
-    pub(crate) fn postgres(&self) -> &'static str {
-        match self {
-            Self::LastOfEachType => concat!(
-                "SELECT ",
-                event_columns!(),
-                " FROM ",
-                types!(),
-                " CROSS JOIN LATERAL (SELECT * FROM events WHERE ",
-                of_type!("types.name"),
-                " ORDER BY sequence DESC LIMIT 1) AS last ORDER BY sequence"
-            ),
-            other => other.either(),
-        }
-    }
-
-    fn either(self) -> &'static str {
-        match self {
-            Self::Last | Self::LastOfEachType => concat!(
-                "SELECT ",
-                event_columns!(),
-                " FROM events WHERE ",
-                in_stream!(),
-                " ORDER BY sequence DESC LIMIT 1"
-            ),
-            Self::Newest { .. } => concat!(
-                "SELECT ",
-                event_columns!(),
-                " FROM events WHERE ",
-                of_type!("$4"),
-                " ORDER BY sequence DESC LIMIT $5"
-            ),
-            Self::Nth { .. } => concat!(
-                "SELECT ",
-                event_columns!(),
-                " FROM events WHERE ",
-                of_type!("$4"),
-                " ORDER BY sequence LIMIT 1 OFFSET $5"
-            ),
+            Self::Last => select!("events WHERE ", in_stream!(), " ORDER BY sequence DESC LIMIT 1"),
+            Self::LastOfEachType => last_of_each_type,
+            Self::Newest { .. } => {
+                select!("events WHERE ", of_type!("$4"), " ORDER BY sequence DESC LIMIT $5")
+            }
+            Self::Nth { .. } => {
+                select!("events WHERE ", of_type!("$4"), " ORDER BY sequence LIMIT 1 OFFSET $5")
+            }
         }
     }
 

@@ -20,7 +20,7 @@ use crate::backend::{Head, Remembered};
 use crate::error::{StoreError, causes};
 use crate::event::StoredEvent;
 use crate::ledger::LedgerRange;
-use crate::part::Part;
+use crate::part::{POSTGRES_LAST_OF_EACH_TYPE, Part};
 use crate::store::{PoolStatus, StoreSettings};
 use crate::stored::{self, EventColumns, Stray, StreamPlace, StreamSpan, event_columns};
 use crate::tail::EVENT_BYTES;
@@ -234,7 +234,7 @@ impl PostgresReader {
         stream: &StreamId,
         part: Part<'_>,
     ) -> Result<Vec<StoredEvent>, StoreError> {
-        let mut query = sqlx::query(part.postgres())
+        let mut query = sqlx::query(part.sql(POSTGRES_LAST_OF_EACH_TYPE))
             .bind(stream.aggregate_type())
             .bind(stream.aggregate_id())
             .bind(stream.tenant().as_str());

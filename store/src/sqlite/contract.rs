@@ -11,6 +11,7 @@ use super::read::LOAD;
 use super::{Access, SqliteBackend, SqliteReader, schema, writer_options};
 use crate::backend::Backend;
 use crate::contract::{Database, append, context, contract_suite, events, keyed, stream};
+use crate::part::SQLITE_LAST_OF_EACH_TYPE;
 use crate::reader::Reader;
 use crate::{AppendError, Appended, Part, Store, StoreError, StoreSettings};
 
@@ -115,7 +116,7 @@ async fn a_part_of_a_stream_is_looked_for_along_the_streams_own_index() {
     for statistics in ["", "ANALYZE"] {
         connection.execute(statistics).await.expect("counts");
         for part in [Part::Last, Part::LastOfEachType, newest, nth] {
-            let explain = format!("EXPLAIN QUERY PLAN {}", part.sqlite());
+            let explain = format!("EXPLAIN QUERY PLAN {}", part.sql(SQLITE_LAST_OF_EACH_TYPE));
             let mut plan = sqlx::query(&explain).bind("Tally").bind("acme/s").bind("acme");
             if let Some((event_type, number)) = part.bound() {
                 plan = plan.bind(event_type).bind(number);

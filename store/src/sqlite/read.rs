@@ -16,7 +16,7 @@ use crate::direct::blocking;
 use crate::error::{StoreError, causes};
 use crate::event::StoredEvent;
 use crate::ledger::LedgerRange;
-use crate::part::Part;
+use crate::part::{Part, SQLITE_LAST_OF_EACH_TYPE};
 use crate::store::{PoolStatus, StoreSettings};
 use crate::stored::{self, EventColumns, Stray, StreamPlace, StreamSpan, event_columns};
 use crate::tail::EVENT_BYTES;
@@ -87,7 +87,7 @@ impl SqliteReader {
         stream: &StreamId,
         part: Part<'_>,
     ) -> Result<Vec<StoredEvent>, StoreError> {
-        let mut query = sqlx::query(part.sqlite())
+        let mut query = sqlx::query(part.sql(SQLITE_LAST_OF_EACH_TYPE))
             .bind(stream.aggregate_type())
             .bind(stream.aggregate_id())
             .bind(stream.tenant().as_str());

@@ -7,6 +7,7 @@ use super::super::read::{Access, LOAD};
 use super::super::{PostgresOptions, PostgresReader};
 use super::SharedDatabase;
 use crate::contract::{Database, append, context, events, keyed, positions, stream};
+use crate::part::POSTGRES_LAST_OF_EACH_TYPE;
 use crate::{Part, Store, StoreError, StoreSettings};
 
 /// What nobody may do to the past.
@@ -208,7 +209,7 @@ async fn a_part_of_a_stream_is_looked_for_along_the_streams_own_index() {
     for statistics in ["", "ANALYZE"] {
         database.sql(statistics).await.expect("counts");
         for part in [Part::Last, Part::LastOfEachType, newest, nth] {
-            let explain = format!("EXPLAIN {}", part.postgres());
+            let explain = format!("EXPLAIN {}", part.sql(POSTGRES_LAST_OF_EACH_TYPE));
             let mut plan = sqlx::query(&explain).bind("Tally").bind("acme/s").bind("acme");
             if let Some((event_type, number)) = part.bound() {
                 plan = plan.bind(event_type).bind(number);
