@@ -5,7 +5,7 @@ use formledger_domain::{
     Backtest, DefinitionProblem, Form, FormEvent, FormId, FormVersion, History, LedgerAggregate,
     OutcomeDifference, PastSubmission, Position, Submission, TenantContext, UndecodableEvent,
 };
-use formledger_store::{RecordedEvent, StoreError, TenantLedger};
+use formledger_store::{Part, RecordedEvent, StoreError, TenantLedger};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -66,7 +66,11 @@ pub async fn compile(
     rules: &Value,
 ) -> Result<Backtest, CandidateError> {
     let mut versions: Vec<(FormVersion, Value)> = Vec::new();
-    for event in ledger.load(&context.stream::<Form>(form)).await.map_err(HistoryError::from)? {
+    // Not the drafts, of which there may be any number.
+    let published = Part::Newest { event_type: FormEvent::PUBLISHED, limit: u32::MAX };
+    for event in
+        ledger.load_part(&context.stream::<Form>(form), published).await.map_err(HistoryError::from)?
+    {
         let said = Form::decode(&event.event_type, &event.event_version, &event.payload)
             .map_err(|source| HistoryError::Event { position: event.position, source })?;
         if let FormEvent::Published { version, definition, .. } = said {

@@ -9,7 +9,7 @@ use formledger_domain::{
     CanonicalJson, CompiledForm, Form, FormDefinition, FormError, FormEvent, FormId, FormPin, FormVersion,
     LedgerAggregate, Sequence, TenantContext, TenantId,
 };
-use formledger_store::{Basis, RecordedEvent, TenantLedger, causes};
+use formledger_store::{Basis, Part, RecordedEvent, TenantLedger, causes};
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
@@ -212,15 +212,12 @@ impl Catalogue {
         if let Some(compiled) = self.pinned.get(&key).and_then(|text| self.compiled.get(&text)) {
             return Ok(compiled);
         }
-        let events = ledger.load(&context.stream::<Form>(&pin.form)).await?;
-        let definition = events.iter().map(decode).find_map(|event| match event {
-            Ok(FormEvent::Published { version, definition, .. }) if version == pin.version => {
-                Some(definition)
-            }
-            _ => None,
-        });
-        let definition =
-            definition.ok_or_else(|| ApiError::internal(format!("{pin} is not in the ledger")))?;
+        let part = Part::Nth { event_type: FormEvent::PUBLISHED, number: pin.version.0 };
+        let published = ledger.load_part(&context.stream::<Form>(&pin.form), part).await?;
+        let definition = match published.first().map(decode).transpose()? {
+            Some(FormEvent::Published { version, definition, .. }) if version == pin.version => definition,
+            _ => return Err(ApiError::internal(format!("{pin} is not in the ledger"))),
+        };
         let (text, compiled) = self.compile(&definition, &pin.form, pin.version)?;
         self.pinned.insert(key, text);
         Ok(compiled)
@@ -234,7 +231,7 @@ impl Catalogue {
     ) -> Result<(Open, Entry), ApiError> {
         let (loaded, since, era) = (Instant::now(), ledger.moment(), ledger.era());
         let stream = context.stream::<Form>(&key.1);
-        let events = ledger.load(&stream).await?;
+        let events = ledger.load_part(&stream, Part::LastOfEachType).await?;
         let sequence = events.last().map_or(Sequence::START, |event| event.sequence);
         let is_same = |known: &Entry| (known.basis.sequence, known.basis.era) == (sequence, era);
         let same = self.newest.get(&key).filter(is_same);

@@ -1,7 +1,8 @@
 //! What the catalogue keeps, forgets and reads again.
 
 use chrono::Utc;
-use formledger_store::{Append, Store, StoreSettings};
+use formledger_domain::{EncodedEvent, FormCommand};
+use formledger_store::{Append, ExecuteOptions, Executed, Expectation, Store, StoreSettings};
 use serde_json::json;
 
 use super::*;
@@ -158,4 +159,57 @@ async fn a_publication_of_another_process_is_seen_in_time() {
     }
     ours.close().await;
     theirs.close().await;
+}
+
+#[tokio::test]
+async fn of_a_form_that_was_saved_very_often_only_what_counts_is_read() {
+    let data = tempfile::tempdir().expect("a directory");
+    let store =
+        Store::open_sqlite(&data.path().join("ledger.db"), StoreSettings::default()).await.expect("opens");
+    let context = TenantContext::system("acme".parse().expect("a slug"), "test", Utc::now());
+    let (ledger, form) = (store.ledger(&context), "claim".parse::<FormId>().expect("an id"));
+    let definition = |title: &str| {
+        let definition = json!({"title": title, "schema": {"type": "object"}});
+        CanonicalJson::from_value(&definition).expect("exact")
+    };
+    let draft =
+        |title| Form::encode(&FormEvent::DraftSaved { definition: definition(title), form: form.clone() });
+    let version = |title, version| {
+        let version = FormVersion(version);
+        Form::encode(&FormEvent::Published { definition: definition(title), form: form.clone(), version })
+    };
+    // Whoever reads one of the many drafts that were replaced fails.
+    let replaced = EncodedEvent { event_version: "unknown", ..draft("Replaced") };
+    let mut events = vec![replaced; 20];
+    events.extend([draft("One"), version("One", 1), draft("Two"), version("Two", 2), draft("Three")]);
+    let append = Append {
+        stream: context.stream::<Form>(&form),
+        expected: Sequence::START,
+        events,
+        topic: None,
+        idempotency: None,
+    };
+    ledger.append(append).await.expect("recorded");
+
+    let catalogue = Catalogue::of(8, 8);
+    let open = catalogue.open(&ledger, &context, &form).await.expect("open");
+    assert_eq!((open.form.title(), open.basis.sequence), ("Two", Sequence(25)));
+    let pin = |version| FormPin { form: form.clone(), version: FormVersion(version) };
+    assert_eq!(catalogue.pinned(&ledger, &context, &pin(1)).await.expect("published").title(), "One");
+    assert!(catalogue.pinned(&ledger, &context, &pin(3)).await.is_err(), "there is no such version");
+
+    let publish = FormCommand::Publish { form: form.clone() };
+    let outcome = &|form: &Form, _: &[FormEvent]| form.version();
+    let options = ExecuteOptions {
+        expectation: Expectation::Any,
+        idempotency: None,
+        topic: None,
+        basis: None,
+        outcome,
+    };
+    let stream = context.stream::<Form>(&form);
+    let published = ledger.execute::<Form, _>(&stream, publish, &(), options).await.expect("published");
+    let Executed::Now { outcome, sequence, .. } = published else { panic!("{published:?}") };
+    assert_eq!((outcome, sequence), (Some(FormVersion(3)), Sequence(26)));
+    store.close().await;
 }

@@ -4,7 +4,7 @@ use cqrs_es::DomainEvent;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::command::Form;
-use crate::aggregate::{EncodedEvent, LedgerAggregate, UndecodableEvent};
+use crate::aggregate::{EncodedEvent, LedgerAggregate, Recall, UndecodableEvent};
 use crate::ids::{FormId, FormVersion};
 use crate::json::CanonicalJson;
 use crate::payload::{self, Embedded, PayloadWriter, StoredName};
@@ -38,6 +38,9 @@ pub enum FormEvent {
 }
 
 impl FormEvent {
+    /// The stored type of [`FormEvent::Published`]. A form's `n`th one is its version `n`.
+    pub const PUBLISHED: &str = "formledger.form.published";
+
     /// The form it happened to.
     pub fn form(&self) -> &FormId {
         match self {
@@ -56,7 +59,7 @@ impl FormEvent {
     fn stored_name(&self) -> StoredName {
         let event_type = match self {
             Self::DraftSaved { .. } => "formledger.form.draft-saved",
-            Self::Published { .. } => "formledger.form.published",
+            Self::Published { .. } => Self::PUBLISHED,
             Self::Retired { .. } => "formledger.form.retired",
         };
         StoredName { event_type, event_version: "1" }
@@ -96,6 +99,8 @@ impl DomainEvent for FormEvent {
 
 impl LedgerAggregate for Form {
     const IS_BASIS: bool = true;
+    // A draft replaces the one before, a publication draft, version and retirement: however often a form is saved, no more than a draft and a version are read.
+    const RECALL: Recall = Recall::LastOfEachType;
 
     fn encode(event: &FormEvent) -> EncodedEvent {
         let StoredName { event_type, event_version } = event.stored_name();

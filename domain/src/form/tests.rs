@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use cqrs_es::Aggregate;
 use cqrs_es::test::TestFramework;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{Form, FormCommand, FormError, FormEvent};
+use crate::aggregate::LedgerAggregate;
 use crate::ids::{FormId, FormVersion};
 use crate::json::CanonicalJson;
 
@@ -134,4 +137,25 @@ fn only_a_published_form_can_be_retired_and_only_once() {
         .given(vec![saved("A"), published("A", 1), retired()])
         .when(retire())
         .then_expect_error(FormError::Retired);
+}
+
+/// What [`crate::Recall::LastOfEachType`] promises, for which no event has to have been decided.
+#[test]
+fn a_form_is_what_the_last_event_of_each_type_says() {
+    let event = prop_oneof![
+        (0u32..5).prop_map(|title| saved(&title.to_string())),
+        (0u32..5, 1u32..9).prop_map(|(title, version)| published(&title.to_string(), version)),
+        Just(retired()),
+    ];
+    let folded = |events: &[FormEvent]| {
+        let mut form = Form::default();
+        events.iter().for_each(|event| form.apply(event.clone()));
+        form
+    };
+    proptest!(|(events in proptest::collection::vec(event, 0..12))| {
+        let types: Vec<_> = events.iter().map(|event| Form::encode(event).event_type).collect();
+        let is_last = |place: usize| !types[place + 1..].contains(&types[place]);
+        let last: Vec<_> = events.iter().enumerate().filter(|(place, _)| is_last(*place)).map(|(_, event)| event.clone()).collect();
+        prop_assert_eq!(folded(&last), folded(&events));
+    });
 }
