@@ -80,7 +80,7 @@ impl Preconditions {
             None => Expectation::Any,
         };
         let Some(unwanted) = &self.if_none_match else { return Ok(wanted) };
-        let actual = sequence_of(ledger, stream).await?;
+        let actual = ledger.sequence_of(stream).await?;
         Ok(match wanted {
             _ if unwanted.tags.name(actual) => NEVER,
             Expectation::Any if actual == Sequence::START => Expectation::NoStream,
@@ -129,11 +129,11 @@ impl IfMatch {
                 [] => NEVER,
                 [only] => Expectation::Exact(*only),
                 several => {
-                    let actual = sequence_of(ledger, stream).await?;
+                    let actual = ledger.sequence_of(stream).await?;
                     if several.contains(&actual) { Expectation::Exact(actual) } else { NEVER }
                 }
             },
-            Tags::Any if sequence_of(ledger, stream).await? == Sequence::START => NEVER,
+            Tags::Any if ledger.sequence_of(stream).await? == Sequence::START => NEVER,
             // Streams do not go away, so it is there when the command runs, at whatever sequence.
             Tags::Any => Expectation::Any,
         })
@@ -189,11 +189,6 @@ pub fn has_it(head: &Head, tag: &HeaderValue) -> Result<bool, ApiError> {
     let tag = tag.to_str().unwrap_or_default();
     // Compared weakly, so what stands before a tag does not matter; the quotes around it end it.
     Ok(head.text(&IF_NONE_MATCH)?.is_some_and(|known| known.trim() == "*" || known.contains(tag)))
-}
-
-async fn sequence_of(ledger: &TenantLedger, stream: &StreamId) -> Result<Sequence, StoreError> {
-    let events = ledger.load(stream).await?;
-    Ok(events.last().map_or(Sequence::START, |event| event.sequence))
 }
 
 /// The tags of a field value; `None` when it is malformed. Empty elements of the list are passed over (RFC 9110 section 5.6.1.2).
