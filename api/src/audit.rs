@@ -13,7 +13,7 @@ use chrono::Utc;
 use formledger_domain::{
     Audit, AuditCommand, AuditEvent, AuditSettings, Submission, SubmissionId, TenantContext,
 };
-use formledger_store::{ExecuteError, ExecuteOptions, Expectation, StoreError, TenantLedger, causes};
+use formledger_store::{ExecuteError, ExecuteOptions, Expectation, Part, StoreError, TenantLedger, causes};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 use warp::reply::Response;
@@ -197,7 +197,8 @@ fn lost(context: &TenantContext, times: u64, cause: &dyn std::fmt::Display) {
     tracing::warn!(tenant, actor, times, %cause, "what was to be audited could not be recorded");
 }
 
-/// Appends facts of one actor: those about a submission to that submission's own stream of them, the others to a new one.
+/// Appends facts of one actor: those about a submission to that submission's own stream of them, of which only the end is looked up, the others to a
+/// new one.
 async fn record(api: &Api, context: &TenantContext, events: Vec<AuditEvent>) -> Result<(), ApiError> {
     let ledger = api.store.ledger(context);
     let mut apart: Vec<AuditEvent> = Vec::new();
@@ -226,14 +227,14 @@ async fn record(api: &Api, context: &TenantContext, events: Vec<AuditEvent>) -> 
     append(&ledger, &stream, Expectation::NoStream, None, apart).await
 }
 
-/// The form of a submission; `None` when there is no such submission.
+/// The form of a submission, under which each of its events is filed; `None` when there is no such submission.
 async fn form_of(
     ledger: &TenantLedger,
     context: &TenantContext,
     id: SubmissionId,
 ) -> Result<Option<Arc<str>>, StoreError> {
-    let events = ledger.load(&context.stream::<Submission>(id)).await?;
-    Ok(events.first().and_then(|event| event.metadata.topic.clone()))
+    let last = ledger.load_part(&context.stream::<Submission>(id), Part::Last).await?;
+    Ok(last.first().and_then(|event| event.metadata.topic.clone()))
 }
 
 async fn append(

@@ -116,6 +116,8 @@ pub const FEED_PAGE_BYTES_MAX: usize = 256 * 1024;
 pub const FEED_PAGES_MAX: usize = 64;
 /// Bytes of rendered pages that feeds share; at the limit all of them go, and are read again when needed.
 pub const FEED_PAGES_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Refused attempts that a submission's timeline shows, the newest; older ones stand in `GET /v1/audit/entries` alone.
+pub const TIMELINE_REFUSALS_MAX: u32 = 500;
 /// `where` conditions of a query, each of which walks an index; more are 400.
 pub const WHERE_CONDITIONS_MAX: usize = 16;
 /// Bytes of an `Idempotency-Key`.

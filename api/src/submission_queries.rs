@@ -1,20 +1,22 @@
 //! Submissions as they can be read back: the list, one as it is or was, its timeline.
 //! Lists and present states come from the read model; the past is folded from the submission's own stream.
 
-use formledger_domain::{Audit, CanonicalJson, FormPin, Position, Submission, SubmissionId, Workflow};
+use formledger_domain::{
+    Audit, AuditEvent, CanonicalJson, FormPin, Position, Submission, SubmissionId, Workflow,
+};
 use formledger_projections::record::{AttachedFile, GivenSignature, Record};
 use formledger_projections::timeline::{self, RulesRan, TimelineEntry};
 use formledger_projections::{
     Condition, OpenTask, PAGE_ITEMS_MAX, ReadModel, SubmissionQuery, SubmissionRow,
 };
-use formledger_store::RecordedEvent;
+use formledger_store::{Part, RecordedEvent};
 use serde::Serialize;
 use warp::reply::Response;
 
 use crate::call::Call;
 use crate::command::etag;
 use crate::error::ApiError;
-use crate::limits::WHERE_CONDITIONS_MAX;
+use crate::limits::{TIMELINE_REFUSALS_MAX, WHERE_CONDITIONS_MAX};
 use crate::openapi::answers;
 use crate::params::invalid;
 use crate::past::Asked;
@@ -156,7 +158,7 @@ struct Timeline {
         ("min_position" = Option<u64>, Query, description = "Wait until the data reach this position."),
     ),
     responses(
-        (status = 200, body = answers::Timeline, description = "`{submission_id, items[], position}`: who, when, what changed field by field, which rule said what, on which conditions and values. For the roles that read everything also attempts that were refused, where the tenant has them recorded."),
+        (status = 200, body = answers::Timeline, description = "`{submission_id, items[], position}`: who, when, what changed field by field, which rule said what, on which conditions and values. For the roles that read everything also attempts that were refused, where the tenant has them recorded: the newest 500 of them."),
         (status = 404, description = "There is no such submission, or not for this caller."),
     ))]
 pub async fn timeline(call: Call, id: String) -> Result<Response, ApiError> {
@@ -169,7 +171,8 @@ pub async fn timeline(call: Call, id: String) -> Result<Response, ApiError> {
     ensure_readable(&query.api, &query.ledger, &query.caller, &submission).await?;
     let mut items = timeline_of(&query, &events, 0, &submission).await?;
     if submission.pin().is_some_and(|pin| query.reads_all_of(&pin.form)) {
-        let audited = query.ledger.load(&query.caller.context.stream::<Audit>(id)).await?;
+        let newest = Part::Newest { event_type: AuditEvent::ATTEMPT_REFUSED, limit: TIMELINE_REFUSALS_MAX };
+        let audited = query.ledger.load_part(&query.caller.context.stream::<Audit>(id), newest).await?;
         timeline::add_refusals(&mut items, &audited).map_err(ApiError::internal)?;
     }
     answer(position, &Timeline { submission_id: id, items, position })

@@ -9,7 +9,7 @@ use cqrs_es::event_sink::EventSink;
 use cqrs_es::{Aggregate, DomainEvent};
 use serde::{Deserialize, Serialize};
 
-use crate::aggregate::{EncodedEvent, LedgerAggregate, UndecodableEvent};
+use crate::aggregate::{EncodedEvent, LedgerAggregate, Recall, UndecodableEvent};
 use crate::ids::SubmissionId;
 use crate::json::CanonicalJson;
 use crate::payload::{self, StoredName};
@@ -18,7 +18,8 @@ use crate::payload::{self, StoredName};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuditSettings {
-    /// Commands and queries of somebody who is known, refused with 403, 404, 409, 412 or 422.
+    /// Commands and queries of somebody who is known, refused with 403, 404, 409, 412, 413, 415 or 422, or with 401 when their good credential was
+    /// too old for it or ended meanwhile.
     pub refusals: bool,
     /// Queries and feeds that show what was submitted.
     pub reads: bool,
@@ -72,6 +73,9 @@ pub enum AuditEvent {
 }
 
 impl AuditEvent {
+    /// The stored type of [`AuditEvent::AttemptRefused`].
+    pub const ATTEMPT_REFUSED: &str = "formledger.audit.attempt-refused";
+
     /// What it was about.
     pub fn about(&self) -> &Use {
         match self {
@@ -91,7 +95,7 @@ impl AuditEvent {
 
     fn stored_name(&self) -> StoredName {
         let event_type = match self {
-            Self::AttemptRefused { .. } => "formledger.audit.attempt-refused",
+            Self::AttemptRefused { .. } => Self::ATTEMPT_REFUSED,
             Self::DataRead { .. } => "formledger.audit.data-read",
             Self::Exported { .. } => "formledger.audit.exported",
         };
@@ -99,11 +103,9 @@ impl AuditEvent {
     }
 }
 
-/// A stream of such facts: of one submission under its id, of anything else a stream of its own.
+/// A stream of such facts: of one submission under its id, of anything else a stream of its own. It has no state, because nothing is decided on it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Audit {
-    recorded: u64,
-}
+pub struct Audit {}
 
 /// What may be asked of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,9 +134,7 @@ impl Aggregate for Audit {
         Ok(())
     }
 
-    fn apply(&mut self, _: AuditEvent) {
-        self.recorded += 1;
-    }
+    fn apply(&mut self, _: AuditEvent) {}
 }
 
 impl DomainEvent for AuditEvent {
@@ -148,6 +148,8 @@ impl DomainEvent for AuditEvent {
 }
 
 impl LedgerAggregate for Audit {
+    const RECALL: Recall = Recall::Nothing;
+
     fn encode(event: &AuditEvent) -> EncodedEvent {
         let StoredName { event_type, event_version } = event.stored_name();
         let payload = serde_json::to_value(event).expect("facts hold texts, small numbers and times");

@@ -333,7 +333,7 @@ pub struct TimelineEntry {
     /// What was signed.
     #[schema(required = false)]
     signature: Option<RecordedSignature>,
-    /// An attempt that was refused.
+    /// An attempt that was refused; of these a timeline has the newest 500.
     #[schema(required = false)]
     refused: Option<RefusedAttempt>,
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use chrono::Utc;
 use formledger_api::Storage;
+use formledger_domain::{Audit, AuditEvent, LedgerAggregate, Sequence, SubmissionId, TenantContext, Use};
+use formledger_store::{Append, Store, StoreSettings};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -191,4 +194,57 @@ async fn an_export_is_in_the_ledger_before_it_is_given_out() {
         actions,
         ["GET /v1/exports/submissions.csv", "GET /v1/exports/submissions.ndjson", "GET /v1/events"]
     );
+}
+
+#[tokio::test]
+async fn a_timeline_shows_the_newest_refusals_of_any_number_and_none_of_the_reads_beside_them() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let start = || Server::start_with(|settings| settings.storage = Storage::embedded(data.path()));
+    let server = start().await;
+    server.publish(&admin("acme"), "expense").await;
+    let submitted = server.submit(&admin("acme"), "expense", 5.0).await.expect(201);
+    let id = submitted.json()["submission_id"].as_str().expect("an id").to_owned();
+    configure(&server, true, true, false).await;
+    server.stop().await;
+
+    // As a server records them in the course of years.
+    let ledger = data.path().join("ledger.db");
+    let store = Store::open_sqlite(&ledger, StoreSettings::default()).await.expect("opens");
+    let context = TenantContext::system("acme".parse().expect("a slug"), "test", Utc::now());
+    let submission_id = id.parse().map(SubmissionId).expect("a UUID");
+    let used = |number: u32| {
+        let (action, target) = (format!("POST {number}").into(), None);
+        let (first_at, last_at) = (context.now, context.now);
+        Use { action, target, submission_id: Some(submission_id), times: 1, first_at, last_at }
+    };
+    let refused = (0..700).map(|number| AuditEvent::AttemptRefused {
+        attempt: used(number),
+        code: "not-permitted".into(),
+        status: 403,
+    });
+    let events = refused.flat_map(|refused| [refused, AuditEvent::DataRead { read: used(0) }]);
+    let append = Append {
+        stream: context.stream::<Audit>(submission_id),
+        expected: Sequence::START,
+        events: events.map(|event| Audit::encode(&event)).collect(),
+        topic: Some("expense".into()),
+        idempotency: None,
+    };
+    store.ledger(&context).append(append).await.expect("recorded");
+    store.close().await;
+
+    let server = start().await;
+    let eve = token("acme", "eve", &["auditor"]);
+    let approve = format!("/v1/submissions/{id}/transitions/approve");
+    server.send(&eve, Method::POST, &approve, &Value::Null).await.expect_problem(403, "not-permitted");
+    let timeline = server.get(&eve, &format!("/v1/submissions/{id}/timeline")).await.expect(200).json();
+    let items = timeline["items"].as_array().expect("items");
+    let refused: Vec<_> = items.iter().filter(|item| item.get("refused").is_some()).collect();
+    assert_eq!(refused.len(), 500);
+    assert_eq!(refused[0]["refused"]["action"], "POST 201");
+    let (last, at) = (refused[499], &refused[499]["sequence"]);
+    assert_eq!((&last["actor"], at), (&json!("eve"), &json!(1_401)), "behind all that was there");
+    let filed = server.get(&eve, "/v1/events?form=expense&limit=1000&after=1400").await.expect(200).json();
+    let filed = filed["events"].as_array().expect("events").iter();
+    assert_eq!(filed.filter(|event| event["actor"] == "eve").count(), 1, "filed under its form");
 }
