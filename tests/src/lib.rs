@@ -7,6 +7,7 @@ pub mod credentials;
 pub mod definitions;
 pub mod feed;
 pub mod installation;
+pub mod program;
 pub mod server;
 pub mod sse;
 pub mod stage;

@@ -6,6 +6,7 @@ use std::process::{Output, Stdio};
 use formledger_tests::Stage;
 use formledger_tests::definitions::anything;
 use formledger_tests::installation::{SECRET, repository};
+use formledger_tests::program::required;
 use formledger_tests::wait::within;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -40,12 +41,9 @@ fn lines(page: &str, heading: &str) -> Vec<String> {
     lines
 }
 
-/// Runs lines in one shell, as an administrator and submitter of `acme`; `None` where there is no curl.
-async fn paste(stage: &Stage, lines: &[String]) -> Option<Output> {
-    if Command::new("curl").arg("--version").output().await.is_err() {
-        eprintln!("there is no curl here: the pages' lines were not pasted");
-        return None;
-    }
+/// Runs lines in one shell, as an administrator and submitter of `acme`.
+async fn paste(stage: &Stage, lines: &[String]) -> Output {
+    required("curl").await;
     let token = stage.installation.token("acme", "ada", "admin,submitter").await;
     let script = format!("{SHELL}T={token}\n{}", lines.join("\n"));
     let script = script.replace("127.0.0.1:8080", stage.server.address());
@@ -54,7 +52,7 @@ async fn paste(stage: &Stage, lines: &[String]) -> Option<Output> {
     let output = shell.output().await.expect("bash runs these tests");
     let told = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{script}\n{}\n{}", told.0, told.1);
-    Some(output)
+    output
 }
 
 /// The lines of README's own form that speak to a server, without the feed, which does not end.
@@ -72,7 +70,7 @@ async fn the_definition_of_the_page_of_forms_is_published_and_takes_the_submissi
     let (_, definition) = page.split_once("```json\n").expect("a definition");
     let file = stage.installation.scratch().join("definition.json");
     fs::write(file, definition.split("```").next().unwrap_or_default()).expect("can be written");
-    let Some(output) = paste(&stage, &lines("docs/forms.md", "## Reading")).await else { return };
+    let output = paste(&stage, &lines("docs/forms.md", "## Reading")).await;
     let told = String::from_utf8_lossy(&output.stdout);
     assert!(told.contains("\"problems\":[]") && told.contains("\"state\":\"review\""), "{told}");
 }
@@ -83,21 +81,19 @@ async fn a_token_made_with_standard_tools_gets_in() {
     let mut all = vec![format!("FORMLEDGER_JWT_SECRET='{SECRET}'"), "T=none".to_owned()];
     all.extend(lines("docs/roles.md", "## Tokens"));
     all.push("curl http://127.0.0.1:8080/v1/ledger -H \"Authorization: Bearer $T\"".to_owned());
-    let Some(output) = paste(&stage, &all).await else { return };
+    let output = paste(&stage, &all).await;
     assert!(String::from_utf8_lossy(&output.stdout).contains("\"tenant\":\"acme\""));
 }
 
 #[tokio::test]
 async fn lists_of_readmes_form_can_be_asked_as_the_page_of_lists_says() {
     let stage = Stage::set().await;
-    if paste(&stage, &readme()).await.is_none() {
-        return;
-    }
+    paste(&stage, &readme()).await;
     // Who pastes is slower than read models.
     stage.admin.get_at("/v1/submissions?form=claim&sort=/amount", stage.head().await).await.expect(200);
     let mut all = lines("docs/lists.md", "# Lists");
     all.extend(lines("docs/lists.md", "## Reading what you just wrote"));
-    let Some(output) = paste(&stage, &all).await else { return };
+    let output = paste(&stage, &all).await;
     let told = String::from_utf8_lossy(&output.stdout);
     let last = told.rsplit("{\"items\":").next().expect("a list was told");
     assert!(last.contains("\"amount\":300") && last.contains("\"amount\":1250"), "{told}");
@@ -110,7 +106,7 @@ async fn pages_and_lines_of_events_can_be_asked_as_the_page_of_feeds_says() {
     let mut all = lines("docs/feeds.md", "# Feeds and events");
     // It would not end.
     all.retain(|line| !line.starts_with("curl -N "));
-    let Some(output) = paste(&stage, &all).await else { return };
+    let output = paste(&stage, &all).await;
     assert!(String::from_utf8_lossy(&output.stdout).contains("formledger.submission.submitted.v1"));
     let copied = fs::read_to_string(stage.installation.scratch().join("events.ndjson")).expect("was written");
     assert_eq!(copied.lines().count() as u64, stage.head().await);
@@ -123,12 +119,8 @@ struct Consumer {
 }
 
 impl Consumer {
-    /// `None` where there is no such program.
-    async fn start(stage: &Stage, language: &str, program: &str, file: &str) -> Option<Self> {
-        if Command::new(program).arg("--version").output().await.is_err() {
-            eprintln!("there is no {program} here: its consumer was not run");
-            return None;
-        }
+    async fn start(stage: &Stage, language: &str, program: &str, file: &str) -> Self {
+        required(program).await;
         let page = fs::read_to_string(repository().join("docs/feeds.md")).expect("the page is there");
         let (_, code) = page.split_once(&format!("```{language}\n")).expect("a consumer in this language");
         let code = code.split("```").next().unwrap_or_default();
@@ -139,7 +131,7 @@ impl Consumer {
         command.env("T", stage.installation.token("acme", "ada", "admin").await).stdout(Stdio::piped());
         let mut process = command.spawn().expect("can be started");
         let lines = BufReader::new(process.stdout.take().expect("is piped")).lines();
-        Some(Self { process, lines })
+        Self { process, lines }
     }
 
     /// The positions that it prints next.
@@ -160,7 +152,7 @@ async fn the_consumers_of_the_page_of_feeds_miss_nothing_and_go_on_where_they_we
     for (language, program, file) in [("js", "node", "consumer.mjs"), ("python", "python3", "consumer.py")] {
         let stage = Stage::with_form("claim", &anything("Claim")).await;
         let history = stage.head().await;
-        let Some(mut consumer) = Consumer::start(&stage, language, program, file).await else { continue };
+        let mut consumer = Consumer::start(&stage, language, program, file).await;
         assert_eq!(consumer.positions(history).await, (1..=history).collect::<Vec<_>>(), "{program}");
         let live = stage.admin.submit("claim", &json!({})).await.expect(201).position();
         let expected: Vec<u64> = (history + 1..=live).collect();
@@ -174,7 +166,7 @@ async fn the_consumers_of_the_page_of_feeds_miss_nothing_and_go_on_where_they_we
         .await;
         consumer.process.kill().await.expect("can be killed");
         let next = stage.admin.submit("claim", &json!({})).await.expect(201).position();
-        let mut again = Consumer::start(&stage, language, program, file).await.expect("is still there");
+        let mut again = Consumer::start(&stage, language, program, file).await;
         assert_eq!(again.positions(next - live).await, (live + 1..=next).collect::<Vec<_>>(), "{program}");
     }
 }

@@ -7,6 +7,7 @@ use std::process::Output;
 use formledger_tests::Stage;
 use formledger_tests::definitions::{expense, expense_claim};
 use formledger_tests::installation::repository;
+use formledger_tests::program::required;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -79,27 +80,23 @@ async fn the_documented_page_of_python_says_the_same_and_vouches_for_nothing_tha
     let export = stage.installation.run(&["export", "--tenant", "acme"]).await.expect(0).stdout;
     let file = stage.installation.scratch().join("acme.ndjson");
     std::fs::write(&file, &export).expect("an export can be written");
-    let Some(verified) = python(&file, &["--root", root]).await else {
-        println!(
-            "there is no python3 here: the page of Python was not checked, the format was (see the test above)"
-        );
-        return;
-    };
+    required("python3").await;
+    let verified = python(&file, &["--root", root]).await;
     let said = String::from_utf8_lossy(&verified.stdout);
     assert!(verified.status.success() && said.contains(root), "{verified:?}");
     let empty = root_of("");
     for arguments in [["--root", &root.to_uppercase()].as_slice(), &["--root", &empty, "--position", "0"]] {
-        let verified = python(&file, arguments).await.expect("it was there just now");
+        let verified = python(&file, arguments).await;
         assert!(verified.status.success(), "{arguments:?}: {verified:?}");
     }
     for position in ["0", "1", "-1", "1000"] {
         let other = python(&file, &["--root", root, "--position", position]).await;
-        assert!(!other.expect("it was there just now").status.success(), "the last root at {position}");
+        assert!(!other.status.success(), "the last root at {position}");
     }
     for (why, from, to) in FORGERIES {
         assert!(export.contains(from), "{why}: there is no `{from}` in an export");
         std::fs::write(&file, export.replacen(from, to, 1)).expect("an export can be changed");
-        let forged = python(&file, &["--root", root]).await.expect("it was there just now");
+        let forged = python(&file, &["--root", root]).await;
         let said = String::from_utf8_lossy(&forged.stderr);
         assert!(!forged.status.success() && said.starts_with("NOT VERIFIED"), "{why}: {forged:?}");
     }
@@ -129,13 +126,9 @@ const FORGERIES: [(&str, &str, &str); 16] = [
     ("an empty line", "}\n", "}\n\n"),
 ];
 
-/// What `docs/verify-ledger.py` says; `None` where there is no Python.
-async fn python(export: &Path, arguments: &[&str]) -> Option<Output> {
+/// What `docs/verify-ledger.py` says.
+async fn python(export: &Path, arguments: &[&str]) -> Output {
     let script = repository().join("docs/verify-ledger.py");
-    let output = Command::new("python3").arg(script).arg(export).args(arguments).output().await;
-    match output {
-        Ok(output) => Some(output),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => panic!("python3 could not be started: {error}"),
-    }
+    let run = Command::new("python3").arg(script).arg(export).args(arguments).output();
+    run.await.expect("python3 can be started")
 }
