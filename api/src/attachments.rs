@@ -20,7 +20,7 @@ use formledger_projections::record::{AttachedFile, Record};
 use http::StatusCode;
 use http::header::{
     ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
-    ETAG, EXPECT, HeaderName, HeaderValue,
+    ETAG, HeaderName, HeaderValue,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -297,7 +297,7 @@ impl Announced {
         let media_type = media_type(head)?.unwrap_or_default().to_ascii_lowercase();
         be_utf_8(head, &media_type)?;
         let sha256 = content_digest(head)?;
-        Ok(Self { name, media_type, bytes, sha256, waits: head.headers.contains_key(EXPECT) })
+        Ok(Self { name, media_type, bytes, sha256, waits: head.asks_before_body() })
     }
 
     /// What makes two requests the same, beside method and path; the name comes last, because it may hold anything.

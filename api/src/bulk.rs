@@ -123,7 +123,9 @@ async fn answer<C: LineCommand>(call: Call) -> Result<Response, ApiError> {
     Params::none(&head)?;
     let limits = &api.settings.limits;
     let mut lines = Lines::new(body, limits, C::LINES_MAX, caller.lasts(), api.stopping.clone());
-    lines.ask();
+    if head.asks_before_body() {
+        lines.wait_for_first().await;
+    }
     let shared = Arc::new(Shared { api, head, rule, _place: place });
     let results = results(begun::<C>(lines), move |mut line| {
         let (run, share) = (Arc::clone(&shared), line.share.take());

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use formledger_domain::TenantContext;
-use http::header::{HeaderMap, HeaderName};
+use http::header::{EXPECT, HeaderMap, HeaderName};
 use http::{Method, Uri};
 use uuid::Uuid;
 
@@ -67,6 +67,12 @@ impl Head {
     /// The tenant as logs name it; empty before the credential was found good.
     pub fn tenant_name(&self) -> &str {
         self.known.get().map_or("", |context| context.tenant.as_str())
+    }
+
+    /// Whether the client sends its body only after it was told to go on (RFC 9110 section 10.1.1); a 417 would be the answer to anything else that it may
+    /// expect, and nothing else is defined.
+    pub fn asks_before_body(&self) -> bool {
+        self.headers.contains_key(EXPECT)
     }
 
     /// A header field as text; `None` when it is missing.

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
@@ -33,7 +32,7 @@ const CREDENTIAL_ENDED: ApiError = ApiError::Unauthenticated(
 /// A body, line by line.
 pub struct Lines {
     body: Body,
-    /// The first piece of the body, when it was there early.
+    /// The first piece of the body, when it was waited for before the answer began.
     early: Option<Result<Option<Bytes>, ApiError>>,
     /// What was read and not handed out.
     held: BytesMut,
@@ -88,10 +87,10 @@ impl Lines {
         }
     }
 
-    /// Lets the client know that its body is wanted, without waiting for any of it: one that asked first (`Expect: 100-continue`, RFC 9110
-    /// section 10.1.1) is told to go on when its body is read, and an answer that begins before would look like the end.
-    pub fn ask(&mut self) {
-        self.early = self.body.chunk().now_or_never();
+    /// Waits for the first piece of the body, as long as for that of any line. A client that asked before it sends (`Expect: 100-continue`, RFC 9110
+    /// section 10.1.1) is told to go on only while its body is waited for and no answer has begun: hyper sends nothing in between after that.
+    pub async fn wait_for_first(&mut self) {
+        self.early = Some(self.chunk().await);
     }
 
     /// The next line that is not blank; `None` at the end. A line that says why the body ends early is the last.
@@ -223,7 +222,7 @@ mod tests {
         let limits = Limits { body_bytes_max: line_bytes_max, ..Limits::default() };
         let (_open, stopping) = watch::channel(false);
         let mut lines = Lines::new(Body::new(iter(pieces)), &limits, lines_max, AN_HOUR, stopping);
-        lines.ask();
+        lines.wait_for_first().await;
         let mut all = Vec::new();
         while let Some(Line { number, text }) = lines.next().await {
             let text = match text {

@@ -39,6 +39,48 @@ async fn a_body_that_does_not_come_is_given_up() {
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
 }
 
+/// Who waits for `100 Continue` has sent nothing before it: an answer that began earlier would leave the two waiting for each other.
+#[tokio::test]
+async fn a_client_that_asks_before_it_sends_many_lines_is_told_to_go_on() {
+    let server = Server::start().await;
+    let admin = admin("acme");
+    server.publish(&admin, "expense").await;
+    let line = "{\"form\":\"expense\",\"data\":{\"amount\":5}}\n";
+    for (path, status) in [("/v1/submissions:import", 201), ("/v1/submissions:transition", 400)] {
+        let mut stream = TcpStream::connect(&server.address).await.expect("connects");
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {admin}\r\nconnection: close\r\n\
+             content-type: application/x-ndjson\r\ncontent-length: {}\r\nexpect: 100-continue\r\n\r\n",
+            line.len()
+        );
+        stream.write_all(head.as_bytes()).await.expect("writes");
+        let mut interim = [0; b"HTTP/1.1 100 Continue\r\n\r\n".len()];
+        let told = timeout(Duration::from_secs(20), stream.read_exact(&mut interim)).await;
+        told.expect("is told to go on").expect("the connection holds");
+        assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n", "{path}");
+        stream.write_all(line.as_bytes()).await.expect("writes");
+        let answer = read_to_end(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert!(answer.contains(&format!("\"status\":{status}")), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_told_to_go_on_and_sends_no_line_is_given_up() {
+    let server =
+        Server::start_with(|settings| settings.limits.body_read_timeout = Duration::from_millis(200)).await;
+    let admin = admin("acme");
+    server.publish(&admin, "expense").await;
+    let mut stream = TcpStream::connect(&server.address).await.expect("connects");
+    let head = format!(
+        "POST /v1/submissions:import HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {admin}\r\n\
+         content-type: application/x-ndjson\r\ncontent-length: 9\r\nexpect: 100-continue\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.expect("writes");
+    let answer = read_to_end(&mut stream).await;
+    assert!(answer.contains("body-timeout"), "{answer}");
+}
+
 #[tokio::test]
 async fn a_body_in_another_coding_than_chunked_is_refused_and_the_connection_ends() {
     let server = Server::start().await;
