@@ -218,7 +218,7 @@ impl Shared {
     }
 }
 
-/// A member of a line that is text, or missing.
+/// A member of a line that is text, or missing; null is as good as missing.
 ///
 /// # Errors
 /// 400 `body-invalid`.
@@ -227,7 +227,7 @@ fn text(
     name: &str,
 ) -> Result<Option<String>, ApiError> {
     match members.remove(name) {
-        None => Ok(None),
+        None | Some(serde_json::Value::Null) => Ok(None),
         Some(serde_json::Value::String(text)) => Ok(Some(text)),
         Some(_) => Err(invalid(format!("`{name}` is a text"))),
     }

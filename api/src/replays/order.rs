@@ -52,6 +52,8 @@ pub struct Body {
     members: Map<String, Value>,
 }
 
+/// The range, in a replay of any kind.
+const RANGE: [&str; 2] = ["from", "to"];
 /// Members that mean something in a replay of some kind, beside the range.
 const OF_SOME_KIND: [&str; 4] = ["speed", "form", "rules", "projection"];
 
@@ -64,6 +66,10 @@ impl Body {
         let Value::Object(mut members) = parse(body)? else {
             return Err(refused(vec![problem("", "write an object with a `kind`")]));
         };
+        // As everywhere, null is as good as missing.
+        members.retain(|name, value| {
+            !(value.is_null() && RANGE.iter().chain(&OF_SOME_KIND).any(|optional| name == optional))
+        });
         let kind = members.remove("kind").and_then(|kind| serde_json::from_value(kind).ok());
         Ok(Self { kind, members })
     }
@@ -238,6 +244,9 @@ mod tests {
             request,
             Request { what: What::Feed(Speed::Times(1.0)), from: Position(1), to: Position(40) }
         );
+        let nulls = json!({"kind": "feed", "from": null, "to": null, "speed": null, "form": null,
+                           "rules": null, "projection": null});
+        assert_eq!(read(&nulls).expect("complete"), request);
         let request = read(&json!({"kind": "feed", "from": 7, "to": 7, "speed": "max"})).expect("complete");
         assert_eq!(request, Request { what: What::Feed(Speed::Max), from: Position(7), to: Position(7) });
     }
@@ -255,7 +264,8 @@ mod tests {
             ),
             (json!({"kind": "feed", "from": 9, "to": 8}), vec!["/from"]),
             (json!({"kind": "feed", "from": 1.5}), vec!["/from"]),
-            (json!({"kind": "feed", "from": null}), vec!["/from"]),
+            (json!({"kind": null, "from": null}), vec!["/kind"]),
+            (json!({"kind": "feed", "sped": null}), vec!["/sped"]),
             (json!({"kind": "feed", "speed": "fast"}), vec!["/speed"]),
             (json!({"kind": "feed", "rules": []}), vec!["/rules"]),
             (json!({"kind": "rules"}), vec!["/form", "/rules"]),
