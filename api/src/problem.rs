@@ -7,6 +7,7 @@ use http::StatusCode;
 use http::header::{
     ALLOW, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 use warp::reply::Response;
 
@@ -14,6 +15,25 @@ use crate::call::MERGE_PATCH_TYPES;
 use crate::error::ApiError;
 
 const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
+
+/// All but what a first segment of a relative reference may hold as it is (`segment-nz-nc`, RFC 3986 section 3.3).
+const NOT_IN_SEGMENT: AsciiSet = NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b';')
+    .remove(b'=')
+    .remove(b'@');
 
 /// One refusal, ready to be written.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,7 +69,7 @@ impl Problem {
         self
     }
 
-    /// The body; `instance` is the request's id.
+    /// The body; `instance` is the request's id, as a URI reference (RFC 9457 section 3.1.5), which not every id is that a client may choose.
     pub fn to_json(&self, instance: &str) -> String {
         let mut members = self.members.clone();
         members.insert("type".to_owned(), json!(format!("urn:formledger:problem:{}", self.code)));
@@ -57,7 +77,8 @@ impl Problem {
         members.insert("status".to_owned(), json!(self.status.as_u16()));
         members.insert("code".to_owned(), json!(self.code));
         members.insert("detail".to_owned(), json!(self.detail));
-        members.insert("instance".to_owned(), json!(instance));
+        members
+            .insert("instance".to_owned(), json!(utf8_percent_encode(instance, &NOT_IN_SEGMENT).to_string()));
         Value::Object(members).to_string()
     }
 }
@@ -109,4 +130,21 @@ pub fn response(error: &ApiError, instance: &str) -> Response {
         _ => {}
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_instance_is_a_reference_to_the_request_whatever_its_id() {
+        let problem = Problem::new(StatusCode::NOT_FOUND, "not-found", "Not found", String::new());
+        let instance = |id: &str| {
+            let body: Value = serde_json::from_str(&problem.to_json(id)).expect("JSON");
+            body["instance"].as_str().expect("text").to_owned()
+        };
+        assert_eq!(instance("order-77_a.b~c@d=1,2;3"), "order-77_a.b~c@d=1,2;3");
+        assert_eq!(instance("a:b/c?d#e"), "a%3Ab%2Fc%3Fd%23e");
+        assert_eq!(instance("<{[%41]}>\\^`|\""), "%3C%7B%5B%2541%5D%7D%3E%5C%5E%60%7C%22");
+    }
 }

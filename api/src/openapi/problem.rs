@@ -24,7 +24,8 @@ pub struct ProblemDetails {
     code: String,
     /// What is wrong this time and what would be right.
     detail: String,
-    /// The request's id.
+    /// The request's id, as `X-Request-Id` has it; what a URI reference may not hold is percent-encoded.
+    #[schema(format = "uri-reference")]
     instance: String,
     /// What is wrong where.
     #[schema(required = false)]
