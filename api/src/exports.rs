@@ -29,6 +29,9 @@ use columns::Columns;
 const CHUNK_ROWS: usize = 128;
 
 const CSV_HEADER: &str =
+/// What spreadsheets take for the beginning of a formula, or pass over in front of one; the wide ones as they read them in East Asia.
+const FORMULA_STARTS: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
+
     "submission_id,form,form_version,state,submitter,created_at,updated_at,sequence,position,data,outcomes";
 
 /// What an export takes, for the description.
@@ -175,13 +178,14 @@ fn write_csv(row: &SubmissionRow, columns: &Columns, out: &mut String) {
 /// A field in quotes, with quotes inside doubled (RFC 4180 section 2).
 ///
 /// Text that a spreadsheet would take for a formula gets an apostrophe in front, because people choose it and other people open
-/// it (OWASP, "CSV Injection"). So does text that looks like one that got it: taking it off gives every text back as it was.
+/// it (OWASP, "CSV Injection", and ASVS 5.0, 1.2.10). So does text that looks like one that got it: taking it off gives every text back as it was.
+/// A NUL, at which some programs end a cell or the file, is U+FFFD; `data` tells it as JSON does, `\\u0000`.
 fn quoted(text: &str, out: &mut String) {
     out.push('"');
-    if text.trim_start_matches('\'').starts_with(['=', '+', '-', '@', '\t', '\r']) {
+    if text.trim_start_matches('\'').starts_with(FORMULA_STARTS) {
         out.push('\'');
     }
-    out.push_str(&text.replace('"', "\"\""));
+    out.push_str(&text.replace('"', "\"\"").replace('\0', "\u{FFFD}"));
     out.push('"');
 }
 
@@ -210,11 +214,12 @@ mod tests {
             quoted(text, &mut out);
             out
         };
-        for start in ["=", "+", "-", "@", "\t", "\r", "'="] {
+        for start in ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "'="] {
             let text = format!("{start}HYPERLINK(1)");
             assert_eq!(cell(&text), format!("\"'{text}\""));
         }
         assert_eq!(cell("a=b"), "\"a=b\"");
         assert_eq!(cell(""), "\"\"");
+        assert_eq!(cell("\0=1\0"), "\"\u{FFFD}=1\u{FFFD}\"");
     }
 }
