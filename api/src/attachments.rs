@@ -44,6 +44,9 @@ use spool::Spooled;
 /// Which hash the bytes of a body have.
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 
+/// What a program sends that does not know what a file is (RFC 2046 section 4.5.1): then its bytes say.
+const OCTET_STREAM: &str = "application/octet-stream";
+
 pub use store::{AttachmentStore, FOLDER, OpenError};
 
 /// The body of a detachment.
@@ -72,7 +75,8 @@ struct Announced {
 struct Admitted {
     pinned: Pinned,
     name: Arc<str>,
-    media_type: MediaType,
+    /// `None` where only the bytes will say.
+    media_type: Option<MediaType>,
     bytes_max: u64,
 }
 
@@ -82,7 +86,7 @@ struct Admitted {
         ("id" = Uuid, Path, description = "The submission."),
         ("name" = String, Query, description = "What the file is called: 1 to 255 bytes, no slashes."),
     ),
-    request_body(content = answers::Bytes, content_type = "*/*", description = "The bytes; `Content-Type` says what they are, and is one of the types that the form takes."),
+    request_body(content = inline(answers::Bytes), content_type = "application/octet-stream", description = "The bytes. `Content-Type` says what they are, and is one of the types that the form takes; of `application/octet-stream` the bytes say it, unless they are text."),
     responses(
         (status = 201, body = answers::SubmissionRecorded, description = "Attached; `Location` is where it is fetched. Approvals given in this state are void."),
         (status = 200, body = answers::SubmissionRecorded, description = "The same bytes were attached under this name already; nothing is recorded."),
@@ -103,7 +107,7 @@ pub async fn attach(call: Call, id: String) -> Result<Response, ApiError> {
     let ledger = api.tenants.enter(&api.store, &caller).await?.ledger;
     let asked = CommandCall::for_ledger(Arc::clone(&api), &head, caller, Bytes::new(), ledger)?;
     let _place = api.uploads.take(&asked.caller.context.tenant).map_err(too_many_uploads)?;
-    let admitted = match admit(&asked, &announced, &id).await {
+    let admitted = match admit(&asked, &announced, &id, None).await {
         Ok(admitted) => admitted,
         Err(refusal) => return refuse(&asked, &head, &announced, &mut body, refusal).await,
     };
@@ -114,7 +118,7 @@ pub async fn attach(call: Call, id: String) -> Result<Response, ApiError> {
         let detail = format!("the bytes are not those of `Content-Digest`: they hash to {}", spooled.sha256);
         return Err(ApiError::Malformed { code: "header-invalid", detail });
     }
-    be_what_it_says(&spooled, media_type)?;
+    let media_type = be_what_it_says(&spooled, media_type)?;
 
     // Minutes may have gone by: the credential, who may and what is attached are those of now.
     let caller = caller_now(&api, &head, rule).await?;
@@ -123,7 +127,7 @@ pub async fn attach(call: Call, id: String) -> Result<Response, ApiError> {
     if let Some(first) = call.first().await? {
         return Ok(first.answer());
     }
-    let Admitted { pinned, name, .. } = admit(&call, &announced, &id).await?;
+    let Admitted { pinned, name, .. } = admit(&call, &announced, &id, Some(media_type)).await?;
     let Pinned { id, form, submission, sequence, .. } = pinned;
     let attachment = Attachment { sha256: spooled.sha256, name, media_type, bytes: spooled.bytes };
     let (by, now) = (call.caller.context.actor.clone(), call.caller.context.now);
@@ -307,8 +311,13 @@ impl Announced {
     }
 }
 
-/// What may come in: everything that can be said before the bytes are there, so that nobody sends them in vain.
-async fn admit(call: &CommandCall, announced: &Announced, id: &str) -> Result<Admitted, ApiError> {
+/// What may come in: everything that can be said before the bytes are there, so that nobody sends them in vain; and once more with what they were `found` to be.
+async fn admit(
+    call: &CommandCall,
+    announced: &Announced,
+    id: &str,
+    found: Option<MediaType>,
+) -> Result<Admitted, ApiError> {
     let pinned = pinned(call, id).await?;
     let form = &pinned.form;
     if pinned.is_draft {
@@ -330,12 +339,15 @@ async fn admit(call: &CommandCall, announced: &Announced, id: &str) -> Result<Ad
         }
         Err(refusal) => return Err(refusal.into()),
     };
-    let types = || rules.type_names();
-    let media_type = MediaType::named(&announced.media_type).filter(|known| rules.takes(*known));
-    let media_type = media_type.ok_or_else(|| {
-        let given = announced.media_type.clone();
-        SubmissionError::AttachmentType { given, types: types() }
-    })?;
+    let unsupported =
+        |given: &str| SubmissionError::AttachmentType { given: given.to_owned(), types: rules.type_names() };
+    let media_type = match &*announced.media_type {
+        OCTET_STREAM => found,
+        name => Some(MediaType::named(name).ok_or_else(|| unsupported(name))?),
+    };
+    if let Some(other) = media_type.filter(|known| !rules.takes(*known)) {
+        return Err(unsupported(other.as_str()).into());
+    }
     if announced.bytes.is_some_and(|bytes| bytes > rules.bytes_max) {
         return Err(ApiError::AttachmentTooLarge { limit_bytes: rules.bytes_max });
     }
@@ -369,13 +381,17 @@ async fn refuse(
     Err(refusal)
 }
 
-/// That bytes are there, and are what they are said to be.
-fn be_what_it_says(spooled: &Spooled, declared: MediaType) -> Result<(), ApiError> {
+/// That bytes are there, and are what they are said to be; of those that are said to be nothing in particular, what they are.
+fn be_what_it_says(spooled: &Spooled, declared: Option<MediaType>) -> Result<MediaType, ApiError> {
     if spooled.bytes == 0 {
         return Err(refused("attachment-invalid", "the body is empty; send the bytes of the file"));
     }
+    let Some(declared) = declared else {
+        let detail = "what these bytes are cannot be told by looking at them; say it in `Content-Type`, `text/plain` of a text";
+        return spooled.inspection.found().ok_or_else(|| refused("attachment-type-mismatch", detail));
+    };
     if spooled.inspection.fits() {
-        return Ok(());
+        return Ok(declared);
     }
     let looks = match spooled.inspection.found() {
         Some(found) => format!("they look like `{found}`"),

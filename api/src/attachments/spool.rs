@@ -44,7 +44,7 @@ impl Drop for SpoolFile {
     }
 }
 
-/// Takes bytes in that are said to be of a type.
+/// Takes bytes in that are said to be of a type, or of none: what those look like is found all the same, unless they are text.
 ///
 /// # Errors
 /// 413 as soon as there are more than `bytes_max`, 408 when they take too long, 400 when they break off, 503 for a full disk.
@@ -53,11 +53,13 @@ pub async fn spool(
     folder: &Path,
     limits: &Limits,
     bytes_max: u64,
-    declared: MediaType,
+    declared: Option<MediaType>,
 ) -> Result<Spooled, ApiError> {
     let file = SpoolFile(folder.join(Uuid::new_v4().simple().to_string()));
     let mut written = File::create_new(&file.0).await.map_err(unwritable)?;
-    let (mut hash, mut bytes, mut inspection) = (Sha256::new(), 0_u64, Inspection::of(declared));
+    // What bytes look like does not depend on what they are said to be; only whether they fit that does.
+    let looked_at_as = declared.or_else(|| MediaType::all().next()).expect("there are known types");
+    let (mut hash, mut bytes, mut inspection) = (Sha256::new(), 0_u64, Inspection::of(looked_at_as));
     let mut arrival = Arrival::of(body, limits, bytes_max);
     while let Some(chunk) = arrival.next().await? {
         bytes += chunk.len() as u64;
@@ -157,14 +159,15 @@ mod tests {
     async fn what_arrives_is_on_disk_under_a_name_of_its_own_until_it_is_dropped() {
         let folder = tempfile::tempdir().expect("a folder");
         let limits = Limits::default();
-        let arrived = spool(&mut body(&["ab", "c"]), folder.path(), &limits, 3, text()).await.expect("fits");
+        let arrived =
+            spool(&mut body(&["ab", "c"]), folder.path(), &limits, 3, Some(text())).await.expect("fits");
         assert_eq!(std::fs::read(arrived.path()).expect("there"), b"abc");
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!((arrived.sha256.to_string().as_str(), arrived.bytes), (abc, 3));
         assert_eq!(digest(&mut body(&["a", "bc"]), &limits, 3).await.expect("fits"), arrived.sha256);
         assert!(arrived.inspection.fits());
         drop(arrived);
-        let refused = spool(&mut body(&["ab", "cd"]), folder.path(), &limits, 3, text()).await;
+        let refused = spool(&mut body(&["ab", "cd"]), folder.path(), &limits, 3, Some(text())).await;
         assert!(matches!(refused, Err(ApiError::AttachmentTooLarge { limit_bytes: 3 })));
         assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0, "nothing is left over");
     }
@@ -178,7 +181,7 @@ mod tests {
             Some((Ok(Bytes::from("x")), ()))
         });
         let begun = tokio::time::Instant::now();
-        let refused = spool(&mut Body::new(drops), folder.path(), &limits, 1_000_000, text()).await;
+        let refused = spool(&mut Body::new(drops), folder.path(), &limits, 1_000_000, Some(text())).await;
         assert!(matches!(refused, Err(ApiError::BodyTimeout)));
         assert_eq!(begun.elapsed(), limits.attachment_read_timeout);
     }
@@ -189,7 +192,7 @@ mod tests {
         let limits = Limits::default();
         let silent = || Body::new(iter([Ok(Bytes::from("abcd"))]).chain(futures_util::stream::pending()));
         let begun = tokio::time::Instant::now();
-        let refused = spool(&mut silent(), folder.path(), &limits, 3, text()).await;
+        let refused = spool(&mut silent(), folder.path(), &limits, 3, Some(text())).await;
         assert!(matches!(refused, Err(ApiError::AttachmentTooLarge { limit_bytes: 3 })));
         assert_eq!(begun.elapsed(), limits.body_read_timeout);
         let refused = digest(&mut silent(), &limits, 3).await;

@@ -339,7 +339,7 @@ mod tests {
     async fn arrived(store: &AttachmentStore, text: &'static str) -> Spooled {
         let mut body = Body::new(futures_util::stream::iter([Ok(Bytes::from(text))]));
         let declared = MediaType::named("text/plain").expect("known");
-        super::super::spool::spool(&mut body, store.incoming(), &Limits::default(), 1_000, declared)
+        super::super::spool::spool(&mut body, store.incoming(), &Limits::default(), 1_000, Some(declared))
             .await
             .expect("arrives")
     }

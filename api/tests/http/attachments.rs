@@ -216,6 +216,23 @@ async fn a_submission_shows_its_files_as_they_are_and_as_they_were() {
     assert!(plain.get("attachments").is_none(), "{plain}");
 }
 
+/// Programs that do not know what a file is say `application/octet-stream`, generated clients among them.
+#[tokio::test]
+async fn a_file_of_no_said_type_is_what_its_bytes_say() {
+    let desk = Desk::open().await;
+    let kind = "application/octet-stream";
+    let made = desk.attach(&desk.sam, "a.pdf", kind, PDF).await.expect(201).json();
+    assert_eq!(made["attachment"]["media_type"], "application/pdf", "{made}");
+    desk.attach(&desk.sam, "a.pdf", kind, PDF).await.expect(200);
+    let refused = desk.attach(&desk.sam, "a.gif", kind, GIF).await;
+    let problem = refused.expect_problem(415, "attachment-type-unsupported");
+    assert!(problem["detail"].as_str().expect("text").contains("image/gif"), "{problem}");
+    let refused = desk.attach(&desk.sam, "a.txt", kind, "a text").await;
+    let problem = refused.expect_problem(422, "attachment-type-mismatch");
+    assert!(problem["detail"].as_str().expect("text").contains("Content-Type"), "{problem}");
+    desk.attach(&desk.sam, "a.pdf", kind, "").await.expect_problem(422, "attachment-invalid");
+}
+
 #[tokio::test]
 async fn what_a_form_does_not_take_is_refused_with_what_it_takes_and_nothing_is_recorded() {
     let desk = Desk::open().await;
