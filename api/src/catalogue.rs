@@ -105,10 +105,6 @@ impl Entry {
 impl Catalogue {
     /// An empty catalogue that keeps so many compiled forms.
     pub fn new(compiled_max: usize) -> Self {
-        metrics::describe_counter!(
-            "formledger_forms_compiled_total",
-            "Published forms that were made ready for submissions"
-        );
         metrics::counter!("formledger_forms_compiled_total").increment(0);
         Self::of(KNOWN_FORMS_MAX, compiled_max)
     }

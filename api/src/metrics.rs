@@ -1,6 +1,8 @@
 //! What the HTTP side counts, and the Prometheus text of everything that the process counts.
 //! Handles are registered once per route, so that a request pays for atomics only; `store` and `projections` register their own.
 
+mod descriptions;
+
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -8,6 +10,7 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::process;
+use descriptions::describe;
 
 /// Upper bounds of the latency histogram's buckets, in seconds.
 const LATENCY_BUCKETS_SECONDS: &[f64] =
@@ -28,14 +31,16 @@ const STATUSES: [u16; 20] =
 pub fn recorder() -> &'static PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     HANDLE.get_or_init(|| {
-        PrometheusBuilder::new()
+        let handle = PrometheusBuilder::new()
             // Without buckets a histogram becomes a summary, whose sketch costs memory and time per series.
             .set_buckets(SIZE_BUCKETS)
             .expect("there is at least one bucket")
             .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), LATENCY_BUCKETS_SECONDS)
             .expect("there is at least one bucket")
             .install_recorder()
-            .expect("nothing else in this process installs a recorder")
+            .expect("nothing else in this process installs a recorder");
+        describe();
+        handle
     })
 }
 

@@ -52,6 +52,21 @@ async fn readiness_says_how_far_the_read_models_are() {
     let server = Server::start().await;
     let ready: Value = server.call(Method::GET, "/readyz", &[], "").await.expect(200).json();
     assert_eq!(ready["lag_events"], 0);
+#[tokio::test]
+async fn every_metric_says_what_it_means() {
+    let server = Server::start().await;
+    let text = server.call(Method::GET, "/metrics", &[], "").await.expect(200).text();
+    let names = |what: &str| -> BTreeSet<String> {
+        let lines = text.lines().filter_map(|line| line.strip_prefix(what));
+        lines.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+    };
+    assert_eq!(
+        names("# TYPE ").difference(&names("# HELP ")).collect::<Vec<_>>(),
+        Vec::<&String>::new(),
+        "give each a line in api/src/metrics/descriptions.rs"
+    );
+}
+
 }
 
 /// Whether a value is what the document says of a schema by its name.
