@@ -30,7 +30,7 @@ use crate::metrics::{RouteMetrics, ServerMetrics, UPKEEP_INTERVAL, recorder};
 use crate::places::Places;
 use crate::replays::Replays;
 use crate::router;
-use crate::server::Server;
+use crate::server::{Cors, Server};
 use crate::standbys::Standbys;
 use crate::tenant_states::TenantStates;
 use crate::tenants::Tenants;
@@ -241,6 +241,7 @@ impl App {
         tokio::spawn(async move { probing.attachments.probe().await });
         let server = Server {
             routes: router::routes(&api),
+            cors: Cors::of(&api.settings.cors_origins),
             limits: api.settings.limits.clone(),
             metrics: Arc::clone(&api.metrics),
             unmatched: Arc::new(RouteMetrics::unmatched()),

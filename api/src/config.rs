@@ -3,6 +3,7 @@
 
 mod attachments;
 mod history;
+mod origins;
 mod read_models;
 mod storage;
 
@@ -19,6 +20,7 @@ use formledger_store::PostgresOptions;
 use crate::limits::Limits;
 pub use attachments::AttachmentPlace;
 pub use history::{ImportArgs, ReplayArgs};
+use origins::origin;
 pub use read_models::{RebuildArgs, SkipArgs};
 pub use storage::{Storage, StorageArgs};
 
@@ -85,6 +87,9 @@ pub struct ServeArgs {
     /// Tenants exist only after `POST /v1/tenants`, not from their administrator's first command
     #[arg(long, env = "FORMLEDGER_PROVISIONED_TENANTS")]
     pub provisioned_tenants: bool,
+    /// Origin whose browser programs may read answers, for example `https://app.example.com`; repeat it or separate by commas, `*` for any; none when missing
+    #[arg(long = "cors-origin", env = "FORMLEDGER_CORS_ORIGIN", value_delimiter = ',', value_parser = origin)]
+    pub cors_origins: Vec<String>,
     /// Commands per transaction; 1 turns group commit off, for comparison
     #[arg(long, env = "FORMLEDGER_APPEND_BATCH_MAX", default_value_t = 512,
           value_parser = clap::value_parser!(u16).range(1..))]
@@ -261,6 +266,8 @@ pub struct Settings {
     pub auth: AuthSettings,
     /// Tenants exist only after an operator made them.
     pub provisioned_tenants: bool,
+    /// Other origins whose browser programs may read answers, as browsers write them; `*` is any.
+    pub cors_origins: Vec<String>,
     /// Commands per transaction.
     pub append_batch_max: usize,
     /// Limits of requests and connections.
@@ -301,6 +308,8 @@ impl ServeArgs {
                 jwt_audience: self.jwt_audience.clone(),
             },
             provisioned_tenants: self.provisioned_tenants,
+            // An empty one is none, so a deployment can always name the variable.
+            cors_origins: self.cors_origins.iter().filter(|origin| !origin.is_empty()).cloned().collect(),
             append_batch_max: usize::from(self.append_batch_max),
             limits: Limits {
                 connections_max: self.connections_max,

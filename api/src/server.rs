@@ -2,6 +2,7 @@
 //! Called by `app`. It exists because `warp::serve` has no header timeout, no connection cap and no TCP_NODELAY.
 
 mod coding;
+mod cors;
 mod host;
 mod stall;
 
@@ -31,6 +32,7 @@ use crate::error::ApiError;
 use crate::head::{Head, X_REQUEST_ID};
 use crate::limits::{Limits, READ_BUFFER_BYTES_MAX};
 use crate::metrics::{Raised, RouteMetrics, ServerMetrics};
+pub use cors::Cors;
 use stall::WriteStall;
 
 /// How long to wait when the operating system cannot give another connection, for example when files run out.
@@ -46,6 +48,8 @@ const TOO_MANY_CONNECTIONS: ApiError = ApiError::ServerFull {
 pub struct Server {
     /// The routes.
     pub routes: BoxedFilter<(Response,)>,
+    /// Which other origins may read answers in a browser.
+    pub cors: Option<Cors>,
     /// Limits of connections.
     pub limits: Limits,
     /// What is counted.
@@ -125,10 +129,13 @@ async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Result<Respo
     parts.method = head.method.clone();
     parts.extensions.insert(Arc::clone(&head));
     let mut response = match host::require(&head, parts.version).and_then(|()| coding::require(&head)) {
-        Ok(()) => {
-            let mut routes = warp::service(server.routes.clone());
-            routes.call(Request::from_parts(parts, body)).await?
-        }
+        Ok(()) => match server.cors.as_ref().and_then(|cors| cors.preflight(&head)) {
+            Some(told) => call::answer(&head, &server.unmatched, Ok(told)),
+            None => {
+                let mut routes = warp::service(server.routes.clone());
+                routes.call(Request::from_parts(parts, body)).await?
+            }
+        },
         Err(refused) => {
             let mut answer = call::answer(&head, &server.unmatched, Err(refused));
             // Where its body ends may be another question to who sent it, and so what is behind that.
@@ -136,6 +143,9 @@ async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Result<Respo
             answer
         }
     };
+    if let Some(cors) = &server.cors {
+        cors.open(&head, &mut response);
+    }
     finish(&head, &mut response);
     Ok(response)
 }

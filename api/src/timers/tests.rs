@@ -45,6 +45,7 @@ async fn app(data: &Path) -> App {
         possible_standbys: Vec::new(),
         auth: AuthSettings { jwt_secret: secret, ..AuthSettings::default() },
         provisioned_tenants: false,
+        cors_origins: Vec::new(),
         append_batch_max: 512,
         limits: Limits::default(),
         moments: MomentSettings::default(),

@@ -5,6 +5,7 @@ mod api_keys;
 mod attachments;
 mod audit;
 mod audit_coverage;
+mod browsers;
 mod commands;
 mod connections;
 mod credentials;

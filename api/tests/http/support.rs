@@ -50,6 +50,7 @@ pub fn settings(data: &Path) -> Settings {
         possible_standbys: Vec::new(),
         auth: AuthSettings { jwt_secret: Some(SECRET.to_owned()), ..AuthSettings::default() },
         provisioned_tenants: false,
+        cors_origins: Vec::new(),
         append_batch_max: 512,
         moments: Default::default(),
         limits: Limits::default(),
