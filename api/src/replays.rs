@@ -239,7 +239,7 @@ async fn direct(
         ("min_position" = Option<u64>, Query, description = "Wait until the ledger reaches this position."),
     ),
     responses(
-        (status = 200, description = "Server-sent events as in `/v1/feed`, `id` is the position. Of kind `feed` the events; of kind `rules` one `formledger.replay.outcomes-changed.v1` for each submission that is decided otherwise, with `changes[{rule, before, after}]`. Of kind `shadow` one `formledger.replay.difference.v1` for each difference, numbered. Then `formledger.replay.summary.v1`, and the end.", content_type = "text/event-stream"),
+        (status = 200, description = "Server-sent events as in `/v1/feed`, `id` is the position. Of kind `feed` the events; of kind `rules` one `formledger.replay.outcomes-changed.v1` for each submission that is decided otherwise, with `changes[{rule, before, after}]`. Of kind `shadow` one `formledger.replay.difference.v1` for each difference, numbered. Then `formledger.replay.summary.v1`, and the end.", body = answers::ReplayFeedMessage, content_type = "text/event-stream"),
         (status = 204, description = "The start is the summary's `id`: there is nothing more."),
         (status = 400, description = "`cursor-ahead`: the start is past the range, and the replay has told no such `id`."),
         (status = 404, description = "There is no such replay on this server (any more)."),

@@ -3,6 +3,7 @@
 #![expect(dead_code, reason = "these are read by the derive, never built")]
 
 mod counts;
+mod happened;
 mod keeping;
 mod parts;
 
@@ -16,6 +17,7 @@ use uuid::Uuid;
 use super::definition::FormDefinition;
 pub use counts::*;
 pub use keeping::*;
+pub use happened::*;
 pub use parts::*;
 
 /// What a command on a submission did.
@@ -372,45 +374,10 @@ pub struct Timeline {
     position: u64,
 }
 
-/// An event as CloudEvents 1.0 JSON; docs/feeds.md tells what each type holds.
+/// Submissions as CSV (RFC 4180), with a header.
 #[derive(ToSchema)]
-#[schema(example = json!({
-    "specversion": "1.0", "id": "01a22ee0-44ac-7594-a842-791eed9dba91", "source": "urn:formledger:tenant:example",
-    "type": "formledger.submission.commented.v1", "subject": "submissions/01a205ee-ec42-7257-b82e-33d9267efd6d",
-    "time": "2026-11-30T23:52:59.332639Z", "datacontenttype": "application/json", "tenant": "example", "position": "42", "sequence": "5",
-    "actor": "ada", "correlationid": "01a205ef-1111-7257-b82e-33d9267efd6d",
-    "data": {"kind": "commented", "form": "claim", "form_version": 1, "text": "The receipt follows."}
-}))]
-pub struct Event {
-    specversion: String,
-    id: Uuid,
-    source: String,
-    r#type: String,
-    subject: String,
-    time: DateTime<Utc>,
-    datacontenttype: String,
-    tenant: String,
-    /// Decimal digits.
-    position: String,
-    /// Decimal digits.
-    sequence: String,
-    actor: String,
-    correlationid: String,
-    #[schema(required = false)]
-    causationid: Option<String>,
-    data: Value,
-}
-
-/// A page of events.
-#[derive(ToSchema)]
-pub struct EventPage {
-    events: Vec<Event>,
-    /// Where the ledger ended.
-    position: u64,
-    /// The `after` of the next page; absent when this one reaches the end.
-    #[schema(required = false)]
-    next_after: Option<u64>,
-}
+#[schema(value_type = String, content_media_type = "text/csv")]
+pub struct SubmissionTable(String);
 
 /// The end of a ledger.
 #[derive(ToSchema)]

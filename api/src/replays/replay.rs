@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use formledger_domain::{Backtest, Position, TenantId};
 use formledger_projections::ReadModel;
 use formledger_store::Idempotency;
@@ -288,7 +288,7 @@ impl Replay {
         let mut shown = json!({
             "replay_id": self.id, "kind": kind.name(), "from": from, "to": to, "status": progress.status,
             "position": progress.position, "progress": {"done": done, "total": total},
-            "rate": progress.rate(done), "created_at": self.created_at, "created_by": &*self.created_by,
+            "rate": progress.rate(done), "created_at": time(self.created_at), "created_by": &*self.created_by,
         });
         let members = shown.as_object_mut().expect("written above");
         match kind {
@@ -299,12 +299,17 @@ impl Replay {
         let mut insert = |name: &str, value: Option<Value>| {
             value.map(|value| members.insert(name.to_owned(), value));
         };
-        insert("estimated_end", progress.estimated_end(done, total).map(|at| json!(at)));
-        insert("ended_at", progress.ended_at.map(|at| json!(at)));
+        insert("estimated_end", progress.estimated_end(done, total).map(time));
+        insert("ended_at", progress.ended_at.map(time));
         insert("summary", progress.summary.as_deref().cloned());
         insert("error", progress.failure.map(|(code, detail)| json!({"code": code, "detail": detail})));
         shown
     }
+}
+
+/// With six digits behind the second, as all times are told.
+fn time(at: DateTime<Utc>) -> Value {
+    Value::String(at.to_rfc3339_opts(SecondsFormat::Micros, true))
 }
 
 impl Progress {

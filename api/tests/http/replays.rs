@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::Method;
 use serde_json::{Value, json};
 
+use crate::description::fits;
 use crate::feed::Feed;
 use crate::support::{Answer, Server, admin, bearer, token};
 
@@ -190,6 +191,15 @@ async fn the_events_come_again_as_the_live_feed_told_them() {
         (&summary["type"], &summary["data"]["status"]),
         (&json!("formledger.replay.summary.v1"), &json!("done"))
     );
+    let document = server.call(Method::GET, "/openapi.json", &[], "").await.expect(200).json();
+    for (_, _, message) in &messages {
+        assert_eq!(fits(&document, "ReplayFeedMessage", message), Ok(()), "{message}");
+    }
+    assert!(summary.get("position").is_none(), "it is about no place in the ledger: {summary}");
+    for member in ["created_at", "ended_at"] {
+        let time = summary["data"][member].as_str().expect("a time");
+        assert_eq!(time.len(), "2026-11-30T23:52:59.332639Z".len(), "six digits, as everywhere: {time}");
+    }
     assert_eq!(told(&server, &admin, &path, Some(8)).await.len(), 2);
 
     let mut filtered =
@@ -366,6 +376,8 @@ async fn a_shadow_is_built_and_compared_where_the_live_rows_are() {
     assert!(compared.iter().all(|read_model| read_model["position"].as_u64() >= Some(5)), "{replay}");
     let messages = told(&server, &admin, &path, None).await;
     let [(1, kind, last)] = messages.as_slice() else { panic!("{messages:?}") };
+    let document = server.call(Method::GET, "/openapi.json", &[], "").await.expect(200).json();
+    assert_eq!(fits(&document, "ReplayFeedMessage", last), Ok(()), "{last}");
     assert_eq!((kind.as_str(), &last["data"]["summary"]), ("formledger.replay.summary.v1", summary));
     let behind = [("authorization", &*bearer(&admin)), ("last-event-id", "1")];
     server.call(Method::GET, &format!("{path}/feed"), &behind, "").await.expect(204);

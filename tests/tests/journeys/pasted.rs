@@ -119,12 +119,13 @@ struct Consumer {
 }
 
 impl Consumer {
-    async fn start(stage: &Stage, language: &str, program: &str, file: &str) -> Self {
+    /// One that follows the feed at `path`.
+    async fn start(stage: &Stage, path: &str, language: &str, program: &str, file: &str) -> Self {
         required(program).await;
         let page = fs::read_to_string(repository().join("docs/feeds.md")).expect("the page is there");
         let (_, code) = page.split_once(&format!("```{language}\n")).expect("a consumer in this language");
         let code = code.split("```").next().unwrap_or_default();
-        let code = code.replace("127.0.0.1:8080", stage.server.address());
+        let code = code.replace("127.0.0.1:8080", stage.server.address()).replace("/v1/feed", path);
         fs::write(stage.installation.scratch().join(file), code).expect("can be written");
         let mut command = Command::new(program);
         command.arg(file).current_dir(stage.installation.scratch()).kill_on_drop(true);
@@ -147,12 +148,16 @@ impl Consumer {
     }
 }
 
+/// The consumers of docs/feeds.md: language, program and the file it is run from.
+const CONSUMERS: [(&str, &str, &str); 2] =
+    [("js", "node", "consumer.mjs"), ("python", "python3", "consumer.py")];
+
 #[tokio::test]
 async fn the_consumers_of_the_page_of_feeds_miss_nothing_and_go_on_where_they_were() {
-    for (language, program, file) in [("js", "node", "consumer.mjs"), ("python", "python3", "consumer.py")] {
+    for (language, program, file) in CONSUMERS {
         let stage = Stage::with_form("claim", &anything("Claim")).await;
         let history = stage.head().await;
-        let mut consumer = Consumer::start(&stage, language, program, file).await;
+        let mut consumer = Consumer::start(&stage, "/v1/feed", language, program, file).await;
         assert_eq!(consumer.positions(history).await, (1..=history).collect::<Vec<_>>(), "{program}");
         let live = stage.admin.submit("claim", &json!({})).await.expect(201).position();
         let expected: Vec<u64> = (history + 1..=live).collect();
@@ -166,7 +171,57 @@ async fn the_consumers_of_the_page_of_feeds_miss_nothing_and_go_on_where_they_we
         .await;
         consumer.process.kill().await.expect("can be killed");
         let next = stage.admin.submit("claim", &json!({})).await.expect(201).position();
-        let mut again = Consumer::start(&stage, language, program, file).await;
+        let mut again = Consumer::start(&stage, "/v1/feed", language, program, file).await;
         assert_eq!(again.positions(next - live).await, (live + 1..=next).collect::<Vec<_>>(), "{program}");
     }
+}
+
+/// Messages there have no position, for example the summary at its end.
+#[tokio::test]
+async fn the_consumers_of_the_page_of_feeds_read_replays_to_their_end() {
+    for (language, program, file) in CONSUMERS {
+        let stage = Stage::with_form("claim", &anything("Claim")).await;
+        stage.admin.submit("claim", &json!({})).await.expect(201);
+        for order in [json!({"kind": "feed", "speed": "max"}), json!({"kind": "shadow"})] {
+            let replay = stage.admin.post("/v1/replays").json(&order).await.expect(201).json();
+            let path = format!("/v1/replays/{}/feed", replay["replay_id"].as_str().expect("an id"));
+            let _ = fs::remove_file(stage.installation.scratch().join("cursor"));
+            let mut consumer = Consumer::start(&stage, &path, language, program, file).await;
+            let told = if order["kind"] == "feed" { stage.head().await } else { 0 };
+            assert_eq!(consumer.positions(told + 1).await, (1..=told + 1).collect::<Vec<_>>(), "{program}");
+            let ended = within("the consumer to end with the replay", consumer.process.wait()).await;
+            assert!(ended.expect("has an end").success(), "{program}");
+        }
+    }
+}
+
+/// The function of docs/browsers.md runs in Node as in a browser, which has the same `fetch`.
+#[tokio::test]
+async fn the_follower_of_the_page_of_browsers_is_told_everything_and_goes_on_behind_it() {
+    required("node").await;
+    let stage = Stage::with_form("claim", &anything("Claim")).await;
+    let page = fs::read_to_string(repository().join("docs/browsers.md")).expect("the page is there");
+    let (_, code) = page.split_once("```js\n").expect("a function");
+    let code = code.split("```").next().unwrap_or_default();
+    let base = format!("http://{}", stage.server.address());
+    let call = format!(
+        "await follow('{base}', () => process.env.T, '1', (type, event) => console.log(event.position, type));"
+    );
+    let file = stage.installation.scratch().join("follower.mjs");
+    fs::write(&file, format!("{code}\n{call}\n")).expect("can be written");
+    let start = async |token: String| {
+        let mut command = Command::new("node");
+        command.arg(&file).env("T", token).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut process = command.spawn().expect("can be started");
+        let lines = BufReader::new(process.stdout.take().expect("is piped")).lines();
+        Consumer { process, lines }
+    };
+    let mut follower = start(stage.installation.token("acme", "ada", "admin").await).await;
+    let history = stage.head().await;
+    assert_eq!(follower.positions(history - 1).await, (2..=history).collect::<Vec<_>>());
+    let live = stage.admin.submit("claim", &json!({})).await.expect(201).position();
+    assert_eq!(follower.positions(live - history).await, (history + 1..=live).collect::<Vec<_>>());
+    let mut refused = start("nothing".to_owned()).await;
+    let ended = within("it to give up without a credential", refused.process.wait()).await;
+    assert!(!ended.expect("has an end").success());
 }
