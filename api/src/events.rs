@@ -48,7 +48,7 @@ struct EventPage<'a> {
         ("min_position" = Option<u64>, Query, description = "Wait until the ledger reaches this position."),
     ),
     responses(
-        (status = 200, description = "`{events[], position, next_after?}`; with `Accept: application/x-ndjson` one event a line, up to where the ledger ends now or `limit` says.", content((answers::EventPage = "application/json"), (answers::Event = "application/x-ndjson"))),
+        (status = 200, description = "`{events[], position, next_after?}`; with `Accept: application/x-ndjson` one event a line, up to where the ledger ends now or `limit` says.", content((answers::EventPage = "application/json"), (answers::EventLines = "application/x-ndjson"))),
         (status = 400, description = "`cursor-ahead`: `after` is past the ledger's end."),
         (status = 406, description = "`not-acceptable`: `Accept` names neither JSON nor NDJSON."),
         (status = 429, description = "As lines: `too-many-exports` of this tenant are under way."),

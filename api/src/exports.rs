@@ -19,6 +19,7 @@ use crate::call::Call;
 use crate::command::LEDGER_POSITION;
 use crate::error::ApiError;
 use crate::lasting::take_place;
+use crate::openapi::answers;
 use crate::past::Asked;
 use crate::places::Place;
 use crate::query::QueryCall;
@@ -28,10 +29,10 @@ use columns::Columns;
 /// Rows that are written as one chunk.
 const CHUNK_ROWS: usize = 128;
 
-const CSV_HEADER: &str =
 /// What spreadsheets take for the beginning of a formula, or pass over in front of one; the wide ones as they read them in East Asia.
 const FORMULA_STARTS: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
 
+const CSV_HEADER: &str =
     "submission_id,form,form_version,state,submitter,created_at,updated_at,sequence,position,data,outcomes";
 
 /// What an export takes, for the description.
@@ -63,7 +64,7 @@ struct Filters {
 #[utoipa::path(get, path = "/v1/exports/submissions.csv", operation_id = "exportSubmissionsAsCsv", tag = "exports", security(("bearer" = []), ("api-key" = [])),
     params(Filters),
     responses(
-        (status = 200, description = "RFC 4180, one submission a row; `data` and `outcomes` are JSON. With `form`, a further column for each field of its newest version, named by the field's pointer, and for each computed one. Text that a spreadsheet would take for a formula, or that begins like one that was guarded, has `'` in front. Filters, order and moment (`at_position`, `at_time`) as of `GET /v1/submissions`.", content_type = "text/csv"),
+        (status = 200, description = "RFC 4180, one submission a row; `data` and `outcomes` are JSON. With `form`, a further column for each field of its newest version, named by the field's pointer, and for each computed one. Text that a spreadsheet would take for a formula, or that begins like one that was guarded, has `'` in front. Filters, order and moment (`at_position`, `at_time`) as of `GET /v1/submissions`.", body = answers::SubmissionTable, content_type = "text/csv"),
         (status = 422, description = "`export-too-large`: more than 500,000 submissions in an order that moves, by `updated_at` or a field. `moment-too-large`: the rows of that moment take more than is kept."),
         (status = 429, description = "`too-many-exports` of this tenant are under way."),
         (status = 503, description = "`too-many-exports` are under way on this server."),
@@ -89,7 +90,7 @@ pub async fn csv(call: Call) -> Result<Response, ApiError> {
 #[utoipa::path(get, path = "/v1/exports/submissions.ndjson", operation_id = "exportSubmissionsAsNdjson", tag = "exports", security(("bearer" = []), ("api-key" = [])),
     params(Filters),
     responses(
-        (status = 200, description = "One submission a line, as `GET /v1/submissions/{id}` shows it. Filters, order and moment (`at_position`, `at_time`) as of `GET /v1/submissions`.", content_type = "application/x-ndjson"),
+        (status = 200, description = "One submission a line, as `GET /v1/submissions` lists it. Filters, order and moment (`at_position`, `at_time`) as of `GET /v1/submissions`.", body = answers::Submission, content_type = "application/x-ndjson"),
         (status = 422, description = "`export-too-large`: more than 500,000 submissions in an order that moves, by `updated_at` or a field. `moment-too-large`: the rows of that moment take more than is kept."),
         (status = 429, description = "`too-many-exports` of this tenant are under way."),
         (status = 503, description = "`too-many-exports` are under way on this server."),
@@ -219,7 +220,7 @@ mod tests {
             assert_eq!(cell(&text), format!("\"'{text}\""));
         }
         assert_eq!(cell("a=b"), "\"a=b\"");
-        assert_eq!(cell(""), "\"\"");
         assert_eq!(cell("\0=1\0"), "\"\u{FFFD}=1\u{FFFD}\"");
+        assert_eq!(cell(""), "\"\"");
     }
 }

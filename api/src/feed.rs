@@ -28,6 +28,7 @@ use crate::events::filter;
 use crate::head::Head;
 use crate::metrics::Raised;
 use crate::numbers;
+use crate::openapi::answers;
 use crate::places::Place;
 use crate::query::QueryCall;
 use crate::stopping::stopped;
@@ -50,7 +51,7 @@ pub const STILL_HERE: &[u8] = b": still here\n\n";
         ("min_position" = Option<u64>, Query, description = "Wait until the ledger reaches this position."),
     ),
     responses(
-        (status = 200, description = "Server-sent events: `id` is the position, `event` the type, `data` the event as CloudEvents JSON. The first message is a comment that names the real start (`: start after position N`): who loses the connection before the first event comes back with `after=N`.", content_type = "text/event-stream"),
+        (status = 200, description = "Server-sent events: `id` is the position, `event` the type, `data` the event as CloudEvents JSON. The first message is a comment that names the real start (`: start after position N`): who loses the connection before the first event comes back with `after=N`.", body = answers::Event, content_type = "text/event-stream"),
         (status = 400, description = "`cursor-ahead`: the start is past the ledger's end."),
         (status = 429, description = "`too-many-feeds` of this tenant are open."),
         (status = 503, description = "`too-many-feeds` are open on this server."),

@@ -12,6 +12,7 @@ use std::sync::LazyLock;
 
 use utoipa::OpenApi as _;
 use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::schema::{AdditionalProperties, AnyOfBuilder, ObjectBuilder, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{OpenApi, RefOr, Response, ResponseBuilder, Schema};
 
@@ -40,6 +41,22 @@ use crate::{
         audit_settings::show, audit_settings::configure, audit_settings::entries,
         tenants::create,
         operations::healthz, operations::readyz, operations::metrics, operations::openapi, operations::index,
+    ),
+    servers((url = "/", description = "Where this document was fetched.")),
+    tags(
+        (name = "forms", description = "What is asked for: drafts, versions, retirement."),
+        (name = "submissions", description = "What was filled in: made, amended, read back, one by one or many at once."),
+        (name = "workflow", description = "Who decides: transitions, tasks, comments, delegation."),
+        (name = "attachments", description = "Files of submissions."),
+        (name = "events", description = "What happened, as it happens and page by page."),
+        (name = "ledger", description = "The end of the ledger, with its root hash."),
+        (name = "statistics", description = "Counts."),
+        (name = "exports", description = "Submissions as files."),
+        (name = "replays", description = "A range of the ledger again: as a feed, under candidate rules, beside the read models."),
+        (name = "audit", description = "What is audited, and what was found."),
+        (name = "credentials", description = "API keys."),
+        (name = "tenants", description = "Tenants, for operators."),
+        (name = "operations", description = "What operators and machines ask of the process."),
     ),
     components(schemas(problem::ProblemDetails)),
     modifiers(&Credentials, &Shared)
@@ -72,6 +89,7 @@ impl utoipa::Modify for Shared {
                     parameters::add(operation, &parameters::OF_COMMANDS);
                 }
                 without_null(operation);
+                half_done(operation);
                 examples::show(operation);
                 parameters::spell(operation);
                 operation.responses.responses.insert("default".to_owned(), problem().into());
@@ -80,6 +98,9 @@ impl utoipa::Modify for Shared {
             if let Some(operation) = get {
                 if path.starts_with("/v1/") {
                     parameters::add(operation, &parameters::OF_QUERIES);
+                } else {
+                    // Said, because what says nothing may be taken for forgotten.
+                    operation.security = Some(Vec::new());
                 }
                 parameters::spell(operation);
                 operation.responses.responses.insert("default".to_owned(), problem().into());
@@ -98,6 +119,22 @@ fn without_null(operation: &mut Operation) {
             let named = either.items.iter().find(|schema| matches!(schema, RefOr::Ref(_))).cloned();
             content.schema = named;
         }
+    }
+}
+
+/// A draft may be saved before it is a definition: any object is taken, and its problems are told.
+fn half_done(operation: &mut Operation) {
+    if operation.operation_id.as_deref() != Some("saveFormDraft") {
+        return;
+    }
+    let Some(RefOr::T(body)) = &mut operation.request_body else { return };
+    for content in body.content.values_mut() {
+        let RefOr::T(content) = content else { continue };
+        let any = ObjectBuilder::new()
+            .schema_type(Type::Object)
+            .additional_properties(Some(AdditionalProperties::FreeForm(true)));
+        let definition = content.schema.take().expect("it is described as a definition");
+        content.schema = Some(Schema::AnyOf(AnyOfBuilder::new().item(definition).item(any).build()).into());
     }
 }
 

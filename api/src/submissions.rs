@@ -132,7 +132,7 @@ impl FormReads {
 /// Changes the data with a JSON merge patch (RFC 7396): all of a draft, and what a workflow state lets this person edit.
 #[utoipa::path(patch, path = "/v1/submissions/{id}", operation_id = "updateSubmission", tag = "submissions", security(("bearer" = []), ("api-key" = [])),
     params(("id" = Uuid, Path, description = "The submission.")),
-    request_body(content = Value, content_type = "application/merge-patch+json"),
+    request_body(content((Value = "application/merge-patch+json"), (Value = "application/json")), description = "A JSON merge patch (RFC 7396) of the data, under either name."),
     responses(
         (status = 200, body = answers::SubmissionRecorded, description = "Amended. Outside of a draft the rules are asked again, and approvals given in this state are void."),
         (status = 403, description = "`not-permitted`: not by this person, or not these fields; then `errors[{pointer, message}]`."),

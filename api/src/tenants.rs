@@ -112,7 +112,8 @@ async fn register(ledger: &TenantLedger, context: &TenantContext) -> Result<(), 
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewTenant {
-    /// The slug, `[a-z0-9][a-z0-9-]{0,62}`.
+    /// The slug.
+    #[schema(pattern = "^[a-z0-9][a-z0-9-]{0,62}$")]
     #[schema(value_type = String)]
     tenant: TenantId,
 }

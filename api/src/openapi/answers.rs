@@ -15,9 +15,10 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::definition::FormDefinition;
+use super::problem::ProblemDetails;
 pub use counts::*;
-pub use keeping::*;
 pub use happened::*;
+pub use keeping::*;
 pub use parts::*;
 
 /// What a command on a submission did.
@@ -59,19 +60,33 @@ pub struct ImportLine {
 
 /// What became of one line of a request with many: what a request of its own would be answered, or its problem.
 #[derive(ToSchema)]
-pub struct LineResult {
+#[serde(untagged)]
+pub enum LineResult {
+    Recorded(LineRecorded),
+    Refused(LineRefused),
+}
+
+/// A line that was accepted.
+#[derive(ToSchema)]
+pub struct LineRecorded {
+    #[serde(flatten)]
+    recorded: SubmissionRecorded,
     /// The line's number, from 1.
+    #[schema(minimum = 1)]
     line: u64,
     /// The HTTP status that a request of its own would get.
+    #[schema(minimum = 200, maximum = 299)]
     status: u16,
-    /// Of a problem: its stable code, beside its other members.
-    code: Option<String>,
-    /// The submission, where the line was accepted; the other members are those of `SubmissionRecorded`.
-    submission_id: Option<Uuid>,
-    /// Its place in its stream.
-    sequence: Option<u64>,
-    /// The ledger's position.
-    position: Option<u64>,
+}
+
+/// A line that was refused.
+#[derive(ToSchema)]
+pub struct LineRefused {
+    #[serde(flatten)]
+    problem: ProblemDetails,
+    /// The line's number, from 1; of what ends the body early, that of the first line that was not begun.
+    #[schema(minimum = 1)]
+    line: u64,
 }
 
 /// A draft that was saved.

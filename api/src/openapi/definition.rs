@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-/// What a form asks for, what rules say of it, and who decides. A draft may be anything else, too, which its `problems` then tell; publishing takes this.
+/// What a form asks for, what rules say of it, and who decides. Publishing takes this; a draft may be any other object, too, and its `problems` then tell what is amiss.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FormDefinition {
@@ -16,11 +16,10 @@ pub struct FormDefinition {
     #[schema(min_length = 1, max_length = 500)]
     title: String,
     /// JSON Schema of the data, of draft 4, 6, 7, 2019-09 or 2020-12 as its `$schema` says.
-    #[schema(value_type = Object)]
-    schema: Value,
+    schema: BTreeMap<String, Value>,
     /// For the program that shows the form, a UI schema of JSON Forms say: kept as it is, and read by nothing here.
-    #[schema(value_type = Object, required = false)]
-    ui: Value,
+    #[schema(required = false)]
+    ui: BTreeMap<String, Value>,
     /// JSON Pointers of the fields that lists filter and sort by.
     #[schema(max_items = 32, required = false)]
     index: Vec<String>,

@@ -57,13 +57,24 @@ pub fn describe(path: &str, is_command: bool, operation: &mut Operation) {
             if status == "201" && PLACED.contains(&path) {
                 add(answer, "Location", Type::String, "Where it is found.");
             }
+            if is_download(path) && status.starts_with('2') {
+                add(answer, "Content-Disposition", Type::String, "`attachment`, with the file's name.");
+            }
         } else {
+            if matches!(status.as_str(), "401" | "default") {
+                add(answer, "WWW-Authenticate", Type::String, "Of 401: the challenge (RFC 6750, RFC 9470).");
+            }
             answer.content.entry(PROBLEM.to_owned()).or_insert_with(|| problem_content().into());
             if matches!(status.as_str(), "429" | "503" | "default") {
                 add(answer, "Retry-After", Type::Integer, "Of 429 and 503: when to ask again, in seconds.");
             }
         }
     }
+}
+
+/// Whether what is answered is to be saved as a file.
+fn is_download(path: &str) -> bool {
+    path == FILE || path.starts_with("/v1/exports/")
 }
 
 fn add(answer: &mut Response, name: &str, kind: Type, description: &str) {

@@ -189,3 +189,78 @@ async fn every_body_is_described_with_an_example_that_is_taken() {
     let described: BTreeSet<String> = examples.keys().cloned().collect();
     assert_eq!(*sent.lock().expect("not poisoned"), described, "each is sent");
 }
+
+/// Whether a value is what the document says of a body.
+fn fits_body(document: &Value, method: &str, path: &str, value: &Value) -> bool {
+    let content = &document["paths"][path][method]["requestBody"]["content"]["application/json"];
+    let mut whole = content["schema"].clone();
+    whole["components"] = document["components"].clone();
+    jsonschema::draft202012::new(&whole).expect("the document holds JSON Schemas").is_valid(value)
+}
+
+#[tokio::test]
+async fn a_draft_that_is_taken_half_done_is_described_as_welcome() {
+    let server = Server::start().await;
+    let (admin, document) = (admin("acme"), document(&server).await);
+    for half in [
+        json!({}),
+        json!({"title": "Only a title"}),
+        json!({"title": 7, "rules": [{}], "more": null}),
+        of_the_page(),
+        json!([]),
+        json!("none"),
+    ] {
+        let status = server.send(&admin, Method::PUT, "/v1/forms/half", &half).await.status.as_u16();
+        let described = fits_body(&document, "put", "/v1/forms/{form}", &half);
+        assert_eq!(described, status == 200, "{half}: {status}");
+    }
+    let definition = &document["components"]["schemas"]["FormDefinition"];
+    for free in ["schema", "ui"] {
+        // Without it, some generators make types of it that nothing fits.
+        assert!(definition["properties"][free].get("additionalProperties").is_some(), "{free}");
+    }
+}
+
+#[tokio::test]
+async fn members_that_may_be_null_are_taken_when_they_are() {
+    let server = Server::start().await;
+    let (admin, document) = (admin("acme"), document(&server).await);
+    server.publish(&admin, "expense").await;
+    let line = json!({"form": "expense", "data": {"amount": 5}, "idempotency_key": null});
+    assert_eq!(fits(&document, "ImportLine", &line), Ok(()));
+    let authorization = bearer(&admin);
+    let headers = [("authorization", &*authorization), ("content-type", "application/x-ndjson")];
+    let answer = server.call(Method::POST, "/v1/submissions:import", &headers, &line.to_string()).await;
+    assert_eq!(answer.json()["status"], 201, "{}", answer.text());
+    let replay = json!({"kind": "feed", "from": null, "to": null, "speed": null, "projection": null, "form": null,
+                        "rules": null});
+    assert_eq!(fits(&document, "NewReplay", &replay), Ok(()));
+    server.send(&admin, Method::POST, "/v1/replays", &replay).await.expect(201);
+}
+
+#[tokio::test]
+async fn the_result_of_a_line_is_described_as_a_submission_or_a_problem() {
+    let server = Server::start().await;
+    let (admin, document) = (admin("acme"), document(&server).await);
+    server.publish(&admin, "expense").await;
+    let lines = [
+        json!({"form": "expense", "data": {"amount": 5}}),
+        json!({"form": "expense", "data": {"amount": -5}}),
+        json!({"form": "nothing", "data": {}}),
+        json!([]),
+    ];
+    let lines = lines.map(|line| line.to_string()).join("\n");
+    let authorization = bearer(&admin);
+    let headers = [("authorization", &*authorization), ("content-type", "application/x-ndjson")];
+    let answer = server.call(Method::POST, "/v1/submissions:import", &headers, &lines).await.expect(200);
+    let results: Vec<Value> =
+        answer.text().lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let statuses: Vec<&Value> = results.iter().map(|result| &result["status"]).collect();
+    assert_eq!(statuses, [201, 422, 404, 400]);
+    for result in &results {
+        assert_eq!(fits(&document, "LineResult", result), Ok(()), "{result}");
+    }
+    let rows = server.get(&admin, "/v1/exports/submissions.ndjson?min_position=4").await.expect(200).text();
+    let row: Value = serde_json::from_str(rows.lines().next().expect("a row")).expect("JSON");
+    assert_eq!(fits(&document, "Submission", &row), Ok(()), "{row}");
+}

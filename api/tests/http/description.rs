@@ -15,6 +15,9 @@ async fn every_documented_operation_exists_and_asks_for_a_credential() {
     let server = Server::start().await;
     let document = server.call(Method::GET, "/openapi.json", &[], "").await.expect(200).json();
     assert!(document["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")));
+    assert_eq!(document["servers"][0]["url"], "/");
+    let tags: Vec<&Value> =
+        document["tags"].as_array().expect("tags").iter().map(|tag| &tag["name"]).collect();
     let mut operations = 0;
     for (path, methods) in document["paths"].as_object().expect("paths") {
         for (method, operation) in methods.as_object().expect("operations") {
@@ -23,7 +26,9 @@ async fn every_documented_operation_exists_and_asks_for_a_credential() {
             let answer = server.call(method.clone(), path, &[], "").await;
             let expected = if open { 200 } else { 401 };
             assert_eq!(answer.status.as_u16(), expected, "{method} {path}: {}", answer.text());
-            assert_eq!(operation["security"].is_array(), !open, "{method} {path} documents its credential");
+            let credentials = operation["security"].as_array().expect("says what it asks for").len();
+            assert_eq!(credentials == 0, open, "{method} {path} documents its credential");
+            assert!(tags.contains(&&operation["tags"][0]), "{method} {path} has a tag that is described");
             assert!(operation["summary"].as_str().is_some_and(|text| !text.is_empty()), "{method} {path}");
             operations += 1;
         }
@@ -48,11 +53,6 @@ async fn metrics_count_requests_by_route_and_status() {
 }
 
 #[tokio::test]
-async fn readiness_says_how_far_the_read_models_are() {
-    let server = Server::start().await;
-    let ready: Value = server.call(Method::GET, "/readyz", &[], "").await.expect(200).json();
-    assert_eq!(ready["lag_events"], 0);
-#[tokio::test]
 async fn every_metric_says_what_it_means() {
     let server = Server::start().await;
     let text = server.call(Method::GET, "/metrics", &[], "").await.expect(200).text();
@@ -67,6 +67,11 @@ async fn every_metric_says_what_it_means() {
     );
 }
 
+#[tokio::test]
+async fn readiness_says_how_far_the_read_models_are() {
+    let server = Server::start().await;
+    let ready: Value = server.call(Method::GET, "/readyz", &[], "").await.expect(200).json();
+    assert_eq!(ready["lag_events"], 0);
 }
 
 /// Whether a value is what the document says of a schema by its name.
