@@ -248,3 +248,47 @@ fn identifiers_that_stand_for_too_many_bytes_are_refused_before_they_are_kept() 
     let found = problem(json!({"$id": id, "properties": properties}));
     assert!(found.message.contains("bytes of URIs"), "{found:?}");
 }
+
+#[test]
+fn names_that_are_not_percent_encoded_are_followed_with_a_warning() {
+    let form = published(json!({
+        "$schema": DRAFT_7,
+        "properties": {"a": {"$ref": "#/definitions/Binary object"}, "b": {"$ref": "#/definitions/List<T\u{e9}>"}},
+        "definitions": {"Binary object": {"type": "string"}, "List<T\u{e9}>": {"type": "integer"}}
+    }));
+    assert_eq!((kind(&form, "/a"), kind(&form, "/b")), (FieldKind::Text, FieldKind::Integer));
+    let places: Vec<_> = form.remarks().iter().map(|remark| &*remark.pointer).collect();
+    assert_eq!(places, ["/schema/properties/a/$ref", "/schema/properties/b/$ref"]);
+    // What is no URI otherwise is told where it is.
+    let found = problem(json!({"properties": {"a": {"$ref": "http://ex.org:port/"}}}));
+    assert_eq!(found.pointer, "/schema/properties/a/$ref", "{found:?}");
+}
+
+#[test]
+fn a_schema_that_lets_no_object_through_is_warned_of() {
+    for schema in [
+        json!({"type": "array"}),
+        json!({"allOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {"type": "string"}}}),
+    ] {
+        let form = published(schema);
+        assert!(form.remarks().iter().any(|remark| remark.message.contains("no object through")));
+    }
+    for schema in [
+        json!({}),
+        json!({"minLength": 3}),
+        json!({"type": "object", "required": ["a"], "properties": {"a": {"type": "array"}}}),
+    ] {
+        assert!(published(schema.clone()).remarks().is_empty(), "{schema}");
+    }
+}
+
+#[test]
+fn an_index_behind_a_recursion_is_told_to_be_behind_one() {
+    let problems = compile_all(&json!({
+        "title": "A form", "index": ["/child/n", "/child/child/n", "/none"],
+        "schema": {"properties": {"n": {"type": "string"}, "child": {"$ref": "#"}}}
+    }))
+    .expect_err("refused");
+    let told: Vec<_> = problems.iter().map(|problem| problem.message.contains("back to itself")).collect();
+    assert_eq!(told[problems.len() - 2..], [true, false], "{problems:#?}");
+}

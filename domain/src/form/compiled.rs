@@ -9,7 +9,7 @@ use formledger_rules::{Layout, Type};
 use jsonschema::Validator;
 use serde_json::Value;
 
-use super::ast::Field;
+use super::ast::{Field, FieldKind};
 use super::attachments::AttachmentRules;
 use super::definition::FormDefinition;
 use super::problem::DefinitionProblem;
@@ -346,12 +346,24 @@ fn index_problems(index: &[String], fields: &Field, layout: &Layout) -> Vec<Defi
                 "an indexed field holds a text, a number or a truth value; this one may hold more"
             }
             Some(_) => return None,
+            None if is_behind_anything(pointer, fields) => {
+                "the way here leads through a reference back to itself, or through what may be anything, and no field behind that is \
+                 indexed; name one outside, or have a rule compute one"
+            }
             None => "the schema has no field here; name one that it describes",
         };
         let message = format!("`{}`: {message}", violation::clip(pointer));
         Some(DefinitionProblem::error(format!("/index/{place}"), message))
     };
     index.iter().enumerate().filter_map(problem).collect()
+}
+
+/// Whether the tree of fields ends on the way to `pointer` at something of which it does not say what it holds.
+fn is_behind_anything(pointer: &str, fields: &Field) -> bool {
+    let ends = pointer.match_indices('/').map(|(at, _)| &pointer[..at]).filter(|place| !place.is_empty());
+    let deepest = ends.rev().find_map(|place| fields.find(place));
+    deepest
+        .is_some_and(|field| field.conditional && field.kind == FieldKind::Any && field.children.is_empty())
 }
 
 /// What is no JSON Pointer (RFC 6901): a `~` that escapes nothing.

@@ -44,6 +44,14 @@ enum Why {
          alternatives in it do so again; let one of them look into it, or write what they share once, beside them"
     )]
     Checks,
+    /// There are too many ways into the data to follow them all.
+    #[error(
+        "there are so many different ways into the data that counting how often this can check one value was given up after \
+         {} steps, and a quick count by schema comes to more than {CHECKS_PER_VALUE_MAX} times; describe fewer alternatives that refer to \
+         each other, or split the form",
+        paths::ENTRIES_MAX
+    )]
+    GivenUp,
     /// References go on for too long.
     #[error(
         "more than {STEPS_IN_PLACE_MAX} references and combinations lead from one to the next; shorten the chain"

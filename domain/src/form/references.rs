@@ -12,7 +12,10 @@ use serde_json::Value;
 use self::names::Names;
 use crate::json::pointer;
 
+mod fragment;
 pub(super) mod names;
+
+pub(super) use self::fragment::mend_fragments;
 
 /// Keywords whose members are named by the form, not by JSON Schema.
 pub(super) const NAMESPACES: [&str; 6] =

@@ -58,6 +58,7 @@ pub(super) fn check(given: &Value) -> Result<Checked, Vec<DefinitionProblem>> {
         meta_violations(&schema, draft).is_empty() && options.build(&schema).is_ok()
     };
     let mut warnings = mend::mend_patterns(&mut schema, &is_known);
+    warnings.extend(references::mend_fragments(&mut schema));
     let (schema, mended) = mended(schema, draft)?;
     warnings.extend(mended);
     // Before the validator is made: where checks double, so do the parts of the validator that mark what is evaluated.
@@ -68,11 +69,25 @@ pub(super) fn check(given: &Value) -> Result<Checked, Vec<DefinitionProblem>> {
     cost::check(&schema, &references).map_err(|costly| at(&costly.place, costly.to_string()))?;
     let validator = options.build(&schema).map_err(|error| vec![build_problem(&references, error)])?;
     drop(registry);
+    if fits_no_object(&validator) {
+        let message = "the data of a submission are an object, and this lets no object through; describe one (`\"type\": \"object\"`)";
+        warnings.push(DefinitionProblem::warning("/schema", message));
+    }
     // In the schema as it was sent, whose places these are.
     warnings.extend(slips::slips(given, &|keyword, value| {
         meta_violations(&json!({keyword: value}), draft).is_empty()
     }));
     Ok(Checked { schema, draft, validator, warnings })
+}
+
+/// Whether the type of the whole is wrong whatever an object holds.
+fn fits_no_object(validator: &Validator) -> bool {
+    let nothing = json!({});
+    validator.iter_errors(&nothing).any(|error| {
+        let is_about_types =
+            matches!(error.kind(), ValidationErrorKind::Type { .. } | ValidationErrorKind::FalseSchema);
+        is_about_types && error.instance_path().as_str().is_empty()
+    })
 }
 
 /// The bytes of the places of all keywords in `value`, which is at a place of `place` bytes: the validator and those who mend keep or

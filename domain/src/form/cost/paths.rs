@@ -9,7 +9,7 @@ use crate::json::NESTING_MAX;
 
 /// The most entries that are written and compared while ways are followed, well under a second; a schema that needs more and that the quick count finds
 /// too costly is refused.
-const ENTRIES_MAX: usize = 2_000_000;
+pub(super) const ENTRIES_MAX: usize = 2_000_000;
 
 /// How many patterns are compared with a name in about the time of an entry: of each, only what it begins with.
 const PATTERNS_PER_ENTRY: usize = 8;
@@ -68,11 +68,11 @@ impl<'g, 's> Walk<'g, 's> {
                 add(waiting.entry(at(next)).or_default(), times);
             }
             if self.entries > ENTRIES_MAX {
-                return Err(most_asked(&all));
+                return Err(most_asked(&all, Why::GivenUp));
             }
         }
         if checks > CHECKS_PER_VALUE_MAX {
-            return Err(most_asked(&all));
+            return Err(most_asked(&all, Why::Checks));
         }
         self.entries += all.len();
         Ok(all)
@@ -119,7 +119,7 @@ impl<'g, 's> Walk<'g, 's> {
     /// Counts entries, or what takes as long; gives up at the limit.
     fn count(&mut self, entries: usize, all: &[(&'g Node<'s>, u64)]) -> Result<(), Fault<'s>> {
         self.entries += entries;
-        if self.entries > ENTRIES_MAX { Err(most_asked(all)) } else { Ok(()) }
+        if self.entries > ENTRIES_MAX { Err(most_asked(all, Why::GivenUp)) } else { Ok(()) }
     }
 
     fn follow(
@@ -170,8 +170,8 @@ fn add(count: &mut u64, times: u64) {
 }
 
 /// The schema that is asked most often, the first of several.
-fn most_asked<'s>(all: &[(&Node<'s>, u64)]) -> Fault<'s> {
+fn most_asked<'s>(all: &[(&Node<'s>, u64)], why: Why) -> Fault<'s> {
     let most = all.iter().map(|(_, times)| *times).max();
     let (node, _) = all.iter().find(|(_, times)| Some(*times) == most).expect("a value is asked about");
-    Fault { schema: node.schema, keyword: None, why: Why::Checks }
+    Fault { schema: node.schema, keyword: None, why }
 }
