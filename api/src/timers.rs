@@ -17,14 +17,16 @@ use futures_util::{StreamExt, stream};
 use metrics::gauge;
 use uuid::Uuid;
 
-use self::attempts::{Attempts, Outcome};
+use self::attempts::{Attempts, Outcome, Stretch};
 use crate::app::Api;
 use crate::error::ApiError;
 use crate::forms::topic;
 
 /// How often the timer looks; what is due is at most this late, beside the lag of the read model.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Tasks read at once; a look reads on until it has seen all that is due. Few, so that what other nodes did meanwhile is seldom tried.
+/// The most pages of one look, so that a look takes a bounded time however much is due: the next one goes on behind them.
+const LOOK_PAGES_MAX: usize = 64;
+/// Tasks read at once; a look reads on until it has seen all that is due, or [`LOOK_PAGES_MAX`] pages. Few, so that what other nodes did meanwhile is seldom tried.
 const PAGE_TASKS: u32 = 256;
 /// Escalations on their way at once; they share commits.
 const CONCURRENCY: usize = 64;
@@ -34,7 +36,7 @@ const CORRELATION: &str = "timer";
 /// What one look did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Look {
-    /// Tasks that the read model called due.
+    /// Tasks that the read model called due, as far as this look saw them.
     pub due: usize,
     /// Those of them that this look tried; the others wait, because they were tried in vain.
     pub tried: usize,
@@ -79,35 +81,58 @@ pub async fn run(api: Arc<Api>) {
 
 /// Escalates what is due at `now`, in all tenants, page by page: whatever cannot be escalated stands in nobody's way. It begins anywhere
 /// and goes round, so that nodes that look at the same moment share the work: where one arrives, another's work is no longer due. What
-/// fails is told in the log and tried again later, see [`Attempts`]. A look that the end of the application meets ends after its page.
+/// fails is told in the log and tried again later, see [`Attempts`]. A look that the end of the application meets ends after its page, one that has seen as many
+/// pages as it may where it is: the next one goes on there.
 ///
 /// # Errors
 /// When what is due cannot be read.
 async fn look(api: &Api, attempts: &mut Attempts, now: DateTime<Utc>) -> Result<Look, ApiError> {
+    look_at(api, attempts, now, LOOK_PAGES_MAX).await
+}
+
+async fn look_at(
+    api: &Api,
+    attempts: &mut Attempts,
+    now: DateTime<Utc>,
+    pages_max: usize,
+) -> Result<Look, ApiError> {
     let mut look = Look::default();
     let read_models = api.read_models.own();
-    let start = read_models.any_due_task(now, Uuid::new_v4().as_fields().0).await?;
-    let rounds = start.map_or_else(Vec::new, |start| vec![(Some(start.clone()), None), (None, Some(start))]);
-    for (mut after, up_to) in rounds {
-        loop {
-            let mut page = read_models.due_tasks(now, after.as_ref(), PAGE_TASKS).await?;
-            let mut is_last = page.len() < PAGE_TASKS as usize;
-            if let Some(up_to) = &up_to {
-                is_last |= page.last().is_some_and(|task| task.place() >= up_to.place());
-                page.retain(|task| task.place() <= up_to.place());
-            }
-            look.due += page.len();
-            after = page.last().cloned();
-            escalate_page(api, attempts, page, now, &mut look).await;
-            if *api.stopping.borrow() {
-                return Ok(look);
-            }
-            if is_last {
-                break;
-            }
+    if attempts.left.is_empty() {
+        let start = read_models.any_due_task(now, Uuid::new_v4().as_fields().0).await?;
+        attempts.left = start.map_or_else(Vec::new, |start| {
+            vec![
+                Stretch { after: None, up_to: Some(start.clone()) },
+                Stretch { after: Some(start), up_to: None },
+            ]
+        });
+    }
+    let mut pages = 0;
+    while let Some(Stretch { after, up_to }) = attempts.left.last().cloned() {
+        if pages == pages_max {
+            attempts.break_off();
+            // What it did not come to may be due for longer than all that it saw.
+            read_models.due_tasks(now, None, 1).await?.iter().for_each(|oldest| look.leaves(oldest));
+            return Ok(look);
+        }
+        pages += 1;
+        let mut page = read_models.due_tasks(now, after.as_ref(), PAGE_TASKS).await?;
+        let mut is_last = page.len() < PAGE_TASKS as usize;
+        if let Some(up_to) = &up_to {
+            is_last |= page.last().is_some_and(|task| task.place() >= up_to.place());
+            page.retain(|task| task.place() <= up_to.place());
+        }
+        look.due += page.len();
+        attempts.left.pop();
+        if !is_last {
+            attempts.left.push(Stretch { after: page.last().cloned(), up_to });
+        }
+        escalate_page(api, attempts, page, now, &mut look).await;
+        if *api.stopping.borrow() {
+            return Ok(look);
         }
     }
-    attempts.end_look();
+    attempts.end_round();
     Ok(look)
 }
 

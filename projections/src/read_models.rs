@@ -253,7 +253,7 @@ impl ReadModels {
         Ok(tasks::due(&mut snapshot.connection(), now, after, limit).await?)
     }
 
-    /// One of the tasks that [`Self::due_tasks`] pages through, by chance: `dice` modulo their number says which one; `None` when nothing is due.
+    /// One of the tasks that [`Self::due_tasks`] pages through, by chance: `dice` says about where among them; `None` when nothing is due.
     ///
     /// # Errors
     /// [`QueryError`].

@@ -1,6 +1,7 @@
 //! The tasks read model: what waits for whom, and until when. The row is the domain's own [`Work`], folded as a submission folds it.
-//! Here: how events change rows. `stored` reads and writes them, `query` lists a person's tasks and what is due, `open` shows the one of a submission.
+//! Here: how events change rows. `stored` reads and writes them, `query` lists a person's tasks, `due` what is due, `open` shows the one of a submission.
 
+mod due;
 mod open;
 mod query;
 mod stored;
@@ -18,10 +19,12 @@ use crate::position::ReadModel;
 use crate::projection::{Projection, Said, Slice, Stop};
 use stored::TaskEntry;
 
+pub use due::DueTask;
+pub(crate) use due::{any_due, due};
 pub use open::{Approver, GivenDelegation, OpenTask, PossibleTransition};
 pub(crate) use open::{JOIN, JOINED_COLUMNS};
-pub use query::{DueTask, TASKS_PAGE_DEFAULT, TASKS_PAGE_MAX, TaskPage, TaskQuery, TaskRow};
-pub(crate) use query::{any_due, due, page};
+pub(crate) use query::page;
+pub use query::{TASKS_PAGE_DEFAULT, TASKS_PAGE_MAX, TaskPage, TaskQuery, TaskRow};
 
 /// Keeps `tasks` and `task_audience`.
 #[derive(Debug, Default)]

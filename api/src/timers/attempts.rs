@@ -42,13 +42,24 @@ type Key = (TenantId, SubmissionId, DateTime<Utc>);
 struct Waiting {
     wait: TimeDelta,
     until: DateTime<Utc>,
-    /// Seen by the look that is under way.
+    /// Seen by the round that is under way.
     seen: bool,
+}
+
+/// A part of what is due, in its order.
+#[derive(Debug, Clone)]
+pub struct Stretch {
+    /// The task before its first; `None` for the oldest of all.
+    pub after: Option<DueTask>,
+    /// Its last task; `None` for the newest of all.
+    pub up_to: Option<DueTask>,
 }
 
 /// One node's memory of attempts in vain.
 #[derive(Debug, Default)]
 pub struct Attempts {
+    /// What the round under way has still to see, the next one last; nothing before it begins.
+    pub left: Vec<Stretch>,
     waiting: HashMap<Key, Waiting>,
     /// Failures in the look that is under way.
     failed: HashMap<(TenantId, Turn), u32>,
@@ -82,8 +93,13 @@ impl Attempts {
         }
     }
 
-    /// Ends a look that has seen all that is due: what it did not see is no longer due.
-    pub fn end_look(&mut self) {
+    /// Ends a look that has not seen all that is due: the next one goes on.
+    pub fn break_off(&mut self) {
+        self.failed.clear();
+    }
+
+    /// Ends a round that has seen all that is due, in one look or several: what it did not see is no longer due.
+    pub fn end_round(&mut self) {
         self.failed.clear();
         self.waiting.retain(|_, waiting| std::mem::take(&mut waiting.seen));
     }
@@ -122,7 +138,7 @@ mod tests {
                 tried.push(task.submission_id.0.as_u128());
             }
         }
-        attempts.end_look();
+        attempts.end_round();
         tried
     }
 

@@ -155,6 +155,27 @@ async fn a_tenant_with_more_that_cannot_be_escalated_than_a_page_holds_delays_no
 }
 
 #[tokio::test]
+async fn a_look_that_may_see_no_more_pages_is_gone_on_with_by_the_next_one() {
+    const TASKS: usize = 2 * PAGE_TASKS as usize + 50;
+    let data = tempfile::tempdir().expect("a directory");
+    let app = app(data.path()).await;
+    seed(&app, "acme", "P1D", TASKS).await;
+    app.catch_up().await.expect("read models");
+    let (api, mut attempts, late) = (app.api(), Attempts::default(), start() + TimeDelta::days(1));
+    // The read model goes on to call all of them due. Beginning anywhere, a round ends within four pages.
+    let (mut escalated, mut looks) = (0, 0);
+    while looks == 0 || !attempts.left.is_empty() {
+        let look = look_at(api, &mut attempts, late, 1).await.expect("a look");
+        assert!(look.due <= PAGE_TASKS as usize, "{look:?}");
+        assert_eq!(look.left_since, (!attempts.left.is_empty()).then_some(late), "{look:?}");
+        escalated += look.escalated;
+        looks += 1;
+    }
+    assert_eq!(escalated, TASKS);
+    assert!((3..=4).contains(&looks), "{looks}");
+}
+
+#[tokio::test]
 async fn of_three_timers_at_the_same_moment_each_reminder_is_told_once_and_the_escalation_still_comes() {
     const TASKS: usize = 200;
     let data = tempfile::tempdir().expect("a directory");

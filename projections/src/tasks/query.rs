@@ -1,21 +1,18 @@
-//! Lists what waits for one person, most urgent first, and what is due in all tenants.
+//! Lists what waits for one person, most urgent first.
 //! A page is one walk along the audience index for each role of the person; time and four eyes are asked of the domain's `Work`.
 
 use std::collections::{BTreeMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use formledger_domain::{
-    Actor, FormId, FormPin, FormVersion, Position, SubmissionId, SubmissionState, TenantId, Waiting,
-    role_scope,
+    Actor, FormId, FormVersion, Position, SubmissionId, SubmissionState, TenantId, Waiting, role_scope,
 };
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use super::stored::{COLUMNS, TaskEntry, for_person, for_role};
-use crate::columns::{self, micros};
+use crate::columns;
 use crate::cursor::{self, Cursor, Fingerprint};
-use crate::database::{Connection, Row, Sql, sql};
-use crate::position::ReadModel;
+use crate::database::{Connection, Row, sql};
 use crate::reader::QueryError;
 
 /// Tasks of a page when the query does not say.
@@ -92,26 +89,6 @@ impl TaskPage {
             self.next_cursor = self.next_cursor.map(|cursor| cursor.at(moment, time));
         }
         self
-    }
-}
-
-/// A task that time does something with: it is to be told that it waits, or its time is over.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DueTask {
-    /// Since when.
-    pub due_at: DateTime<Utc>,
-    /// Whose.
-    pub tenant: TenantId,
-    /// The submission.
-    pub submission_id: SubmissionId,
-    /// The form version that it is pinned to.
-    pub form: FormPin,
-}
-
-impl DueTask {
-    /// Where it stands among what is due: the longest overdue come first.
-    pub fn place(&self) -> (DateTime<Utc>, &TenantId, SubmissionId) {
-        (self.due_at, &self.tenant, self.submission_id)
     }
 }
 
@@ -291,62 +268,4 @@ fn row(entry: TaskEntry, query: &TaskQuery) -> Result<Option<TaskRow>, sqlx::Err
         escalate_to: task.escalate_to.clone(),
         waiting,
     }))
-}
-
-/// What is due at `$1`. Of a tenant that is parked nothing: its rows stay as they are, whatever its submissions do.
-const DUE: &str = "FROM tasks AS t WHERE t.next_at IS NOT NULL AND t.next_at <= $1 AND NOT EXISTS (SELECT 1 FROM checkpoints AS c \
-     WHERE c.tenant_id = t.tenant_id AND c.tasks_version = $2 AND c.tasks_error IS NOT NULL)";
-const DUE_COLUMNS: &str = "t.next_at, t.tenant_id, t.submission_id, t.form, t.form_version";
-const DUE_ORDER: &str = "ORDER BY t.next_at, t.tenant_id, t.submission_id";
-
-fn due_statement(text: String, now: DateTime<Utc>) -> Sql<'static> {
-    sql(text).bind(micros(now)).bind(ReadModel::Tasks.version())
-}
-
-/// What is due at `now` in all tenants behind `after`, the longest overdue first, at most `limit`.
-pub(crate) async fn due(
-    connection: &mut Connection<'_>,
-    now: DateTime<Utc>,
-    after: Option<&DueTask>,
-    limit: u32,
-) -> Result<Vec<DueTask>, sqlx::Error> {
-    let (due_at, tenant, submission) = after.map_or((i64::MIN, "", Uuid::nil()), |task| {
-        (micros(task.due_at), task.tenant.as_str(), task.submission_id.0)
-    });
-    let behind = "(t.next_at, t.tenant_id, t.submission_id) > ($3, $4, $5)";
-    let rows = due_statement(format!("SELECT {DUE_COLUMNS} {DUE} AND {behind} {DUE_ORDER} LIMIT $6"), now)
-        .bind(due_at)
-        .bind(tenant.to_owned())
-        .bind(submission)
-        .bind(i64::from(limit))
-        .rows(connection)
-        .await?;
-    rows.iter().map(due_task).collect()
-}
-
-/// One of the tasks that are due at `now`: which one, `dice` modulo their number says.
-pub(crate) async fn any_due(
-    connection: &mut Connection<'_>,
-    now: DateTime<Utc>,
-    dice: u32,
-) -> Result<Option<DueTask>, sqlx::Error> {
-    let count: i64 = due_statement(format!("SELECT count(*) {DUE}"), now).one(connection).await?.value()?;
-    if count == 0 {
-        return Ok(None);
-    }
-    let row = due_statement(format!("SELECT {DUE_COLUMNS} {DUE} {DUE_ORDER} LIMIT 1 OFFSET $3"), now)
-        .bind(i64::from(dice) % count)
-        .optional(connection)
-        .await?;
-    row.as_ref().map(due_task).transpose()
-}
-
-fn due_task(row: &Row) -> Result<DueTask, sqlx::Error> {
-    let version = columns::version(row.get("form_version")?)?;
-    Ok(DueTask {
-        due_at: columns::time(row.get("next_at")?)?,
-        tenant: columns::tenant(row.get("tenant_id")?)?,
-        submission_id: SubmissionId(row.get("submission_id")?),
-        form: FormPin { form: columns::form(row.get("form")?)?, version },
-    })
 }
