@@ -2,8 +2,7 @@
 //! Positions do not change within an era of the ledgers, so a page is right as long as that lasts; the cache only bounds how many are kept. Called by `feed`.
 
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use cqrs_es::Aggregate;
@@ -21,8 +20,9 @@ type PageKey = (TenantId, u64, Position);
 /// Rendered pages.
 pub struct FeedPages {
     pages: BoundedMap<PageKey, Arc<OnceCell<Arc<Page>>>>,
-    /// Rendered since the map was last emptied, so never less than what it holds.
-    bytes: AtomicUsize,
+    /// Rendered since the map was last emptied, so never less than what it holds. Locked while the map is emptied, so that no two empty it for the same
+    /// bytes, and no page that is counted from then on is emptied with those before.
+    bytes: Mutex<usize>,
     bytes_max: usize,
 }
 
@@ -37,7 +37,7 @@ impl FeedPages {
     pub fn new() -> Self {
         Self {
             pages: BoundedMap::new(FEED_PAGES_MAX),
-            bytes: AtomicUsize::new(0),
+            bytes: Mutex::default(),
             bytes_max: FEED_PAGES_BYTES_MAX,
         }
     }
@@ -70,9 +70,11 @@ impl FeedPages {
 
     /// Empties the map when it might hold more than its bytes with one more page. Those who read a page keep it as long as they need it.
     fn make_room(&self, bytes: usize) {
-        if self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > self.bytes_max {
+        let mut counted = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        *counted += bytes;
+        if *counted > self.bytes_max {
             self.pages.clear();
-            self.bytes.store(bytes, Ordering::Relaxed);
+            *counted = bytes;
         }
     }
 }
@@ -139,4 +141,30 @@ pub const MESSAGE_END: &[u8] = b"\n\n";
 /// The lines of a message up to where its data begin.
 pub fn begin_message(id: u64, event: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(format!("id: {id}\nevent: {event}\ndata: ").as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_that_come_while_others_are_forgotten_are_counted() {
+        let pages = FeedPages { bytes_max: 8, ..FeedPages::new() };
+        let tenant: TenantId = "acme".parse().expect("a slug");
+        std::thread::scope(|scope| {
+            for thread in 0..4u64 {
+                let (pages, tenant) = (&pages, &tenant);
+                scope.spawn(move || {
+                    for n in 0..5_000 {
+                        pages.pages.insert((tenant.clone(), thread, Position(n)), Arc::default());
+                        pages.make_room(1);
+                        let counted = pages.bytes.lock().expect("no panic");
+                        assert!(*counted <= pages.bytes_max, "{counted}");
+                    }
+                });
+            }
+        });
+        let counted = *pages.bytes.lock().expect("no panic");
+        assert!(pages.pages.len() <= counted, "{} pages, {counted} counted", pages.pages.len());
+    }
 }

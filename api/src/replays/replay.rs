@@ -245,8 +245,7 @@ impl Replay {
     }
 
     fn command(&self, status: Status) -> Result<(), ApiError> {
-        let was = self.progress.borrow().status;
-        if was == status || self.change(|progress| progress.become_now(status)) {
+        if self.change(|progress| progress.become_now(status)) || self.progress.borrow().status == status {
             return Ok(());
         }
         let detail = format!("the replay has ended: it is `{}`", json!(self.progress.borrow().status));
@@ -314,9 +313,11 @@ fn time(at: DateTime<Utc>) -> Value {
 
 impl Progress {
     fn become_now(&mut self, status: Status) {
+        if self.status == status {
+            return;
+        }
         let now = Instant::now();
         match (self.status, status) {
-            (Status::Running, Status::Running) => {}
             (Status::Running, _) => {
                 self.ran += now - self.running_since;
                 self.paused_since = now;
@@ -376,6 +377,27 @@ mod tests {
         let end = replay.progress().estimated_end(2, 4).expect("it runs");
         assert!((end - Utc::now() - TimeDelta::seconds(2)).abs() < TimeDelta::seconds(1), "{end}");
         assert_eq!(replay.shown()["progress"], json!({"done": 2, "total": 4}));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_pause_of_two_at_once_changes_nothing() {
+        let replay = replay();
+        let due = Instant::now() + Duration::from_secs(60);
+        replay.expect_end(due);
+        replay.pause().expect("runs");
+        for seconds in [10, 20] {
+            tokio::time::advance(Duration::from_secs(seconds)).await;
+            replay.pause().expect("is paused");
+        }
+        replay.resume().expect("is paused");
+        replay.resume().expect("runs");
+        assert_eq!(replay.progress().due, Some(due + Duration::from_secs(30)), "the pause is counted once");
+        // As the one does that was asked when the other was not through yet.
+        replay.change(|progress| progress.become_now(Status::Paused));
+        tokio::time::advance(Duration::from_secs(5)).await;
+        replay.change(|progress| progress.become_now(Status::Paused));
+        replay.resume().expect("is paused");
+        assert_eq!(replay.progress().due, Some(due + Duration::from_secs(35)));
     }
 
     #[tokio::test(start_paused = true)]
