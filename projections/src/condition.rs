@@ -23,6 +23,20 @@ pub enum Comparison {
     GreaterOrEqual,
 }
 
+impl Comparison {
+    /// As it is written.
+    pub(crate) fn operator(self) -> &'static str {
+        match self {
+            Self::Equal => "=",
+            Self::NotEqual => "!=",
+            Self::Less => "<",
+            Self::LessOrEqual => "<=",
+            Self::Greater => ">",
+            Self::GreaterOrEqual => ">=",
+        }
+    }
+}
+
 /// The operators as written; the longer ones first, because they begin with shorter ones.
 const OPERATORS: [(&str, Comparison); 6] = [
     ("!=", Comparison::NotEqual),

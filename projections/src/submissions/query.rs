@@ -1,12 +1,13 @@
 //! Asks for submissions: one by id, or a page by filters, order and cursor. Everything starts with the tenant.
 //! Called by [`TenantReader`](crate::TenantReader) inside one read snapshot.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::iter;
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
-use formledger_domain::{FormId, Position, SubmissionId, TenantId};
+use formledger_domain::{FormId, Position, SubmissionId, TenantId, TextKind};
 use futures_util::TryStreamExt;
 use serde::Serialize;
 
@@ -15,7 +16,7 @@ use super::select::{PageKey, page_key, select, select_only};
 use super::stored::{self, COLUMNS, StoredSubmission};
 use super::way::{Kinds, Way};
 use crate::checkpoint;
-use crate::condition::Condition;
+use crate::condition::{Condition, Operand};
 use crate::cursor::{self, Cursor, Fingerprint};
 use crate::database::{Connection, Dialect, sql};
 use crate::position::{Behind, ReadModel};
@@ -304,23 +305,50 @@ impl SubmissionQuery {
 
     /// Where values are compared in another way, where the page before ended says nothing any more.
     fn fingerprint(&self, tenant: &TenantId, kinds: &Kinds) -> Fingerprint {
-        let compared = |pointer| format!("{}{:?}", ReadModel::Submissions.version(), kinds.get(pointer));
-        let compared: Vec<String> = self.fields().map(compared).collect();
-        let conditions = format!("{:?}", self.conditions);
-        let sort = format!("{:?}", self.sort);
+        let parts = self.parts(tenant, kinds);
+        Fingerprint::of(parts.iter().map(|part| &**part))
+    }
+
+    /// What makes a query what it is, in words that stay when code is renamed: nodes of several versions answer pages of one list during an upgrade.
+    fn parts<'a>(&'a self, tenant: &'a TenantId, kinds: &Kinds) -> Vec<Cow<'a, str>> {
         // An absent filter and an empty one are different queries.
-        let filter =
-            |name: &str, value: Option<&str>| value.map_or(String::new(), |value| format!("{name}{value}"));
+        let filter = |name: &str, value: Option<&str>| {
+            Cow::from(value.map_or(String::new(), |value| format!("{name}{value}")))
+        };
         let changed_after = self.changed_after.map(|position| position.to_string());
-        let filters = [
+        let mut parts = vec![tenant.as_str().into(), self.conditions.len().to_string().into()];
+        for Condition { pointer, comparison, operand } in &self.conditions {
+            let (kind, operand) = match operand {
+                Operand::Number(written) => ("number", written),
+                Operand::Text(text) => ("text", text),
+            };
+            parts.extend([pointer, comparison.operator(), kind, operand].map(Cow::from));
+        }
+        let (key, pointer) = match &self.sort.key {
+            SortKey::CreatedAt => ("created-at", ""),
+            SortKey::UpdatedAt => ("updated-at", ""),
+            SortKey::Field(pointer) => ("field", pointer.as_str()),
+        };
+        let direction = if self.sort.descending { "descending" } else { "ascending" };
+        parts.extend([key, pointer, direction].map(Cow::from));
+        parts.extend([
             filter("changed_after=", changed_after.as_deref()),
             filter("form=", self.form.as_ref().map(FormId::as_str)),
             filter("state=", self.state.as_deref()),
             filter("submitter=", self.submitter.as_deref()),
             filter("q=", self.q.as_deref()),
-        ];
-        let parts = [tenant.as_str(), &conditions, &sort];
-        Fingerprint::of(parts.into_iter().chain(filters.iter().chain(&compared).map(String::as_str)))
+        ]);
+        let compared = |pointer| {
+            let kind = match kinds.get(pointer) {
+                None => "unknown",
+                Some(TextKind::Plain) => "plain",
+                Some(TextKind::Decimal) => "decimal",
+                Some(TextKind::Timestamp) => "timestamp",
+            };
+            Cow::from(format!("{}{kind}", ReadModel::Submissions.version()))
+        };
+        parts.extend(self.fields().map(compared));
+        parts
     }
 
     /// The fields that conditions and order name.
@@ -354,4 +382,37 @@ async fn fields_of(
         return Err(QueryError::NotIndexed { pointer: pointer.to_owned() });
     }
     Ok(kinds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors_are_told_apart_by_words_that_no_renaming_changes() {
+        let query = SubmissionQuery {
+            form: Some("claim".parse().expect("a form id")),
+            conditions: ["/amount>=100", "/code=\"00123\""]
+                .map(|text| text.parse().expect("a condition"))
+                .into(),
+            sort: Sort { key: SortKey::Field("/due".to_owned()), descending: false },
+            ..SubmissionQuery::default()
+        };
+        let kinds =
+            [("/amount", TextKind::Decimal), ("/code", TextKind::Plain), ("/due", TextKind::Timestamp)];
+        let kinds: Kinds = kinds.into_iter().map(|(pointer, kind)| (pointer.to_owned(), kind)).collect();
+        let tenant: TenantId = "acme".parse().expect("a slug");
+        let version = ReadModel::Submissions.version();
+        let compared = ["decimal", "plain", "timestamp"].map(|kind| format!("{version}{kind}"));
+        let expected = [
+            &["acme", "2", "/amount", ">=", "number", "100", "/code", "=", "text", "00123"][..],
+            &["field", "/due", "ascending", "", "form=claim", "", "", ""],
+            &compared.each_ref().map(|kind| &**kind),
+        ];
+        assert_eq!(
+            query.parts(&tenant, &kinds),
+            expected.concat(),
+            "cursors of other versions are refused for it"
+        );
+    }
 }
