@@ -17,12 +17,14 @@ use rusqlite::{Connection, OpenFlags, Row};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
 use crate::error::StoreError;
-pub(crate) use access::{Access, explained, is_not_writable, to_read};
+pub(crate) use access::{Access, explained, to_read};
 pub(crate) use read::SqliteReader;
 pub(crate) use write::SqliteBackend;
 
 /// How long a connection waits for another process's lock before it fails with `StoreError::Busy`.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a process waits for another one that brings the file to its schema, which may copy a table, before it fails with `StoreError::Busy`.
+const MIGRATION_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes per page, chosen when the file is created; see docs/adr/0002.
 const PAGE_BYTES: u32 = 8192;
 /// Page cache of the writing connection in KiB: a batch's dirty pages must fit, or they are spilled and written twice.
@@ -44,7 +46,7 @@ fn writer_options(path: &Path) -> SqliteConnectOptions {
         .page_size(PAGE_BYTES)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(BUSY_TIMEOUT)
+        .busy_timeout(MIGRATION_TIMEOUT)
 }
 
 /// The connection that appends, to a file that is there: one that went missing under a running process must not come back empty.

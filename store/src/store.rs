@@ -199,30 +199,20 @@ impl Store {
     /// [`StoreError::NewerSchema`] when a newer binary wrote the file, [`StoreError::Unusable`] when it cannot be opened or is no database,
     /// [`StoreError::Database`] when it fails.
     pub async fn open_sqlite(path: &Path, settings: StoreSettings) -> Result<Self, StoreError> {
-        let opened = SqliteBackend::open(path).await;
-        Ok(Self::on_sqlite(path, opened.map_err(|error| sqlite::explained(path, error))?, &settings))
+        let backend = SqliteBackend::open(path).await.map_err(|error| sqlite::explained(path, error))?;
+        let reader = Reader::Sqlite(SqliteReader::open(path, Access::Shared, &settings));
+        Ok(Self::start(backend, reader, &settings))
     }
 
-    /// Opens the ledger in a file that is there for programs that only read: as [`Store::open_sqlite`] where it can be written; where it cannot, as it
-    /// is. Every append is refused then.
+    /// Opens the ledger in a file that is there for programs that only read, as it is: an earlier binary's schema stays what it is, so that that binary
+    /// can go on with it. Every append is refused.
     ///
     /// # Errors
     /// As [`Store::open_sqlite`]; and for a file of which a part can be read only where it is written.
     pub async fn open_sqlite_to_read(path: &Path, settings: StoreSettings) -> Result<Self, StoreError> {
-        match SqliteBackend::open(path).await {
-            Ok(backend) => Ok(Self::on_sqlite(path, backend, &settings)),
-            Err(error) if sqlite::is_not_writable(&error) => {
-                let access = sqlite::to_read(path).await?;
-                let reader = Reader::Sqlite(SqliteReader::open(path, access, &settings));
-                Ok(Self::start(Unwritten, reader, &settings))
-            }
-            Err(error) => Err(sqlite::explained(path, error)),
-        }
-    }
-
-    fn on_sqlite(path: &Path, backend: SqliteBackend, settings: &StoreSettings) -> Self {
-        let reader = Reader::Sqlite(SqliteReader::open(path, Access::Shared, settings));
-        Self::start(backend, reader, settings)
+        let access = sqlite::to_read(path).await?;
+        let reader = Reader::Sqlite(SqliteReader::open(path, access, &settings));
+        Ok(Self::start(Unwritten, reader, &settings))
     }
 
     /// Opens the store on Postgres, applies migrations and starts the writer. Other processes may have it open, too.

@@ -187,6 +187,36 @@ async fn keys_that_an_earlier_binary_remembered_are_remembered_by_this_one() {
 }
 
 #[tokio::test]
+async fn who_only_reads_leaves_an_earlier_schema_as_it_is() {
+    let database = SqliteFile::create().await;
+    let mut earlier = writer_options(&database.path()).connect().await.expect("is made");
+    schema::migrate_as_at_first(&mut earlier).await.expect("is migrated");
+    earlier.close().await.expect("closes");
+    let store = Store::open_sqlite_to_read(&database.path(), StoreSettings::default()).await.expect("opens");
+    assert!(store.owners().await.expect("reads").is_empty());
+    store.close().await;
+    let connection = rusqlite::Connection::open(database.path()).expect("opens");
+    let applied = "SELECT max(version) FROM _sqlx_migrations";
+    assert_eq!(connection.query_row(applied, [], |row| row.get(0)), Ok(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn several_that_start_at_once_wait_for_the_one_that_migrates() {
+    for _ in 0..5 {
+        let database = SqliteFile::create().await;
+        let path = database.path();
+        let open = || {
+            let path = path.clone();
+            tokio::spawn(async move { Store::open_sqlite(&path, StoreSettings::default()).await })
+        };
+        let opening: Vec<_> = (0..8).map(|_| open()).collect();
+        for opened in opening {
+            opened.await.expect("does not panic").expect("opens").close().await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_file_that_went_missing_is_not_made_again_by_the_writer() {
     let database = SqliteFile::create().await;
     let mut backend = database.backend().await;

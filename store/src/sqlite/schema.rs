@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use sqlx::Connection as _;
 use sqlx::migrate::{Migrate, MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::SqliteConnection;
 
@@ -24,14 +25,28 @@ const MIGRATIONS: [(i64, &str, &str); 2] = [
 /// [`StoreError::NewerSchema`] when a newer binary was here; [`StoreError::Database`] when an applied migration differs from ours.
 pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     let known = MIGRATIONS.last().map_or(0, |(version, _, _)| *version);
-    connection.ensure_migrations_table().await.map_err(failed)?;
-    let applied = connection.list_applied_migrations().await.map_err(failed)?;
+    if newest(connection).await? == Some(known) {
+        // Compares checksums, and waits for nobody.
+        return migrator(&MIGRATIONS).run_direct(connection).await.map_err(failed);
+    }
+    // Of several processes that start at once, one looks and migrates, the others wait and find it done: the lock is taken before anything is read,
+    // and the steps are nested in it.
+    let mut alone = connection.begin_with("BEGIN IMMEDIATE").await?;
+    alone.ensure_migrations_table().await.map_err(failed)?;
+    let applied = alone.list_applied_migrations().await.map_err(failed)?;
     if let Some(newest) = applied.last()
         && newest.version > known
     {
         return Err(StoreError::NewerSchema { found: newest.version, known });
     }
-    migrator(&MIGRATIONS).run_direct(connection).await.map_err(failed)
+    if applied.len() < MIGRATIONS.len() {
+        tracing::info!(
+            to = known,
+            "the ledger is brought to the schema of this version; earlier ones refuse it from now on"
+        );
+    }
+    migrator(&MIGRATIONS).run_direct(&mut *alone).await.map_err(failed)?;
+    Ok(alone.commit().await?)
 }
 
 /// Looks whether the database holds a ledger that this binary can read, and changes nothing: an older schema will do.
@@ -40,18 +55,21 @@ pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), Sto
 /// [`StoreError::NewerSchema`] when a newer binary was here; [`StoreError::Unusable`] when none ever was.
 pub(super) async fn check(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     let known = MIGRATIONS.last().map_or(0, |(version, _, _)| *version);
-    let table = "SELECT count(*) FROM sqlite_schema WHERE name = '_sqlx_migrations'";
-    let is_there = sqlx::query_scalar::<_, i64>(table).fetch_one(&mut *connection).await? > 0;
-    let newest = "SELECT max(version) FROM _sqlx_migrations";
-    let found = match is_there {
-        true => sqlx::query_scalar::<_, Option<i64>>(newest).fetch_one(&mut *connection).await?,
-        false => None,
-    };
-    match found {
+    match newest(connection).await? {
         None => Err(StoreError::Unusable("is a SQLite database that holds no ledger".to_owned())),
         Some(found) if found > known => Err(StoreError::NewerSchema { found, known }),
         Some(_) => Ok(()),
     }
+}
+
+/// The newest migration that was applied; `None` where none ever was.
+async fn newest(connection: &mut SqliteConnection) -> Result<Option<i64>, StoreError> {
+    let table = "SELECT count(*) FROM sqlite_schema WHERE name = '_sqlx_migrations'";
+    if sqlx::query_scalar::<_, i64>(table).fetch_one(&mut *connection).await? == 0 {
+        return Ok(None);
+    }
+    let newest = "SELECT max(version) FROM _sqlx_migrations";
+    Ok(sqlx::query_scalar::<_, Option<i64>>(newest).fetch_one(connection).await?)
 }
 
 /// Brings an empty database to the schema of the binaries that knew the first migration alone.
