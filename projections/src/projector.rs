@@ -12,6 +12,7 @@ use crate::batch::{Batch, LedgerPart};
 use crate::checkpoint;
 use crate::follower::{Contended, Follower};
 use crate::forms::FormsProjection;
+use crate::place::Place;
 use crate::position::ReadModel;
 use crate::read_models::{OpenError, ReadModels};
 use crate::statistics::StatisticsProjection;
@@ -348,7 +349,8 @@ impl Projector {
     }
 
     /// Compares the rows with the ledgers, before following them. Rows that reflect events which their ledger lost are dropped, to be made
-    /// again; rows of another ledger, and of tenants that have none, are parked. Answers `false` when another process interfered: then
+    /// again; and so are, in the file that belongs to the ledger's folder, rows of another ledger. Elsewhere those, and everywhere rows of tenants that have
+    /// none, are parked. Answers `false` when another process interfered: then
     /// [`Projector::load`] and do it again.
     pub(crate) async fn check(&mut self, heads: &HashMap<TenantId, Position>) -> Result<bool, ProjectError> {
         let witnesses = {
@@ -356,19 +358,22 @@ impl Projector {
             witness::load_all(&mut writer.connection()).await?
         };
         let Compared { doubts, confirmed } = witness::compare(&self.store, &witnesses, heads).await?;
-        let diverged: Vec<&TenantId> =
-            doubts.iter().filter(|(_, doubt)| **doubt == Doubt::Diverged).map(|(tenant, _)| tenant).collect();
-        if !diverged.is_empty() {
-            tracing::warn!(tenants = ?diverged, "rows reflect events that the ledger does not hold; they are made again");
-            self.count_history_lost(diverged.len() as u64);
-            status::drop_tenants(self.read_models.writer().await?.own(), &diverged).await?;
+        // A file is the folder's own, whatever ledger was put beside it: its rows are nobody else's, and queries are answered from them.
+        let is_own = matches!(self.read_models.place(), Place::Sqlite(_));
+        let is_void = |doubt: &Doubt| is_own || *doubt == Doubt::Diverged;
+        let void: Vec<&TenantId> =
+            doubts.iter().filter(|(_, doubt)| is_void(doubt)).map(|(tenant, _)| tenant).collect();
+        if !void.is_empty() {
+            tracing::warn!(tenants = ?void, "rows reflect events that the ledger does not hold; they are made again");
+            self.count_history_lost(void.len() as u64);
+            status::drop_tenants(self.read_models.writer().await?.own(), &void).await?;
             self.load(true).await?;
         }
         // The others are parked below, or where their ledgers are damaged.
         self.reflected.retain(|tenant, _| confirmed.contains(tenant));
         self.park(|tenant, position| {
             let head = heads.get(tenant).copied().unwrap_or_default();
-            if doubts.get(tenant) == Some(&Doubt::Foreign) {
+            if !is_own && doubts.get(tenant) == Some(&Doubt::Foreign) {
                 Some(
                     "these rows were made from another ledger: state another database, or rebuild them"
                         .to_owned(),
