@@ -162,8 +162,10 @@ pub enum ApiError {
     /// The idempotency key came with another request before.
     #[error("this `Idempotency-Key` was used for another request; use a new one")]
     IdempotencyKeyReused,
-    /// No read model has reached the position that the query asks for.
-    #[error("the read model is at position {position}, the query asks for {wanted}")]
+    /// No read model has reached the position that the query asks for; where it asks for none, one that has begun with the tenant, which is position 1.
+    #[error(
+        "the read models that answer this are at position {position} of the ledger, the answer needs {wanted}"
+    )]
     ReplicaBehind {
         /// How far the data reaches.
         position: Position,
@@ -387,6 +389,10 @@ impl From<StoreError> for ApiError {
                 code: "ledger-busy",
                 detail: "another process is writing to the ledger all the time, or its database takes too long",
             },
+            StoreError::Importing => Self::Overloaded {
+                code: "ledger-importing",
+                detail: "this tenant is being imported from another installation; nothing else is recorded until that is done",
+            },
             StoreError::Unreachable(_) => Self::Overloaded {
                 code: "ledger-unreachable",
                 detail: "the database cannot be reached at the moment",
@@ -429,6 +435,7 @@ mod tests {
     fn what_passes_by_itself_is_503_with_a_time_to_come_back_and_not_a_failure_of_ours() {
         let busy = [
             (ApiError::from(StoreError::Busy), "ledger-busy"),
+            (ApiError::from(StoreError::Importing), "ledger-importing"),
             (ApiError::from(StoreError::ReadersBusy), "readers-busy"),
             (ApiError::from(QueryError::Busy), "readers-busy"),
         ];

@@ -37,7 +37,7 @@ const ROWS_TOUCHED_ANYWAY: u64 = 400;
 /// The hot statements, by what stands in them and in none after them.
 const HOT: [(&str, &str); 27] = [
     ("append", "INSERT INTO ledgers"),
-    ("heads", "frontier FROM ledgers WHERE tenant_id = ANY"),
+    ("heads", "importing FROM ledgers WHERE tenant_id = ANY"),
     ("hold heads", "SET position = ledgers.position"),
     ("sequences of streams", "max(sequence)"),
     ("remembered keys", "JOIN idempotency USING"),

@@ -24,8 +24,38 @@ pub(crate) struct Head {
     pub(crate) frontier: Frontier,
 }
 
-/// A head that was read, or what is wrong with it, for people.
-pub(crate) type StoredHead = Result<Head, String>;
+/// A head that was read, or why nothing is appended behind it.
+pub(crate) type StoredHead = Result<Head, Withheld>;
+
+/// Why nothing is appended to a ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Withheld {
+    /// What is wrong with it, for people.
+    Damaged(String),
+    /// An import is not at its end, and has come to this head. Nothing else fits in before the rest of its file.
+    Importing(Head),
+}
+
+impl From<Withheld> for StoreError {
+    fn from(withheld: Withheld) -> Self {
+        match withheld {
+            Withheld::Damaged(what) => Self::Damaged(what),
+            Withheld::Importing(_) => Self::Importing,
+        }
+    }
+}
+
+/// What a batch is to an import. All but [`ImportStep::None`] may append where an import is not at its end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum ImportStep {
+    /// Commands of clients.
+    #[default]
+    None,
+    /// Events of an import, of which more are to come: the ledgers are marked.
+    GoesOn,
+    /// The last ones: the marks are taken away.
+    Ends,
+}
 
 /// A ledger's move from one position to the next, compared and set.
 #[derive(Debug)]
@@ -99,6 +129,7 @@ pub(crate) struct Batch<'a> {
     /// Of each tenant in order of position.
     pub(crate) events: Vec<EventRow<'a>>,
     pub(crate) outcomes: Vec<OutcomeRow<'a>>,
+    pub(crate) import: ImportStep,
 }
 
 /// What became of a batch's statements.

@@ -7,6 +7,7 @@ pub(crate) mod execution;
 pub(crate) mod fault;
 pub(crate) mod idempotency;
 pub(crate) mod immutability;
+pub(crate) mod import;
 pub(crate) mod order;
 pub(crate) mod part;
 pub(crate) mod tally;
@@ -118,6 +119,7 @@ macro_rules! contract_suite {
             damage::what_is_appended_while_a_ledger_is_verified_is_no_damage,
             damage::owners_are_all_who_own_a_ledger_or_an_event,
             damage::verify_names_every_difference_that_tampering_leaves,
+            import::nobody_appends_to_a_ledger_whose_import_is_not_at_its_end,
             damage::a_payload_that_nobody_reads_or_that_readers_read_differently_is_found,
             wakeup::a_follower_starts_at_the_head_and_hears_each_move,
             wakeup::a_listener_hears_every_moved_ledger_once,

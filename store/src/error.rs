@@ -41,6 +41,9 @@ pub enum StoreError {
     /// Another process holds a ledger of the batch within a transaction that does not end; nothing was recorded, and other tenants are not concerned.
     #[error("another process holds the ledger and does not let it go")]
     Held,
+    /// An import into the ledger is not at its end; nothing else is recorded until it is.
+    #[error("an import into this ledger is not at its end")]
+    Importing,
     /// The writer has stopped, because the process is ending.
     #[error("the ledger is closing")]
     Closed,

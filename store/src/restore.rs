@@ -10,7 +10,7 @@ use std::sync::Arc;
 use formledger_domain::{Position, Sequence, StreamId, TenantId};
 use serde_json::value::RawValue;
 
-use crate::backend::{Applied, Backend, Batch, EventRow, Head, HeadMove};
+use crate::backend::{Applied, Backend, Batch, EventRow, Head, HeadMove, ImportStep, StoredHead, Withheld};
 use crate::envelope::{OpenLeaf, Opening, hex, rfc3339};
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
@@ -116,6 +116,7 @@ pub struct Restoration {
     database: Database,
     tenant: TenantId,
     head: Head,
+    is_unfinished: bool,
 }
 
 #[derive(Debug)]
@@ -155,8 +156,18 @@ impl Restoration {
     }
 
     async fn of(mut database: Database, tenant: TenantId) -> Result<Self, StoreError> {
-        let head = database.head(&tenant).await?;
-        Ok(Self { database, tenant, head })
+        let (head, is_unfinished) = match database.head(&tenant).await? {
+            None => (Head::default(), false),
+            Some(Ok(head)) => (head, false),
+            Some(Err(Withheld::Importing(head))) => (head, true),
+            Some(Err(damaged)) => return Err(damaged.into()),
+        };
+        Ok(Self { database, tenant, head, is_unfinished })
+    }
+
+    /// Whether an import was begun that did not come to its end: nobody else records anything until one does.
+    pub fn is_unfinished(&self) -> bool {
+        self.is_unfinished
     }
 
     /// Where the ledger ends; [`Position::START`] when there is none.
@@ -164,7 +175,8 @@ impl Restoration {
         self.head.position
     }
 
-    /// Records events that follow each other and what is there, durably when it returns; `chain` has checked them and stands behind the last.
+    /// Records events that follow each other and what is there, durably when it returns; `chain` stands behind the last, and has checked them.
+    /// Until events are recorded with `is_end`, which may also be none, nobody else records anything in this ledger.
     ///
     /// # Errors
     /// [`RestoreError`]; nothing of `events` is recorded then, unless the connection was lost on the way: the ledger's end tells.
@@ -172,6 +184,7 @@ impl Restoration {
         &mut self,
         events: &[(StreamId, RecordedEvent)],
         chain: &Chain,
+        is_end: bool,
     ) -> Result<(), RestoreError> {
         let metadata: Vec<Box<RawValue>> = events.iter().map(|(_, event)| metadata(event)).collect();
         let ids: Vec<String> = events.iter().map(|(stream, _)| stream.aggregate_id()).collect();
@@ -196,11 +209,13 @@ impl Restoration {
             tip: self.head.frontier.tip(),
             to: chain.head.clone(),
         };
-        let batch = Batch { heads: vec![step], events: rows.collect(), outcomes: Vec::new() };
+        let import = if is_end { ImportStep::Ends } else { ImportStep::GoesOn };
+        let batch = Batch { heads: vec![step], events: rows.collect(), outcomes: Vec::new(), import };
         for _ in 0..TRIES_MAX {
             match self.database.record(&batch).await? {
                 Applied::Open { moved } if moved.is_empty() => {
                     self.head = chain.head.clone();
+                    self.is_unfinished = !is_end;
                     return Ok(());
                 }
                 Applied::Open { .. } => break,
@@ -220,14 +235,13 @@ impl Restoration {
 }
 
 impl Database {
-    async fn head(&mut self, tenant: &TenantId) -> Result<Head, StoreError> {
+    async fn head(&mut self, tenant: &TenantId) -> Result<Option<StoredHead>, StoreError> {
         let tenants = [tenant.clone()];
         let heads = match self {
             Self::Sqlite(backend) => backend.heads(&tenants).await?,
             Self::Postgres(backend) => backend.heads(&tenants).await?,
         };
-        let head = heads.into_iter().next().map(|(_, head)| head.map_err(StoreError::Damaged));
-        Ok(head.transpose()?.unwrap_or_default())
+        Ok(heads.into_iter().next().map(|(_, head)| head))
     }
 
     async fn record(&mut self, batch: &Batch<'_>) -> Result<Applied, StoreError> {

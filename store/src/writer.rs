@@ -316,7 +316,7 @@ impl<B: Backend> Writer<B> {
     /// Reads the heads that are not known, or holds all of the batch when one of them is contended: taken together and in order, so
     /// that two processes do not wait for each other.
     ///
-    /// Answers and removes the commands of ledgers whose heads are damaged: what is wrong with one tenant stays with that tenant.
+    /// Answers and removes the commands of ledgers that take none, because they are damaged or being imported: what is wrong with one tenant stays with that tenant.
     async fn read_heads(&mut self, commands: &mut Vec<Command>) -> Result<(), StoreError> {
         let tenants: HashSet<&TenantId> = commands.iter().map(|command| command.stream.tenant()).collect();
         if !self.contended.is_empty() && tenants.iter().any(|tenant| self.contended.contains(*tenant)) {
@@ -358,7 +358,7 @@ impl<B: Backend> Writer<B> {
         for (tenant, head) in heads {
             match head {
                 Ok(head) => drop(self.heads.insert(tenant, head)),
-                Err(what) => refuse(commands, &tenant, &what),
+                Err(withheld) => refuse(commands, &tenant, &withheld.into()),
             }
         }
     }
@@ -369,7 +369,8 @@ impl<B: Backend> Writer<B> {
         let tenants: Vec<TenantId> = tenants.into_iter().cloned().collect();
         for tenant in self.backend.overrun(&tenants).await? {
             self.heads.remove(&tenant);
-            refuse(commands, &tenant, &format!("there are events outside of the ledger of `{tenant}`"));
+            let what = format!("there are events outside of the ledger of `{tenant}`");
+            refuse(commands, &tenant, &StoreError::Damaged(what));
         }
         Ok(())
     }

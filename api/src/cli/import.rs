@@ -102,10 +102,22 @@ async fn run(
     if let Some(root) = root.filter(|root| !root.eq_ignore_ascii_case(&computed)) {
         return Err(anyhow!("`{}` has root {computed}, not {root}", path.display()));
     }
+    if goes_on && there == chain.position() && restoration.is_unfinished() {
+        // All of it is there, and somebody says that it is all that will be.
+        restoration.append(&[], &chain, true).await?;
+        return Ok(Imported { events: 0, chain, files });
+    }
     if !goes_on || there >= chain.position() {
-        let what = format!(
-            "`{tenant}` is not empty, its ledger ends at position {there}; import into a tenant without events"
-        );
+        let what = match restoration.is_unfinished() {
+            true => format!(
+                "an import into `{tenant}` came to position {there} and is not at its end, and `{}` is no file of it that goes on from there; import \
+                 that, or end it there with what `formledger export --tenant {tenant}` writes now",
+                path.display()
+            ),
+            false => format!(
+                "`{tenant}` is not empty, its ledger ends at position {there}; import into a tenant without events"
+            ),
+        };
         return Err(ConfigError(what).into());
     }
     let chain = record(restoration, path, tenant).await?;
@@ -120,6 +132,13 @@ async fn record(restoration: &mut Restoration, path: &Path, tenant: &TenantId) -
     let mut progress = Progress::new("imported");
     let (mut batch, mut bytes) = (Vec::new(), 0);
     while let Some(event) = reader.next()? {
+        // Not before there is another one: the last batch is also the end.
+        if batch.len() >= BATCH_EVENTS || bytes >= BATCH_BYTES_MAX {
+            restoration.append(&batch, &chain, false).await.with_context(|| reader.so_far())?;
+            reader.imported = restoration.position();
+            (batch, bytes) = (Vec::new(), 0);
+            progress.tell(tenant, restoration.position());
+        }
         chain.add(&event).map_err(|what| reader.refuse(&what))?;
         if event.position <= restoration.position() {
             continue;
@@ -127,15 +146,9 @@ async fn record(restoration: &mut Restoration, path: &Path, tenant: &TenantId) -
         bytes += event.payload.as_str().len();
         let stream = stream(&context, &event).ok_or_else(|| reader.refuse("it belongs to no aggregate"))?;
         batch.push((stream, event));
-        if batch.len() >= BATCH_EVENTS || bytes >= BATCH_BYTES_MAX {
-            restoration.append(&batch, &chain).await.with_context(|| reader.so_far())?;
-            reader.imported = restoration.position();
-            (batch, bytes) = (Vec::new(), 0);
-            progress.tell(tenant, chain.position());
-        }
     }
     if !batch.is_empty() {
-        restoration.append(&batch, &chain).await.with_context(|| reader.so_far())?;
+        restoration.append(&batch, &chain, true).await.with_context(|| reader.so_far())?;
     }
     Ok(chain)
 }
@@ -258,7 +271,10 @@ impl<'a> Reader<'a> {
         match self.imported {
             Position::START => "nothing of it is imported".to_owned(),
             position => {
-                format!("it is imported up to position {position}, another import goes on from there")
+                format!(
+                    "it is imported up to position {position}, another import goes on from there, and nothing else is recorded in this ledger until one \
+                     comes to the end"
+                )
             }
         }
     }
@@ -307,7 +323,7 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use formledger_domain::{CanonicalJson, FormEvent};
-    use formledger_store::{Append, Store, StoreSettings};
+    use formledger_store::{Append, AppendError, Store, StoreError, StoreSettings};
 
     use super::*;
 
@@ -365,6 +381,69 @@ mod tests {
         let mut restoration = open().await.expect("opens");
         let imported = run(&mut restoration, &path, &tenant, None).await.expect("goes on");
         assert_eq!(imported.events, 20);
+        restoration.close().await;
+    }
+
+    #[tokio::test]
+    async fn nobody_else_records_anything_until_an_import_is_at_its_end() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let whole = exported(folder.path(), BATCH_EVENTS + 20).await;
+        let (path, target) = (folder.path().join("acme.ndjson"), folder.path().join("target.db"));
+        let tenant: TenantId = TENANT.parse().expect("a slug");
+        let broken: String = whole
+            .lines()
+            .enumerate()
+            .map(|(n, line)| format!("{}\n", if n == BATCH_EVENTS + 9 { "{}" } else { line }))
+            .collect();
+        std::fs::write(&path, broken).expect("writes");
+        let mut restoration = Restoration::open_sqlite(&target, tenant.clone()).await.expect("opens");
+        record(&mut restoration, &path, &tenant).await.expect_err("a broken line");
+        restoration.close().await;
+        // A server that runs meanwhile.
+        let store = Store::open_sqlite(&target, StoreSettings::default()).await.expect("opens");
+        let context = TenantContext::system(tenant.clone(), "test", Utc::now());
+        let form = || FormEvent::DraftSaved {
+            form: "other".parse().expect("an id"),
+            definition: CanonicalJson::from_stored("{}"),
+        };
+        let append = || Append {
+            stream: context.stream::<Form>("other"),
+            expected: Sequence::START,
+            events: vec![Form::encode(&form())],
+            topic: None,
+            idempotency: None,
+        };
+        let refused = store.ledger(&context).append(append()).await.expect_err("is being imported");
+        assert!(matches!(refused, AppendError::Store(StoreError::Importing)), "{refused:?}");
+        // The same file of which the end is missing is no end; what is there, exported, is.
+        let mut there = Vec::new();
+        super::super::export::write_ledger(&store, &context, &mut there).await.expect("exports");
+        for (file, imported) in [(whole.into_bytes(), Some(20)), (there, None)] {
+            std::fs::write(&path, file).expect("writes");
+            let mut restoration = Restoration::open_sqlite(&target, tenant.clone()).await.expect("opens");
+            let done = run(&mut restoration, &path, &tenant, None).await;
+            restoration.close().await;
+            assert_eq!(done.ok().map(|done| done.events), imported);
+        }
+        store.ledger(&context).append(append()).await.expect("it is at its end");
+        store.close().await;
+    }
+
+    #[tokio::test]
+    async fn an_import_is_ended_where_it_stands_by_what_is_there() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let whole = exported(folder.path(), 3).await;
+        let (path, target) = (folder.path().join("acme.ndjson"), folder.path().join("target.db"));
+        std::fs::write(&path, whole).expect("writes");
+        let tenant: TenantId = TENANT.parse().expect("a slug");
+        let mut restoration = Restoration::open_sqlite(&target, tenant.clone()).await.expect("opens");
+        let chain = record(&mut restoration, &path, &tenant).await.expect("imports");
+        restoration.append(&[], &chain, false).await.expect("is marked");
+        assert!(restoration.is_unfinished());
+        assert_eq!(run(&mut restoration, &path, &tenant, None).await.expect("ends").events, 0);
+        restoration.close().await;
+        let restoration = Restoration::open_sqlite(&target, tenant.clone()).await.expect("opens");
+        assert!(!restoration.is_unfinished());
         restoration.close().await;
     }
 }

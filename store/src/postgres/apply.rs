@@ -8,11 +8,12 @@ use sqlx::query::Query;
 use sqlx::{Postgres, Row};
 
 use super::find_out::Proof;
-use crate::backend::{Batch, EventRow, HeadMove, OutcomeRow};
+use crate::backend::{Batch, EventRow, HeadMove, ImportStep, OutcomeRow};
 use crate::error::StoreError;
 
 /// Compares and sets the heads, and records events and outcomes of those that were where the batch expects them: at the position, and with
-/// the tip of the tree (the last 32 bytes of the frontier), which a ledger that lost events and has others there does not have.
+/// the tip of the tree (the last 32 bytes of the frontier), which a ledger that lost events and has others there does not have. One whose import is
+/// not at its end is moved by an import alone; the mark changes with the position, so who waited for the row sees both.
 ///
 /// Rows ask a hash table whether their ledger moved: `IS TRUE` keeps the question from becoming a join, and the only join that this session
 /// may use here compares each row with each ledger, which with hundreds of ledgers in a batch costs more than recording it.
@@ -21,15 +22,16 @@ WITH asked AS (
     SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[], $6::bytea[])
         AS asked (tenant_id, expected, position, recorded_at, frontier, tip)
 ), created AS (
-    INSERT INTO ledgers (tenant_id, position, recorded_at, frontier)
-    SELECT tenant_id, position, recorded_at, frontier FROM asked WHERE expected = 0
+    INSERT INTO ledgers (tenant_id, position, recorded_at, frontier, importing)
+    SELECT tenant_id, position, recorded_at, frontier, $26 FROM asked WHERE expected = 0
     ON CONFLICT DO NOTHING
     RETURNING tenant_id
 ), moved AS (
-    UPDATE ledgers SET position = asked.position, recorded_at = asked.recorded_at, frontier = asked.frontier
+    UPDATE ledgers SET position = asked.position, recorded_at = asked.recorded_at, frontier = asked.frontier, importing = $26
     FROM asked
     WHERE ledgers.tenant_id = asked.tenant_id AND ledgers.position = asked.expected
       AND substr(ledgers.frontier, length(ledgers.frontier) - 31) = asked.tip
+      AND ledgers.importing <= $27
     RETURNING ledgers.tenant_id
 ), won AS (
     SELECT tenant_id FROM created UNION ALL SELECT tenant_id FROM moved
@@ -82,6 +84,8 @@ pub(super) fn proofs(batch: &Batch<'_>) -> Vec<Proof> {
 
 pub(super) fn apply<'q>(batch: &'q Batch<'_>) -> Binding<'q> {
     bind_outcomes(bind_events(bind_heads(sqlx::query(APPLY), batch), &batch.events), &batch.outcomes)
+        .bind(batch.import == ImportStep::GoesOn)
+        .bind(batch.import != ImportStep::None)
 }
 
 type Binding<'q> = Query<'q, Postgres, PgArguments>;

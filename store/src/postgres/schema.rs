@@ -13,8 +13,14 @@ use super::read::Sight;
 use crate::error::StoreError;
 
 /// Number, name and text of every migration, in order.
-const MIGRATIONS: [(i64, &str, &str); 1] =
-    [(1, "ledger", include_str!("../../../migrations/postgres/ledger/0001_ledger.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "ledger", include_str!("../../../migrations/postgres/ledger/0001_ledger.sql")),
+    (
+        3,
+        "unfinished imports",
+        include_str!("../../../migrations/postgres/ledger/0003_unfinished_imports.sql"),
+    ),
+];
 
 /// What a login takes on to append, to read every ledger, and to read one tenant's.
 const WRITER: &str = "formledger_writer";

@@ -17,7 +17,7 @@ use super::lineage::Lineage;
 use super::link::{Link, SESSION};
 use super::read::{Sight, head_from_row};
 use super::{PostgresOptions, schema};
-use crate::backend::{Applied, Backend, Batch, Remembered, StoredHead};
+use crate::backend::{Applied, Backend, Batch, Remembered, StoredHead, Withheld};
 use crate::error::{StoreError, causes};
 use crate::followers::Followers;
 use crate::stored;
@@ -177,7 +177,7 @@ impl Backend for PostgresBackend {
     async fn heads(&mut self, tenants: &[TenantId]) -> Result<Vec<(TenantId, StoredHead)>, StoreError> {
         let names = names(tenants);
         let query = sqlx::query(
-            "SELECT tenant_id, position, recorded_at, frontier FROM ledgers WHERE tenant_id = ANY($1)",
+            "SELECT tenant_id, position, recorded_at, frontier, importing FROM ledgers WHERE tenant_id = ANY($1)",
         )
         .bind(&names);
         self.read(query).await?.iter().map(stored_head).collect()
@@ -191,7 +191,7 @@ impl Backend for PostgresBackend {
         let query = sqlx::query(
             "UPDATE ledgers SET position = ledgers.position FROM unnest($1::text[]) AS asked (tenant_id) \
              WHERE ledgers.tenant_id = asked.tenant_id \
-             RETURNING ledgers.tenant_id, position, recorded_at, frontier",
+             RETURNING ledgers.tenant_id, position, recorded_at, frontier, importing",
         )
         .bind(&names);
         let held = answered(query.fetch_all(self.transaction().await?)).await;
@@ -405,7 +405,8 @@ fn names(tenants: &[TenantId]) -> Vec<&str> {
 
 fn stored_head(row: &PgRow) -> Result<(TenantId, StoredHead), StoreError> {
     let head = match head_from_row(row) {
-        Err(StoreError::Damaged(what)) => Err(what),
+        Err(StoreError::Damaged(what)) => Err(Withheld::Damaged(what)),
+        read if row.try_get(4)? => Err(Withheld::Importing(read?.1)),
         read => Ok(read?.1),
     };
     Ok((stored::tenant(row.try_get(0)?)?, head))

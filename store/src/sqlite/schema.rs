@@ -10,13 +10,14 @@ use sqlx::sqlite::SqliteConnection;
 use crate::error::StoreError;
 
 /// Number, name and text of every migration, in order.
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 3] = [
     (1, "ledger", include_str!("../../../migrations/sqlite/ledger/0001_ledger.sql")),
     (
         2,
         "idempotency in arrival order",
         include_str!("../../../migrations/sqlite/ledger/0002_idempotency_in_arrival_order.sql"),
     ),
+    (3, "unfinished imports", include_str!("../../../migrations/sqlite/ledger/0003_unfinished_imports.sql")),
 ];
 
 /// Brings the database to this binary's schema.

@@ -11,7 +11,10 @@ use sqlx::Connection as _;
 use sqlx::sqlite::SqliteConnection;
 
 use super::{open_writer, schema, text, writer_options};
-use crate::backend::{Applied, Backend, Batch, EventRow, Head, HeadMove, OutcomeRow, Remembered, StoredHead};
+use crate::backend::{
+    Applied, Backend, Batch, EventRow, Head, HeadMove, ImportStep, OutcomeRow, Remembered, StoredHead,
+    Withheld,
+};
 use crate::direct::blocking;
 use crate::error::{StoreError, causes};
 use crate::stored;
@@ -78,7 +81,7 @@ impl SqliteBackend {
     fn write(&mut self, batch: &Batch<'_>) -> Result<Applied, StoreError> {
         let connection = self.connection()?;
         run(connection, "BEGIN IMMEDIATE")?;
-        let moved = move_heads(connection, &batch.heads)?;
+        let moved = move_heads(connection, batch)?;
         let events: Vec<&EventRow<'_>> =
             batch.events.iter().filter(|event| !moved.contains(event.stream.tenant())).collect();
         let outcomes: Vec<&OutcomeRow<'_>> =
@@ -99,7 +102,7 @@ impl SqliteBackend {
 
 impl Backend for SqliteBackend {
     async fn heads(&mut self, tenants: &[TenantId]) -> Result<Vec<(TenantId, StoredHead)>, StoreError> {
-        const SQL: &str = "SELECT tenant_id, position, recorded_at, frontier FROM ledgers \
+        const SQL: &str = "SELECT tenant_id, position, recorded_at, frontier, importing FROM ledgers \
                            WHERE tenant_id IN (SELECT value FROM json_each(?))";
         blocking(|| self.rows(SQL, [json(tenants)], head_of)).await
     }
@@ -201,7 +204,8 @@ fn head_of(row: &Row<'_>) -> Result<(TenantId, StoredHead), StoreError> {
     let frontier: Vec<u8> = row.get(3)?;
     let head: Result<Head, StoreError> = stored::head(&tenant, row.get(1)?, row.get(2)?, &frontier);
     match head {
-        Err(StoreError::Damaged(what)) => Ok((tenant, Err(what))),
+        Err(StoreError::Damaged(what)) => Ok((tenant, Err(Withheld::Damaged(what)))),
+        read if row.get(4)? => Ok((tenant, Err(Withheld::Importing(read?)))),
         read => Ok((tenant, Ok(read?))),
     }
 }
@@ -237,10 +241,9 @@ impl Chunked {
     }
 }
 
-const CREATE_LEDGER: &str = "INSERT INTO ledgers (tenant_id, position, recorded_at, frontier) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING";
+const CREATE_LEDGER: &str = "INSERT INTO ledgers (tenant_id, position, recorded_at, frontier, importing) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
 
-const MOVE_LEDGER: &str =
-    "UPDATE ledgers SET position = ?, recorded_at = ?, frontier = ? WHERE tenant_id = ? AND position = ?";
+const MOVE_LEDGER: &str = "UPDATE ledgers SET position = ?, recorded_at = ?, frontier = ?, importing = ? WHERE tenant_id = ? AND position = ? AND importing <= ?";
 
 static INSERT_EVENTS: LazyLock<Chunked> = LazyLock::new(|| {
     Chunked::insert(
@@ -262,16 +265,26 @@ fn run(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
 }
 
 /// Compares and sets every head; gives the tenants that were elsewhere.
-fn move_heads(connection: &Connection, heads: &[HeadMove]) -> rusqlite::Result<Vec<TenantId>> {
+fn move_heads(connection: &Connection, batch: &Batch<'_>) -> rusqlite::Result<Vec<TenantId>> {
     let mut create = connection.prepare_cached(CREATE_LEDGER)?;
     let mut go_on = connection.prepare_cached(MOVE_LEDGER)?;
     let mut moved = Vec::new();
-    for HeadMove { tenant, from, to, tip: _ } in heads {
+    let (goes_on_later, is_import) = (batch.import == ImportStep::GoesOn, batch.import != ImportStep::None);
+    for HeadMove { tenant, from, to, tip: _ } in &batch.heads {
         let (position, frontier) = (to.position.0 as i64, to.frontier.to_stored());
         let set = if *from == Position::START {
-            create.execute(params![tenant.as_str(), position, to.recorded_at, frontier])?
+            create.execute(params![tenant.as_str(), position, to.recorded_at, frontier, goes_on_later])?
         } else {
-            go_on.execute(params![position, to.recorded_at, frontier, tenant.as_str(), from.0 as i64])?
+            let (name, from) = (tenant.as_str(), from.0 as i64);
+            go_on.execute(params![
+                position,
+                to.recorded_at,
+                frontier,
+                goes_on_later,
+                name,
+                from,
+                is_import
+            ])?
         };
         if set != 1 {
             moved.push(tenant.clone());

@@ -32,10 +32,14 @@ pub(super) fn refuse_stuck(commands: &mut Vec<Command>, stuck: &HashSet<TenantId
     }
 }
 
-/// Answers and removes the commands of one tenant, whose ledger is damaged.
-pub(super) fn refuse(commands: &mut Vec<Command>, tenant: &TenantId, what: &str) {
-    let of_tenant = commands.extract_if(.., |command| command.stream.tenant() == tenant).collect();
-    fail(of_tenant, &StoreError::Damaged(what.to_owned()));
+/// Answers and removes the commands of one tenant, whose ledger takes none.
+pub(super) fn refuse(commands: &mut Vec<Command>, tenant: &TenantId, why: &StoreError) {
+    let of_tenant = commands.extract_if(.., |command| command.stream.tenant() == tenant);
+    match why {
+        // Nothing failed, and timers try again until the import is done.
+        StoreError::Importing => of_tenant.for_each(|command| answer(command, Err(why.clone().into()))),
+        _ => fail(of_tenant.collect(), why),
+    }
 }
 
 /// Answers every command but those of `moved` tenants, which stay for another attempt.

@@ -8,7 +8,7 @@ use formledger_test_cluster::{Postgres, Proxy};
 use uuid::Uuid;
 
 use super::super::{PostgresBackend, PostgresOptions};
-use crate::backend::{Applied, Backend, Batch, EventRow, Head, HeadMove};
+use crate::backend::{Applied, Backend, Batch, EventRow, Head, HeadMove, ImportStep};
 use crate::contract::stream;
 use crate::event::Metadata;
 use crate::merkle::Frontier;
@@ -60,6 +60,7 @@ async fn a_batch_that_arrives_after_it_was_looked_for_is_recorded_once() {
                 leaf_hash,
             }],
             outcomes: Vec::new(),
+            import: ImportStep::None,
         };
         if position == 1 {
             writer.record(&batch).await.expect("recorded");
