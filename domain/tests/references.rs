@@ -37,6 +37,36 @@ fn doubling(keyword: &str, name: &str, child: Value) -> Value {
 }
 
 #[test]
+fn what_the_validator_does_not_read_may_lead_nowhere() {
+    published(json!({
+        "$schema": DRAFT_2019, "type": "object", "properties": {"a": {"$dynamicRef": "#n"}},
+        "$defs": {"n": {"$dynamicAnchor": "n", "type": "string"}}
+    }));
+    published(json!({
+        "$schema": DRAFT_7, "type": "object", "properties": {"a": {"type": "string"}},
+        "dependentSchemas": {"b": {"$id": "http://x/b", "properties": {"c": {"$ref": "#/definitions/t"}}}},
+        "definitions": {"t": {"type": "string"}}
+    }));
+    // The same where it is read.
+    let found = problem(json!({
+        "$schema": DRAFT_2020, "type": "object", "properties": {"a": {"$dynamicRef": "#n"}}
+    }));
+    assert!(found.message.contains("cannot be resolved"), "{found:?}");
+}
+
+/// Each of these took minutes or gigabytes: references times schemas of their name times the bytes of the base, and schemas times bases.
+#[test]
+fn long_bases_and_many_of_them_are_refused_before_they_cost() {
+    let dynamic: Vec<Value> = (0..9_000).map(|_| json!({"$dynamicAnchor": "n"})).collect();
+    let references: Vec<Value> = (0..125).map(|_| json!({"$dynamicRef": "#n"})).collect();
+    let found = problem(json!({
+        "$schema": DRAFT_2020, "$id": format!("http://x/{}", "a".repeat(400_000)), "type": "object",
+        "properties": {"a": {"anyOf": references}}, "$defs": {"all": {"anyOf": dynamic}}
+    }));
+    assert!(found.message.contains("name"), "{found:?}");
+}
+
+#[test]
 fn another_schema_of_a_like_name_hides_no_checks_that_double() {
     let reference = json!({"$ref": "node"});
     let cases = [

@@ -301,6 +301,17 @@ impl<'s> References<'s> {
         found.into_iter().chain(resource).chain(dynamic.iter().chain(recursive).cloned())
     }
 
+    /// Whether the validator reads references under `keyword` in a schema that is read at `place`: not those of another draft, and not those in what lies
+    /// under a keyword of another draft, whose resources are not known. Everything else has to lead somewhere.
+    pub(super) fn are_read(&self, keyword: &str, place: &Place<'s>) -> bool {
+        let is_of_draft = match keyword {
+            "$dynamicRef" => place.draft >= Draft::Draft202012,
+            "$recursiveRef" => place.draft == Draft::Draft201909,
+            _ => true,
+        };
+        is_of_draft && self.registry.contains_resource(place.resolver.base_uri().as_str())
+    }
+
     fn lookup(&self, reference: &str, place: &Place<'s>) -> Option<Target<'s>> {
         let (schema, resolver, draft) = place.resolver.lookup(reference).ok()?.into_inner();
         (!schema.is_null()).then_some(Target { schema, place: Place { resolver, draft } })
@@ -357,7 +368,7 @@ impl<'s> References<'s> {
     fn find_unresolved(&self, value: &'s Value, at: &Place<'s>, role: Role, place: &mut String) -> bool {
         for keyword in REFERENCES.iter().filter(|_| role == Role::Schema) {
             let Some(reference) = value.get(*keyword).and_then(Value::as_str) else { continue };
-            if self.candidates(keyword, reference, at).next().is_none() {
+            if self.are_read(keyword, at) && self.candidates(keyword, reference, at).next().is_none() {
                 pointer::push(place, keyword);
                 return true;
             }
