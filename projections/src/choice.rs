@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use formledger_domain::Position;
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use crate::checkpoint;
@@ -54,9 +55,8 @@ pub(crate) struct Attempt<'a> {
 #[derive(Debug)]
 pub(crate) struct Snapshot<'a> {
     pub(crate) position: Position,
-    // Given back in this order: the connection, then the share of it.
-    transaction: Transaction<'static>,
-    _share: Share,
+    /// With the share of the connection; gone when it is dropped.
+    held: Option<(Transaction<'static>, Share)>,
     replica: Asked<'a>,
 }
 
@@ -79,7 +79,21 @@ impl Drop for Asked<'_> {
 
 impl Snapshot<'_> {
     pub(crate) fn connection(&mut self) -> Connection<'_> {
-        self.transaction.connection()
+        self.held.as_mut().expect("it is held until it is dropped").0.connection()
+    }
+}
+
+impl Drop for Snapshot<'_> {
+    /// A query that was given up goes on in its connection, which is in use for so long: only then is the share of it free.
+    fn drop(&mut self) {
+        let (Some((transaction, share)), Ok(runtime)) = (self.held.take(), Handle::try_current()) else {
+            return;
+        };
+        runtime.spawn(async move {
+            // Of one that failed, the pool makes a new connection.
+            let _failed = transaction.rollback().await;
+            drop(share);
+        });
     }
 }
 
@@ -105,7 +119,7 @@ impl<'a> Attempt<'a> {
             match self.snapshot(replica).await {
                 Ok((transaction, Some(position))) if position >= self.floor => {
                     self.reader.floor.raise(self.read_model, position);
-                    return Ok(Snapshot { position, transaction, _share: share, replica: asked });
+                    return Ok(Snapshot { position, held: Some((transaction, share)), replica: asked });
                 }
                 Ok((_, position)) => {
                     // Rows of another version are to be made again; until then there are none for this one.
@@ -137,7 +151,10 @@ impl<'a> Attempt<'a> {
             .await
             .map_err(|_| sqlx::Error::Io(ErrorKind::TimedOut.into()))??;
         // If it went back, whoever waits must not be told otherwise.
-        replica.applied().holds(tenant, self.read_model, before, position.unwrap_or_default());
+        if replica.applied().holds(tenant, self.read_model, before, position.unwrap_or_default()) {
+            // Nobody else may tell who waits for it.
+            replica.applied().announce();
+        }
         Ok((transaction, position))
     }
 
@@ -209,6 +226,7 @@ mod tests {
     use formledger_domain::TenantContext;
 
     use super::*;
+    use crate::database::sql;
     use crate::read_models::ReadModelSettings;
 
     #[tokio::test]
@@ -230,5 +248,17 @@ mod tests {
         assert!(small.forms().await.is_ok(), "there is room for others");
         slow.pop();
         assert!(big.forms().await.is_ok(), "one was answered");
+
+        // Of one that is given up, the connection is in use until its statement ends.
+        let mut given_up = Attempt::new(&big, ReadModel::Forms).next().await.expect("its share");
+        let mut connection = given_up.connection();
+        let counting = sql(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000000) SELECT count(*) FROM n",
+        );
+        assert!(timeout(Duration::from_millis(1), counting.one(&mut connection)).await.is_err());
+        drop(connection);
+        drop(given_up);
+        assert_eq!(models.shares().left(&"big".parse().expect("a slug")), 0, "it is still counted");
+        assert!(small.forms().await.is_ok());
     }
 }

@@ -128,15 +128,17 @@ impl Applied {
     }
 
     /// Notes what a snapshot holds that began when `before` was known. One that holds less went back, as after a rebuild; unless more became known
-    /// meanwhile, which came after the snapshot.
+    /// meanwhile, which came after the snapshot. Answers whether that is news.
     pub(crate) fn holds(
         &self,
         tenant: &TenantId,
         read_model: ReadModel,
         before: Position,
         position: Position,
-    ) {
-        self.replace(tenant, read_model, position, |known| position > known || known == before);
+    ) -> bool {
+        self.replace(tenant, read_model, position, |known| {
+            position > known || known == before && position != known
+        })
     }
 
     /// Compares and sets under one lock; answers whether it was set.

@@ -54,6 +54,12 @@ impl Shares {
         Some(share)
     }
 
+    /// What is left of a tenant's share.
+    #[cfg(test)]
+    pub(crate) fn left(&self, tenant: &TenantId) -> usize {
+        self.tenants().get(tenant).map_or(self.each, |semaphore| semaphore.available_permits())
+    }
+
     fn tenants(&self) -> MutexGuard<'_, HashMap<TenantId, Arc<Semaphore>>> {
         self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -118,7 +118,8 @@ async fn a_database_that_is_away_is_told_from_one_whose_connections_are_all_in_u
     let url = postgres.create_database("formledger").await;
     let settings = ReadModelSettings { read_connections_max: 1, acquire_timeout: Duration::from_millis(300) };
     let models = ReadModels::open_postgres(&url, settings).await.expect("opens");
-    let ask = async || models.reader(&context("acme")).forms().await;
+    let ask_for = async |tenant: &str| models.reader(&context(tenant)).forms().await;
+    let ask = async || ask_for("acme").await;
     ask().await.expect("an answer");
 
     // Held by who waits for a lock.
@@ -126,7 +127,8 @@ async fn a_database_that_is_away_is_told_from_one_whose_connections_are_all_in_u
     locking.execute("BEGIN; LOCK TABLE read_models.forms IN ACCESS EXCLUSIVE MODE").await.expect("locks");
     let waiting = async {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        let busy = ask().await;
+        // Of another tenant, who has a share of its own.
+        let busy = ask_for("globex").await;
         locking.execute("COMMIT").await.expect("unlocks");
         busy
     };
