@@ -37,6 +37,11 @@ impl Chain {
         Self { tenant, head: Head::default(), sequences: HashMap::new() }
     }
 
+    /// Whose ledger it is.
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
     /// Where it has come to.
     pub fn position(&self) -> Position {
         self.head.position

@@ -204,7 +204,7 @@ impl Backend for PostgresBackend {
         let mut held = Vec::new();
         let transaction = self.transaction().await?;
         for (tenant, position) in there {
-            let free = sqlx::query("SELECT 1 FROM ledgers WHERE tenant_id = $1 FOR UPDATE SKIP LOCKED");
+            let free = sqlx::query("SELECT 1 FROM ledgers WHERE tenant_id = $1 FOR SHARE SKIP LOCKED");
             let is_free =
                 answered(free.bind(&tenant).fetch_optional(&mut *transaction)).await.map_err(failed)?;
             if is_free.is_none() {

@@ -4,11 +4,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use formledger_domain::{Position, Sequence, StreamId, TenantId};
 use rusqlite::{CachedStatement, Connection, Row, ToSql, params};
 use sqlx::Connection as _;
 use sqlx::sqlite::SqliteConnection;
+use tokio::time::{Instant, sleep};
 
 use super::{open_writer, schema, text, writer_options};
 use crate::backend::{
@@ -22,6 +24,10 @@ use crate::stored;
 /// Rows per statement are powers of two up to this, so that a handful of prepared statements serves every batch.
 const CHUNK_ROWS_MAX: usize = 64;
 const CHUNK_SIZES: usize = CHUNK_ROWS_MAX.ilog2() as usize + 1;
+
+/// How long a file that others just make is opened anew.
+const BEGINNING_MAX: Duration = Duration::from_secs(5);
+const BEGINNING_PAUSE: Duration = Duration::from_millis(20);
 
 /// The connection that writes.
 #[derive(Debug)]
@@ -37,6 +43,17 @@ pub(crate) struct SqliteBackend {
 impl SqliteBackend {
     /// Opens or creates the file and brings its schema up to date.
     pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
+        let until = Instant::now() + BEGINNING_MAX;
+        loop {
+            match Self::open_once(path).await {
+                // Of several that make the file at once, SQLite tells the others at once while one changes its journal mode, however long they would wait.
+                Err(StoreError::Busy) if Instant::now() < until => sleep(BEGINNING_PAUSE).await,
+                opened => return opened,
+            }
+        }
+    }
+
+    async fn open_once(path: &Path) -> Result<Self, StoreError> {
         let mut migrating = SqliteConnection::connect_with(&writer_options(path)).await?;
         schema::migrate(&mut migrating).await?;
         migrating.close().await?;
