@@ -120,12 +120,13 @@ async fn run(
         };
         return Err(ConfigError(what).into());
     }
-    let chain = record(restoration, path, tenant).await?;
+    record(restoration, path, &chain).await?;
     Ok(Imported { events: chain.position().0 - there.0, chain, files })
 }
 
-/// Records the file's events behind those that are there, checking each again: it is another reading.
-async fn record(restoration: &mut Restoration, path: &Path, tenant: &TenantId) -> anyhow::Result<Chain> {
+/// Records the file's events behind those that are there, checking each again: it is another reading, which has to end where `whole`, the first, did.
+async fn record(restoration: &mut Restoration, path: &Path, whole: &Chain) -> anyhow::Result<()> {
+    let tenant = whole.tenant();
     let (mut reader, mut chain) = (Reader::open(path)?, Chain::new(tenant.clone()));
     reader.imported = restoration.position();
     let context = TenantContext::system(tenant.clone(), "import", Utc::now());
@@ -147,10 +148,11 @@ async fn record(restoration: &mut Restoration, path: &Path, tenant: &TenantId) -
         let stream = stream(&context, &event).ok_or_else(|| reader.refuse("it belongs to no aggregate"))?;
         batch.push((stream, event));
     }
-    if !batch.is_empty() {
-        restoration.append(&batch, &chain, true).await.with_context(|| reader.so_far())?;
+    if (chain.position(), chain.root_hash()) != (whole.position(), whole.root_hash()) {
+        let what = format!("`{}` is not what it was when it was checked", path.display());
+        return Err(anyhow!(what)).with_context(|| reader.so_far());
     }
-    Ok(chain)
+    restoration.append(&batch, &chain, true).await.with_context(|| reader.so_far())
 }
 
 /// The stream that an event belongs to; `None` for an aggregate that this program does not know.
@@ -372,7 +374,9 @@ mod tests {
             std::fs::write(&path, lines.collect::<String>()).expect("writes");
             let mut restoration = open().await.expect("opens");
             assert_eq!(restoration.position(), Position(from as u64));
-            let refused = record(&mut restoration, &path, &tenant).await.expect_err("a broken line");
+            let refused = record(&mut restoration, &path, &Chain::new(tenant.clone()))
+                .await
+                .expect_err("a broken line");
             let refused = format!("{refused:#}");
             assert!(refused.contains(&format!("line {broken}:")) && refused.contains(&said), "{refused}");
             restoration.close().await;
@@ -397,7 +401,7 @@ mod tests {
             .collect();
         std::fs::write(&path, broken).expect("writes");
         let mut restoration = Restoration::open_sqlite(&target, tenant.clone()).await.expect("opens");
-        record(&mut restoration, &path, &tenant).await.expect_err("a broken line");
+        record(&mut restoration, &path, &Chain::new(tenant.clone())).await.expect_err("a broken line");
         restoration.close().await;
         // A server that runs meanwhile.
         let store = Store::open_sqlite(&target, StoreSettings::default()).await.expect("opens");
@@ -437,7 +441,13 @@ mod tests {
         std::fs::write(&path, whole).expect("writes");
         let tenant: TenantId = TENANT.parse().expect("a slug");
         let mut restoration = Restoration::open_sqlite(&target, tenant.clone()).await.expect("opens");
-        let chain = record(&mut restoration, &path, &tenant).await.expect("imports");
+        let (mut reader, mut chain) = (Reader::open(&path).expect("opens"), Chain::new(tenant.clone()));
+        while let Some(event) = reader.next().expect("reads") {
+            chain.add(&event).expect("follows");
+        }
+        let shorter = record(&mut restoration, &path, &Chain::new(tenant.clone())).await;
+        shorter.expect_err("it is another file than the one that was checked");
+        record(&mut restoration, &path, &chain).await.expect("imports");
         restoration.append(&[], &chain, false).await.expect("is marked");
         assert!(restoration.is_unfinished());
         assert_eq!(run(&mut restoration, &path, &tenant, None).await.expect("ends").events, 0);
