@@ -17,6 +17,10 @@ const COUNTERS: &[(&str, &str)] = &[
         "formledger_projection_runner_restarts_total",
         "Times that what keeps read models up to date began anew after a failure",
     ),
+    (
+        "formledger_upkeep_restarts_total",
+        "Times that a task beside requests began anew after a failure, by task",
+    ),
 ];
 
 const GAUGES: &[(&str, &str)] = &[

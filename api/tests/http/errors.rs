@@ -65,6 +65,7 @@ fn statuses(before: &str) -> Option<BTreeSet<u16>> {
             "Malformed" => 400,
             "Conflict" => 409,
             "Refused" => 422,
+            "OverQuota" => 429,
             "Overloaded" | "ServerFull" => 503,
             other => panic!("which status has `ApiError::{other}`? Say it here"),
         };

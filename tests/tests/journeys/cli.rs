@@ -117,10 +117,10 @@ async fn help_and_version_are_answered() {
     assert!(installation.run(&["--version"]).await.expect(0).stdout.starts_with("formledger "));
 }
 
-/// It is linked, not named as the global allocator: nothing else would tell that it is gone.
 #[tokio::test]
-async fn all_memory_comes_from_mimalloc() {
-    let mut command = Installation::fresh().command(&["--version"]);
+async fn all_memory_comes_from_mimalloc_which_is_linked_and_not_named() {
+    let installation = Installation::fresh();
+    let mut command = installation.command(&["--version"]);
     let output = command.env("MIMALLOC_VERBOSE", "1").output().await.expect("it runs");
     assert!(String::from_utf8_lossy(&output.stderr).contains("mimalloc: process init"), "{output:?}");
 }
