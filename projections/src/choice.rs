@@ -251,12 +251,10 @@ mod tests {
 
         // Of one that is given up, the connection is in use until its statement ends.
         let mut given_up = Attempt::new(&big, ReadModel::Forms).next().await.expect("its share");
-        let mut connection = given_up.connection();
         let counting = sql(
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000000) SELECT count(*) FROM n",
         );
-        assert!(timeout(Duration::from_millis(1), counting.one(&mut connection)).await.is_err());
-        drop(connection);
+        assert!(timeout(Duration::from_millis(1), counting.one(&mut given_up.connection())).await.is_err());
         drop(given_up);
         assert_eq!(models.shares().left(&"big".parse().expect("a slug")), 0, "it is still counted");
         assert!(small.forms().await.is_ok());

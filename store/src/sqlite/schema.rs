@@ -40,7 +40,7 @@ pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), Sto
     {
         return Err(StoreError::NewerSchema { found: newest.version, known });
     }
-    if applied.len() < MIGRATIONS.len() {
+    if (1..MIGRATIONS.len()).contains(&applied.len()) {
         tracing::info!(
             to = known,
             "the ledger is brought to the schema of this version; earlier ones refuse it from now on"
