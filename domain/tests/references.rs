@@ -54,9 +54,9 @@ fn what_the_validator_does_not_read_may_lead_nowhere() {
     assert!(found.message.contains("cannot be resolved"), "{found:?}");
 }
 
-/// Each of these took minutes or gigabytes: references times schemas of their name times the bytes of the base, and schemas times bases.
+/// It took minutes: references times schemas of their name times the bytes of the base.
 #[test]
-fn long_bases_and_many_of_them_are_refused_before_they_cost() {
+fn many_looks_at_a_long_base_are_refused_before_they_cost() {
     let dynamic: Vec<Value> = (0..9_000).map(|_| json!({"$dynamicAnchor": "n"})).collect();
     let references: Vec<Value> = (0..125).map(|_| json!({"$dynamicRef": "#n"})).collect();
     let found = problem(json!({
