@@ -66,6 +66,23 @@ fn many_looks_at_a_long_base_are_refused_before_they_cost() {
     assert!(found.message.contains("name"), "{found:?}");
 }
 
+/// In draft 4 a pointer through `if` keeps the base that it began with, so that one schema is read by many.
+#[test]
+fn one_schema_by_very_many_bases_is_refused_before_it_costs() {
+    let members: serde_json::Map<String, Value> =
+        (0..25_000).map(|n| (format!("{n:x}"), json!({}))).collect();
+    let mut chain = json!({"x": {"leaf": {"properties": members}}});
+    let mut references = Vec::new();
+    for n in (0..48).rev() {
+        chain = json!({"id": format!("http://a/{n}"), "if": chain});
+        references.push(json!({"$ref": format!("http://a/{n}#{}/x/leaf", "/if".repeat(48 - n))}));
+    }
+    let found = problem(
+        json!({"$schema": DRAFT_4, "type": "object", "allOf": references, "definitions": {"c": chain}}),
+    );
+    assert!(found.message.contains("name of its own"), "{found:?}");
+}
+
 #[test]
 fn another_schema_of_a_like_name_hides_no_checks_that_double() {
     let reference = json!({"$ref": "node"});
