@@ -23,6 +23,7 @@ mod envelope;
 mod merkle;
 mod part;
 mod reader;
+mod rows;
 mod stored;
 mod unwritten;
 

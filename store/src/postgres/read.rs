@@ -17,12 +17,13 @@ use super::error::{answered, failed, is_lost};
 use super::{PostgresOptions, lineage};
 use crate::append::Idempotency;
 use crate::backend::{Head, Remembered};
-use crate::error::{StoreError, causes};
+use crate::error::StoreError;
 use crate::event::StoredEvent;
 use crate::ledger::LedgerRange;
 use crate::part::{POSTGRES_LAST_OF_EACH_TYPE, Part};
+use crate::rows;
 use crate::store::{PoolStatus, StoreSettings};
-use crate::stored::{self, EventColumns, Stray, StreamPlace, StreamSpan, event_columns};
+use crate::stored::{EventColumns, Stray, StreamPlace, StreamSpan, event_columns};
 use crate::tail::EVENT_BYTES;
 
 /// Rows of one page: sqlx reads an answer to its end, also what nobody takes, so a page that is bounded in bytes must be bounded in rows first.
@@ -345,26 +346,14 @@ impl PostgresReader {
     ) -> Result<Vec<StreamPlace>, StoreError> {
         let StreamSpan { after_id, after_sequence, before_id } = StreamSpan::of(tenant, after);
         // As one who sees every tenant: a row of a foreign owner in the tenant's streams is what verification looks for.
-        let query = sqlx::query(
-            "SELECT aggregate_id, sequence, position, tenant_id FROM events \
-             WHERE aggregate_type = $1 AND (aggregate_id, sequence) > ($2, $3) AND aggregate_id < $4 \
-             ORDER BY aggregate_id, sequence LIMIT $5",
-        )
-        .bind(aggregate_type)
-        .bind(after_id)
-        .bind(after_sequence)
-        .bind(before_id)
-        .bind(limit as i64);
+        let query = sqlx::query(rows::STREAM_PLACES)
+            .bind(aggregate_type)
+            .bind(after_id)
+            .bind(after_sequence)
+            .bind(before_id)
+            .bind(limit as i64);
         let rows = self.fetch(self.widest(Some(tenant))?, query).await?;
-        let place = |row: &PgRow| {
-            Ok(StreamPlace {
-                aggregate_id: row.try_get(0)?,
-                sequence: row.try_get(1)?,
-                position: row.try_get(2)?,
-                tenant: row.try_get(3)?,
-            })
-        };
-        rows.iter().map(place).collect()
+        rows.iter().map(rows::stream_place).collect()
     }
 
     pub(crate) async fn strays(
@@ -373,39 +362,17 @@ impl PostgresReader {
         from: i64,
         limit: u64,
     ) -> Result<Vec<Stray>, StoreError> {
-        // One statement, so that the head and the events after it are of one moment.
-        let query = sqlx::query(
-            "WITH head (position) AS (SELECT coalesce((SELECT position FROM ledgers WHERE tenant_id = $1), 0)) \
-             SELECT position, aggregate_type, aggregate_id, sequence, (SELECT position FROM head) AS ends_at FROM events \
-             WHERE tenant_id = $1 AND position >= $2 AND position < 1 \
-             UNION ALL \
-             SELECT position, aggregate_type, aggregate_id, sequence, (SELECT position FROM head) AS ends_at FROM events \
-             WHERE tenant_id = $1 AND position >= greatest($2, 1) AND position > (SELECT position FROM head) \
-             ORDER BY position LIMIT $3",
-        )
-        .bind(tenant.as_str())
-        .bind(from)
-        .bind(limit as i64);
+        let query = sqlx::query(rows::STRAYS).bind(tenant.as_str()).bind(from).bind(limit as i64);
         let rows = self.fetch(Access::Tenant(tenant), query).await?;
-        let stray = |row: &PgRow| {
-            Ok(Stray {
-                position: row.try_get(0)?,
-                aggregate_type: row.try_get(1)?,
-                aggregate_id: row.try_get(2)?,
-                sequence: row.try_get(3)?,
-                head: row.try_get(4)?,
-            })
-        };
-        rows.iter().map(stray).collect()
+        rows.iter().map(rows::stray).collect()
     }
 
     pub(crate) async fn heads(&self) -> Result<Vec<Result<(TenantId, Head), StoreError>>, StoreError> {
-        let query =
-            sqlx::query("SELECT tenant_id, position, recorded_at, frontier FROM ledgers ORDER BY tenant_id");
-        Ok(self.fetch(self.widest(None)?, query).await?.iter().map(head_from_row).collect())
+        let rows = self.fetch(self.widest(None)?, sqlx::query(rows::HEADS)).await?;
+        Ok(rows.iter().map(rows::head).collect())
     }
 
-    /// Where ledgers end, of `tenants` or of all. A ledger of an impossible name or place is logged and left out.
+    /// Where ledgers end, of `tenants` or of all.
     pub(crate) async fn positions(
         &self,
         tenants: Option<&[&str]>,
@@ -414,35 +381,20 @@ impl PostgresReader {
             Some(tenants) => {
                 sqlx::query("SELECT tenant_id, position FROM ledgers WHERE tenant_id = ANY($1)").bind(tenants)
             }
-            None => sqlx::query("SELECT tenant_id, position FROM ledgers"),
+            None => sqlx::query(rows::POSITIONS),
         };
-        let rows = self.fetch(self.widest(None)?, query).await?;
-        let mut positions = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let (tenant, position) = (stored::tenant(row.try_get(0)?), stored::position(row.try_get(1)?));
-            match tenant.and_then(|tenant| Ok((tenant, position?))) {
-                Ok(end) => positions.push(end),
-                Err(error) => tracing::error!(error = causes(&error), "a ledger is left out"),
-            }
-        }
-        Ok(positions)
+        rows::positions(&self.fetch(self.widest(None)?, query).await?)
     }
 
     pub(crate) async fn owners(&self) -> Result<Vec<Result<TenantId, StoreError>>, StoreError> {
-        let query = sqlx::query(
-            "SELECT tenant_id FROM ledgers UNION SELECT DISTINCT tenant_id FROM events ORDER BY tenant_id",
-        );
-        let rows = self.fetch(self.widest(None)?, query).await?;
-        Ok(rows.iter().map(|row| stored::tenant(row.try_get(0)?)).collect())
+        let rows = self.fetch(self.widest(None)?, sqlx::query(rows::OWNERS)).await?;
+        Ok(rows.iter().map(rows::owner).collect())
     }
 
     pub(crate) async fn head(&self, tenant: &TenantId) -> Result<Option<Head>, StoreError> {
-        let query = sqlx::query(
-            "SELECT tenant_id, position, recorded_at, frontier FROM ledgers WHERE tenant_id = $1",
-        )
-        .bind(tenant.as_str());
+        let query = sqlx::query(rows::HEAD).bind(tenant.as_str());
         let rows = self.fetch(Access::Tenant(tenant), query).await?;
-        rows.first().map(|row| Ok(head_from_row(row)?.1)).transpose()
+        rows.first().map(|row| Ok(rows::head(row)?.1)).transpose()
     }
 
     pub(crate) async fn remembered(
@@ -450,17 +402,9 @@ impl PostgresReader {
         tenant: &TenantId,
         idempotency: &Idempotency,
     ) -> Result<Option<Remembered>, StoreError> {
-        let query = sqlx::query(
-            "SELECT request_hash, outcome, position, sequence FROM idempotency \
-             WHERE tenant_id = $1 AND idempotency_key = $2",
-        )
-        .bind(tenant.as_str())
-        .bind(&idempotency.key);
+        let query = sqlx::query(rows::REMEMBERED).bind(tenant.as_str()).bind(&idempotency.key);
         let rows = self.fetch(Access::Tenant(tenant), query).await?;
-        let remembered = |row: &PgRow| {
-            stored::remembered(row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)
-        };
-        rows.first().map(remembered).transpose()
+        rows.first().map(rows::remembered).transpose()
     }
 }
 
@@ -487,10 +431,4 @@ fn event_from_row(row: &PgRow, tenant: &TenantId) -> Result<StoredEvent, StoreEr
         leaf_hash: row.try_get(10)?,
     };
     columns.event(tenant)
-}
-
-pub(super) fn head_from_row(row: &PgRow) -> Result<(TenantId, Head), StoreError> {
-    let tenant = stored::tenant(row.try_get(0)?)?;
-    let head = stored::head(&tenant, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)?;
-    Ok((tenant, head))
 }

@@ -15,12 +15,12 @@ use super::error::{answered, collided, connected, failed, is_lost};
 use super::find_out::Proof;
 use super::lineage::Lineage;
 use super::link::{Link, SESSION};
-use super::read::{Sight, head_from_row};
+use super::read::Sight;
 use super::{PostgresOptions, schema};
 use crate::backend::{Applied, Backend, Batch, Remembered, StoredHead, Withheld};
 use crate::error::{StoreError, causes};
 use crate::followers::Followers;
-use crate::stored;
+use crate::{rows, stored};
 
 /// Begins a transaction in a session as [`SESSION`] has it, whosever it was before.
 static BEGIN: LazyLock<String> = LazyLock::new(|| {
@@ -404,12 +404,12 @@ fn names(tenants: &[TenantId]) -> Vec<&str> {
 }
 
 fn stored_head(row: &PgRow) -> Result<(TenantId, StoredHead), StoreError> {
-    let head = match head_from_row(row) {
+    let head = match rows::head(row) {
         Err(StoreError::Damaged(what)) => Err(Withheld::Damaged(what)),
         read if row.try_get(4)? => Err(Withheld::Importing(read?.1)),
         read => Ok(read?.1),
     };
-    Ok((stored::tenant(row.try_get(0)?)?, head))
+    Ok((rows::owner(row)?, head))
 }
 
 /// Where in the question the row's answer belongs; `WITH ORDINALITY` counts from 1.

@@ -13,12 +13,13 @@ use super::{Access, open_writer, reader_options};
 use crate::append::Idempotency;
 use crate::backend::{Head, Remembered};
 use crate::direct::blocking;
-use crate::error::{StoreError, causes};
+use crate::error::StoreError;
 use crate::event::StoredEvent;
 use crate::ledger::LedgerRange;
 use crate::part::{Part, SQLITE_LAST_OF_EACH_TYPE};
+use crate::rows;
 use crate::store::{PoolStatus, StoreSettings};
-use crate::stored::{self, EventColumns, Stray, StreamPlace, StreamSpan, event_columns};
+use crate::stored::{EventColumns, Stray, StreamPlace, StreamSpan, event_columns};
 use crate::tail::EVENT_BYTES;
 
 /// The events of one stream. The tenant too, although the id begins with it, and no place outside of its ledger: only what the ledger's own proof
@@ -136,27 +137,15 @@ impl SqliteReader {
         limit: u64,
     ) -> Result<Vec<StreamPlace>, StoreError> {
         let StreamSpan { after_id, after_sequence, before_id } = StreamSpan::of(tenant, after);
-        let rows = sqlx::query(
-            "SELECT aggregate_id, sequence, position, tenant_id FROM events \
-             WHERE aggregate_type = ?1 AND (aggregate_id, sequence) > (?2, ?3) AND aggregate_id < ?4 \
-             ORDER BY aggregate_id, sequence LIMIT ?5",
-        )
-        .bind(aggregate_type)
-        .bind(after_id)
-        .bind(after_sequence)
-        .bind(before_id)
-        .bind(limit as i64)
-        .fetch_all(&self.pool)
-        .await?;
-        let place = |row: &SqliteRow| {
-            Ok(StreamPlace {
-                aggregate_id: row.try_get(0)?,
-                sequence: row.try_get(1)?,
-                position: row.try_get(2)?,
-                tenant: row.try_get(3)?,
-            })
-        };
-        rows.iter().map(place).collect()
+        let rows = sqlx::query(rows::STREAM_PLACES)
+            .bind(aggregate_type)
+            .bind(after_id)
+            .bind(after_sequence)
+            .bind(before_id)
+            .bind(limit as i64)
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter().map(rows::stream_place).collect()
     }
 
     pub(crate) async fn strays(
@@ -165,71 +154,32 @@ impl SqliteReader {
         from: i64,
         limit: u64,
     ) -> Result<Vec<Stray>, StoreError> {
-        // One statement, so that the head and the events after it are of one moment.
-        let rows = sqlx::query(
-            "WITH head (position) AS (SELECT coalesce((SELECT position FROM ledgers WHERE tenant_id = ?1), 0)) \
-             SELECT position, aggregate_type, aggregate_id, sequence, (SELECT position FROM head) AS ends_at FROM events \
-             WHERE tenant_id = ?1 AND position >= ?2 AND position < 1 \
-             UNION ALL \
-             SELECT position, aggregate_type, aggregate_id, sequence, (SELECT position FROM head) AS ends_at FROM events \
-             WHERE tenant_id = ?1 AND position >= max(?2, 1) AND position > (SELECT position FROM head) \
-             ORDER BY position LIMIT ?3",
-        )
-        .bind(tenant.as_str())
-        .bind(from)
-        .bind(limit as i64)
-        .fetch_all(&self.pool)
-        .await?;
-        let stray = |row: &SqliteRow| {
-            Ok(Stray {
-                position: row.try_get(0)?,
-                aggregate_type: row.try_get(1)?,
-                aggregate_id: row.try_get(2)?,
-                sequence: row.try_get(3)?,
-                head: row.try_get(4)?,
-            })
-        };
-        rows.iter().map(stray).collect()
+        let rows = sqlx::query(rows::STRAYS)
+            .bind(tenant.as_str())
+            .bind(from)
+            .bind(limit as i64)
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter().map(rows::stray).collect()
     }
 
     pub(crate) async fn heads(&self) -> Result<Vec<Result<(TenantId, Head), StoreError>>, StoreError> {
-        let rows =
-            sqlx::query("SELECT tenant_id, position, recorded_at, frontier FROM ledgers ORDER BY tenant_id")
-                .fetch_all(&self.pool)
-                .await?;
-        Ok(rows.iter().map(head_from_row).collect())
+        let rows = sqlx::query(rows::HEADS).fetch_all(&self.pool).await?;
+        Ok(rows.iter().map(rows::head).collect())
     }
 
-    /// A ledger of an impossible name or place is logged and left out.
     pub(crate) async fn positions(&self) -> Result<Vec<(TenantId, Position)>, StoreError> {
-        let rows = sqlx::query("SELECT tenant_id, position FROM ledgers").fetch_all(&self.pool).await?;
-        let mut positions = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let (tenant, position) = (stored::tenant(row.try_get(0)?), stored::position(row.try_get(1)?));
-            match tenant.and_then(|tenant| Ok((tenant, position?))) {
-                Ok(end) => positions.push(end),
-                Err(error) => tracing::error!(error = causes(&error), "a ledger is left out"),
-            }
-        }
-        Ok(positions)
+        rows::positions(&sqlx::query(rows::POSITIONS).fetch_all(&self.pool).await?)
     }
 
     pub(crate) async fn owners(&self) -> Result<Vec<Result<TenantId, StoreError>>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT tenant_id FROM ledgers UNION SELECT DISTINCT tenant_id FROM events ORDER BY tenant_id",
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(rows.iter().map(|row| stored::tenant(row.try_get(0)?)).collect())
+        let rows = sqlx::query(rows::OWNERS).fetch_all(&self.pool).await?;
+        Ok(rows.iter().map(rows::owner).collect())
     }
 
     pub(crate) async fn head(&self, tenant: &TenantId) -> Result<Option<Head>, StoreError> {
-        let row =
-            sqlx::query("SELECT tenant_id, position, recorded_at, frontier FROM ledgers WHERE tenant_id = ?")
-                .bind(tenant.as_str())
-                .fetch_optional(&self.pool)
-                .await?;
-        row.map(|row| Ok(head_from_row(&row)?.1)).transpose()
+        let row = sqlx::query(rows::HEAD).bind(tenant.as_str()).fetch_optional(&self.pool).await?;
+        row.map(|row| Ok(rows::head(&row)?.1)).transpose()
     }
 
     pub(crate) async fn remembered(
@@ -237,15 +187,8 @@ impl SqliteReader {
         tenant: &TenantId,
         idempotency: &Idempotency,
     ) -> Result<Option<Remembered>, StoreError> {
-        let row = sqlx::query(
-            "SELECT request_hash, outcome, position, sequence FROM idempotency \
-             WHERE tenant_id = ? AND idempotency_key = ?",
-        )
-        .bind(tenant.as_str())
-        .bind(&idempotency.key)
-        .fetch_optional(&self.pool)
-        .await?;
-        row.map(|row| remembered_from_row(&row)).transpose()
+        let query = sqlx::query(rows::REMEMBERED).bind(tenant.as_str()).bind(&idempotency.key);
+        query.fetch_optional(&self.pool).await?.as_ref().map(rows::remembered).transpose()
     }
 }
 
@@ -275,14 +218,4 @@ fn event_from_row(row: &SqliteRow, tenant: &TenantId) -> Result<StoredEvent, Sto
         leaf_hash: row.try_get(10)?,
     };
     columns.event(tenant)
-}
-
-fn head_from_row(row: &SqliteRow) -> Result<(TenantId, Head), StoreError> {
-    let tenant = stored::tenant(row.try_get(0)?)?;
-    let head = stored::head(&tenant, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)?;
-    Ok((tenant, head))
-}
-
-fn remembered_from_row(row: &SqliteRow) -> Result<Remembered, StoreError> {
-    stored::remembered(row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)
 }
