@@ -8,6 +8,7 @@ use std::ptr;
 
 use serde_json::Value;
 
+use self::build::NODES_MAX;
 use self::graph::Graph;
 use super::references::{LOOKS_MAX, References};
 use crate::json::pointer;
@@ -72,6 +73,12 @@ enum Why {
          `$dynamicAnchor` and `$id` a name of its own"
     )]
     Names,
+    /// Schemas are read in too many ways.
+    #[error(
+        "references read the same schemas in so many ways, each by another `$id` that they lie under or are found by, that there are more \
+         than {NODES_MAX} to count; let references name the schema that they mean by its own `$id`, not by a path from another one"
+    )]
+    Readings,
     /// Too much is marked for `unevaluatedProperties` and `unevaluatedItems`.
     #[error(
         "`unevaluatedProperties` and `unevaluatedItems` look through more than {MARKS_MAX} schemas in all; use them in fewer places, or \

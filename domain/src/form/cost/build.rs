@@ -20,7 +20,7 @@ const LIST_IN_PLACE: [&str; 3] = ["allOf", "anyOf", "oneOf"];
 const MAP_IN_PLACE: [&str; 2] = ["dependencies", "dependentSchemas"];
 /// The most schemas that are counted, each once for each base and draft that it is read by and each way of looking at it; about 500 MiB. A schema of 1 MiB
 /// has some 100,000.
-const NODES_MAX: usize = 1_000_000;
+pub(super) const NODES_MAX: usize = 1_000_000;
 /// The bytes of a reference, and of the URI that it is resolved by, that are decoded and compared in about the time of one look at a schema.
 const BYTES_PER_LOOK: usize = 128;
 
@@ -122,7 +122,7 @@ impl<'s> Builder<'_, 's> {
         while let Some(&(schema, look, at)) = self.waiting.get(nodes.len()) {
             // One schema counts once for each base that it is read by.
             if self.waiting.len() > NODES_MAX {
-                return Err(Fault { schema, keyword: None, why: Why::Names });
+                return Err(Fault { schema, keyword: None, why: Why::Readings });
             }
             let mut node = Node {
                 schema,
