@@ -8,7 +8,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
-use crate::support::{Server, admin, bearer};
+use crate::support::{Server, admin, bearer, token_for};
 
 /// More than fits into all buffers between server and client.
 const MANY_BYTES: usize = 20_000_000;
@@ -76,14 +76,38 @@ async fn what_a_slow_client_is_being_given_breaks_off_when_its_key_is_revoked() 
         let (key, at) = (text("secret"), format!("/v1/api-keys/{}", text("id")));
         let (mut body, mut bytes) = begin(&server, ("x-api-key", &key), &path).await;
         server.send(&admin, Method::DELETE, &at, &Value::Null).await.expect(200);
-        let broken = loop {
-            match piece(&mut body).await {
-                Some(Ok(piece)) => bytes += piece.len(),
-                end => break end,
-            }
-        };
-        assert!(matches!(broken, Some(Err(_))), "{path} ended as if it were whole, after {bytes} bytes");
+        bytes += until_it_breaks_off(&mut body, &path).await;
         assert!(bytes < MANY_BYTES * 3 / 4, "{path}: {bytes} bytes");
+    }
+}
+
+#[tokio::test]
+async fn what_a_slow_client_is_being_given_breaks_off_when_its_token_ends() {
+    let server = Server::start_with(|settings| settings.limits.exports_per_tenant_max = 4).await;
+    let paths = full(&server).await;
+    // It has ended already, but for what clocks may differ.
+    let ago = i64::from(formledger_domain::CLOCK_LEEWAY_SECONDS) - 4;
+    let bearer = bearer(&token_for("acme", "ada", &["admin"], -ago));
+    let mut begun = Vec::new();
+    for path in &paths {
+        begun.push((path, begin(&server, ("authorization", &bearer), path).await));
+    }
+    tokio::time::sleep(Duration::from_millis(4_100)).await;
+    for (path, (mut body, first)) in begun {
+        let bytes = first + until_it_breaks_off(&mut body, path).await;
+        assert!(bytes < MANY_BYTES * 3 / 4, "{path}: {bytes} bytes");
+    }
+}
+
+/// Reads the rest of a body that must not end as if it were whole: its bytes.
+async fn until_it_breaks_off(body: &mut Incoming, path: &str) -> usize {
+    let mut bytes = 0;
+    loop {
+        match piece(body).await {
+            Some(Ok(piece)) => bytes += piece.len(),
+            Some(Err(_)) => return bytes,
+            None => panic!("{path} ended as if it were whole, after {bytes} bytes"),
+        }
     }
 }
 
