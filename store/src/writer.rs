@@ -4,6 +4,7 @@
 mod answers;
 mod command;
 mod confirm;
+mod descriptions;
 mod plan;
 mod stuck;
 
@@ -88,48 +89,9 @@ impl<B: Backend> Writer<B> {
         }
     }
 
-    /// Tells a metrics recorder, where one is installed, what this module counts.
-    fn describe_metrics() {
-        metrics::describe_gauge!("formledger_append_queue_depth", "Commands that wait for the writer");
-        metrics::describe_histogram!("formledger_append_batch_commands", "Commands per transaction");
-        metrics::describe_histogram!(
-            "formledger_append_commit_seconds",
-            metrics::Unit::Seconds,
-            "Time to make a batch durable"
-        );
-        metrics::describe_counter!("formledger_appended_events_total", "Events recorded");
-        metrics::counter!("formledger_append_writer_failed_total").increment(0);
-        metrics::describe_counter!(
-            "formledger_append_writer_failed_total",
-            "Writers that panicked; the process has to be started again"
-        );
-        metrics::describe_gauge!(
-            "formledger_ledger_connections",
-            "Connections that read the ledger, by state"
-        );
-        metrics::describe_gauge!(
-            "formledger_ledger_connections_max",
-            "The most connections that read the ledger"
-        );
-        metrics::describe_gauge!(
-            "formledger_ledger_readers_waiting",
-            "Readers of the ledger that wait for a connection"
-        );
-        metrics::describe_counter!(
-            "formledger_append_rejections_total",
-            "Appends refused for a sequence conflict, a reused idempotency key, a ledger that another process holds or by the database itself, by reason"
-        );
-        metrics::describe_counter!(
-            "formledger_append_failures_total",
-            "Batches that could not be recorded; none of their commands was acknowledged"
-        );
-        // A series that begins with its first failure shows no increase.
-        metrics::counter!("formledger_append_failures_total").increment(0);
-    }
-
     /// Runs until the queue is closed and empty, then closes the connection.
     pub(crate) async fn run(mut self) {
-        Self::describe_metrics();
+        descriptions::describe();
         self.backend.follow(&self.followers);
         let mut next_poll = Instant::now() + POLL_INTERVAL;
         let stop = self.stop.clone();

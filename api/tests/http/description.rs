@@ -47,6 +47,10 @@ async fn metrics_count_requests_by_route_and_status() {
         "formledger_http_request_seconds_bucket",
         "formledger_http_connections",
         "process_resident_memory_bytes",
+        // Also before anything was appended or refused: a series that begins with the first shows no increase.
+        "formledger_appended_events_total ",
+        "formledger_append_queue_depth ",
+        "formledger_append_rejections_total{reason=\"conflict\"} ",
     ] {
         assert!(text.contains(name), "{name}");
     }

@@ -57,6 +57,9 @@ pub(super) fn settle(
     }
 }
 
+/// Why an append may be refused, as the metric tells it.
+pub(super) const REASONS: [&str; 5] = ["conflict", "outdated", "key-reused", "refused", "held"];
+
 pub(super) fn is_repeat(verdict: &Result<Appended, AppendError>) -> bool {
     matches!(verdict, Ok(Appended::Replayed(_)))
 }
