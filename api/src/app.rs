@@ -17,6 +17,7 @@ use futures_util::FutureExt;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::attachments::{self, AttachmentStore};
 use crate::audit::{self, AuditLog};
@@ -45,6 +46,8 @@ const READ_MODELS_FILE: &str = "read-models.db";
 const READ_CONNECTIONS_MAX: u32 = 16;
 /// How long a query waits for a connection to a replica before another one is asked.
 const REPLICA_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a stop waits for each kind of work that goes on without its connection, where connections took all the time that there was.
+const LEFT_BEHIND: Duration = Duration::from_secs(1);
 
 /// Why the application does not start.
 #[derive(Debug, thiserror::Error)]
@@ -252,12 +255,14 @@ impl App {
             // Before connections are drained: a feed would otherwise keep its own open for ever.
             stop.send_replace(true);
         };
-        server.run(listener, stopping).await;
-        if tokio::time::timeout(api.settings.limits.drain_timeout, api.begun.ended()).await.is_err() {
+        let drained_by = server.run(listener, stopping).await;
+        // What connections leave of that time, and something for what they left behind when they were dropped at its end.
+        let drained_by = drained_by.max(Instant::now() + LEFT_BEHIND);
+        if tokio::time::timeout_at(drained_by, api.begun.ended()).await.is_err() {
             tracing::warn!("requests whose clients left were dropped, because they did not end in time");
         }
         api.moments.close();
-        api.replays.stop(api.settings.limits.drain_timeout).await;
+        api.replays.stop(drained_by.max(Instant::now() + LEFT_BEHIND)).await;
         metrics.abort();
         keys.abort();
         // It heard that the application stops; what it has begun is recorded before the ledger is closed.

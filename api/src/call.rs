@@ -17,6 +17,7 @@ use crate::error::ApiError;
 use crate::head::Head;
 use crate::metrics::RouteMetrics;
 use crate::problem;
+use crate::seldom::Seldom;
 
 /// If the body came within this time, a token is not checked again: tokens end by the second, and nobody revokes one. An API key always is.
 const AT_ONCE: Duration = Duration::from_millis(5);
@@ -181,6 +182,9 @@ pub fn answer(head: &Head, route: &Arc<RouteMetrics>, result: Result<Response, A
     response
 }
 
+/// Refusals of a server that has too much to do: who writes a line for each has more to do.
+static TURNED_AWAY: Seldom = Seldom::new();
+
 /// Tells the log of a refusal, and of the cause of a failure of ours.
 pub fn log(head: &Head, error: &ApiError) {
     let (tenant, request_id, path) = (head.tenant_name(), &*head.request_id, head.uri.path());
@@ -189,7 +193,9 @@ pub fn log(head: &Head, error: &ApiError) {
             tracing::error!(tenant, request_id, path, cause = causes(cause.as_ref()), "request failed");
         }
         ApiError::Overloaded { code, .. } | ApiError::ServerFull { code, .. } => {
-            tracing::warn!(tenant, request_id, path, code, "request refused");
+            if let Some(times) = TURNED_AWAY.count(Instant::now()) {
+                tracing::warn!(tenant, request_id, path, code, times, "request refused");
+            }
         }
         refused => tracing::debug!(tenant, request_id, path, %refused, "request refused"),
     }

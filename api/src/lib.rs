@@ -49,6 +49,7 @@ mod process;
 mod query;
 mod replays;
 mod router;
+mod seldom;
 mod server;
 mod standbys;
 mod stats;

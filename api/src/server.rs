@@ -23,6 +23,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tower_service::Service;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
@@ -59,8 +60,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves connections until `stop` is ready; then lets requests in flight finish, within the drain timeout.
-    pub async fn run(self, listener: TcpListener, stop: impl Future<Output = ()>) {
+    /// Serves connections until `stop` is ready; then lets requests in flight finish, within the drain timeout. Returns when that is over.
+    pub async fn run(self, listener: TcpListener, stop: impl Future<Output = ()>) -> Instant {
         let server = Arc::new(self);
         let connections = Arc::new(Semaphore::new(server.limits.connections_max));
         let graceful = GracefulShutdown::new();
@@ -105,10 +106,12 @@ impl Server {
             });
         }
         drop(listener);
-        if tokio::time::timeout(server.limits.drain_timeout, graceful.shutdown()).await.is_err() {
+        let drained_by = Instant::now() + server.limits.drain_timeout;
+        if tokio::time::timeout_at(drained_by, graceful.shutdown()).await.is_err() {
             open_connections.shutdown().await;
             tracing::warn!("connections were dropped, because they did not end in time");
         }
+        drained_by
     }
 
     fn http(&self) -> http1::Builder {

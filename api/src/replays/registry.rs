@@ -2,11 +2,11 @@
 //! Asked by the handlers; a replay of another tenant is not found, as one that never was.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use formledger_domain::TenantId;
 use formledger_store::Idempotency;
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::replay::{KindName, Replay, Status};
@@ -107,14 +107,14 @@ impl Replays {
         self.lock().iter().rev().filter(|known| known.tenant == *tenant).cloned().collect()
     }
 
-    /// Cancels all of them and waits, at most so long, until they have ended.
-    pub async fn stop(&self, patience: Duration) {
+    /// Cancels all of them and waits, until `end` at the most, for them to end.
+    pub async fn stop(&self, end: Instant) {
         for replay in self.lock().iter() {
             replay.end(Status::Cancelled);
         }
         let mut running = self.running.subscribe();
         let ended = running.wait_for(|running| *running == 0);
-        if tokio::time::timeout(patience, ended).await.is_err() {
+        if tokio::time::timeout_at(end, ended).await.is_err() {
             tracing::warn!("a replay did not end in time");
         }
     }
@@ -202,7 +202,7 @@ mod tests {
         replays.begin(&tenant, KindName::Feed).expect("another kind is free");
         drop(shadow);
         let _again = replays.begin(&tenant, KindName::Shadow).expect("free again");
-        replays.stop(Duration::ZERO).await;
+        replays.stop(Instant::now()).await;
         assert_eq!(*replays.running.borrow(), 1);
     }
 }
