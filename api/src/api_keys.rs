@@ -15,10 +15,12 @@ use warp::reply::Response;
 
 use crate::auth::make_api_key;
 use crate::call::Call;
-use crate::command::{CommandCall, Empty, Outcome, members, required_members};
+use crate::command::CommandCall;
 use crate::error::ApiError;
 use crate::ids;
+use crate::members::{Empty, members, required_members};
 use crate::openapi::answers;
+use crate::outcome::Outcome;
 use crate::query::{QueryCall, answer};
 use crate::times;
 

@@ -6,10 +6,12 @@ use serde::{Deserialize, Serialize};
 use warp::reply::Response;
 
 use crate::call::Call;
-use crate::command::{CommandCall, Outcome, required_members};
+use crate::command::CommandCall;
 use crate::error::ApiError;
 use crate::events::{page, page_limit};
+use crate::members::required_members;
 use crate::openapi::answers;
+use crate::outcome::Outcome;
 use crate::query::{QueryCall, answer};
 
 /// The types of events that auditors ask for here: what was audited, and who changed what is.

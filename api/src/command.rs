@@ -1,40 +1,28 @@
-//! What all commands of the HTTP API share: who may, `If-Match`, `Idempotency-Key`, running it, and the shape of the answer.
+//! What all commands of the HTTP API share: who may, `If-Match`, `Idempotency-Key`, running it.
 //! Called by the resources; which command it is and what its answer says is theirs.
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use cqrs_es::event_sink::EventSink;
-use formledger_domain::{InexactNumber, LedgerAggregate, Position, Sequence, StreamId, UnreadableJson};
+use formledger_domain::{LedgerAggregate, Sequence, StreamId};
 use formledger_store::{
-    AppendError, Basis, ExecuteError, ExecuteOptions, Executed, Expectation, FirstOutcome, Idempotency,
-    Remember, TenantLedger,
+    AppendError, Basis, ExecuteError, ExecuteOptions, Executed, Expectation, Idempotency, Remember,
+    TenantLedger,
 };
-use http::StatusCode;
-use http::header::{ETAG, HeaderName, HeaderValue, LOCATION};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use serde_json::value::RawValue;
 use warp::reply::Response;
 
 use crate::app::Api;
 use crate::auth::Caller;
-use crate::body::whole;
 use crate::call::{Call, Sent};
 use crate::error::ApiError;
 use crate::head::Head;
 use crate::idempotency::idempotency;
+use crate::outcome::{Outcome, Settled};
 use crate::params::Params;
 use crate::precondition::Preconditions;
 use crate::tenants::Entered;
-
-/// How far the ledger reached when the answer was made.
-pub const LEDGER_POSITION: HeaderName = HeaderName::from_static("ledger-position");
-
-/// Room for a position and a sequence in an answer, in bytes.
-const PLACE_BYTES: usize = 64;
 
 /// A command's request: allowed by role, in a tenant that exists, with its body read.
 pub struct CommandCall {
@@ -50,67 +38,6 @@ pub struct CommandCall {
     idempotency: Option<Idempotency>,
     /// Whether there is no such tenant yet.
     begins: bool,
-}
-
-/// What a command's first answer said; kept under the idempotency key so that a repeated request gets it again.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Outcome {
-    status: u16,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    location: Option<String>,
-    /// A JSON object without `position` and `sequence`, which the ledger knows.
-    body: Box<RawValue>,
-}
-
-impl Outcome {
-    /// 200 with `body`, which must serialise to an object.
-    pub fn ok(body: &impl Serialize) -> Self {
-        let body =
-            serde_json::value::to_raw_value(body).expect("answers hold string keys and finite numbers");
-        Self { status: StatusCode::OK.as_u16(), location: None, body }
-    }
-
-    /// 201 with `body` and where the new thing is.
-    pub fn created(location: String, body: &impl Serialize) -> Self {
-        Self { location: Some(location), ..Self::recorded(body) }
-    }
-
-    /// 201 with `body`, for what has no resource of its own.
-    pub fn recorded(body: &impl Serialize) -> Self {
-        Self { status: StatusCode::CREATED.as_u16(), ..Self::ok(body) }
-    }
-
-    /// As it is kept under an idempotency key.
-    fn remembered(&self) -> String {
-        serde_json::to_string(self).expect("an outcome is strings and numbers")
-    }
-
-    /// The body with where the ledger and the stream are after it.
-    fn text(&self, position: Position, sequence: Sequence) -> String {
-        let object = self.body.get().strip_suffix('}').unwrap_or_default();
-        let comma = if object == "{" { "" } else { "," };
-        let mut text = String::with_capacity(object.len() + PLACE_BYTES);
-        write!(text, r#"{object}{comma}"position":{position},"sequence":{sequence}}}"#)
-            .expect("a string can be written to");
-        text
-    }
-
-    fn answer(&self, position: Position, sequence: Sequence) -> Response {
-        let mut response = whole("application/json", self.text(position, sequence));
-        *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::OK);
-        let headers = response.headers_mut();
-        headers.insert(LEDGER_POSITION, HeaderValue::from(position.0));
-        headers.insert(ETAG, etag(sequence));
-        if let Some(location) = self.location.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
-            headers.insert(LOCATION, location);
-        }
-        response
-    }
-}
-
-/// `"<sequence>"` as an entity tag (RFC 9110 section 8.8.3).
-pub fn etag(sequence: Sequence) -> HeaderValue {
-    HeaderValue::from_str(&format!("\"{sequence}\"")).expect("digits and quotes are visible ASCII")
 }
 
 impl CommandCall {
@@ -338,123 +265,5 @@ impl CommandCall {
     /// As [`CommandCall::first_or`].
     pub async fn settled_or(&self, refusal: ApiError) -> Result<Settled, ApiError> {
         self.first().await?.ok_or(refusal)
-    }
-}
-
-/// A command that took effect, and what its answer says.
-pub struct Settled {
-    outcome: Outcome,
-    position: Position,
-    sequence: Sequence,
-    /// Whether this request did it, rather than an earlier one with the same idempotency key.
-    pub is_first: bool,
-}
-
-impl Settled {
-    /// By an earlier request with the same idempotency key.
-    fn again(first: &FirstOutcome) -> Result<Self, ApiError> {
-        let outcome = serde_json::from_str(&first.outcome).map_err(ApiError::internal)?;
-        Ok(Self { outcome, position: first.position, sequence: first.sequence, is_first: false })
-    }
-
-    /// The same with another answer, for what may not be kept under the idempotency key.
-    pub fn saying(self, outcome: Outcome) -> Self {
-        Self { outcome, ..self }
-    }
-
-    /// The answer that leaves.
-    pub fn answer(&self) -> Response {
-        self.outcome.answer(self.position, self.sequence)
-    }
-
-    /// The answer as the result of line `number` of a request with many.
-    pub fn line(&self, number: u64) -> String {
-        let (status, text) = (self.outcome.status, self.outcome.text(self.position, self.sequence));
-        // It is an object, and never an empty one.
-        let members = text.strip_prefix('{').unwrap_or_default();
-        format!(r#"{{"line":{number},"status":{status},{members}"#)
-    }
-}
-
-/// Reads a body exactly.
-///
-/// # Errors
-/// 400 with line and column when it is no JSON that means the same to every reader, 422 when a number would be rounded.
-pub fn parse(body: &[u8]) -> Result<Value, ApiError> {
-    parse_telling(body, |pointer| pointer)
-}
-
-/// Reads a body whose member `data` holds a submission's data: what is wrong there is told by its place in the data, as everything that
-/// is wrong with these is.
-///
-/// # Errors
-/// As [`parse`].
-pub fn parse_with_data(body: &[u8]) -> Result<Value, ApiError> {
-    parse_telling(body, |pointer| match pointer.strip_prefix("/data") {
-        Some(within) if within.is_empty() || within.starts_with('/') => within.to_owned(),
-        _ => pointer,
-    })
-}
-
-fn parse_telling(body: &[u8], place: impl FnOnce(String) -> String) -> Result<Value, ApiError> {
-    let told = |error| match error {
-        UnreadableJson::Inexact(number) => {
-            UnreadableJson::Inexact(InexactNumber { pointer: place(number.pointer), ..number })
-        }
-        other => other,
-    };
-    Ok(formledger_domain::parse_exact(body).map_err(told)?)
-}
-
-/// Reads a body with the members of `T` and no others; a missing body is `T`'s default.
-///
-/// # Errors
-/// As [`parse`], and 400 when the members are not those of `T`.
-pub fn members<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, ApiError> {
-    if body.is_empty() { Ok(T::default()) } else { required_members(body) }
-}
-
-/// Reads a body with the members of `T` and no others.
-///
-/// # Errors
-/// As [`members`].
-pub fn required_members<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    let invalid = |detail| ApiError::Malformed { code: "body-invalid", detail };
-    let body = parse_with_data(body)?;
-    // A derived reader would take an array for the members in their order.
-    if !body.is_object() {
-        return Err(invalid("send an object".to_owned()));
-    }
-    serde_path_to_error::deserialize(body).map_err(|error| {
-        // Integers are named as programs name them.
-        let what = error.inner().to_string().replace("expected u64", "expected a whole number");
-        let path = error.path().to_string();
-        invalid(if path == "." { what } else { format!("`{path}`: {what}") })
-    })
-}
-
-/// A body without members.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Empty {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[tokio::test]
-    async fn position_and_sequence_join_the_body_that_the_resource_made() {
-        use http_body_util::BodyExt;
-        for (body, expected) in [
-            (json!({"form": "a"}), json!({"form": "a", "position": 7, "sequence": 2})),
-            (json!({}), json!({"position": 7, "sequence": 2})),
-            (json!({"o": {"p": {}}}), json!({"o": {"p": {}}, "position": 7, "sequence": 2})),
-        ] {
-            let response = Outcome::ok(&body).answer(Position(7), Sequence(2));
-            assert_eq!(response.headers()[ETAG], "\"2\"");
-            let text = response.into_body().collect().await.expect("a body").to_bytes();
-            assert_eq!(serde_json::from_slice::<Value>(&text).expect("JSON"), expected);
-        }
     }
 }

@@ -449,9 +449,9 @@ mod tests {
     #[test]
     fn what_has_one_code_has_one_title() {
         let problems = [
-            crate::command::parse(b"{").expect_err("no JSON"),
-            crate::command::parse(b"{").expect_err("no JSON").in_line(),
-            crate::command::parse(&[b'['; 99]).expect_err("too deep"),
+            crate::members::parse(b"{").expect_err("no JSON"),
+            crate::members::parse(b"{").expect_err("no JSON").in_line(),
+            crate::members::parse(&[b'['; 99]).expect_err("too deep"),
             Full::Tenant.refusal("too-many-feeds", "", ""),
             Full::Server.refusal("too-many-feeds", "", ""),
         ];
@@ -462,7 +462,7 @@ mod tests {
 
     #[test]
     fn a_line_that_is_no_json_is_told_its_column_and_not_the_parsers_line() {
-        let refused = crate::command::parse(b"{\"form\": }").expect_err("no JSON").in_line();
+        let refused = crate::members::parse(b"{\"form\": }").expect_err("no JSON").in_line();
         assert_eq!(refused.to_string(), "not JSON: expected value (column 10)");
         let told: serde_json::Value = serde_json::from_str(&refused.problem().to_json("r")).expect("JSON");
         assert_eq!((&told["column"], told.get("line")), (&json!(10), None));

@@ -13,9 +13,9 @@ use crate::accept::{Accepted, JSON, NDJSON};
 use crate::body::stream;
 use crate::call::Call;
 use crate::cloudevents::CloudEvent;
-use crate::command::LEDGER_POSITION;
 use crate::error::ApiError;
 use crate::event_types;
+use crate::fields::LEDGER_POSITION;
 use crate::lasting::{Ended, take_place};
 use crate::limits::{
     EVENTS_SCANNED_MAX, PAGE_BYTES_MAX, PAGE_EVENTS_DEFAULT, PAGE_EVENTS_MAX, STREAM_PAGE_BYTES_MAX,

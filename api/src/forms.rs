@@ -9,9 +9,11 @@ use serde_json::json;
 use warp::reply::Response;
 
 use crate::call::Call;
-use crate::command::{CommandCall, Empty, Outcome, members, parse};
+use crate::command::CommandCall;
 use crate::error::ApiError;
+use crate::members::{Empty, members, parse};
 use crate::openapi::{answers, definition};
+use crate::outcome::Outcome;
 
 /// Saves a draft; its problems are told, and do not stand in its way.
 ///

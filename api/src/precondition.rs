@@ -1,5 +1,5 @@
 //! `If-Match` and `If-None-Match` (RFC 9110 sections 13.1.1 and 13.1.2): what a client says that it saw, and what the ledger is to expect because
-//! of it. Called by `command`, and by queries that answer one thing; an entity tag of a stream is its sequence, as `command::etag` writes it.
+//! of it. Called by `command`, and by queries that answer one thing; an entity tag of a stream is its sequence, as `fields::etag` writes it.
 
 use formledger_domain::{Sequence, StreamId};
 use formledger_store::{Expectation, StoreError, TenantLedger};

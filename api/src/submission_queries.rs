@@ -14,8 +14,8 @@ use serde::Serialize;
 use warp::reply::Response;
 
 use crate::call::Call;
-use crate::command::etag;
 use crate::error::ApiError;
+use crate::fields::etag;
 use crate::limits::{TIMELINE_REFUSALS_MAX, WHERE_CONDITIONS_MAX};
 use crate::openapi::answers;
 use crate::params::invalid;

@@ -19,11 +19,13 @@ use crate::app::Api;
 use crate::auth::{Caller, role};
 use crate::call::Call;
 use crate::catalogue::Opened;
-use crate::command::{CommandCall, Empty, Outcome, Settled, members, parse, parse_with_data};
+use crate::command::CommandCall;
 use crate::error::ApiError;
 use crate::forms::{existing_form_id, topic};
 use crate::ids;
+use crate::members::{Empty, members, parse, parse_with_data};
 use crate::openapi::answers;
+use crate::outcome::{Outcome, Settled};
 
 /// How often a form is read for one command while others keep changing it.
 const FORM_READS_MAX: usize = 4;

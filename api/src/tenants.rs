@@ -10,10 +10,12 @@ use warp::reply::Response;
 use crate::auth::{Caller, role};
 use crate::bounded::BoundedMap;
 use crate::call::{Call, Sent};
-use crate::command::{CommandCall, Outcome, required_members};
+use crate::command::CommandCall;
 use crate::error::ApiError;
 use crate::limits::KNOWN_TENANTS_MAX;
+use crate::members::required_members;
 use crate::openapi::answers;
+use crate::outcome::Outcome;
 use crate::params::Params;
 
 /// Knows which tenants exist.

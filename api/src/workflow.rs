@@ -13,10 +13,12 @@ use warp::reply::Response;
 
 use crate::auth::Caller;
 use crate::call::Call;
-use crate::command::{CommandCall, Empty, Outcome, Settled, members};
+use crate::command::CommandCall;
 use crate::error::ApiError;
 use crate::forms::topic;
+use crate::members::{Empty, members};
 use crate::openapi::answers;
+use crate::outcome::{Outcome, Settled};
 use crate::submissions::{Effect, Pinned, pinned};
 use crate::times;
 

@@ -9,11 +9,13 @@ use warp::reply::Response;
 
 use super::{LineCommand, answer};
 use crate::call::Call;
-use crate::command::{CommandCall, Settled, required_members};
+use crate::command::CommandCall;
 use crate::error::ApiError;
 use crate::ids;
 use crate::limits::DECISIONS_MAX;
+use crate::members::required_members;
 use crate::openapi::answers;
+use crate::outcome::Settled;
 use crate::workflow::{SignatureBody, perform};
 
 /// A line of a request that decides about many submissions.

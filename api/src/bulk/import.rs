@@ -6,11 +6,13 @@ use warp::reply::Response;
 use super::{LineCommand, answer, invalid, text};
 use crate::access::SUBMITTERS;
 use crate::call::Call;
-use crate::command::{CommandCall, Settled, parse_with_data};
+use crate::command::CommandCall;
 use crate::error::ApiError;
 use crate::forms::existing_form_id;
 use crate::limits::IMPORT_LINES_MAX;
+use crate::members::parse_with_data;
 use crate::openapi::answers;
+use crate::outcome::Settled;
 use crate::submissions::{NewSubmission, make};
 
 /// A line of an import.

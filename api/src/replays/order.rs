@@ -8,9 +8,9 @@ use serde_json::{Map, Value, json};
 use super::pace::Speed;
 use super::replay::KindName;
 use crate::access::REPLAYERS;
-use crate::command::parse;
 use crate::error::ApiError;
 use crate::limits::{REPLAY_SPEED_MAX, REPLAY_SPEED_MIN};
+use crate::members::parse;
 
 /// What is asked for, before a candidate is compiled.
 #[derive(Debug, PartialEq)]
