@@ -100,7 +100,10 @@ pub async fn note_about(
     // Of a credential that never was good, nobody is known to have done anything.
     let Some(known) = head.known.get() else { return };
     let context = &TenantContext { now: Utc::now(), ..known.clone() };
-    let system = TenantContext::system(known.tenant.clone(), Arc::clone(&head.correlation_id), context.now);
+    let system = TenantContext {
+        causation_id: Some(Arc::clone(&head.request_id)),
+        ..TenantContext::system(known.tenant.clone(), Arc::clone(&head.correlation_id), context.now)
+    };
     let is_read = kind == Kind::Read;
     match settings(api, &api.store.ledger(&system), &system).await {
         Ok(AuditSettings { refusals, reads, .. }) if !(if is_read { reads } else { refusals }) => return,

@@ -262,7 +262,8 @@ async fn by_api_key(api: &Api, head: &Head, key: &str) -> Result<Caller, ApiErro
 
 fn context(head: &Head, tenant: TenantId, actor: Actor) -> TenantContext {
     let correlation_id = Arc::clone(&head.correlation_id);
-    TenantContext { tenant, actor, correlation_id, causation_id: None, now: Utc::now() }
+    let causation_id = Some(Arc::clone(&head.request_id));
+    TenantContext { tenant, actor, correlation_id, causation_id, now: Utc::now() }
 }
 
 fn expiry(exp: u64) -> DateTime<Utc> {

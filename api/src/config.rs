@@ -377,6 +377,7 @@ fn some_time(text: &str) -> Result<Duration, String> {
 
 /// Reads one of the roles between commas.
 fn role(text: &str) -> Result<String, String> {
+    let text = text.trim();
     let is_name = !text.is_empty() && !text.chars().any(char::is_whitespace);
     if is_name {
         Ok(text.to_owned())

@@ -122,7 +122,14 @@ impl Export {
         query.go_to(asked, ReadModel::Submissions, None).await?;
         let form = selection.form.clone();
         // What is wrong with the filters is said here, before the answer begins.
-        let Answer { position, value: rows } = query.reader.all_submissions(selection).await?;
+        let Answer { position, value: rows } = match query.reader.all_submissions(selection.clone()).await {
+            Err(QueryError::NotIndexed { .. }) if asked == Asked::Now => {
+                // The version that indexes it may have been published a moment ago.
+                query.reach_head(ReadModel::Submissions).await?;
+                query.reader.all_submissions(selection).await?
+            }
+            rows => rows?,
+        };
         Ok(Self { query, asked, form, rows, position, place })
     }
 }

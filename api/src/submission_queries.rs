@@ -7,7 +7,7 @@ use formledger_domain::{
 use formledger_projections::record::{AttachedFile, GivenSignature, Record};
 use formledger_projections::timeline::{self, RulesRan, TimelineEntry};
 use formledger_projections::{
-    Condition, OpenTask, PAGE_ITEMS_MAX, ReadModel, SubmissionQuery, SubmissionRow,
+    Condition, OpenTask, PAGE_ITEMS_MAX, QueryError, ReadModel, SubmissionQuery, SubmissionRow,
 };
 use formledger_store::{Part, RecordedEvent};
 use serde::Serialize;
@@ -52,7 +52,15 @@ pub async fn list(call: Call) -> Result<Response, ApiError> {
     let (limit, cursor) = (query.params.limit(PAGE_ITEMS_MAX)?, query.params.one("cursor")?);
     query.finish_params()?;
     let (moment, cursor) = query.go_to(asked, ReadModel::Submissions, cursor).await?;
-    let page = query.reader.submissions(&SubmissionQuery { limit, cursor, ..selection }).await?;
+    let selection = SubmissionQuery { limit, cursor, ..selection };
+    let page = match query.reader.submissions(&selection).await {
+        Err(QueryError::NotIndexed { .. }) if asked == Asked::Now => {
+            // The version that indexes it may have been published a moment ago.
+            query.reach_head(ReadModel::Submissions).await?;
+            query.reader.submissions(&selection).await?
+        }
+        page => page?,
+    };
     answer(page.position, &page.at(moment, asked.time()))
 }
 

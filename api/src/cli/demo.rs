@@ -158,7 +158,7 @@ curl -sS -H 'Authorization: Bearer {rita}' '{url}/v1/tasks?limit=5'
 # Every fact as it is recorded, from the beginning and then live; Ctrl-C ends it
 {curl} -N '{url}/v1/feed?after=0'
 
-Page:    {url}/
+Console: {url}/
 OpenAPI: {url}/openapi.json
 Token:   {token}
 "

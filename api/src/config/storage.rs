@@ -21,7 +21,7 @@ pub struct StorageArgs {
     /// The same database without a pooler in between, to hear of other servers' appends at once and to keep read models there
     #[arg(long, env = "FORMLEDGER_DATABASE_LISTEN_URL", hide_env_values = true, requires = "database_url")]
     pub database_listen_url: Option<String>,
-    /// A Postgres database that answers queries: fed from the ledger, or a standby of one that is; replays read a standby of the ledger's. Give it once for each
+    /// A Postgres database that answers queries: fed from the ledger, or a standby of one that is; replays read a standby of the ledger's. Give it once for each; in the variable, with a blank between them
     #[arg(
         long = "replica-url",
         env = "FORMLEDGER_REPLICA_URL",

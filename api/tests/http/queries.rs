@@ -270,6 +270,24 @@ async fn lists_are_filtered_sorted_and_paged_and_bad_filters_are_named() {
 }
 
 #[tokio::test]
+async fn what_was_just_published_is_indexed_for_who_asks_at_once() {
+    let server = Server::start().await;
+    let admin = admin("acme");
+    for form in ["one", "two", "three"] {
+        let paths = ["/v1/submissions", "/v1/exports/submissions.ndjson"];
+        for (field, path) in ["/a", "/b"].into_iter().zip(paths) {
+            let properties = json!({"a": {"type": "integer"}, "b": {"type": "integer"}});
+            let schema = json!({"type": "object", "properties": properties});
+            let definition = json!({"title": "New", "schema": schema, "index": [field]});
+            server.send(&admin, Method::PUT, &format!("/v1/forms/{form}"), &definition).await.expect(200);
+            let publish = format!("/v1/forms/{form}/publish");
+            server.send(&admin, Method::POST, &publish, &Value::Null).await.expect(201);
+            server.get(&admin, &format!("{path}?form={form}&sort={field}")).await.expect(200);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_submission_that_the_client_has_is_not_sent_again_until_something_happens_to_it() {
     let server = Server::start().await;
     let admin = admin("acme");

@@ -187,7 +187,7 @@ async fn every_event_is_a_cloud_event_with_its_place_as_decimal_strings() {
         assert!(data["sequence"].as_str().is_some_and(|text| text.parse::<u64>().is_ok()), "{data}");
         assert_eq!(data["datacontenttype"], "application/json");
         assert_eq!((&data["tenant"], &data["actor"]), (&"acme".into(), &"ada".into()));
-        for member in ["id", "source", "subject", "time", "correlationid"] {
+        for member in ["id", "source", "subject", "time", "correlationid", "causationid"] {
             assert!(data[member].as_str().is_some_and(|text| !text.is_empty()), "`{member}`: {data}");
         }
         assert!(data["data"].is_object(), "{data}");

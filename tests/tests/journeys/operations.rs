@@ -38,10 +38,12 @@ async fn a_request_id_and_a_trace_lead_from_the_answer_to_the_events() {
     let head = stage.head().await;
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
     let call = stage.admin.submit("expense", &expense(1.0, "DE"));
-    call.header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01")).await.expect(201);
+    let call = call.header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01"));
+    call.header("X-Request-Id", "my-request-8").await.expect(201);
     let events = stage.admin.get(&format!("/v1/events?after={head}")).await.expect(200).json();
     let events = events["events"].as_array().expect("events").clone();
     assert!(!events.is_empty() && events.iter().all(|event| event["correlationid"] == trace), "{events:?}");
+    assert!(events.iter().all(|event| event["causationid"] == "my-request-8"), "{events:?}");
 }
 
 #[tokio::test]
