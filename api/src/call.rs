@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use formledger_store::causes;
+use formledger_store::{Seldom, causes};
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
 use warp::reply::Response;
 
@@ -17,7 +17,6 @@ use crate::error::ApiError;
 use crate::head::Head;
 use crate::metrics::RouteMetrics;
 use crate::problem;
-use crate::seldom::Seldom;
 
 /// If the body came within this time, a token is not checked again: tokens end by the second, and nobody revokes one. An API key always is.
 const AT_ONCE: Duration = Duration::from_millis(5);

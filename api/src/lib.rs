@@ -52,7 +52,6 @@ mod process;
 mod query;
 mod replays;
 mod router;
-mod seldom;
 mod server;
 mod standbys;
 mod stats;

@@ -158,7 +158,7 @@ impl<P: Projection> Follower<P> {
         for Move { tenant, to, .. } in moves {
             if let Some(error) = &to.parked {
                 tracing::error!(
-                    projection = P::READ_MODEL.name(), %tenant, position = to.position.0, error,
+                    projection = P::READ_MODEL.name(), %tenant, position = to.position.0 + 1, error,
                     "projection parked before an event that it cannot apply"
                 );
             }

@@ -195,7 +195,7 @@ impl Runner {
                 gathers_until =
                     Some(began + (began.elapsed() * GATHERS_TIMES).min(self.settings.gathering_max));
                 if let Err(error) = advanced {
-                    log(&error);
+                    self.log(&error);
                     self.projector.report();
                     sleep(RETRY_PAUSE).await;
                 }
@@ -228,13 +228,23 @@ impl Runner {
         }
     }
 
+    /// The one place where a failed batch is reported.
+    fn log(&self, error: &ProjectError) {
+        let replica = self.projector.read_models().name();
+        tracing::error!(
+            replica,
+            error = causes(error),
+            "read models were not brought up to date; trying again"
+        );
+    }
+
     async fn poll_or_log(&mut self) {
         let polled = self.poll().await;
         if polled.is_ok() {
             self.projector.read_models().health().runner_failed(false);
         }
         if let Err(error) = polled {
-            log(&error);
+            self.log(&error);
             // A ledger that could not be read may be another one when it can be again: a standby that took over.
             self.loaded &= !matches!(error, ProjectError::Store(_));
         }
@@ -318,11 +328,6 @@ impl Runner {
 /// See [`RunnerSettings::step_timeout`].
 fn timed_out(_: Elapsed) -> ProjectError {
     sqlx::Error::Io(ErrorKind::TimedOut.into()).into()
-}
-
-/// The one place where a failed batch is reported.
-fn log(error: &ProjectError) {
-    tracing::error!(error = causes(error), "read models were not brought up to date; trying again");
 }
 
 #[cfg(test)]

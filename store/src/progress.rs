@@ -19,6 +19,8 @@ struct State {
     began: Option<Instant>,
     /// When and why the last one could not be.
     failed: Option<(Instant, StoreError)>,
+    /// From when to when commands were refused for ledgers that others hold, with nothing recorded in between.
+    held: Option<(Instant, Instant)>,
 }
 
 impl Progress {
@@ -29,7 +31,19 @@ impl Progress {
 
     /// Something was recorded. Said before its callers are answered, who may ask next.
     pub(crate) fn recorded(&self) {
-        self.state().failed = None;
+        let mut state = self.state();
+        (state.failed, state.held) = (None, None);
+    }
+
+    /// Some could not be, because another process holds their ledgers. Where that is all that happens for a while, it is no matter of few tenants.
+    pub(crate) fn held(&self) {
+        self.held_at(Instant::now());
+    }
+
+    fn held_at(&self, now: Instant) {
+        let held = &mut self.state().held;
+        let since = held.filter(|(_, last)| now - *last < FAILED_MAX).map_or(now, |(since, _)| since);
+        *held = Some((since, now));
     }
 
     /// It could not be.
@@ -53,6 +67,11 @@ impl Progress {
     fn check_at(&self, now: Instant) -> Result<(), StoreError> {
         match &*self.state() {
             State { failed: Some((when, error)), .. } if now - *when < FAILED_MAX => Err(error.clone()),
+            State { held: Some((since, last)), .. }
+                if *last - *since >= STALLED_MIN && now - *last < FAILED_MAX =>
+            {
+                Err(StoreError::Held)
+            }
             State { began: Some(when), .. } if now - *when >= STALLED_MIN => Err(StoreError::Busy),
             _ => Ok(()),
         }
@@ -80,6 +99,26 @@ mod tests {
         progress.recorded();
         progress.rest();
         assert!(after(&progress, STALLED_MIN).is_ok(), "nothing is being recorded");
+    }
+
+    #[test]
+    fn ledgers_that_others_hold_stand_in_the_way_of_all_once_nothing_else_is_recorded_for_long() {
+        let (progress, start) = (Progress::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        for second in 0..=9 {
+            progress.held_at(at(second));
+            assert!(progress.check_at(at(second)).is_ok(), "{second}");
+        }
+        progress.recorded();
+        for second in 10..=20 {
+            assert!(progress.check_at(at(second)).is_ok(), "{second}: a neighbour was recorded");
+            progress.held_at(at(second));
+        }
+        assert!(matches!(progress.check_at(at(20)), Err(StoreError::Held)));
+        assert!(matches!(progress.check_at(at(29)), Err(StoreError::Held)));
+        assert!(progress.check_at(at(30)).is_ok(), "who sends nothing because of it would never learn");
+        progress.held_at(at(31));
+        assert!(progress.check_at(at(31)).is_ok(), "that is another time");
     }
 
     #[test]

@@ -173,13 +173,16 @@ impl<B: Backend> Writer<B> {
         if matches!(error, StoreError::Held) {
             let tenants = confirm::tenants(commands.iter().map(|command| command.stream.tenant()));
             let stuck = self.stuck.find(&mut self.backend, &tenants).await?;
-            refuse_stuck(commands, &stuck);
+            refuse_stuck(commands, &stuck, &self.progress);
         }
         let mut others = std::mem::take(commands);
         Ok(match others.len() {
             0 => Vec::new(),
             fewer if fewer < of_all => vec![others],
             1 => {
+                if matches!(error, StoreError::Held) {
+                    self.progress.held();
+                }
                 fail(others, &error);
                 Vec::new()
             }
@@ -197,7 +200,7 @@ impl<B: Backend> Writer<B> {
         let mut read_in = None;
         let tenants = commands.iter().map(|command| command.stream.tenant());
         let stuck = self.stuck.still(&mut self.backend, tenants).await?;
-        refuse_stuck(commands, &stuck);
+        refuse_stuck(commands, &stuck, &self.progress);
         for _ in 0..BATCH_ATTEMPTS_MAX {
             self.read_heads(commands).await?;
             let era = self.followers.era();

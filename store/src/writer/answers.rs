@@ -1,16 +1,24 @@
 //! What commands are told, and which leave a batch before the others. Called by `writer` alone; holds nothing and asks nobody.
 
 use std::collections::HashSet;
+use std::time::Instant;
 
 use formledger_domain::TenantId;
 
 use super::command::Command;
 use crate::append::Appended;
 use crate::error::{AppendError, StoreError, causes};
+use crate::progress::Progress;
+use crate::seldom::Seldom;
+
+/// Where nothing can be recorded, clients see to it that there is a batch to say so of many times a second.
+static FAILED: Seldom = Seldom::new();
 
 /// Answers commands that could not be recorded.
 pub(super) fn fail(commands: Vec<Command>, error: &StoreError) {
-    tracing::error!(error = causes(error), commands = commands.len(), "append failed");
+    if let Some(times) = FAILED.count(Instant::now()) {
+        tracing::error!(error = causes(error), commands = commands.len(), times, "append failed");
+    }
     for command in commands {
         answer(command, Err(error.clone().into()));
     }
@@ -24,10 +32,11 @@ pub(super) fn refuse_outdated(commands: &mut Vec<Command>, era: u64) {
 }
 
 /// Answers and removes the commands of tenants whose ledgers another process holds and does not move.
-pub(super) fn refuse_stuck(commands: &mut Vec<Command>, stuck: &HashSet<TenantId>) {
+pub(super) fn refuse_stuck(commands: &mut Vec<Command>, stuck: &HashSet<TenantId>, progress: &Progress) {
     let of_stuck: Vec<Command> =
         commands.extract_if(.., |command| stuck.contains(command.stream.tenant())).collect();
     if !of_stuck.is_empty() {
+        progress.held();
         fail(of_stuck, &StoreError::Held);
     }
 }

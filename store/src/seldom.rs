@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 const BETWEEN: Duration = Duration::from_secs(1);
 
 /// How often something happened since it was told.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Seldom(Mutex<Untold>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Untold {
     told_at: Option<Instant>,
     times: u64,
